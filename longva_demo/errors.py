@@ -1,0 +1,29 @@
+"""Errors that a user may see: what is wrong, with the value, and what to do about it."""
+
+
+class DemoError(Exception):
+    """A problem that the user can act on. `str(error)` is the one line to show: "message; remedy"."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}"
+
+
+class VideoError(DemoError):
+    """A video or picture that cannot be read, or not within the limits set."""
+
+
+class ModelError(DemoError):
+    """A model that cannot be found, downloaded, loaded or run."""
+
+
+class BudgetError(DemoError):
+    """More frames than the context or the memory holds. `largest_budget` is the most that fits, in frames."""
+
+    def __init__(self, message: str, remedy: str, largest_budget: int) -> None:
+        super().__init__(message, remedy)
+        self.largest_budget = largest_budget

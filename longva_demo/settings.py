@@ -1,0 +1,69 @@
+"""One frozen `Settings`, made from command-line flags and LONGVA_* environment variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from longva_demo.errors import DemoError
+
+CHOICES = {
+    "quant": ("auto", "none", "4bit"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "attention": ("auto", "flash_attention_2", "sdpa"),
+    "decoder": ("pyav", "decord"),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be chosen before the demo starts. Sizes are in bytes, times in seconds."""
+
+    model: str = "auto"
+    quant: str = "auto"
+    device: str = "auto"
+    dtype: str = "auto"
+    attention: str = "auto"
+    decoder: str = "pyav"
+    host: str = "127.0.0.1"
+    port: int = 7860
+    num_frames: int = 32
+    max_frames: int = 2000
+    max_new_tokens: int = 256
+    max_video_seconds: float = 6 * 3600.0
+    max_upload_bytes: int = 4 * 1024**3
+    decode_timeout_seconds: float = 600.0
+    decode_memory_bytes: int = 4 * 1024**3
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise DemoError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, str) and value <= 0:
+                raise DemoError(f"{field.name} is {value}", "use a number above 0")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None, **flags: Any) -> Self:
+        """Read LONGVA_MODEL, LONGVA_PORT and so on; flags that are not None win over them.
+
+        Raises:
+            DemoError: an unknown LONGVA_* name, a value that is no number, or one outside its choices.
+        """
+        environment = os.environ if environment is None else environment
+        known = {f"LONGVA_{field.name.upper()}": field for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in environment.items():
+            if not name.startswith("LONGVA_"):
+                continue
+            if name not in known:
+                raise DemoError(f"unknown environment variable {name}", f"use one of {', '.join(sorted(known))}")
+            kind = type(known[name].default)
+            try:
+                values[known[name].name] = kind(text)
+            except ValueError:
+                raise DemoError(f"{name} is {text!r}", f"give it a {kind.__name__}") from None
+        values.update({name: value for name, value in flags.items() if value is not None})
+        return replace(cls(), **values)
