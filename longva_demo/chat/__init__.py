@@ -1,0 +1,21 @@
+"""Question → answer: read a video once, ask about it many times."""
+
+from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
+from longva_demo.chat.source import ImageSource, Source, VideoSource
+
+__all__ = [
+    "AnswerStats",
+    "BudgetMeter",
+    "ChatSession",
+    "Engine",
+    "FrameRef",
+    "ImageSource",
+    "Progress",
+    "Sampling",
+    "Source",
+    "TextDelta",
+    "Turn",
+    "VideoSource",
+]

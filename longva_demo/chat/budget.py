@@ -1,0 +1,77 @@
+"""What a number of frames costs, and the largest number that fits, before anything is decoded."""
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from longva_demo.errors import BudgetError
+from longva_demo.model import LoadedModel
+
+# Tokens kept free for the system text, the question and earlier turns, beside the answer.
+TEXT_TOKENS = 512
+# Share of the free memory that the KV cache may take: the rest is for one chunk's activations and other programs.
+USABLE_SHARE = {"cuda": 0.9, "cpu": 0.6}
+
+
+@dataclass(frozen=True)
+class BudgetMeter:
+    """The cost of `num_frames` frames. Bytes are of the KV cache; `free_bytes` is None where it is not known."""
+
+    num_frames: int
+    num_tokens: int
+    context_length: int
+    kv_bytes: int
+    largest_budget: int
+    free_bytes: int | None
+
+    @property
+    def context_share(self) -> float:
+        return self.num_tokens / self.context_length
+
+    @property
+    def fits(self) -> bool:
+        return self.num_frames <= self.largest_budget
+
+    def check(self) -> None:
+        """Raises BudgetError, naming the largest budget, when the frames do not fit."""
+        if self.fits:
+            return
+        cost = f"{self.num_tokens:,} tokens and {self.kv_bytes / 1e9:.2f} GB of memory"
+        limit = f"this model has room for {self.largest_budget:,} frames here"
+        remedy = f"set the budget to {self.largest_budget:,} or less" if self.largest_budget else "free some memory"
+        raise BudgetError(f"{self.num_frames:,} frames need {cost}, but {limit}", remedy, self.largest_budget)
+
+
+def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, held_bytes: int = 0) -> BudgetMeter:
+    """Tokens and KV bytes of `num_frames` frames, and how many frames fit.
+
+    A frame costs 144 tokens and 8.26 MB in bf16 for LongVA-7B: 28 layers × 2 (keys, values) × 4 heads × 128 × 2 bytes
+    = 57,344 bytes a token. `held_bytes` is memory that would be freed first (this session's present cache).
+    """
+    config = loaded.model.config
+    token_bytes = config.kv_bytes_per_token(loaded.dtype)
+    free_bytes = free_memory(loaded.device)
+    largest = (config.context_length - TEXT_TOKENS - answer_tokens) // config.tokens_per_frame
+    if free_bytes is not None:
+        usable = (free_bytes + held_bytes) * USABLE_SHARE.get(loaded.device.type, 0.6)
+        largest = min(largest, int(usable) // (config.tokens_per_frame * token_bytes))
+    num_tokens = num_frames * config.tokens_per_frame
+    return BudgetMeter(
+        num_frames=num_frames,
+        num_tokens=num_tokens,
+        context_length=config.context_length,
+        kv_bytes=num_tokens * token_bytes,
+        largest_budget=max(0, largest),
+        free_bytes=free_bytes,
+    )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on `device`; None when that cannot be told (another kind of device)."""
+    if device.type == "cpu":
+        return psutil.virtual_memory().available
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        free, _total = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return None

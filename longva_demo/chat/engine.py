@@ -1,0 +1,169 @@
+"""The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers.decoders import DecodeStream
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from longva_demo.chat.budget import BudgetMeter, measure_budget
+from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat.prompt import ChatTemplate
+from longva_demo.errors import BudgetError, DemoError
+from longva_demo.model import LoadedModel
+from longva_demo.settings import Settings
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the answer's words are chosen: temperature 0 takes the likeliest token each time."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise DemoError(f"temperature is {self.temperature}", "use 0 to 2")
+        if not 0 < self.top_p <= 1:
+            raise DemoError(f"top-p is {self.top_p}", "use a number above 0, up to 1")
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise DemoError(f"max new tokens is {self.max_new_tokens}", "use 1 to 4096")
+
+
+class Engine:
+    """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
+
+    def __init__(self, loaded: LoadedModel, settings: Settings) -> None:
+        self.loaded = loaded
+        self.settings = settings
+        self.processor = loaded.processor
+        self.template = ChatTemplate(loaded.processor)
+        self._model = loaded.model
+        self._turn = threading.Lock()
+        eos = loaded.model.generation_config.eos_token_id
+        self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What, beside the source, a kept prefix depends on."""
+        loaded = self.loaded
+        return (loaded.model_id, loaded.revision, loaded.quant, str(loaded.dtype), loaded.attention)
+
+    def meter(self, num_frames: int, held_bytes: int = 0) -> BudgetMeter:
+        """The cost of `num_frames` frames and the largest number that fits; see `BudgetMeter`."""
+        return measure_budget(self.loaded, num_frames, self.settings.max_new_tokens, held_bytes)
+
+    def new_cache(self, num_tokens: int) -> GrowingCache:
+        """An empty cache with room for `num_tokens`."""
+        config = self._model.config
+        like = torch.empty(0, dtype=self.loaded.dtype, device=self.loaded.device)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        with self._step():
+            return GrowingCache(config.num_hidden_layers, config.num_key_value_heads, head_dim, num_tokens, like)
+
+    def read_frames(self, pixels: np.ndarray, cache: GrowingCache) -> None:
+        """Append frames, uint8 (frames, S, S, 3), to the cache: tokens_per_frame entries each."""
+        with self._step():
+            features = self._model.encode_frames(self._to_device(pixels))  # (frames, tokens, dim)
+            self._append(features.flatten(0, 1), cache)
+
+    def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
+        """Append a picture, uint8 (1 + grids, S, S, 3) with the base first, to the cache."""
+        with self._step():
+            self._append(self._model.encode_image(self._to_device(slots)), cache)
+
+    def read_text(self, ids: list[int], cache: GrowingCache) -> torch.Tensor:
+        """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,)."""
+        with self._step():
+            # One position is projected: all of them would be tokens × vocabulary logits.
+            return (
+                self._model(inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True, logits_to_keep=1)
+                .logits[0, -1]
+                .float()
+            )
+
+    def generate(self, logits: torch.Tensor, cache: GrowingCache, sampling: Sampling) -> Iterator[int]:
+        """New token ids, one at a time, the end-of-turn token included; the last one is not yet in the cache."""
+        warpers = self._warpers(sampling)
+        new_ids: list[int] = []
+        for count in range(sampling.max_new_tokens):
+            if count:
+                logits = self.read_text(new_ids[-1:], cache)
+            token = self._choose(logits, new_ids, warpers, sampling.temperature > 0)
+            new_ids.append(token)
+            yield token
+            if token in self.stop_ids:
+                return
+
+    def text_stream(self) -> "TextStream":
+        return TextStream(self.processor)
+
+    def _warpers(self, sampling: Sampling) -> LogitsProcessorList:
+        warpers = LogitsProcessorList()
+        penalty = self._model.generation_config.repetition_penalty
+        if penalty is not None and penalty != 1.0:
+            warpers.append(RepetitionPenaltyLogitsProcessor(penalty))
+        if sampling.temperature > 0:
+            warpers.append(TemperatureLogitsWarper(sampling.temperature))
+            if sampling.top_p < 1:
+                warpers.append(TopPLogitsWarper(sampling.top_p))
+        return warpers
+
+    @torch.inference_mode()
+    def _choose(self, logits: torch.Tensor, new_ids: list[int], warpers: LogitsProcessorList, sample: bool) -> int:
+        # As in the original, the repetition penalty sees the answer's own tokens, not the prompt.
+        history = torch.tensor([new_ids], dtype=torch.long, device=logits.device)
+        scores = warpers(history, logits[None].clone())[0]
+        if sample:
+            return int(torch.multinomial(scores.softmax(-1), 1))
+        return int(scores.argmax())
+
+    def _to_device(self, pixels: np.ndarray) -> torch.Tensor:
+        return self.processor.normalise(pixels).to(self.loaded.device, self.loaded.dtype)
+
+    def _embed(self, ids: list[int]) -> torch.Tensor:
+        tokens = torch.tensor([ids], device=self.loaded.device)
+        return self._model.get_input_embeddings()(tokens)  # (1, tokens, dim)
+
+    def _append(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
+        self._model.model(inputs_embeds=embeds[None], past_key_values=cache, use_cache=True)
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """One uninterrupted use of the model; running out of memory becomes a BudgetError."""
+        with self._turn, torch.inference_mode():
+            try:
+                yield
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.loaded.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                raise BudgetError("the memory ran out", "set a smaller budget", 0) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU or (a plain RuntimeError in torch) on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+class TextStream:
+    """Token ids in, text out, whole characters only."""
+
+    def __init__(self, processor: object) -> None:
+        self._tokenizer = processor.tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+        self._stream = DecodeStream(skip_special_tokens=True)
+
+    def add(self, token: int) -> str:
+        """The text that this token completes; empty in the middle of a character."""
+        return self._stream.step(self._tokenizer, token) or ""

@@ -1,0 +1,46 @@
+"""The ChatML conversation as token ids, with the frames in the first user turn.
+
+    <|im_start|>system\nYou are a helpful assistant.<|im_end|>\n
+    <|im_start|>user\n FRAMES \nQUESTION<|im_end|>\n
+    <|im_start|>assistant\n ANSWER <|im_end|>\n
+    <|im_start|>user\n NEXT QUESTION<|im_end|>\n ...
+
+Everything up to the last frame never changes while the same video is discussed, so its KV cache serves every
+question. (The original demo puts the frames into the newest turn and reads them again for each question.)
+"""
+
+from longva_demo.errors import DemoError
+from longva_demo.model import LongVAProcessor
+
+SYSTEM = "You are a helpful assistant."
+IM_START, IM_END = "<|im_start|>", "<|im_end|>"
+
+
+class ChatTemplate:
+    """Token ids of the parts of a conversation. Only the markers written here become special tokens."""
+
+    def __init__(self, processor: LongVAProcessor) -> None:
+        self.processor = processor
+        self.header = self._markup(f"{IM_START}system\n{SYSTEM}{IM_END}\n{IM_START}user\n")
+        self._next_user = self._markup(f"\n{IM_START}user\n")
+        self._after_frames = self._markup("\n")
+        self._assistant = self._markup(f"{IM_END}\n{IM_START}assistant\n")
+        [self.end_of_turn] = self._markup(IM_END)
+
+    def question(self, text: str, *, first: bool, has_frames: bool) -> list[int]:
+        """Ids from the end of what came before up to where the answer begins.
+
+        `text` is what a person typed: `<|im_end|>` or `<image>` in it stay plain text.
+
+        Raises:
+            DemoError: the question is empty.
+        """
+        text = text.strip()
+        if not text:
+            raise DemoError("the question is empty", "type what you want to know about the video")
+        first_lead = self._after_frames if has_frames else []
+        lead = first_lead if first else self._next_user
+        return [*lead, *self.processor.encode_text(text), *self._assistant]
+
+    def _markup(self, text: str) -> list[int]:
+        return self.processor.encode_text(text, allow_special=True)

@@ -1,0 +1,215 @@
+"""What a chat looks at: a video with its frame plan, or a picture; decoded once, kept as the model's small pixels."""
+
+import hashlib
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from longva_demo.errors import VideoError
+from longva_demo.model import LongVAProcessor
+from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, VideoInfo, decode_frames, file_sha256
+
+MAX_IMAGE_PIXELS = 100_000_000
+
+
+class VideoSource:
+    """The planned frames of one video.
+
+    `frames()` decodes them and, on the way, keeps each frame's model pixels (S × S × 3 bytes, S = 336 for LongVA-7B)
+    in a file, so that memory does not grow with the number of frames and nothing is decoded twice. `pixels()` reads
+    them back, following a decoding that is still going on in another thread, or starting one.
+    """
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        plan: FramePlan,
+        processor: LongVAProcessor,
+        decoder: str = "pyav",
+        limits: DecodeLimits | None = None,
+    ) -> None:
+        self.info = info
+        self.plan = plan
+        self.decoder = decoder
+        self.indices: list[int] = []  # of the frames read so far: those that could not be decoded are missing
+        self.seconds: list[float] = []
+        self.notes: list[str] = [*info.notes, *([plan.note] if plan.note else [])]
+        self.complete = False
+        self._processor = processor
+        self._limits = limits or DecodeLimits()
+        self._folder = Path(tempfile.mkdtemp(prefix="longva-frames-"))
+        self._file = self._folder / "pixels.bin"
+        self._filling = threading.Lock()
+        self._grown = threading.Condition()
+        self._failure: BaseException | None = None
+        self._sha256: str | None = None
+        self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames are planned, or, once all are read, how many could be."""
+        return len(self.indices) if self.complete else self.plan.num_frames
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Same key, same pixels: the file's SHA-256, the frame indices and the decoder."""
+        if self._sha256 is None:
+            self._sha256 = file_sha256(self.info.path)
+        return ("video", self._sha256, self.plan.indices, self.decoder)
+
+    def frames(self) -> Iterator[FrameBatch]:
+        """Decode the planned frames at full size, keeping the model's pixels; a later call decodes again.
+
+        Raises:
+            VideoError: no frame could be decoded, a limit was hit, or the disk is full.
+        """
+        batches = decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self._limits)
+        if self.complete or not self._filling.acquire(blocking=False):
+            yield from batches
+            return
+        try:
+            self._forget()
+            with self._file.open("wb") as file:
+                for batch in batches:
+                    self._keep(batch, file)
+                    yield batch
+            self._finish(None)
+        except GeneratorExit:
+            self._forget()
+            raise
+        except OSError as error:
+            failure = VideoError(
+                f"the frames could not be kept on disk ({error.strerror or error})", "free some disk space"
+            )
+            self._finish(failure)
+            raise failure from error
+        except BaseException as error:
+            self._finish(error)
+            raise
+        finally:
+            batches.close()
+            self._filling.release()
+            with self._grown:
+                self._grown.notify_all()
+
+    def pixels(self, chunk: int, should_stop: Callable[[], bool]) -> Iterator[np.ndarray | None]:
+        """The frames' model pixels, uint8 (at most `chunk`, S, S, 3), in order; None while decoding goes on.
+
+        Ends early, with what was given so far, when `should_stop()` turns true.
+        """
+        position = 0
+        filler: Filler | None = None
+        try:
+            while not should_stop():
+                with self._grown:
+                    if len(self.indices) - position < chunk and not self.complete:
+                        if filler is None or not filler.is_alive():
+                            filler = None if self._filling.locked() else Filler(self)
+                        self._grown.wait(timeout=0.2)
+                    if self._failure is not None:
+                        failure, self._failure = self._failure, None
+                        raise failure
+                    count = min(chunk, len(self.indices) - position)
+                    if count == 0 and self.complete:
+                        return
+                    ready = count == chunk or self.complete
+                    pixels = self._read(position, count) if ready else None
+                if pixels is not None:
+                    position += count
+                yield pixels
+        finally:
+            if filler is not None:
+                filler.stop()
+
+    def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
+        small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8
+        small.tofile(file)
+        with self._grown:
+            self._shape = small.shape[1:]
+            self.indices.extend(batch.indices)
+            self.seconds.extend(batch.seconds)
+            self.notes.extend(batch.notes)
+            self._grown.notify_all()
+
+    def _read(self, position: int, count: int) -> np.ndarray:
+        frame_bytes = int(np.prod(self._shape))
+        flat = np.fromfile(self._file, np.uint8, count * frame_bytes, offset=position * frame_bytes)
+        return flat.reshape(count, *self._shape)
+
+    def _forget(self) -> None:
+        with self._grown:
+            self.indices.clear()
+            self.seconds.clear()
+            self._failure = None
+
+    def _finish(self, failure: BaseException | None) -> None:
+        with self._grown:
+            self._failure = failure
+            self.complete = failure is None
+
+
+class Filler(threading.Thread):
+    """Runs `source.frames()` in the background until it ends or is stopped."""
+
+    def __init__(self, source: VideoSource) -> None:
+        super().__init__(daemon=True, name="longva-decode")
+        self._source = source
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        batches = self._source.frames()
+        try:
+            for _batch in batches:
+                if self._stopped.is_set():
+                    break
+        except Exception:
+            pass  # kept by the source, which raises it in the reader's thread
+        finally:
+            batches.close()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class ImageSource:
+    """One picture, cut into grids (UniRes) for the model."""
+
+    def __init__(self, image: Image.Image | str | Path, processor: LongVAProcessor) -> None:
+        """Opens and decodes the picture.
+
+        Raises:
+            VideoError: no such file, not a picture, damaged, or with more than 100 million pixels.
+        """
+        self.image = image if isinstance(image, Image.Image) else open_image(Path(image))
+        self.notes: list[str] = []
+        self.slots = processor.preprocess_image(self.image)  # (1 + grids, S, S, 3) uint8, the base picture first
+        self.num_frames = len(self.slots) - 1  # a grid costs as much as a frame
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return ("image", self.image.size, hashlib.sha256(self.image.tobytes()).hexdigest())
+
+
+Source = VideoSource | ImageSource
+
+
+def open_image(path: Path) -> Image.Image:
+    """The picture as RGB, upright (EXIF orientation applied)."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_IMAGE_PIXELS:
+                raise VideoError(f"{path.name} has {width} × {height} pixels", "scale it below 100 million pixels")
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError:
+        raise VideoError(f"there is no file {path}", "check the path") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise VideoError(f"{path.name} cannot be read as a picture", "upload a PNG or JPEG file") from error
