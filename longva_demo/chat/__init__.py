@@ -3,7 +3,7 @@
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
-from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.source import ImageSource, Source, VideoSource, is_picture
 
 __all__ = [
     "AnswerStats",
@@ -18,4 +18,5 @@ __all__ = [
     "TextDelta",
     "Turn",
     "VideoSource",
+    "is_picture",
 ]

@@ -213,3 +213,12 @@ def open_image(path: Path) -> Image.Image:
         raise VideoError(f"there is no file {path}", "check the path") from None
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise VideoError(f"{path.name} cannot be read as a picture", "upload a PNG or JPEG file") from error
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file's content (not its name) is a still picture; an animated GIF is a video."""
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) == 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

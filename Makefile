@@ -1,0 +1,44 @@
+# `make demo` and `make test` do all set-up themselves, in .venv in this folder.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+HOST ?= 127.0.0.1
+PORT ?= 7860
+BIN := .venv/bin
+
+.PHONY: demo test check bench screenshots browser clean
+
+demo: .venv/app-installed
+	$(BIN)/python app.py --host $(HOST) --port $(PORT)
+
+test: .venv/dev-installed browser check
+	$(BIN)/python -m pytest
+
+check: .venv/dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev-installed browser
+	$(BIN)/python -m bench
+
+screenshots: .venv/dev-installed browser
+	$(BIN)/python scripts/screenshot.py
+
+browser: .venv/dev-installed
+	sh scripts/install_browser.sh $(BIN)/python
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/app-installed: requirements.txt constraints.txt | .venv/python
+	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	touch $@
+
+.venv/dev-installed: requirements-dev.txt .venv/app-installed
+	$(BIN)/python -m pip install -q -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

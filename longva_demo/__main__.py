@@ -1,0 +1,106 @@
+"""`python -m longva_demo serve | ask | frames | doctor`, also installed as `longva-demo`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+# Nothing is sent anywhere unless a model must be downloaded; these are read when the libraries are imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from longva_demo.clock import parse_time
+from longva_demo.errors import DemoError
+from longva_demo.settings import CHOICES
+
+EPILOG = """examples:
+  longva-demo serve                                     open http://127.0.0.1:7860 in a browser
+  longva-demo ask clip.mp4 "What happens in the video?" --frames 64
+  longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
+  longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo doctor                                    what this machine has, and which model would be chosen
+
+Every flag of `serve` and `ask` can also be set in the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT ..."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def time_argument(text: str) -> float:
+    try:
+        return parse_time(text)
+    except DemoError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="longva-demo",
+        description="Ask questions about videos with LongVA, and see which frames it was given.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|doctor")
+    serve = commands.add_parser("serve", help="serve the page")
+    serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
+    serve.add_argument("--port", type=int, help="port (default 7860)")
+    add_model_flags(serve)
+
+    ask = commands.add_parser("ask", help="answer one question about a video or picture")
+    ask.add_argument("video", help="a video or picture file")
+    ask.add_argument("question", help="what you want to know, in quotes")
+    add_frame_flags(ask)
+    add_model_flags(ask)
+    ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) takes the likeliest word each time")
+    ask.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest words of this total share")
+    ask.add_argument("--max-new-tokens", type=int, help="longest answer, in tokens (default 256)")
+
+    frames = commands.add_parser("frames", help="show which frames would be sampled, without a model")
+    frames.add_argument("video", help="a video file")
+    add_frame_flags(frames)
+    frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
+
+    doctor = commands.add_parser("doctor", help="what this machine has, and which model would be chosen")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def add_frame_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--frames", type=int, metavar="N", help="how many frames to sample (default 32)")
+    parser.add_argument("--start", type=time_argument, default=0.0, metavar="TIME", help="sample from here on")
+    parser.add_argument("--end", type=time_argument, metavar="TIME", help="sample up to here (default: the end)")
+    parser.add_argument("--decoder", choices=CHOICES["decoder"], help="pyav (exact, default) or decord")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="ID", help="auto (default), tiny, a folder, or a hub id")
+    parser.add_argument("--quant", choices=CHOICES["quant"], help="4bit needs a third of the memory")
+    parser.add_argument("--device", help="auto (default), cuda or cpu")
+    parser.add_argument("--dtype", choices=CHOICES["dtype"])
+    parser.add_argument("--attention", choices=CHOICES["attention"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0, or 2 after a bad input, with one line on standard error."""
+    options = build_parser().parse_args(arguments)
+    # Imported late: --help and a mistyped flag answer at once.
+    from longva_demo import cli
+
+    try:
+        {"serve": cli.serve, "ask": cli.ask, "frames": cli.frames, "doctor": cli.doctor}[options.command](options)
+    except DemoError as error:
+        print(f"longva-demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The commands behind `python -m longva_demo`. Results go to standard output, progress to standard error."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from longva_demo.clock import clock_time
+from longva_demo.errors import DemoError
+from longva_demo.settings import Settings
+from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
+
+SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "max_new_tokens")
+
+
+def serve(options: Namespace) -> None:
+    """Load the model and serve the page until interrupted."""
+    settings = make_settings(options)
+    from longva_demo.ui import serve_page
+
+    serve_page(settings)
+
+
+def ask(options: Namespace) -> None:
+    """Answer one question about a video or picture; everything that can be wrong is checked before the model loads."""
+    settings = make_settings(options)
+    # Imported late: torch takes seconds, and `frames` does not need it.
+    from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource, is_picture
+    from longva_demo.model import load
+
+    sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
+    if not options.question.strip():
+        raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
+    path = Path(options.video)
+    picture = is_picture(path)
+    info, plan = (None, None) if picture else plan_video(path, settings, options)
+    engine = Engine(load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention), settings)
+    source: Source
+    if info is None or plan is None:
+        source = ImageSource(path, engine.processor)
+    else:
+        source = VideoSource(info, plan, engine.processor, settings.decoder, DecodeLimits.from_settings(settings))
+    with closing(ChatSession(engine)) as session:
+        session.look_at(source)
+        say(engine.loaded.reason)
+        for event in session.ask(options.question, sampling):
+            if isinstance(event, Progress):
+                say_progress(f"{event.stage} frame", event.done, event.total)
+            elif not options.json:
+                print(event.text, end="", flush=True)
+        turn = session.turns[-1]
+        for note in session.notes:
+            say(f"note: {note}")
+        if options.json:
+            print_json(
+                answer=turn.answer,
+                model=engine.loaded.model_id,
+                quant=engine.loaded.quant,
+                frames=[{"index": frame.index, "seconds": frame.seconds} for frame in session.frames],
+                num_tokens=turn.stats.num_tokens,
+                seconds_to_first_token=turn.stats.seconds_to_first_token,
+                tokens_per_second=turn.stats.tokens_per_second,
+                notes=session.notes,
+            )
+        else:
+            print()
+
+
+def frames(options: Namespace) -> None:
+    """Print the frames that a budget samples, and write them as one picture on request."""
+    settings = make_settings(options)
+    path = Path(options.video)
+    info, plan = plan_video(path, settings, options)
+    notes = [*info.notes, *([plan.note] if plan.note else [])]
+    if options.sheet:
+        notes += write_sheet(Path(options.sheet), path, info, plan, settings)
+    if options.json:
+        planned = zip(plan.indices, plan.seconds, strict=True)
+        print_json(
+            video=info.to_dict(), frames=[{"index": index, "seconds": time} for index, time in planned], notes=notes
+        )
+        return
+    size = f"{info.width} × {info.height}, {info.codec}, {info.fps:.4g} frames a second"
+    print(f"{path.name}: {info.num_frames:,} frames, {clock_time(info.duration_seconds)}, {size}")
+    for index, seconds in zip(plan.indices, plan.seconds, strict=True):
+        print(f"{index:>8}  {clock_time(seconds)}")
+    for note in notes:
+        say(f"note: {note}")
+
+
+def doctor(options: Namespace) -> None:
+    """Print what was found on this machine and which model would be chosen."""
+    from longva_demo.doctor import examine, report
+
+    findings = examine(Settings.from_environment())
+    if options.json:
+        print_json(**findings)
+    else:
+        print(report(findings))
+
+
+def make_settings(options: Namespace) -> Settings:
+    flags = {name: getattr(options, name, None) for name in SETTINGS_FLAGS}
+    return Settings.from_environment(num_frames=getattr(options, "frames", None), **flags)
+
+
+def plan_video(path: Path, settings: Settings, options: Namespace) -> tuple[VideoInfo, FramePlan]:
+    info = probe(path, limits=DecodeLimits.from_settings(settings))
+    return info, plan_frames(info, settings.num_frames, options.start, options.end)
+
+
+def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, settings: Settings) -> list[str]:
+    """Write the contact sheet, and return the notes of the decoding."""
+    from longva_demo.video.sheet import contact_sheet
+
+    notes: list[str] = []
+
+    def batches() -> Iterator[Any]:
+        limits = DecodeLimits.from_settings(settings)
+        done = 0
+        for batch in decode_frames(path, plan, info=info, decoder=settings.decoder, limits=limits):
+            notes.extend(batch.notes)
+            done += len(batch.indices)
+            say_progress("sampling frame", done, plan.num_frames)
+            yield batch
+
+    contact_sheet(batches(), target)
+    say(f"wrote {target}")
+    return notes
+
+
+def print_json(**values: object) -> None:
+    print(json.dumps(values, ensure_ascii=False, allow_nan=False))
+
+
+def say(line: str) -> None:
+    """A line of progress on standard error, in place of an unfinished one."""
+    print(f"\r\033[K{line}" if sys.stderr.isatty() else line, file=sys.stderr)
+
+
+def say_progress(what: str, done: int, total: int) -> None:
+    """A counter that overwrites itself on a terminal; elsewhere one line when it is complete."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what} {done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    elif done == total:
+        print(f"{what} {done:,} of {total:,}", file=sys.stderr)
