@@ -1,0 +1,15 @@
+"""LongVA in plain transformers: frames and pictures to tokens, tokens to logits."""
+
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+
+from longva_demo.model.config import LongVAConfig
+from longva_demo.model.longva import LongVAForConditionalGeneration, LongVAModel
+from longva_demo.model.processor import LongVAProcessor
+
+AutoConfig.register(LongVAConfig.model_type, LongVAConfig)
+AutoModel.register(LongVAConfig, LongVAModel)
+AutoModelForCausalLM.register(LongVAConfig, LongVAForConditionalGeneration)
+AutoModelForImageTextToText.register(LongVAConfig, LongVAForConditionalGeneration)
+AutoProcessor.register(LongVAConfig, LongVAProcessor)
+
+__all__ = ["LongVAConfig", "LongVAForConditionalGeneration", "LongVAModel", "LongVAProcessor"]

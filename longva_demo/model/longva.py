@@ -1,0 +1,223 @@
+"""LongVA: CLIP's eyes, the projector, and Qwen2 reading their tokens among the words (arXiv 2406.16852)."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoTokenizer, Qwen2ForCausalLM, Qwen2Model
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import logging
+
+from longva_demo.model.attention import NAME as CHUNKED_SDPA
+from longva_demo.model.config import LongVAConfig
+from longva_demo.model.projector import build_projector, pool
+from longva_demo.model.vision import VisionTower
+
+logger = logging.get_logger(__name__)
+# That a repetition penalty sees the new tokens only is meant: see `generate`.
+warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
+
+# Stands in `input_ids` for one visual token. Outside the vocabulary, so that it can never be read as a word.
+VISUAL_TOKEN = -200
+IMAGE, VIDEO = 0, 1  # kinds of visual, as in `visual_slots`
+UNIRES_STRIDE = 2  # pictures' grids are always pooled 2 x 2 by average; the config's pooling is for video
+
+
+class LongVAModel(Qwen2Model):
+    """Qwen2's layers, with the vision tower and the projector beside them under their published names."""
+
+    config_class = LongVAConfig
+
+    def __init__(self, config: LongVAConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = VisionTower(config.vision_config, config.mm_vision_select_layer)
+        self.mm_projector = build_projector(config.vision_config.hidden_size, config.hidden_size)
+        self.post_init()
+
+    def encode_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(n, 3, S, S) normalised pixels to (n, patches, dim) tokens, not pooled yet."""
+        weight = self.mm_projector[0].weight
+        return self.mm_projector(self.vision_tower(pixel_values.to(weight.device, weight.dtype)))
+
+    def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(frames, 3, S, S) normalised pixels to (frames, tokens_per_frame, dim)."""
+        patches = self.encode_patches(pixel_values)
+        return pool(patches, self.config.mm_spatial_pool_stride, self.config.mm_spatial_pool_mode)
+
+    def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """UniRes: (1 + grids, 3, S, S), the whole picture first, to (grids * tokens, dim), row by row.
+
+        The whole picture is not read: the original computes its features and drops them. A picture that comes
+        as one slot alone keeps all its patches, unpooled: (patches, dim).
+        """
+        if len(pixel_values) == 1:
+            return self.encode_patches(pixel_values)[0]
+        return pool(self.encode_patches(pixel_values[1:]), UNIRES_STRIDE).flatten(0, 1)
+
+
+class LongVAForConditionalGeneration(Qwen2ForCausalLM):
+    """The whole model. `forward` and `generate` take what `LongVAProcessor` returns.
+
+    Logits have one column per token of the tokenizer: the rows that pad the published vocabulary hold random
+    numbers and must not win. The weights themselves are kept as they are.
+    """
+
+    config_class = LongVAConfig
+    input_modalities = ("image", "video", "text")
+
+    def __init__(self, config: LongVAConfig) -> None:
+        if config._attn_implementation in (None, "sdpa"):
+            config._attn_implementation = CHUNKED_SDPA
+        super(Qwen2ForCausalLM, self).__init__(config)  # not Qwen2ForCausalLM's own, which builds a second Qwen2Model
+        self.model = LongVAModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.num_tokens = config.vocab_size
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a checkpoint in the original format, from a folder or the Hub; see `PreTrainedModel`."""
+        places = ("revision", "cache_dir", "token", "local_files_only", "subfolder")
+        at = {name: kwargs[name] for name in places if name in kwargs}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **at)
+        except (OSError, ValueError):  # weights without a tokenizer: all rows are taken for tokens
+            return loaded
+        model.num_tokens = min(len(tokenizer), model.config.vocab_size)
+        return loaded
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Write the original format: flat config.json, original tensor names, the vision tower's config.json."""
+        super().save_pretrained(Path(save_directory), **kwargs)
+
+    def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(frames, 3, S, S) normalised pixels to (frames, tokens_per_frame, dim)."""
+        return self.model.encode_frames(pixel_values)
+
+    def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(1 + grids, 3, S, S), the whole picture first, to (grids * tokens_per_frame, dim)."""
+        return self.model.encode_image(pixel_values)
+
+    def encode_visuals(self, pixel_values: torch.Tensor, visual_slots: torch.Tensor) -> torch.Tensor:
+        """All visuals of a prompt, one after the other: (slots, 3, S, S) to (visual tokens, dim).
+
+        Args:
+            visual_slots: (visuals, 2), for each its kind (IMAGE or VIDEO) and its number of slots. A video of 5
+                frames and a picture of 1 + 8 grids are [[VIDEO, 5], [IMAGE, 9]].
+        """
+        kinds, counts = visual_slots.T.tolist()
+        if sum(counts) != len(pixel_values):
+            raise ValueError(f"visual_slots count {sum(counts)} slots, pixel_values hold {len(pixel_values)}")
+        encoded = [
+            self.encode_frames(pixels).flatten(0, 1) if kind == VIDEO else self.encode_image(pixels)
+            for kind, pixels in zip(kinds, pixel_values.split(counts), strict=True)
+        ]
+        return torch.cat(encoded)
+
+    def embed_prompt(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        visual_slots: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What enters the language model: words looked up, visual tokens put in their places.
+
+        With visuals, masked positions are left out and the sequence is cut at `tokenizer_model_max_length`, both as
+        the original does; the cut comes with a warning, since it takes the end of the question away.
+
+        Args:
+            input_ids: (batch, T); VISUAL_TOKEN where a visual token goes.
+        Returns:
+            (batch, T', dim) and the attention mask (batch, T') or None.
+        Raises:
+            ValueError: more than one sequence with visuals, or visuals and their places do not agree.
+        """
+        is_visual = input_ids == VISUAL_TOKEN
+        num_places = int(is_visual.sum())
+        if pixel_values is None or visual_slots is None:
+            if num_places:
+                raise ValueError(f"input_ids have {num_places} visual tokens, but pixel_values or visual_slots miss")
+            return self.model.embed_tokens(input_ids), attention_mask
+        if len(input_ids) != 1:
+            raise ValueError(f"a batch of {len(input_ids)} sequences with visuals; give one sequence at a time")
+        visuals = self.encode_visuals(pixel_values, visual_slots)
+        if len(visuals) != num_places:
+            raise ValueError(f"input_ids have {num_places} places for {len(visuals)} visual tokens")
+        embeds = self.model.embed_tokens(input_ids.masked_fill(is_visual, 0))
+        embeds = embeds.masked_scatter(is_visual.unsqueeze(-1), visuals.to(embeds.dtype))  # (1, T, dim)
+        if attention_mask is not None:
+            embeds = embeds[:, attention_mask[0].bool()]  # (1, T', dim)
+        longest = self.config.tokenizer_model_max_length
+        if longest is not None and embeds.shape[1] > longest:
+            logger.warning(f"the end of a prompt of {embeds.shape[1]} tokens was cut off at {longest} of them")
+            embeds = embeds[:, :longest]
+        return embeds, None if attention_mask is None else attention_mask.new_ones(embeds.shape[:2])
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        pixel_values: torch.Tensor | None = None,
+        visual_slots: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits (batch, positions, tokens): all positions, or the last `logits_to_keep`, or those it lists."""
+        # One new word at a time needs no look for visuals (and no wait for the GPU to answer).
+        if input_ids is not None and (pixel_values is not None or input_ids.shape[1] > 1):
+            inputs_embeds, attention_mask = self.embed_prompt(input_ids, attention_mask, pixel_values, visual_slots)
+            input_ids = None
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **{name: value for name, value in kwargs.items() if name != "return_dict"},
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])[..., : self.num_tokens]
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.num_tokens)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    @torch.no_grad()
+    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """Continue a prompt: (1, T) `input_ids` to (1, T + new) tokens, as transformers does.
+
+        A prompt that starts from nothing is given to the language model as embeddings, as in the original: a
+        repetition penalty then sees the new tokens only. A prompt that continues a cache goes on as it is.
+        """
+        input_ids = kwargs.pop("input_ids", inputs)
+        pixel_values, visual_slots = kwargs.pop("pixel_values", None), kwargs.pop("visual_slots", None)
+        if input_ids is None or kwargs.get("past_key_values") is not None:
+            return super().generate(input_ids, **kwargs)
+        input_ids = input_ids.to(self.device)
+        mask = kwargs.pop("attention_mask", None)
+        mask = torch.ones_like(input_ids) if mask is None else mask.to(self.device)
+        embeds, mask = self.embed_prompt(input_ids, mask, pixel_values, visual_slots)
+        output = super().generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
+        if isinstance(output, torch.Tensor):
+            return torch.cat([input_ids.expand(len(output), -1), output], dim=1)
+        output.sequences = torch.cat([input_ids.expand(len(output.sequences), -1), output.sequences], dim=1)
+        return output

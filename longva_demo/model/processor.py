@@ -1,0 +1,278 @@
+"""From text, pictures and frames to tensors: Pillow-equal preprocessing and the prompt's token ids."""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from longva_demo.model.config import LongVAConfig, find_tower_file, tower_folder
+from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
+
+TAG = "<image>"  # stands for one picture or one whole video in a prompt
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bicubic with antialiasing, the horizontal pass first: the same pixels on every version of Pillow.
+
+    Pillow 13 does the cheaper pass first, up to 25 grey levels away from what the model was trained on.
+    """
+    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+
+
+def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
+    """Shortest side to `size`, then the middle square: what lies outside it is not seen.
+
+    A 640 x 360 picture at size 336 becomes 597 x 336 (597 = int(336 * 640 / 360)), then 336 x 336.
+    """
+    width, height = image.size
+    if width <= height:
+        new_width, new_height = size, int(size * height / width)
+    else:
+        new_width, new_height = int(size * width / height), size
+    if (new_width, new_height) != image.size:
+        image = resize(image, new_width, new_height)
+    left, top = (new_width - size) // 2, (new_height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def best_resolution(image_size: tuple[int, int], pinpoints: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The resolution that keeps most of a picture's pixels, and among those wastes fewest. All are (width, height).
+
+    >>> best_resolution((640, 360), [(336, 672), (672, 336), (672, 672)])
+    (672, 672)
+    """
+    width, height = image_size
+    best, best_rank = pinpoints[0], (-1, 0)
+    for point in pinpoints:
+        scale = min(point[0] / width, point[1] / height)
+        kept = min(int(width * scale) * int(height * scale), width * height)
+        rank = (kept, kept - point[0] * point[1])  # more kept, then less wasted; the first of equals stays
+        if rank > best_rank:
+            best, best_rank = point, rank
+    return best
+
+
+def resize_and_pad(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Fit a picture into (width, height), its shape kept, centred on black."""
+    scale_width, scale_height = width / image.width, height / image.height
+    if scale_width < scale_height:
+        new_width, new_height = width, min(math.ceil(image.height * scale_width), height)
+    else:
+        new_width, new_height = min(math.ceil(image.width * scale_height), width), height
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(resize(image, new_width, new_height), ((width - new_width) // 2, (height - new_height) // 2))
+    return canvas
+
+
+def side_of(size: int | dict[str, int]) -> int:
+    """The side in pixels that a preprocessor_config.json gives, in its old (a number) or new form (named)."""
+    return size if isinstance(size, int) else next(iter(size.values()))
+
+
+class LongVAProcessor(ProcessorMixin):
+    """Turns what people have into what the model takes. `processor(text=, images=)` or `processor(text=, videos=)`.
+
+    Args:
+        config: gives the picture size, the pinpoints and the number of tokens of a frame.
+        mean, std: of the three colours, for pixels between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: LongVAConfig,
+        mean: Sequence[float] = CLIP_MEAN,
+        std: Sequence[float] = CLIP_STD,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.image_size: int = config.vision_config.image_size
+        self.chat_template = getattr(tokenizer, "chat_template", None)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "LongVAProcessor":
+        """Read the tokenizer, config.json and the tower's preprocessor_config.json, from a folder or the Hub."""
+        places = ("revision", "cache_dir", "token", "local_files_only", "subfolder", "force_download")
+        at = {name: kwargs[name] for name in places if name in kwargs}
+        config = LongVAConfig.from_pretrained(pretrained_model_name_or_path, **at)
+        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **at)
+        file = find_tower_file(pretrained_model_name_or_path, config.mm_vision_tower, "preprocessor_config.json")
+        if file is None:
+            return cls(tokenizer, config)
+        values = json.loads(file.read_text(encoding="utf-8"))
+        for name in ("size", "crop_size"):
+            if side_of(values[name]) != config.vision_config.image_size:
+                raise ValueError(f"{file}: {name} is {values[name]}, the tower takes {config.vision_config.image_size}")
+        return cls(tokenizer, config, values["image_mean"], values["image_std"])
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:
+        """Write the tokenizer and the tower's preprocessor_config.json; config.json too where none is yet."""
+        folder = Path(save_directory)
+        written = list(self.tokenizer.save_pretrained(folder, **kwargs))
+        if not (folder / "config.json").is_file():
+            self.config.save_pretrained(folder)
+        values = {
+            "crop_size": self.image_size,
+            "do_center_crop": True,
+            "do_normalize": True,
+            "do_resize": True,
+            "feature_extractor_type": "CLIPFeatureExtractor",
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+            "resample": int(Image.Resampling.BICUBIC),
+            "size": self.image_size,
+        }
+        file = tower_folder(folder, self.config.mm_vision_tower) / "preprocessor_config.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        return [*written, str(file)]
+
+    def preprocess_frames(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), one frame in memory at a time."""
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+            raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (frames, height, width, 3)")
+        size = self.image_size
+        pixels = np.empty((len(frames), size, size, 3), np.uint8)
+        for index, frame in enumerate(frames):
+            pixels[index] = np.asarray(resize_and_crop(Image.fromarray(np.ascontiguousarray(frame)), size))
+        return pixels
+
+    def preprocess_image(self, image: Image.Image) -> np.ndarray:
+        """UniRes: a picture to uint8 (1 + grids, S, S, 3): the whole, squashed, then its grids row by row."""
+        image, size = image.convert("RGB"), self.image_size
+        width, height = best_resolution(image.size, self.config.grid_pinpoints)
+        canvas = np.asarray(resize_and_pad(image, width, height))  # (height, width, 3)
+        grids = canvas.reshape(height // size, size, width // size, size, 3).swapaxes(1, 2)
+        whole = np.asarray(resize(image, size, size))[None]
+        return np.concatenate([whole, grids.reshape(-1, size, size, 3)])  # (1 + grids, S, S, 3)
+
+    @cached_property
+    def normalised_levels(self) -> np.ndarray:
+        """(3, 256) float32: each grey level's value, rounded as the original rounds it on its way."""
+        levels = (np.arange(256) * (1 / 255)).astype(np.float32)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return (levels - mean[:, None]) / std[:, None]
+
+    def normalise(self, pixels: np.ndarray) -> torch.Tensor:
+        """uint8 (n, S, S, 3) to float32 (n, 3, S, S)."""
+        assert (pixels.dtype, pixels.ndim) == (np.uint8, 4), (pixels.dtype, pixels.shape)
+        values = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
+        for colour, levels in enumerate(self.normalised_levels):
+            values[:, colour] = levels[pixels[..., colour]]
+        return torch.from_numpy(values)
+
+    @cached_property
+    def plain_tokenizer(self) -> Tokenizer:
+        """The tokenizer without its special tokens: whatever is typed comes out as text."""
+        description = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return Tokenizer.from_str(json.dumps(description | {"added_tokens": [], "post_processor": None}))
+
+    def encode_text(self, text: str, allow_special: bool = False) -> list[int]:
+        """Token ids of `text`. Unless allowed, `<|im_end|>` and its like are letters, not marks of the conversation."""
+        if allow_special:
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.plain_tokenizer.encode(text, add_special_tokens=False).ids
+
+    def num_visual_tokens(self, kind: int, num_slots: int) -> int:
+        """Tokens of a visual: a video's frames, a picture's 1 + grids slots, a lone slot's patches."""
+        if kind == VIDEO:
+            return num_slots * self.config.tokens_per_frame
+        if num_slots == 1:
+            return self.config.patches_per_side**2
+        return (num_slots - 1) * self.config.tokens_per_grid
+
+    def encode_prompt(self, text: str, num_tokens: Sequence[int]) -> list[int]:
+        """Ids of a whole prompt, marks and all; the i-th `<image>` becomes `num_tokens[i]` times VISUAL_TOKEN.
+
+        The text between the tags is encoded piece by piece, as in the original.
+
+        >>> processor.encode_prompt("a<image>b", [2])  # doctest: +SKIP
+        [64, -200, -200, 65]
+        """
+        pieces = text.split(TAG)
+        if len(pieces) - 1 != len(num_tokens):
+            raise ValueError(f"the text has {len(pieces) - 1} {TAG} for {len(num_tokens)} pictures and videos")
+        ids = self.encode_text(pieces[0], allow_special=True)
+        for piece, count in zip(pieces[1:], num_tokens, strict=True):
+            ids += [VISUAL_TOKEN] * count + self.encode_text(piece, allow_special=True)
+        return ids
+
+    def __call__(  # type: ignore[override]
+        self,
+        images: Image.Image | Sequence[Image.Image] | None = None,
+        text: str | Sequence[str] | None = None,
+        videos: np.ndarray | Sequence[np.ndarray] | None = None,
+        modalities: Sequence[str] | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """One whole prompt, with an `<image>` for each picture and each video in it.
+
+        Args:
+            text: ChatML, its marks as they are. Text that somebody typed is encoded with `encode_text` instead.
+            modalities: "image" or "video" for each tag in turn; needed only where a prompt has both.
+        Returns:
+            input_ids, attention_mask (1, T), and with visuals pixel_values (slots, 3, S, S) and visual_slots
+            (visuals, 2), see `LongVAForConditionalGeneration.encode_visuals`.
+        """
+        if kwargs or return_tensors != "pt":
+            raise TypeError(f"unknown: {sorted(kwargs) or return_tensors}; this processor returns PyTorch tensors only")
+        texts = [text] if isinstance(text, str) else list(text or [])
+        if len(texts) != 1:
+            raise ValueError(f"{len(texts)} texts; give one at a time")
+        stacks = self.stack_visuals(as_list(images), as_list(videos), modalities)
+        counts = [self.num_visual_tokens(kind, len(pixels)) for kind, pixels in stacks]
+        input_ids = torch.tensor([self.encode_prompt(texts[0], counts)], dtype=torch.long)
+        # The original masks <|endoftext|>, which pads; a typed one is left out of the sequence with it.
+        tensors = {"input_ids": input_ids, "attention_mask": (input_ids != self.tokenizer.pad_token_id).long()}
+        if stacks:
+            tensors["pixel_values"] = torch.cat([self.normalise(pixels) for _, pixels in stacks])
+            tensors["visual_slots"] = torch.tensor([[kind, len(pixels)] for kind, pixels in stacks])
+        return BatchFeature(tensors)
+
+    def stack_visuals(
+        self, images: list[Image.Image], videos: list[np.ndarray], modalities: Sequence[str] | None
+    ) -> list[tuple[int, np.ndarray]]:
+        """(kind, uint8 (slots, S, S, 3)) of each visual, in the order of the tags."""
+        if modalities is None:
+            if images and videos:
+                raise ValueError("pictures and videos in one prompt: say in `modalities` which tag is which")
+            modalities = ["image"] * len(images) + ["video"] * len(videos)
+        if sorted(modalities) != ["image"] * len(images) + ["video"] * len(videos):
+            raise ValueError(f"modalities {list(modalities)} for {len(images)} images and {len(videos)} videos")
+        pictures, clips = iter(images), iter(videos)
+        return [
+            (IMAGE, self.preprocess_image(next(pictures)))
+            if modality == "image"
+            else (VIDEO, self.preprocess_frames(np.asarray(next(clips))))
+            for modality in modalities
+        ]
+
+    def decode(self, token_ids: Any, **kwargs: Any) -> str:
+        """Text of (T,) token ids; visual tokens have none."""
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        return self.tokenizer.decode([token for token in ids if token >= 0], **kwargs)
+
+    def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
+        """Texts of (batch, T) token ids; visual tokens have none."""
+        return [self.decode(sequence, **kwargs) for sequence in sequences]
+
+
+def as_list(values: Any) -> list:
+    """One visual, several or none, as a list. A 4-dimensional array is one video, never a list of frames."""
+    if values is None:
+        return []
+    return list(values) if isinstance(values, (list, tuple)) else [values]
