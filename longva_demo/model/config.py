@@ -7,10 +7,11 @@ tower's own shape stands in a second file, `<mm_vision_tower>/config.json`.
 import ast
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import CLIPVisionConfig, Qwen2Config
+from transformers.configuration_utils import SubConfigSpec
 
 CLIP_NAME = "openai/clip-vit-large-patch14-336"
 # The published openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download for its shape.
@@ -88,7 +89,7 @@ class LongVAConfig(Qwen2Config):
     """
 
     model_type = "llava_qwen"
-    sub_configs_defaults = {"vision_config": CLIPVisionConfig}  # noqa: RUF012 (read by transformers as it is)
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {"vision_config": SubConfigSpec(CLIPVisionConfig)}
 
     vocab_size: int = 152064
     hidden_size: int = 3584
@@ -131,7 +132,7 @@ class LongVAConfig(Qwen2Config):
         super().__post_init__(**kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Read config.json from a folder or the Hub, and the vision tower's config.json with it."""
         kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
@@ -152,10 +153,16 @@ class LongVAConfig(Qwen2Config):
         return (self.patches_per_side // 2) ** 2
 
     @property
+    def rope_base(self) -> float:
+        """The base of the rotary position embedding: 1e9 in LongVA-7B, which is what makes its context long."""
+        assert self.rope_parameters is not None
+        return float(self.rope_parameters["rope_theta"] or 0.0)
+
+    @property
     def context_length(self) -> int:
         """The longest sequence, in tokens, that the model was made for: 224,000 for LongVA-7B."""
-        published = all(getattr(self, name) == value for name, value in PUBLISHED_SHAPE.items())
-        if published and self.rope_parameters["rope_theta"] >= PUBLISHED_ROPE_THETA:
+        shape = {name: getattr(self, name) for name in PUBLISHED_SHAPE}
+        if shape == PUBLISHED_SHAPE and self.rope_base >= PUBLISHED_ROPE_THETA:
             return max(PUBLISHED_CONTEXT, self.max_position_embeddings)
         return self.max_position_embeddings
 
@@ -166,15 +173,15 @@ class LongVAConfig(Qwen2Config):
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Bytes that one token takes in the key-value cache: 57,344 for LongVA-7B in bfloat16."""
-        keys_and_values = 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_size
-        return keys_and_values * dtype.itemsize
+        kv_heads = self.num_key_value_heads or self.num_attention_heads
+        return 2 * self.num_hidden_layers * kv_heads * self.head_size * dtype.itemsize
 
     @property
     def grid_pinpoints(self) -> list[tuple[int, int]]:
         """The resolutions, (width, height) in pixels, that a picture may be cut into grids from."""
         points = self.image_grid_pinpoints
         points = ast.literal_eval(points) if isinstance(points, str) else points
-        return [(int(width), int(height)) for width, height in points]
+        return [(int(width), int(height)) for width, height in points or []]
 
     def to_diff_dict(self) -> dict[str, Any]:
         """What config.json holds: flat, in the names that the original code reads (transformers 4.40)."""
@@ -191,7 +198,7 @@ class LongVAConfig(Qwen2Config):
             values["architectures"] = ["LlavaQwenForCausalLM"]
         return values
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Write config.json and, under `mm_vision_tower`, the vision tower's config.json."""
         super().save_pretrained(save_directory, **kwargs)
         folder = tower_folder(Path(save_directory), self.mm_vision_tower)

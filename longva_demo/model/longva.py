@@ -1,7 +1,6 @@
 """LongVA: CLIP's eyes, the projector, and Qwen2 reading their tokens among the words (arXiv 2406.16852)."""
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,10 +36,14 @@ class LongVAModel(Qwen2Model):
         self.mm_projector = build_projector(config.vision_config.hidden_size, config.hidden_size)
         self.post_init()
 
+    @property
+    def vision_dtype(self) -> torch.dtype:
+        """The eyes' own number format: in a model quantised to 4 bits they stay as they were."""
+        return self.vision_tower.vision_tower.vision_model.dtype
+
     def encode_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(n, 3, S, S) normalised pixels to (n, patches, dim) tokens, not pooled yet."""
-        weight = self.mm_projector[0].weight
-        return self.mm_projector(self.vision_tower(pixel_values.to(weight.device, weight.dtype)))
+        return self.mm_projector(self.vision_tower(pixel_values.to(self.device, self.vision_dtype)))
 
     def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(frames, 3, S, S) normalised pixels to (frames, tokens_per_frame, dim)."""
@@ -66,7 +69,7 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
     """
 
     config_class = LongVAConfig
-    input_modalities = ("image", "video", "text")
+    input_modalities = ["image", "video", "text"]  # noqa: RUF012 (transformers declares it so)
 
     def __init__(self, config: LongVAConfig) -> None:
         if config._attn_implementation in (None, "sdpa"):
@@ -91,10 +94,6 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
             return loaded
         model.num_tokens = min(len(tokenizer), model.config.vocab_size)
         return loaded
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Write the original format: flat config.json, original tensor names, the vision tower's config.json."""
-        super().save_pretrained(Path(save_directory), **kwargs)
 
     def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(frames, 3, S, S) normalised pixels to (frames, tokens_per_frame, dim)."""
@@ -202,7 +201,7 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         )
 
     @torch.no_grad()
-    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
+    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Continue a prompt: (1, T) `input_ids` to (1, T + new) tokens, as transformers does.
 
         A prompt that starts from nothing is given to the language model as embeddings, as in the original: a
@@ -211,12 +210,12 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         input_ids = kwargs.pop("input_ids", inputs)
         pixel_values, visual_slots = kwargs.pop("pixel_values", None), kwargs.pop("visual_slots", None)
         if input_ids is None or kwargs.get("past_key_values") is not None:
-            return super().generate(input_ids, **kwargs)
+            return super().generate(input_ids, **kwargs)  # type: ignore[misc]
         input_ids = input_ids.to(self.device)
         mask = kwargs.pop("attention_mask", None)
         mask = torch.ones_like(input_ids) if mask is None else mask.to(self.device)
         embeds, mask = self.embed_prompt(input_ids, mask, pixel_values, visual_slots)
-        output = super().generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
+        output: Any = super().generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)  # type: ignore[misc]
         if isinstance(output, torch.Tensor):
             return torch.cat([input_ids.expand(len(output), -1), output], dim=1)
         output.sequences = torch.cat([input_ids.expand(len(output.sequences), -1), output.sequences], dim=1)

@@ -103,7 +103,9 @@ class LongVAProcessor(ProcessorMixin):
         self.chat_template = getattr(tokenizer, "chat_template", None)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "LongVAProcessor":
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> "LongVAProcessor":
         """Read the tokenizer, config.json and the tower's preprocessor_config.json, from a folder or the Hub."""
         places = ("revision", "cache_dir", "token", "local_files_only", "subfolder", "force_download")
         at = {name: kwargs[name] for name in places if name in kwargs}
@@ -118,7 +120,7 @@ class LongVAProcessor(ProcessorMixin):
                 raise ValueError(f"{file}: {name} is {values[name]}, the tower takes {config.vision_config.image_size}")
         return cls(tokenizer, config, values["image_mean"], values["image_std"])
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """Write the tokenizer and the tower's preprocessor_config.json; config.json too where none is yet."""
         folder = Path(save_directory)
         written = list(self.tokenizer.save_pretrained(folder, **kwargs))

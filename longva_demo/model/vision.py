@@ -25,6 +25,8 @@ class VisionTower(nn.Module):
 
     def __init__(self, config: CLIPVisionConfig, select_layer: int) -> None:
         super().__init__()
+        assert isinstance(config.image_size, int)
+        assert isinstance(config.patch_size, int)
         self.vision_tower = ClipTower(config)
         # hidden_states holds the embeddings and one entry per layer: -1 needs all layers, -2 all but the last.
         self.num_layers_used = config.num_hidden_layers + 1 + select_layer
