@@ -1,0 +1,20 @@
+"""Video file to frames: probe → plan → decode. Decoders run in a worker process that can be killed.
+
+Importing this package imports neither a decoder, nor torch, nor gradio.
+"""
+
+from longva_demo.video.decode import FrameBatch, decode_frames
+from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.plan import FramePlan, plan_frames
+from longva_demo.video.probe import VideoInfo, file_sha256, probe
+
+__all__ = [
+    "DecodeLimits",
+    "FrameBatch",
+    "FramePlan",
+    "VideoInfo",
+    "decode_frames",
+    "file_sha256",
+    "plan_frames",
+    "probe",
+]

@@ -1,0 +1,131 @@
+"""Opening a local video file with PyAV, and nothing else with it. Runs in the worker."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from longva_demo.errors import VideoError
+from longva_demo.video.limits import DecodeLimits
+
+CONVERT = "convert it to an MP4 with H.264 video and try again"
+# Containers whose demuxers read the one file they are given. Playlists (hls, dash, concat, sdp), which open
+# other files and addresses, are refused by leaving them out.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,gif,apng,mxf,ivf,nut,"
+    "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
+)
+PICTURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"RIFF": "WebP",
+}
+
+GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
+
+Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
+
+
+@dataclass(frozen=True)
+class Video:
+    """An open container and its picture track."""
+
+    container: InputContainer
+    stream: VideoStream
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def open_video(path: Path, limits: DecodeLimits) -> Video:
+    """Open the file's picture track; the demuxer skips all others.
+
+    Raises:
+        VideoError: no video, unknown or encrypted coding, or pictures beyond the limits.
+    """
+    options = {
+        "format_whitelist": FORMATS,
+        "protocol_whitelist": "file",
+        "max_pixels": str(limits.max_frame_pixels),
+    }
+    try:
+        # "file:" keeps a name such as "concat:a|b" from being read as an address.
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise why_not_opened(path, error) from error
+    assert isinstance(container, InputContainer)
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        what = "has sound but no picture track" if container.streams.audio else "has no picture track"
+        raise VideoError(f"{path.name} {what}", "choose a file with a picture track")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    assert isinstance(stream, VideoStream)
+    try:
+        check_stream(path, stream, limits)
+    except VideoError:
+        container.close()
+        raise
+    # A missing time must be seen as missing, not be guessed by FFmpeg.
+    container.flags &= ~GENERATE_PTS
+        int(container.flags) & ~Flags.gen_pts.value
+    )  # a missing time must be seen as missing, not be guessed
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    context = stream.codec_context
+    context.options = {"max_pixels": str(limits.max_frame_pixels)}
+    return Video(container, stream)
+
+
+def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
+    context = stream.codec_context
+    if context is None:
+        raise VideoError(f"{path.name} uses a video coding that this decoder does not know", CONVERT)
+    if context.codec_tag.lower() in ("encv", "drmi", "drms"):
+        message = f"{path.name} is encrypted (copy protection)"
+        raise VideoError(message, "choose a file without copy protection")
+    width, height = context.width, context.height
+    if width * height > limits.max_frame_pixels:
+        message = f"{path.name} has pictures of {width} × {height} pixels"
+        raise VideoError(message, f"convert it to at most {limits.max_frame_pixels:,} pixels a frame")
+
+
+def use_threads(video: Video, most: int = 4) -> None:
+    """Decode with as many threads as there are processors, up to `most`: each holds frames in memory."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    video.stream.codec_context.thread_type = "FRAME"
+    video.stream.codec_context.thread_count = min(available, most)
+
+
+def why_not_opened(path: Path, error: Exception) -> VideoError:
+    if is_out_of_memory(error):
+        raise MemoryError from error
+    with path.open("rb") as opened:
+        head = opened.read(16)
+    for magic, kind in PICTURES.items():
+        if head.startswith(magic) and not (kind == "WebP" and head[8:12] != b"WEBP"):
+            return VideoError(f"{path.name} is a picture ({kind}), not a video", "ask about it as a picture")
+    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):
+        message = f"{path.name} is an MP4 whose index cannot be read, as after a cut-off recording or upload"
+        return VideoError(message, "upload it again, or repair the recording")
+    return VideoError(f"{path.name} is not a video that can be read ({reason(error)})", CONVERT)
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words, without PyAV's error number and file name."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:120]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == 12

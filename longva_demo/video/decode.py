@@ -1,0 +1,143 @@
+"""A plan's frames as arrays, in batches whose size does not grow with the budget."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longva_demo.errors import VideoError
+from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.plan import FramePlan
+from longva_demo.video.probe import VideoInfo, check_decoder, check_file, probe
+from longva_demo.video.process import WorkerProcess
+from longva_demo.video.shared import Ring, anonymous_file
+from longva_demo.video.wire import pack_arrays
+
+NUM_SLOTS = 2  # one is being filled while the other is being copied out
+MAX_BATCH_FRAMES = 16  # small pictures come in batches too, so that the page can show progress
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Decoded frames in display order. The arrays are the consumer's own and stay valid.
+
+    pixels: uint8 (frames, height, width, 3), RGB, as displayed. A batch that only carries notes has 0 frames.
+    seconds, indices: presentation time and frame number of each.
+    notes: what was lost or damaged since the last batch, one sentence each.
+    """
+
+    pixels: np.ndarray
+    seconds: tuple[float, ...]
+    indices: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.pixels.dtype == np.uint8, self.pixels.dtype
+        assert self.pixels.ndim == 4, self.pixels.shape
+        assert self.pixels.shape[3] == 3, self.pixels.shape
+        assert len(self.pixels) == len(self.seconds) == len(self.indices), (self.pixels.shape, self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        span = f", {self.seconds[0]:.3f}–{self.seconds[-1]:.3f} s" if self.seconds else ""
+        notes = f", notes={list(self.notes)}" if self.notes else ""
+        return f"FrameBatch(pixels={self.pixels.shape} {self.pixels.dtype}{span}{notes})"
+
+
+def decode_frames(
+    path: str | os.PathLike[str],
+    plan: FramePlan,
+    *,
+    info: VideoInfo | None = None,
+    decoder: str = "pyav",
+    limits: DecodeLimits | None = None,
+) -> Iterator[FrameBatch]:
+    """Yield the planned frames in order, full size, while a worker process decodes the next ones.
+
+    `info` saves a second probe. Pixels in flight are bounded by `limits.chunk_bytes`, whatever the budget:
+    a ring of two shared slots, and the copy handed out. Frames that cannot be decoded are missing from the
+    batches, and a note of a batch names them. Closing the iterator ends the worker at once.
+
+    Raises:
+        VideoError: no frame could be decoded, a limit was reached, the worker crashed or was killed.
+    """
+    limits = limits or DecodeLimits()
+    check_decoder(decoder)
+    file = Path(path)
+    size_bytes, changed = check_file(file, limits)
+    if info is None:
+        info = probe(file, limits, decoder=decoder)
+    if (info.size_bytes, info.index["changed"]) != (size_bytes, changed):
+        raise VideoError(f"{file.name} was changed after it was probed", "load it again")
+    if plan.indices[-1] >= info.num_frames:
+        message = f"frame {plan.indices[-1]} was asked for, but {file.name} has {info.num_frames} frames"
+        raise VideoError(message, f"use frame numbers from 0 to {info.num_frames - 1}")
+    return _batches(file, plan, info, decoder, limits)
+
+
+def _batches(file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits) -> Iterator[FrameBatch]:
+    frame_bytes = info.height * info.width * 3
+    slot_frames = max(1, min(MAX_BATCH_FRAMES, plan.num_frames, limits.chunk_bytes // (NUM_SLOTS + 1) // frame_bytes))
+    request, payload = _request(file, plan, info, decoder, limits, slot_frames)
+    slot_bytes = request["slot_bytes"]
+    num_frames = 0
+    with anonymous_file() as shared:
+        os.ftruncate(shared.fileno(), NUM_SLOTS * slot_bytes)
+        ring = Ring(shared.fileno(), NUM_SLOTS, slot_bytes)
+        try:
+            with WorkerProcess(file.name, request, payload, limits, shared) as worker:
+                while True:
+                    message, _ = worker.receive()
+                    batch = _batch(message, ring, info)
+                    if message["kind"] == "done":
+                        break
+                    worker.release(message["slot"])
+                    num_frames += len(batch)
+                    yield batch
+        finally:
+            ring.close()
+    if num_frames == 0:
+        raise VideoError(
+            f"none of the {plan.num_frames} frames of {file.name} could be decoded",
+            "the file is damaged there; choose another range, or convert the video to an MP4 with H.264",
+        )
+    if batch.notes:
+        yield batch
+
+
+def _request(
+    file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits, slot_frames: int
+) -> tuple[dict[str, Any], bytes]:
+    layout, payload = pack_arrays(info.index["arrays"])
+    request = {
+        "task": "decode",
+        "path": str(file.resolve()),
+        "decoder": decoder,
+        "limits": limits.to_dict(),
+        "width": info.width,
+        "height": info.height,
+        "indices": plan.indices,
+        "seconds": plan.seconds,
+        "num_slots": NUM_SLOTS,
+        "slot_bytes": slot_frames * info.height * info.width * 3,
+        "slot_frames": slot_frames,
+        "arrays": layout,
+        "can_seek": info.index["can_seek"],
+    }
+    return request, payload
+
+
+def _batch(message: dict[str, Any], ring: Ring, info: VideoInfo) -> FrameBatch:
+    count = len(message["indices"])
+    shape = (count, info.height, info.width, 3)
+    pixels = np.empty(shape, dtype=np.uint8)
+    if count:
+        slot = np.frombuffer(ring.slot(message["slot"]), dtype=np.uint8, count=pixels.size)
+        pixels[:] = slot.reshape(shape)
+        del slot  # the ring cannot be unmapped while an array looks at it
+    return FrameBatch(pixels, tuple(message["seconds"]), tuple(message["indices"]), tuple(message["notes"]))

@@ -1,0 +1,133 @@
+"""What is in a video file: size, length, and the presentation time of every frame."""
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from longva_demo.errors import VideoError
+from longva_demo.video.limits import MIB, DecodeLimits
+from longva_demo.video.process import WorkerProcess
+from longva_demo.video.wire import unpack_arrays
+
+UPLOAD = "choose a video file, such as an MP4"
+DECODERS = ("pyav", "decord")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video, as `probe` found it. Width and height are in pixels as displayed, after rotation.
+
+    frame_seconds: (num_frames,) presentation time of each frame in display order. Zero is the zero of a
+        browser's player clock: see `longva_demo.video.packets.PacketIndex`.
+    duration_seconds: the end of the last frame.
+    rotation: degrees clockwise by which the stored pictures are turned for display: 0, 90, 180 or 270.
+    notes: what was lost or guessed, one sentence each.
+    index: where each frame's packets are; for the decoder.
+    """
+
+    path: Path
+    num_frames: int
+    fps: float
+    duration_seconds: float
+    width: int
+    height: int
+    codec: str
+    rotation: int
+    container: str
+    size_bytes: int
+    frame_seconds: np.ndarray = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
+    index: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        assert self.frame_seconds.shape == (self.num_frames,), self.frame_seconds.shape
+        assert self.num_frames > 0
+        assert self.width > 0
+        assert self.height > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        kept = [item.name for item in fields(self) if item.name not in ("path", "frame_seconds", "notes", "index")]
+        return {"path": str(self.path), **{name: getattr(self, name) for name in kept}, "notes": list(self.notes)}
+
+
+def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, decoder: str = "pyav") -> VideoInfo:
+    """Read a video's properties and the time of every frame, in a worker process.
+
+    `decoder="decord"` counts and times frames as decord does, for reproducing the reference's choice of frames.
+
+    Raises:
+        VideoError: the file cannot be read as a video, or not within the limits; the line says what to do.
+    """
+    limits = limits or DecodeLimits()
+    check_decoder(decoder)
+    file = Path(path)
+    size_bytes, changed = check_file(file, limits)
+    request = {"task": "probe", "path": str(file.resolve()), "decoder": decoder, "limits": limits.to_dict()}
+    with WorkerProcess(file.name, request, b"", limits) as worker:
+        message, payload = worker.receive()
+    arrays = unpack_arrays(message["arrays"], payload)
+    seconds = arrays.pop("frame_seconds")
+    return VideoInfo(
+        path=file,
+        frame_seconds=seconds,
+        num_frames=len(seconds),
+        size_bytes=size_bytes,
+        notes=tuple(message["notes"]),
+        index={"arrays": arrays, "changed": changed, **message["index"]},
+        **message["info"],
+    )
+
+
+def check_decoder(decoder: str) -> None:
+    if decoder not in DECODERS:
+        raise VideoError(f"the decoder is {decoder!r}", f"use one of {', '.join(DECODERS)}")
+
+
+def check_file(file: Path, limits: DecodeLimits) -> tuple[int, int]:
+    """Return (size in bytes, time of the last change in ns) of a file that may be a video."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError) as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise VideoError(f"{file.name or file} {reason}", "check the path, or upload the file again") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise VideoError(f"{file} is {kind}", UPLOAD)
+    if status.st_size == 0:
+        raise VideoError(f"{file.name} is empty (0 bytes)", "upload it again; the transfer may have failed")
+    if status.st_size > limits.max_size_bytes:
+        sizes = f"{status.st_size / MIB:.0f} MB, above the limit of {limits.max_size_bytes / MIB:.0f} MB"
+        raise VideoError(f"{file.name} has {sizes}", "cut or compress the video, or raise the limit")
+    try:
+        with file.open("rb") as opened:
+            check_is_binary(file.name, opened)
+    except OSError as error:
+        message = f"{file.name} cannot be read ({error.strerror})"
+        raise VideoError(message, "check the permissions of the file") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def check_is_binary(name: str, opened: BinaryIO) -> None:
+    """Refuse text: renamed documents, and playlists, which would make the decoder open other files."""
+    head = opened.read(1024)
+    if head.startswith(b"YUV4MPEG2"):
+        return
+    printable = set(range(32, 127)) | {9, 10, 12, 13, 27} | set(range(128, 256))
+    if all(byte in printable for byte in head):
+        raise VideoError(f"{name} is a text file or a playlist, not a video", UPLOAD)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file's bytes, in hexadecimal."""
+    try:
+        with Path(path).open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        message = f"{Path(path).name} cannot be read ({error.strerror})"
+        raise VideoError(message, "check the path, or upload the file again") from error

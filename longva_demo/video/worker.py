@@ -1,0 +1,225 @@
+"""The worker process: `python -m longva_demo.video.worker REQUEST RING RELEASE LIFELINE` (file descriptors).
+
+It reads one request, answers on standard output in messages (wire.py), writes pixels into the ring of shared
+memory, and ends. It imports no more than numpy and a decoder, so that it starts in about a quarter of a second.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import select
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from longva_demo.errors import VideoError
+from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.process import memory_error
+from longva_demo.video.shared import Ring
+from longva_demo.video.wire import Message, encode, pack_arrays, read_request, unpack_arrays
+
+BEAT_SECONDS = 0.5
+MAX_WRITTEN_BYTES = 1024 * 1024  # to files: a worker has nothing to write but its last words
+
+
+class Parent:
+    """The way back to the parent."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._last = time.monotonic()
+
+    def send(self, message: Message, payload: bytes = b"") -> None:
+        self._out.write(encode(message, payload))
+        self._out.flush()
+        self._last = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._last > BEAT_SECONDS:
+            self.send({"kind": "alive"})
+
+
+class BatchWriter:
+    """Fills slots of the ring with frames and sends each when it is full."""
+
+    def __init__(self, parent: Parent, request: Message, ring: Ring, release: int, notes: list[str]) -> None:
+        self._parent = parent
+        self._shape = (request["slot_frames"], request["height"], request["width"], 3)
+        self._ring = ring
+        self._release = release
+        self._free = list(range(request["num_slots"]))
+        self._slot = -1
+        self._indices: list[int] = []
+        self._seconds: list[float] = []
+        self._notes = notes
+
+    def next_picture(self) -> np.ndarray:
+        """The memory for the next frame, uint8 (height, width, 3); waits for a free slot."""
+        if self._slot < 0:
+            while not self._free:
+                released = os.read(self._release, 64)
+                if not released:
+                    sys.exit(0)  # the parent has gone
+                self._free.extend(released)
+            self._slot = self._free.pop(0)
+        pixels = np.frombuffer(self._ring.slot(self._slot), dtype=np.uint8)
+        return pixels.reshape(self._shape)[len(self._indices)]
+
+    def add(self, index: int, seconds: float) -> None:
+        """The memory of next_picture() now holds this frame."""
+        self._indices.append(index)
+        self._seconds.append(seconds)
+        if len(self._indices) == self._shape[0]:
+            self.flush("batch")
+
+    def flush(self, kind: str) -> None:
+        message = {"kind": kind, "slot": self._slot, "indices": self._indices, "seconds": self._seconds}
+        self._parent.send({**message, "notes": self._notes.copy()})
+        self._indices, self._seconds, self._slot = [], [], -1
+        self._notes.clear()
+
+    def finish(self) -> None:
+        if self._indices:
+            self.flush("batch")
+        self.flush("done")
+
+
+def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
+    from longva_demo.video.survey import survey
+
+    path = Path(request["path"])
+    info, notes, index, seconds = survey(path, limits, parent.beat)
+    arrays = {**index.arrays(), "frame_seconds": seconds}
+    if request["decoder"] == "decord":
+        from longva_demo.video.decord_frames import decord_seconds
+
+        arrays["frame_seconds"], info["duration_seconds"], info["fps"] = decord_seconds(path)
+    layout, payload = pack_arrays(arrays)
+    fields = {"can_seek": index.can_seek}
+    parent.send({"kind": "info", "info": info, "index": fields, "notes": notes, "arrays": layout}, payload)
+
+
+def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent, ring: int, release: int) -> None:
+    notes: list[str] = []
+    shared = Ring(ring, request["num_slots"], request["slot_bytes"])
+    writer = BatchWriter(parent, request, shared, release, notes)
+    if request["decoder"] == "decord":
+        wanted = decord_wanted(request, limits, parent, writer)
+    else:
+        wanted = pyav_wanted(request, payload, limits, parent, writer, notes)
+    seconds = dict(zip(request["indices"], request["seconds"], strict=True))
+    lost = set(seconds)
+    for index in wanted:
+        writer.add(index, seconds[index])
+        lost.discard(index)
+    if lost:
+        notes.append(lost_note(sorted(lost), seconds))
+    writer.finish()
+
+
+def pyav_wanted(
+    request: Message, payload: bytes, limits: DecodeLimits, parent: Parent, writer: BatchWriter, notes: list[str]
+) -> Iterator[int]:
+    """Write each wanted frame into the writer's memory, and yield its index."""
+    from longva_demo.video.frames import PacketReader, exact_frames
+    from longva_demo.video.packets import PacketIndex
+    from longva_demo.video.pictures import PictureWriter
+
+    index = PacketIndex(**unpack_arrays(request["arrays"], payload), can_seek=request["can_seek"])
+    packets = index.shown[np.array(request["indices"])].tolist()
+    index_of = dict(zip(packets, request["indices"], strict=True))
+    pictures = PictureWriter(request["width"], request["height"])
+    reader = PacketReader(Path(request["path"]), index, limits, parent.beat)
+    for packet, frame in exact_frames(reader, packets, notes):
+        pictures.write(frame, writer.next_picture())
+        if frame.is_corrupt:
+            notes.append(f"The frame at {request['seconds'][packets.index(packet)]:.2f} s is damaged.")
+        yield index_of[packet]
+    reader.close()
+
+
+def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
+    from longva_demo.video.decord_frames import decord_frames
+
+    for index, pixels in decord_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+        out = writer.next_picture()
+        if out.shape != pixels.shape:
+            height, width = pixels.shape[:2]
+            message = f"decord gives pictures of {width} × {height} pixels, not {out.shape[1]} × {out.shape[0]}"
+            raise VideoError(f"{Path(request['path']).name}: {message}", "use the decoder pyav")
+        np.copyto(out, pixels)
+        yield index
+
+
+def lost_note(lost: list[int], seconds: dict[int, float]) -> str:
+    places = ", ".join(f"{seconds[index]:.2f}" for index in lost[:8])
+    more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
+    which = "1 frame" if len(lost) == 1 else f"{len(lost)} frames"
+    return f"{which} could not be decoded: at {places} s{more}."
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Have the kernel end this process when the parent's end of the pipe closes, whatever runs then.
+
+    The pipe's hang-up raises SIGIO, whose default action ends the process; a Python thread could not run while
+    a native loop holds the interpreter's lock.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(lifeline, 0)  # a hang-up is always reported
+    if poll.poll(0):
+        sys.exit(0)  # it went before we listened
+
+
+def limit_memory(limits: DecodeLimits) -> None:
+    """Cap the address space at what is mapped now plus the limit. macOS does not enforce this."""
+    with contextlib.suppress(OSError, ValueError):
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = mapped + limits.memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WRITTEN_BYTES, MAX_WRITTEN_BYTES))
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: int) -> None:
+    name = Path(request["path"]).name
+    limits = DecodeLimits(**request["limits"])
+    try:
+        import av  # before the limit is measured
+
+        assert av
+        limit_memory(limits)
+        if request["task"] == "probe":
+            run_probe(request, limits, parent)
+        else:
+            run_decode(request, payload, limits, parent, ring, release)
+    except VideoError as error:
+        parent.send({"kind": "error", "message": error.message, "remedy": error.remedy})
+    except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == 12:
+            too_much = memory_error(name, limits)
+            parent.send({"kind": "error", "message": too_much.message, "remedy": too_much.remedy})
+        else:
+            raise  # the parent reports the last line of the traceback
+
+
+def main(arguments: list[str]) -> None:
+    request_fd, ring, release, lifeline = map(int, arguments)
+    die_with_parent(lifeline)
+    messages: Any = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not mix with the messages
+    with os.fdopen(request_fd, "rb") as stream:
+        request, payload = read_request(stream)
+    serve(request, payload, Parent(messages), ring, release)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

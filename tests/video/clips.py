@@ -1,0 +1,115 @@
+"""Videos made on the spot, with each frame's number burnt in, to be read back from the decoded pixels."""
+
+import struct
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 16
+WIDTH, HEIGHT = 320, 240
+
+
+def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """uint8 (height, width, 3): the number as 16 bars across the top half, inverted in the bottom half.
+
+    A moving diagonal gives the encoder something to predict; a grey left edge in the top tells up from down.
+    """
+    bits = np.array([number >> shift & 1 for shift in range(BITS)], dtype=np.uint8) * 255
+    columns = bits[np.arange(width) * BITS // width]
+    picture = np.empty((height, width, 3), dtype=np.uint8)
+    picture[: height // 2] = columns[None, :, None]
+    picture[height // 2 :] = 255 - columns[None, :, None]
+    rows, cols = np.mgrid[0:height, 0:width]
+    band = (rows + cols + 7 * number) % 97 < 9
+    middle = (rows > height * 0.42) & (rows < height * 0.58)
+    picture[band & middle] = (40, 160, 220)
+    return picture
+
+
+def read_number(picture: np.ndarray) -> int:
+    """The number burnt into a decoded frame; -1 if it cannot be read, as in a turned or torn picture."""
+    height, width = picture.shape[:2]
+    grey = picture.mean(axis=2)
+    centres = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
+    top, bottom = grey[height // 5, centres], grey[height * 4 // 5, centres]
+    if (np.abs(top - bottom) < 60).any():
+        return -1
+    return int(sum(1 << place for place in range(BITS) if top[place] > bottom[place]))
+
+
+def write_clip(
+    path: Path,
+    num_frames: int = 60,
+    *,
+    codec: str = "libx264",
+    fps: int = 30,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times: Callable[[int], float] | None = None,
+    time_base: Fraction | None = None,
+    rotation: int = 0,
+    aspect: Fraction | None = None,
+    container: str | None = None,
+    container_options: dict[str, str] | None = None,
+    audio_seconds: float = 0.0,
+    numbers: Iterable[int] | None = None,
+) -> Path:
+    """Encode numbered pictures; `times(i)` is the time in seconds of frame i (default i / fps)."""
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+        stream = output.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        stream.codec_context.time_base = time_base or Fraction(1, fps)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        sound = output.add_stream("aac", rate=16000, layout="mono") if audio_seconds else None
+        for place, number in enumerate(numbers if numbers is not None else range(num_frames)):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(number, *size), format="rgb24")
+            seconds = times(place) if times else place / fps
+            frame.time_base = stream.codec_context.time_base
+            frame.pts = round(seconds / frame.time_base)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        if sound is not None:
+            write_tone(output, sound, audio_seconds)
+    return path
+
+
+def write_tone(output: av.container.OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+    for start in range(0, round(16000 * seconds), 1024):
+        wave = (np.sin(np.arange(start, start + 1024) * 0.1) * 0.2).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, start, Fraction(1, 16000)
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def write_sound_only(path: Path, seconds: float = 1.0) -> Path:
+    with av.open(str(path), "w") as output:
+        write_tone(output, output.add_stream("aac", rate=16000, layout="mono"), seconds)
+    return path
+
+
+def find_box(data: bytes, name: bytes) -> int:
+    """Offset of the payload of the first MP4 box of that name."""
+    place = data.index(name)
+    return place + 4
+
+
+def set_edit_start(path: Path, seconds: float) -> Path:
+    """Move the start of the (only) edit of an MP4's edit list on by `seconds` of media time."""
+    data = bytearray(path.read_bytes())
+    timescale = struct.unpack_from(">I", data, find_box(bytes(data), b"mdhd") + 12)[0]
+    movie_scale = struct.unpack_from(">I", data, find_box(bytes(data), b"mvhd") + 12)[0]
+    entry = find_box(bytes(data), b"elst") + 8
+    duration, media_time = struct.unpack_from(">Ii", data, entry)
+    struct.pack_into(
+        ">Ii", data, entry, duration - round(seconds * movie_scale), media_time + round(seconds * timescale)
+    )
+    path.write_bytes(data)
+    return path
