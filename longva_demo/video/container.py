@@ -77,8 +77,6 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
         raise
     # A missing time must be seen as missing, not be guessed by FFmpeg.
     container.flags &= ~GENERATE_PTS
-        int(container.flags) & ~Flags.gen_pts.value
-    )  # a missing time must be seen as missing, not be guessed
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
