@@ -6,6 +6,7 @@ tower's own shape stands in a second file, `<mm_vision_tower>/config.json`.
 
 import ast
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,8 @@ CLIP_VIT_LARGE_336 = {
     "hidden_act": "quick_gelu",
     "layer_norm_eps": 1e-5,
 }
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green and blue, for pixels between 0 and 1
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # arXiv 2406.16852 section 3.1: Qwen2-7B was trained on to 224K tokens of text. The published config.json still
 # says 32,768, so the long context is recognised by its shape and RoPE base.
 PUBLISHED_CONTEXT = 224_000
@@ -199,12 +202,34 @@ class LongVAConfig(Qwen2Config):
         return values
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write config.json and, under `mm_vision_tower`, the vision tower's config.json."""
+        """Write config.json and, under `mm_vision_tower`, the tower's config.json and preprocessor_config.json."""
         super().save_pretrained(save_directory, **kwargs)
         folder = tower_folder(Path(save_directory), self.mm_vision_tower)
         folder.mkdir(parents=True, exist_ok=True)
-        values = {"model_type": "clip", "vision_config": self.vision_config.to_dict()}
-        (folder / "config.json").write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", {"model_type": "clip", "vision_config": self.vision_config.to_diff_dict()})
+        if not (folder / "preprocessor_config.json").is_file():
+            write_preprocessor(folder, self.vision_config.image_size, CLIP_MEAN, CLIP_STD)
+
+
+def write_preprocessor(folder: Path, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Write preprocessor_config.json in the form that CLIP's was published in."""
+    values = {
+        "crop_size": image_size,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "feature_extractor_type": "CLIPFeatureExtractor",
+        "image_mean": list(mean),
+        "image_std": list(std),
+        "resample": 3,  # bicubic
+        "size": image_size,
+    }
+    write_json(folder / "preprocessor_config.json", values)
+
+
+def write_json(file: Path, values: Any) -> None:
+    """Indented, readable by people; what JSON has no form for (a dtype) is written as its name."""
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def default_pinpoints(image_size: int, max_grids: int = 49) -> list[list[int]]:

@@ -13,12 +13,18 @@ from PIL import Image
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
-from longva_demo.model.config import LongVAConfig, find_tower_file, tower_folder
+from longva_demo.model.config import (
+    CLIP_MEAN,
+    CLIP_STD,
+    LongVAConfig,
+    find_tower_file,
+    tower_folder,
+    write_json,
+    write_preprocessor,
+)
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
 
 TAG = "<image>"  # stands for one picture or one whole video in a prompt
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def resize(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -124,23 +130,13 @@ class LongVAProcessor(ProcessorMixin):
         """Write the tokenizer and the tower's preprocessor_config.json; config.json too where none is yet."""
         folder = Path(save_directory)
         written = list(self.tokenizer.save_pretrained(folder, **kwargs))
+        write_original_tokenizer(self.tokenizer, folder)
         if not (folder / "config.json").is_file():
             self.config.save_pretrained(folder)
-        values = {
-            "crop_size": self.image_size,
-            "do_center_crop": True,
-            "do_normalize": True,
-            "do_resize": True,
-            "feature_extractor_type": "CLIPFeatureExtractor",
-            "image_mean": list(self.mean),
-            "image_std": list(self.std),
-            "resample": int(Image.Resampling.BICUBIC),
-            "size": self.image_size,
-        }
-        file = tower_folder(folder, self.config.mm_vision_tower) / "preprocessor_config.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        return [*written, str(file)]
+        tower = tower_folder(folder, self.config.mm_vision_tower)
+        tower.mkdir(parents=True, exist_ok=True)
+        write_preprocessor(tower, self.image_size, self.mean, self.std)
+        return written
 
     def preprocess_frames(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), one frame in memory at a time."""
@@ -271,6 +267,29 @@ class LongVAProcessor(ProcessorMixin):
     def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
         """Texts of (batch, T) token ids; visual tokens have none."""
         return [self.decode(sequence, **kwargs) for sequence in sequences]
+
+
+def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add to a saved tokenizer the files and entries that the original code (transformers 4.40) reads."""
+    description = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in description["model"]["merges"]]
+    description["model"]["merges"] = merges  # "a b", as every version reads it; newer ones write ["a", "b"]
+    write_json(folder / "tokenizer.json", description)
+    write_json(folder / "vocab.json", description["model"]["vocab"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    added = {token["content"]: token["id"] for token in description["added_tokens"]}
+    write_json(folder / "added_tokens.json", added)
+    values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for name in ("backend", "is_local", "local_files_only"):  # of the run that saved it, not of the tokenizer
+        values.pop(name, None)
+    values["additional_special_tokens"] = values.pop("extra_special_tokens", [])
+    entries = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    values["added_tokens_decoder"] = {
+        str(token["id"]): {name: token[name] for name in entries} for token in description["added_tokens"]
+    }
+    if isinstance(tokenizer.chat_template, str):
+        values["chat_template"] = tokenizer.chat_template
+    write_json(folder / "tokenizer_config.json", values)
 
 
 def as_list(values: Any) -> list:

@@ -1,0 +1,86 @@
+"""Reads the golden numbers: the shared set where it is at hand, and always the part of it that lives in tests/data."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from longva_demo.model import LongVAForConditionalGeneration, LongVAProcessor
+
+ROOT = Path(__file__).parents[2]
+COPY = ROOT / "tests" / "data" / "reference"
+SHARED = ROOT.parent / "shared" / "reference"
+SETS = [COPY, SHARED] if SHARED.is_dir() else [COPY]
+CHECKPOINTS = [file.parent / "checkpoint" for root in SETS for file in sorted(root.glob("*/cases.json"))]
+
+
+def table(name: str) -> list:
+    """Rows of a table in tests/data."""
+    return json.loads((COPY / name).read_text(encoding="utf-8"))["rows"]
+
+
+@cache
+def load_model(checkpoint: Path) -> LongVAForConditionalGeneration:
+    return LongVAForConditionalGeneration.from_pretrained(checkpoint)
+
+
+@cache
+def load_processor(checkpoint: Path) -> LongVAProcessor:
+    return LongVAProcessor.from_pretrained(checkpoint)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: its record, its tensors and its inputs as a user would give them."""
+
+    checkpoint: Path
+    record: dict[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        kind = "copy" if self.checkpoint.is_relative_to(COPY) else "shared"
+        return f"{kind}-{self.checkpoint.parent.name}-{self.record['name']}"
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return load_file(self.checkpoint.parent / self.record["file"])
+
+    @cached_property
+    def visuals(self) -> dict[str, list]:
+        """The `images=` or `videos=` of the processor."""
+        names = self.record["input"] or []
+        files = [self.checkpoint.parents[1] / name for name in ([names] if isinstance(names, str) else names)]
+        if self.record["modalities"] == ["video"]:
+            frames = load_file(files[0])["frames"].numpy()
+            return {"videos": [frames[self.record.get("frames_used", slice(None))]]}
+        return {"images": [Image.open(file) for file in files]} if files else {}
+
+    @cached_property
+    def inputs(self) -> dict[str, torch.Tensor]:
+        processor = load_processor(self.checkpoint)
+        if "preprocessing" in self.record:
+            return self.lone_slot(processor)
+        return dict(processor(text=self.record["prompt"], **self.visuals))
+
+    def lone_slot(self, processor: LongVAProcessor) -> dict[str, torch.Tensor]:
+        """A picture that was not cut into grids, which only parity with the original asks for."""
+        picture = np.asarray(self.visuals["images"][0].convert("RGB"))
+        pixels = processor.normalise(processor.preprocess_frames(picture[None]))
+        ids = processor.encode_prompt(self.record["prompt"], [processor.num_visual_tokens(0, 1)])
+        return {"input_ids": torch.tensor([ids]), "pixel_values": pixels, "visual_slots": torch.tensor([[0, 1]])}
+
+
+def cases() -> list[Case]:
+    """Every case of every set."""
+    records = [
+        Case(checkpoint, record)
+        for checkpoint in CHECKPOINTS
+        for record in json.loads((checkpoint.parent / "cases.json").read_text(encoding="utf-8"))["cases"].values()
+    ]
+    assert len(records) >= 14, "the golden numbers are not where they should be"
+    return records
