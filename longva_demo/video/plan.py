@@ -52,7 +52,7 @@ def plan_frames(
     The choice is `numpy.linspace(0, n - 1, budget, dtype=int)` over the n frames of the range, as in the
     reference; the first and the last frame are always among them, and without an end the last frame of the
     video counts in. Example: 10 frames, budget 4 → 0, 3, 6, 9. A budget above n takes each frame once, and
-    the note says so. An end after the end of the video is moved there.
+    the note says so. An end after the end of the video is moved there, and the note says so.
 
     Raises:
         VideoError: a budget that is no whole number above 0; a range that is no number, negative, empty, outside
@@ -69,15 +69,17 @@ def plan_frames(
             f"no frame of {info.path.name} lies between {start:.3f} and {shown_end:.3f} s",
             f"widen the range; the video has {info.fps:.3g} frames a second",
         )
-    note = ""
+    notes = []
+    if end_seconds is not None and end_seconds > info.duration_seconds + 0.5:
+        notes.append(f"the video ends at {info.duration_seconds:.2f} s")
     if budget > num_in_range:
         where = "video" if num_in_range == info.num_frames else "range"
         frames = "1 frame, taken" if num_in_range == 1 else f"{num_in_range} frames; each is taken"
-        note = f"the {where} has only {frames} once"
+        notes.append(f"the {where} has only {frames} once")
         budget = num_in_range
     indices = first + np.linspace(0, num_in_range - 1, budget, dtype=int)
     seconds = info.frame_seconds[indices]
-    return FramePlan(tuple(indices.tolist()), tuple(seconds.tolist()), start, shown_end, note)
+    return FramePlan(tuple(indices.tolist()), tuple(seconds.tolist()), start, shown_end, "; ".join(notes))
 
 
 def _whole_budget(budget: Any) -> int:

@@ -22,9 +22,9 @@ DECODERS = ("pyav", "decord")
 class VideoInfo:
     """A video, as `probe` found it. Width and height are in pixels as displayed, after rotation.
 
-    frame_seconds: (num_frames,) presentation time of each frame in display order. Zero is the zero of a
-        browser's player clock: see `longva_demo.video.packets.PacketIndex`.
-    duration_seconds: the end of the last frame.
+    frame_seconds: (num_frames,) presentation time of each frame in display order, on the clock of a browser's
+        player (`longva_demo.video.survey.time_zero`): the first need not be 0.
+    duration_seconds: the end of the last frame on that clock.
     rotation: degrees clockwise by which the stored pictures are turned for display: 0, 90, 180 or 270.
     notes: what was lost or guessed, one sentence each.
     index: where each frame's packets are; for the decoder.

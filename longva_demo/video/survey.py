@@ -23,6 +23,7 @@ from longva_demo.video.packets import (
 )
 from longva_demo.video.pictures import clockwise_rotation, square_size
 
+STARTS_ANYWHERE = {"mpegts", "mpeg"}
 NUM_TRIED = 3  # frames decoded by every probe
 
 
@@ -182,7 +183,7 @@ def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple
     rate = video.stream.average_rate or video.stream.guessed_rate or 25
     default_step = max(1, round(1 / (rate * base)))
     times = shown_times(table, index.shown, default_step)
-    zero = time_zero(video, float(times[0]))
+    zero = time_zero(video, table, index, float(times[0]))
     seconds = (times - zero) * float(base)
     steps = np.diff(times)
     usual = float(np.median(steps)) if len(steps) else float(default_step)
@@ -190,13 +191,20 @@ def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple
     return seconds, float(seconds[-1]) + last * float(base)
 
 
-def time_zero(video: Video, first: float) -> float:
-    """The time stamp, in time-base units, that is 0 s on the player's clock."""
-    start = video.container.start_time
-    if start is None:
+def time_zero(video: Video, table: PacketTable, index: PacketIndex, first: float) -> float:
+    """The time stamp, in time-base units, that is 0 s on the player's clock.
+
+    Chromium's player keeps the file's own clock: a file whose first frame is stamped 5 s shows it at 5 s, an edit
+    list is already in the time stamps, and only a negative start is moved to 0. We do the same, so that a
+    player set to `frame_seconds[i]` shows frame i. No browser plays transport and program streams, whose
+    clocks start anywhere, nor files without presentation times: there, 0 s is where the recording begins.
+    """
+    if table.pts[index.shown[0]] == UNKNOWN:
         return first
-    assert video.stream.time_base is not None
-    return min(first, start / av.time_base / float(video.stream.time_base))
+    start = video.container.start_time
+    if video.container.format.name in STARTS_ANYWHERE and start is not None and video.stream.time_base:
+        return min(first, start / av.time_base / float(video.stream.time_base))
+    return min(first, 0.0)
 
 
 def frame_rate(video: Video, seconds: np.ndarray) -> float:
