@@ -1,8 +1,9 @@
-"""LongVA in plain transformers: frames and pictures to tokens, tokens to logits."""
+"""LongVA in plain transformers: frames and pictures to tokens, tokens to logits; and how to load one."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
 from longva_demo.model.config import LongVAConfig
+from longva_demo.model.loading import LoadedModel, load
 from longva_demo.model.longva import LongVAForConditionalGeneration, LongVAModel
 from longva_demo.model.processor import LongVAProcessor
 
@@ -12,4 +13,11 @@ AutoModelForCausalLM.register(LongVAConfig, LongVAForConditionalGeneration)
 AutoModelForImageTextToText.register(LongVAConfig, LongVAForConditionalGeneration)
 AutoProcessor.register(LongVAConfig, LongVAProcessor)
 
-__all__ = ["LongVAConfig", "LongVAForConditionalGeneration", "LongVAModel", "LongVAProcessor"]
+__all__ = [
+    "LoadedModel",
+    "LongVAConfig",
+    "LongVAForConditionalGeneration",
+    "LongVAModel",
+    "LongVAProcessor",
+    "load",
+]

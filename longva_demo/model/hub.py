@@ -1,0 +1,181 @@
+"""Where a model's files come from: a folder, the built-in weights, or the Hugging Face Hub and its cache."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from longva_demo.errors import ModelError
+
+# The transport's own base error: httpx's or httpx2's, by the version of huggingface_hub.
+TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
+FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+PROBE_SECONDS = 3.0
+TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+def hub_cache() -> Path:
+    return Path(constants.HF_HUB_CACHE)
+
+
+def can_reach(repo_id: str) -> bool:
+    """Whether the Hub answers for this repository, within a few seconds."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        HfApi().model_info(repo_id, timeout=PROBE_SECONDS)
+    except Exception:  # whatever it is, the answer is no, and "auto" must not fail
+        return False
+    return True
+
+
+def find_cached(repo_id: str) -> Path | None:
+    """The folder of a repository that was downloaded whole, without asking the network."""
+    try:
+        folder = Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=FILES))
+        check_files(folder)
+    except (OSError, ValueError, ModelError):
+        return None
+    return folder
+
+
+def locate(model_id: str) -> Path:
+    """The folder with a model's files, downloaded if need be (progress goes to standard error).
+
+    Raises:
+        ModelError: no such folder or repository, no way to it, no room for it, or files missing from it.
+    """
+    if model_id == "tiny":
+        if not TINY_FOLDER.is_dir():
+            raise ModelError(f"the built-in model is missing from {TINY_FOLDER}", "install the package again")
+        folder = TINY_FOLDER
+    elif Path(model_id).expanduser().is_dir():
+        folder = Path(model_id).expanduser()
+    elif model_id.startswith((".", "/", "~")) or model_id.count("/") != 1:
+        raise ModelError(
+            f"there is no folder {model_id!r}", "give a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
+        )
+    else:
+        folder = find_cached(model_id) or download(model_id)
+    check_files(folder)
+    return folder
+
+
+def download(repo_id: str) -> Path:
+    """Fetch a repository's files from the Hub into its cache."""
+    url = f"{constants.ENDPOINT}/{repo_id}"
+    try:
+        check_disk(repo_id)
+        return Path(snapshot_download(repo_id, allow_patterns=FILES))
+    except GatedRepoError:
+        raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"the Hub has no model {repo_id!r} that you may see",
+            "check the name, or log in with: hf auth login, if it is private",
+        ) from None
+    except HFValidationError:
+        raise ModelError(f"{repo_id!r} is no name of a model", "write it as owner/name") from None
+    except (LocalEntryNotFoundError, TransportError, ConnectionError) as error:
+        why = "the Hub is switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else f"{url} cannot be reached"
+        raise ModelError(
+            f"{repo_id} is not in the cache and {why}",
+            "go online and try again, give a folder with its files, or use --model tiny",
+        ) from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise disk_full(repo_id) from error
+
+
+def check_disk(repo_id: str) -> None:
+    """Raise ModelError before a download that the disk has no room for."""
+    if constants.HF_HUB_OFFLINE:
+        return
+    info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    num_bytes = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
+    folder = hub_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    if num_bytes > shutil.disk_usage(folder).free:
+        raise disk_full(repo_id, num_bytes)
+
+
+def disk_full(repo_id: str, num_bytes: int | None = None) -> ModelError:
+    size = "more room" if num_bytes is None else f"{num_bytes / 1e9:.1f} GB"
+    free = shutil.disk_usage(hub_cache()).free / 1e9
+    return ModelError(
+        f"{repo_id} needs {size} in {hub_cache()} and {free:.1f} GB are free",
+        "free some disk, or set HF_HOME to a larger one",
+    )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} cannot be read ({error})", "download the model again") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{file} holds no settings", "download the model again")
+    return values
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, single or sharded, whether they are there or not."""
+    if (folder / INDEX).is_file():
+        shards = read_json(folder / INDEX).get("weight_map", {}).values()
+        return [folder / name for name in sorted(set(shards))]
+    return [folder / SINGLE]
+
+
+def check_files(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds a LongVA checkpoint with all its files."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json", "give the folder that holds the model's files")
+    model_type = read_json(folder / "config.json").get("model_type")
+    if model_type != "llava_qwen":
+        raise ModelError(
+            f"{folder} holds a model of type {model_type!r}, not LongVA (llava_qwen)",
+            "use lmms-lab/LongVA-7B-DPO or another LongVA",
+        )
+    missing = [file.name for file in weight_files(folder) if not file.is_file()]
+    if missing:
+        raise ModelError(f"{folder} lacks {', '.join(missing)}", "download the model again")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise ModelError(f"{folder} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
+def revision_of(folder: Path) -> str:
+    """What tells one state of a model from another: the Hub's commit, or a hash of the weights.
+
+    A cached repository stands in `.../models--owner--name/snapshots/<commit>`. Of large files in other folders, the
+    size, the header and the last megabyte are hashed: enough to tell trainings apart, in well under a second.
+    """
+    if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
+        return folder.name
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in weight_files(folder):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as stream:
+            if size > 64 * 1024**2:
+                digest.update(stream.read(1024**2))
+                stream.seek(-(1024**2), os.SEEK_END)
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]
