@@ -1,5 +1,7 @@
 """Times as people read and write them."""
 
+from math import isfinite
+
 from longva_demo.errors import DemoError
 
 
@@ -34,4 +36,6 @@ def parse_time(text: str) -> float:
             seconds = seconds * 60 + float(part)
     except ValueError:
         raise DemoError(f"{text!r} is no time", "give seconds or h:mm:ss") from None
+    if not (isfinite(seconds) and seconds >= 0):
+        raise DemoError(f"{text!r} is no time", "give seconds or h:mm:ss")
     return seconds

@@ -43,7 +43,9 @@ class Sampling:
 class Engine:
     """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
 
-    def __init__(self, loaded: LoadedModel, settings: Settings) -> None:
+    def __init__(self, loaded: LoadedModel, settings: Settings, keep_features: bool = False) -> None:
+        """`keep_features`: sources keep the frames' features on disk, for a host where no cache survives a question."""
+        self.keep_features = keep_features
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
@@ -71,11 +73,15 @@ class Engine:
         with self._step():
             return GrowingCache(config.num_hidden_layers, config.num_key_value_heads, head_dim, num_tokens, like)
 
-    def read_frames(self, pixels: np.ndarray, cache: GrowingCache) -> None:
-        """Append frames, uint8 (frames, S, S, 3), to the cache: tokens_per_frame entries each."""
+    def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
+        """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
         with self._step():
-            features = self._model.encode_frames(self._to_device(pixels))  # (frames, tokens, dim)
-            self._append(features.flatten(0, 1), cache)
+            return self._model.encode_frames(self._to_device(pixels))
+
+    def read_features(self, features: torch.Tensor, cache: GrowingCache) -> None:
+        """Append frame features (frames, tokens_per_frame, dim) to the cache, one entry a token."""
+        with self._step():
+            self._append(features.to(self.loaded.device).flatten(0, 1), cache)
 
     def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
         """Append a picture, uint8 (1 + grids, S, S, 3) with the base first, to the cache."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from longva_demo.chat.budget import TEXT_TOKENS
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine, Sampling
@@ -166,6 +168,13 @@ class ChatSession:
         """End the running answer within one token, or the running reading within one chunk of frames."""
         self._stop.set()
 
+    def resume(self, source: Source | None, turns: list[Turn]) -> None:
+        """Take over a conversation that was held elsewhere (in another process): its cache is built anew when asked."""
+        with self._alone():
+            self._drop_cache()
+            self.source = source
+            self.turns = list(turns)
+
     def close(self) -> None:
         """Stop, and free the cache and the kept frames."""
         self.stop()
@@ -249,15 +258,33 @@ class ChatSession:
 
     def _read_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
         done = 0
-        for pixels in source.pixels(READ_CHUNK_FRAMES, self._stop.is_set):
-            if pixels is None:
+        for features in self._features(source):
+            if self._stop.is_set():
+                return
+            if features is None:
                 yield Progress("sampling", len(source.indices), source.num_frames)
                 continue
-            self.engine.read_frames(pixels, cache)
-            done += len(pixels)
+            self.engine.read_features(features, cache)
+            done += len(features)
             yield Progress("reading", done, source.num_frames)
         if done == 0 and not self._stop.is_set():
             raise VideoError(f"no frame of {source.info.path.name} could be decoded", "try another video")
+
+    def _features(self, source: VideoSource) -> Iterator[torch.Tensor | None]:
+        """Features of the next frames, (at most READ_CHUNK_FRAMES, tokens, dim); None while they are being decoded."""
+        if source.has_features:
+            yield from source.features()
+            return
+        start = 0
+        for pixels in source.pixels(READ_CHUNK_FRAMES, self._stop.is_set):
+            if pixels is None:
+                yield None
+                continue
+            features = self.engine.encode_frames(pixels)
+            if self.engine.keep_features:
+                source.keep_features(features, start)
+            start += len(features)
+            yield features
 
     def _undo(self) -> Turn | None:
         if not self.turns:

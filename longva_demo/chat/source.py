@@ -5,11 +5,13 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from longva_demo.errors import VideoError
@@ -50,7 +52,7 @@ class VideoSource:
         self._grown = threading.Condition()
         self._failure: BaseException | None = None
         self._sha256: str | None = None
-        self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
     def num_frames(self) -> int:
@@ -70,13 +72,12 @@ class VideoSource:
         Raises:
             VideoError: no frame could be decoded, a limit was hit, or the disk is full.
         """
-        batches = decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self._limits)
         if self.complete or not self._filling.acquire(blocking=False):
-            yield from batches
+            yield from self._decode()
             return
         try:
             self._forget()
-            with self._file.open("wb") as file:
+            with self._file.open("wb") as file, closing(self._decode()) as batches:
                 for batch in batches:
                     self._keep(batch, file)
                     yield batch
@@ -85,19 +86,19 @@ class VideoSource:
             self._forget()
             raise
         except OSError as error:
-            failure = VideoError(
-                f"the frames could not be kept on disk ({error.strerror or error})", "free some disk space"
-            )
+            failure = VideoError(f"the frames cannot be kept on disk ({error.strerror or error})", "free some space")
             self._finish(failure)
             raise failure from error
         except BaseException as error:
             self._finish(error)
             raise
         finally:
-            batches.close()
             self._filling.release()
             with self._grown:
                 self._grown.notify_all()
+
+    def _decode(self) -> Generator[FrameBatch]:
+        yield from decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self._limits)
 
     def pixels(self, chunk: int, should_stop: Callable[[], bool]) -> Iterator[np.ndarray | None]:
         """The frames' model pixels, uint8 (at most `chunk`, S, S, 3), in order; None while decoding goes on.
@@ -127,6 +128,33 @@ class VideoSource:
         finally:
             if filler is not None:
                 filler.stop()
+
+    # Features are kept only where each question runs in another process, and finds neither cache nor this object.
+
+    @property
+    def has_features(self) -> bool:
+        return (self._folder / "features.complete").exists()
+
+    def keep_features(self, features: torch.Tensor, start: int) -> None:
+        """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them."""
+        torch.save(features.cpu(), self._folder / f"features-{start:06}.pt")
+        if start + len(features) == self.num_frames and self.complete:
+            (self._folder / "features.complete").touch()
+
+    def features(self) -> Iterator[torch.Tensor]:
+        """The kept features, in the chunks in which they were kept."""
+        for path in sorted(self._folder.glob("features-*.pt")):
+            yield torch.load(path, weights_only=True)
+
+    def __getstate__(self) -> dict[str, object]:
+        """A copy in another process reads the same kept files; it neither decodes nor deletes them."""
+        assert self.complete, "only a source that was read to its end can be handed to another process"
+        kept = ("info", "plan", "decoder", "indices", "seconds", "notes", "complete", "_folder", "_file", "_shape")
+        return {name: self.__dict__[name] for name in kept} | {"_sha256": self.key[1]}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
+        self.close = lambda: None
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8

@@ -1,0 +1,123 @@
+"""The command line as a newcomer and as a script uses it: real processes, the bundled model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.chat.conftest import write_clip
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "longva_demo", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("cli") / "clip.mp4", seed=0)
+
+
+def test_ask_answers_truly_in_one_json_object() -> None:
+    examples = json.loads((EXAMPLES / "examples.json").read_text())
+    example = next(entry for entry in examples if entry["file"].endswith(".mp4"))
+    question = example["questions"][0]
+    result = run(
+        "ask", EXAMPLES / example["file"], question["question"], "--frames", "8", "--model", "tiny", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    reply = json.loads(result.stdout)
+    assert reply["answer"].strip() == question["answer"]
+    assert (reply["model"], reply["quant"]) == ("tiny", "none")
+    assert len(reply["frames"]) == 8
+    assert set(reply["frames"][0]) == {"index", "seconds"}
+    assert reply["num_tokens"] > 8 * 9
+    assert reply["seconds_to_first_token"] > 0
+    assert reply["tokens_per_second"] > 0
+    assert "reading frame 8 of 8" in result.stderr
+
+
+def test_ask_streams_plain_text_about_a_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "picture with no suffix"
+    Image.new("RGB", (84, 84), "red").save(picture, "PNG")
+    result = run("ask", picture, "What is the background?", "--model", "tiny")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+def test_frames_lists_indices_and_times(clip: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.jpg"
+    result = run("frames", clip, "--frames", "5", "--start", "0:02", "--json", "--sheet", sheet)
+    assert result.returncode == 0, result.stderr
+    reply = json.loads(result.stdout)
+    assert reply["video"]["num_frames"] == 60
+    assert (reply["video"]["width"], reply["video"]["height"]) == (96, 64)
+    assert [frame["index"] for frame in reply["frames"]] == [20, 29, 39, 49, 59]
+    assert [frame["seconds"] for frame in reply["frames"]] == pytest.approx([2.0, 2.9, 3.9, 4.9, 5.9])
+    with Image.open(sheet) as image:
+        assert image.width > 3 * 96
+    plain = run("frames", clip, "--frames", "100")
+    assert "0:05.9" in plain.stdout
+    assert "60 frames" in plain.stderr, "a budget above the number of frames says so"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ask", "missing.mp4", "What?"), "missing.mp4"),
+        (("ask", "{text}", "What?"), "text.mp4"),
+        (("ask", "{clip}", " "), "the question is empty"),
+        (("ask", "{clip}", "What?", "--frames", "0"), "0"),
+        (("ask", "{clip}", "What?", "--start", "5", "--end", "2"), "end"),
+        (("ask", "{clip}", "What?", "--start", "noon"), "'noon' is no time"),
+        (("ask", "{clip}", "What?", "--model", "{folder}"), "config.json"),
+        (("ask", "{clip}", "What?", "--temperature", "9"), "temperature is 9.0"),
+        (("ask", "{clip}"), "question"),
+        (("frames", "{folder}"), "folder"),
+        (("frames", "{clip}", "--start", "100"), "100"),
+        (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "sheet.jpg"),
+        (("serve", "--port", "99999"), "99999"),
+        (("dance",), "dance"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], words: str, clip: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    result = run(*(argument.format(clip=clip, text=text, folder=tmp_path) for argument in arguments))
+    assert result.returncode == 2, result.stderr
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert words in result.stderr
+
+
+def test_a_misspelt_variable_is_named(clip: Path) -> None:
+    result = run("frames", clip, LONGVA_MODLE="tiny")
+    assert result.returncode == 2
+    assert "LONGVA_MODLE" in result.stderr
+
+
+def test_doctor_says_what_would_be_chosen() -> None:
+    result = run("doctor", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["packages"]["torch"].startswith("2.")
+    assert found["decoders"]["pyav"]
+    assert found["memory_bytes"] > 0
+    if not found["gpus"]:
+        assert found["model"]["model_id"] == "tiny"
+    assert found["model"]["reason"] in run("doctor").stdout
+
+
+@pytest.mark.parametrize("command", ["", "serve", "ask", "frames", "doctor"])
+def test_help(command: str) -> None:
+    result = run(*command.split(), "--help")
+    assert result.returncode == 0
+    assert "usage: longva-demo" in result.stdout

@@ -1,0 +1,63 @@
+"""Imports go one way: settings, errors <- video, model <- chat <- niah, ui <- app."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "longva_demo"
+BASE = {"errors", "settings", "clock"}
+ALLOWED = {
+    "errors": set(),
+    "clock": {"errors"},
+    "settings": {"errors"},
+    "video": BASE,
+    "model": BASE,
+    "chat": BASE | {"video", "model"},
+    "niah": BASE | {"video", "model", "chat"},
+    "ui": BASE | {"video", "model", "chat", "niah"},
+    "tiny": BASE | {"video", "model", "chat"},
+    "doctor": BASE | {"video", "model", "chat"},
+    "cli": BASE | {"video", "model", "chat", "ui", "doctor"},
+    "__main__": BASE | {"cli"},
+}
+
+
+def imported_parts(source: str) -> set[str]:
+    """Which parts of longva_demo a module imports, anywhere in it.
+
+    >>> sorted(imported_parts("from longva_demo.video import probe\\nfrom longva_demo import cli"))
+    ['cli', 'video']
+    """
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "longva_demo":
+            names += [f"longva_demo.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide the direction"
+            names.append(node.module or "")
+    return {name.split(".")[1] for name in names if name.startswith("longva_demo.")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    source = path.read_text()
+    assert imported_parts(source) <= ALLOWED[part] | {part}
+    assert "gradio" not in source or part in {"ui", "doctor", "__main__"}, "gradio belongs to ui"
+    assert "longva_demo.tiny.train" not in source or part == "tiny", "training is for tiny alone"
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [("longva_demo.video", "torch"), ("longva_demo.video", "gradio"), ("longva_demo.chat", "gradio")],
+)
+def test_importing_stays_light(module: str, forbidden: str) -> None:
+    code = f"import {module}, sys; sys.exit({forbidden!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
