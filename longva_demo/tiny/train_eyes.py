@@ -1,0 +1,128 @@
+"""Stage 1, the eyes: single frames → what each cell shows. No language is involved."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from longva_demo.tiny.degrade import degrade
+from longva_demo.tiny.draw import draw
+from longva_demo.tiny.network import Codes, Eyes, outside_share, to_pixels
+from longva_demo.tiny.optim import Optimiser
+from longva_demo.tiny.outside import draw_outside
+from longva_demo.tiny.scenes import FACTORS, Cells, Mix, cells_of, random_scene
+
+LOGIT_SCALE = 3.0
+BATCH = 128
+DENSE = (0.03, 0.12, 0.12, 0.15, 0.18, 0.16, 0.12, 0.07, 0.05)  # how often 0, 1, … 8 things
+
+
+class FrameSource:
+    """Endless frames with their truth; the same seed gives the same frames."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.bank: list[np.ndarray] = []
+
+    def outside(self) -> np.ndarray:
+        """A picture from outside the world: often one seen before, turned or mirrored, since drawing them takes long."""
+        if len(self.bank) < 300 or self.rng.random() < 0.1:
+            picture = draw_outside(self.rng)
+            if len(self.bank) >= 1500:
+                self.bank[self.rng.randrange(len(self.bank))] = picture
+            else:
+                self.bank.append(picture)
+            return picture
+        picture = np.rot90(self.rng.choice(self.bank), self.rng.randrange(4))
+        return picture[:, ::-1] if self.rng.random() < 0.5 else picture
+
+    def batch(self, size: int, progress: float) -> tuple[np.ndarray, Cells]:
+        """`size` frames (size, 84, 84, 3); things stay near their cells' centres at first (progress 0), later anywhere."""
+        spread = 0.2 + 0.7 * min(1.0, progress / 0.3)
+        scenes, frames = [], []
+        for _ in range(size):
+            lot = self.rng.random()
+            if lot < 0.1:
+                scenes.append(None)
+                frames.append(self.outside())
+                continue
+            weights = DENSE if lot < 0.75 else (0.2, 0.4, 0.25, 0.15)
+            word_share = 0.25 if lot < 0.75 else 1.0
+            scene = random_scene(
+                self.rng,
+                Mix(count_weights=weights, symbol_share=0.7, word_share=word_share, spread=spread),
+            )
+            scenes.append(scene)
+            frames.append(draw(scene))
+        return degrade(np.stack(frames), self.rng), cells_of(scenes)
+
+
+def loss_of(features: Tensor, cells: Cells, codes: Codes) -> tuple[Tensor, dict[str, float]]:
+    """Distance to the scene code, and cross-entropy of each factor read off with the code's own vectors.
+
+    Returns the loss and the share of right answers by factor, over the cells where there is something to say.
+    """
+    target = codes.of(cells)
+    loss = 0.1 * (features - target).square().sum(-1).mean()
+    values = torch.from_numpy(cells.values)
+    inside = ~outside_share(values)
+    right: dict[str, float] = {}
+    for index, (name, count) in enumerate(FACTORS.items()):
+        logits = LOGIT_SCALE * (features @ codes.tables[name].T)  # (frames, 9, values)
+        truth = values[..., index]
+        if name == "background":
+            loss = loss + functional.cross_entropy(logits.flatten(0, 1), truth.flatten())
+            right[name] = float((logits.mean(1).argmax(-1) == truth[:, 0]).float().mean())
+            continue
+        each = functional.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none").view_as(truth)
+        something = (truth != count - 1) & inside[:, None]
+        loss = loss + 0.5 * each[~something].mean()
+        if something.any():  # a batch without any word would give NaN
+            loss = loss + each[something].mean()
+            right[name] = float((logits.argmax(-1) == truth)[something].float().mean())
+    return loss, right
+
+
+def train_eyes(
+    folder: Path, steps: int, seed: int, lr: float = 2.5e-3, batch: int = BATCH, resume: bool = True
+) -> Path:
+    """Train, writing `eyes.pt` into `folder` every few minutes; continues from it if it is there."""
+    torch.manual_seed(seed)
+    eyes, codes = Eyes(), Codes.make()
+    optimiser = Optimiser([eyes], lr, steps)
+    path = folder / "eyes.pt"
+    if resume and path.exists():
+        saved = torch.load(path, weights_only=True)
+        eyes.load_state_dict(saved["eyes"])
+        optimiser.load_state_dict(saved["optimiser"])
+    source = FrameSource(seed + 1_000_003 * optimiser.done)
+    run = torch.compile(eyes) if steps > 50 else eyes
+    begin, saved_at = time.time(), time.time()
+    averages: dict[str, float] = {}
+    while optimiser.done < steps:
+        frames, cells = source.batch(batch, optimiser.done / steps)
+        loss, right = loss_of(run(to_pixels(frames)), cells, codes)
+        loss.backward()
+        optimiser.step()
+        for name, value in {"loss": float(loss.detach()), **right}.items():
+            averages[name] = 0.95 * averages.get(name, value) + 0.05 * value
+        if optimiser.done % 25 == 0:
+            line = " ".join(f"{name} {value:.3f}" for name, value in averages.items())
+            print(f"eyes {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
+        if time.time() - saved_at > 120 or optimiser.done == steps:
+            save(path, {"eyes": eyes.state_dict(), "optimiser": optimiser.state_dict()})
+            saved_at = time.time()
+    return path
+
+
+def save(path: Path, state: dict[str, object]) -> None:
+    """Write beside and move over, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    torch.save(state, beside)
+    os.replace(beside, path)

@@ -1,0 +1,216 @@
+"""Stages 2 to 4, the reader: frame tokens and questions → answers.
+
+Stage "reader" takes the scene codes as frame tokens, so that it needs no eyes; stage "joint" takes what the trained eyes
+make of drawn and degraded frames. Both use the same mixture of episodes, in other shares.
+"""
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional
+from transformers import Qwen2ForCausalLM
+
+from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still
+from longva_demo.tiny.degrade import degrade
+from longva_demo.tiny.draw import draw
+from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
+from longva_demo.tiny.optim import Optimiser
+from longva_demo.tiny.outside_questions import outside_question
+from longva_demo.tiny.questions import DECLINE, Asked
+from longva_demo.tiny.scenes import Mix, Scene, cells_of
+from longva_demo.tiny.text import IGNORE, Batch, Encoder
+from longva_demo.tiny.train_eyes import FrameSource, save
+
+FramesToTokens = Callable[[Sequence[Scene | None]], Tensor]
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often a kind of episode is drawn, how many go into one batch, and how long they are."""
+
+    weight: float
+    batch: int
+    num_frames: tuple[int, ...] = (1,)
+    needles: int = 0
+    questions: int = 6
+
+
+PICTURES = Share(1.0, 12, questions=7)
+SHORT = {
+    "still": Share(0.6, 6, (2, 4, 8)),
+    "motion": Share(1.3, 7, (6, 8, 12)),
+    "colour change": Share(0.9, 7, (4, 8, 12)),
+    "order": Share(0.9, 7, (4, 8, 12)),
+    "needles": Share(1.6, 6, (8, 16), needles=5, questions=8),
+}
+FULL = {
+    "still": Share(0.5, 4, (4, 8, 16, 32)),
+    "motion": Share(1.2, 5, (8, 12, 16, 24, 32)),
+    "colour change": Share(0.7, 5, (8, 16, 24, 32)),
+    "order": Share(0.8, 5, (4, 8, 16, 32)),
+    "needles": Share(0.8, 5, (16, 32), needles=6, questions=9),
+    "one needle": Share(0.6, 4, (8, 16, 32, 64), needles=1, questions=3),
+    "long": Share(1.0, 2, (64,), needles=16, questions=18),
+    "longer": Share(1.0, 1, (160, 256), needles=26, questions=28),
+}
+MIX = Mix(count_weights=(0.05, 0.2, 0.24, 0.23, 0.14, 0.09, 0.05), word_share=0.22)
+
+
+class EpisodeSource:
+    """Endless batches of episodes; the same seed gives the same episodes."""
+
+    def __init__(self, seed: int, shares: dict[str, Share]) -> None:
+        self.rng, self.shares = random.Random(seed), shares
+
+    def pictures(self, share: Share = PICTURES) -> list[Episode]:
+        return [self._declining(picture(self.rng, MIX, share.questions)) for _ in range(share.batch)]
+
+    def clips(self) -> tuple[str, list[Episode]]:
+        """One kind by lot, all of one length."""
+        name = self.rng.choices(list(self.shares), [share.weight for share in self.shares.values()])[0]
+        share = self.shares[name]
+        num_frames = self.rng.choice(share.num_frames)
+        return name, [self._declining(self._one(name, share, num_frames)) for _ in range(share.batch)]
+
+    def _one(self, name: str, share: Share, num_frames: int) -> Episode:
+        if share.needles:
+            count = share.needles if share.needles < 3 else self.rng.randint(2, share.needles)
+            return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
+        maker = {"still": still, "motion": motion, "colour change": colour_change, "order": order}[name]
+        return maker(self.rng, MIX, num_frames, share.questions)
+
+    def _declining(self, episode: Episode) -> Episode:
+        """Now and then: a question that cannot be answered, pictures that cannot, or no pictures at all."""
+        lot = self.rng.random()
+        few = len(episode.frames) <= 32
+        if lot < 0.05 and few:
+            return Episode((None,) * len(episode.frames), self._all_declined(episode))
+        if lot < 0.08 and few:
+            return Episode((), self._all_declined(episode))
+        if lot < 0.25:
+            asked = list(episode.asked)
+            asked.insert(self.rng.randint(0, len(asked)), self._decline())
+            return replace(episode, asked=tuple(asked))
+        return episode
+
+    def _decline(self) -> Asked:
+        return Asked(outside_question(self.rng), DECLINE, "decline")
+
+    def _all_declined(self, episode: Episode) -> tuple[Asked, ...]:
+        asked = [replace(one, answer=DECLINE, task="decline") for one in episode.asked]
+        asked.insert(0, self._decline())
+        self.rng.shuffle(asked)
+        return tuple(asked[:2])
+
+
+def code_tokens(codes: Codes, noise: float, seed: int) -> FramesToTokens:
+    """Scene codes as frame tokens, with a little noise so that the reader does not count on their exactness."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(frames: Sequence[Scene | None]) -> Tensor:
+        exact = codes.of(cells_of(list(frames)))
+        return exact + noise * torch.randn(exact.shape, generator=generator)
+
+    return tokens
+
+
+class SeenTokens:
+    """What the eyes make of the frames. A scene that stands still is drawn and encoded once for each run of frames."""
+
+    def __init__(self, eyes: Eyes, seed: int) -> None:
+        self.eyes, self.rng, self.outside = eyes.eval(), random.Random(seed), FrameSource(seed)
+
+    def __call__(self, frames: Sequence[Scene | None]) -> Tensor:
+        drawn: list[np.ndarray] = []
+        index: list[int] = []
+        for at, scene in enumerate(frames):
+            if at == 0 or scene is None or scene is not frames[at - 1] or self.rng.random() < 0.05:
+                drawn.append(self.outside.outside() if scene is None else draw(scene))
+            index.append(len(drawn) - 1)
+        if not drawn:
+            return torch.zeros(0, 9, LANGUAGE_DIM)
+        return encode(self.eyes, degrade(np.stack(drawn), self.rng))[index].clone()
+
+
+def positions(rng: random.Random, batch: Batch, gap_share: float) -> Tensor:
+    """0, 1, 2 … with, at times, one or two leaps, so that far distances are known from short sequences."""
+    length = batch.ids.shape[1]
+    steps = torch.ones(length, dtype=torch.long)
+    steps[0] = 0
+    if rng.random() < gap_share:
+        for _ in range(rng.randint(1, 2)):
+            room = CONTEXT_LENGTH - int(steps.sum()) - 1
+            leap = int(math.exp(rng.uniform(math.log(50), math.log(max(60, room)))))
+            steps[rng.randrange(10, length)] += min(leap, max(0, room))
+    return steps.cumsum(0)[None]
+
+
+def answer_loss(reader: Qwen2ForCausalLM, batch: Batch, frame_tokens: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over the answers' tokens, and whether each was right. Only those positions are projected."""
+    embedded = reader.model.embed_tokens(batch.ids)
+    embedded = embedded.masked_scatter(batch.is_frame[..., None], frame_tokens.to(embedded.dtype))
+    # A dict passes through unchanged: plain causal attention, whatever the positions are.
+    masks = {"full_attention": None}
+    hidden = reader.model(inputs_embeds=embedded, attention_mask=masks, position_ids=place, use_cache=False)
+    wanted = batch.labels != IGNORE
+    logits = reader.lm_head(hidden.last_hidden_state[wanted])
+    labels = batch.labels[wanted]
+    return functional.cross_entropy(logits, labels), logits.detach().argmax(-1) == labels
+
+
+def train_reader(
+    folder: Path,
+    name: str,
+    tokenizer: Tokenizer,
+    frames_to_tokens: FramesToTokens,
+    shares: dict[str, Share],
+    steps: int,
+    seed: int,
+    lr: float,
+    start_from: Path | None = None,
+    gap_share: float = 0.3,
+    resume: bool = True,
+    decay_share: float = 0.4,
+) -> Path:
+    """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
+    torch.manual_seed(seed)
+    encoder = Encoder(tokenizer)
+    reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad)
+    optimiser = Optimiser([reader], lr, steps, decay_share)
+    path = folder / f"{name}.pt"
+    if resume and path.exists():
+        saved = torch.load(path, weights_only=True)
+        reader.load_state_dict(saved["reader"])
+        optimiser.load_state_dict(saved["optimiser"])
+    elif start_from is not None:
+        reader.load_state_dict(torch.load(start_from, weights_only=True)["reader"])
+    source = EpisodeSource(seed + 1_000_003 * optimiser.done, shares)
+    begin, saved_at = time.time(), time.time()
+    averages: dict[str, float] = defaultdict(float)
+    while optimiser.done < steps:
+        kind, clips = source.clips()
+        for label, episodes in (("picture", source.pictures()), (kind, clips)):
+            batch = encoder.batch(episodes)
+            seen = torch.cat([frames_to_tokens(episode.frames) for episode in episodes])
+            loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, gap_share))
+            loss.backward()
+            value = float(loss.detach())
+            averages[label] = value if label not in averages else 0.93 * averages[label] + 0.07 * value
+            del right
+        optimiser.step()
+        if optimiser.done % 20 == 0:
+            line = " ".join(f"{key}: {value:.3f}" for key, value in averages.items())
+            print(f"{name} {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
+        if time.time() - saved_at > 120 or optimiser.done == steps:
+            save(path, {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()})
+            saved_at = time.time()
+    return path
