@@ -1,0 +1,228 @@
+"""What happens on the page: look at a video, ask, stop, take back. Thin: the work is done in `chat` and `video`."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.chat import Engine, ImageSource, Progress, Sampling, TextDelta, VideoSource
+from longva_demo.errors import DemoError
+from longva_demo.settings import Settings
+from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.frame_browser import Sheets
+from longva_demo.ui.gallery import Example
+from longva_demo.ui.pages import Look, Page, Pages
+from longva_demo.ui.texts import cost_line, source_line
+
+# The transcript is sent at most this often while words stream in.
+SECONDS_BETWEEN_UPDATES = 0.05
+Updates = Iterator[tuple[Any, ...]]
+
+
+class Handlers:
+    """Bound to the page's events by layout.py. Each takes the fields that it needs and Gradio's request."""
+
+    def __init__(self, engine: Engine, settings: Settings, pages: Pages, examples: list[Example]) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.pages = pages
+        self.examples = examples
+
+    # Looking. Outputs: frames, about, cost, transcript.
+
+    @streaming
+    def look(
+        self,
+        video: str | None,
+        picture: str | None,
+        num_frames: int,
+        start: str,
+        end: str,
+        decoder: str,
+        request: gr.Request,
+    ) -> Updates:
+        """Sample the frames and show them as they come; a newer call ends this one."""
+        page = self.pages.get(request.session_hash)
+        path = video or picture
+        try:
+            look = Look.from_fields(path, num_frames, start, end, decoder, self.settings)
+            if look is not None and look == page.look:
+                return
+            ticket = page.look_at(look, self.engine, self.settings)
+        except DemoError:
+            yield None, "", self._cost(page, num_frames), page.shown()
+            raise
+        yield from self._sample(page, ticket)
+
+    def _sample(self, page: Page, ticket: int) -> Updates:
+        source, look = page.source, page.look
+        if source is None or look is None:
+            yield None, "", self._cost(page, self.settings.num_frames), page.shown()
+            return
+        name = look.path.name
+        cost = self._cost(page, source.num_frames)
+        sheets = Sheets(ticket, source.num_frames)
+        if isinstance(source, ImageSource):
+            sheets.add_picture(source.image)
+            yield sheets.value("done"), source_line(source, name), cost, page.shown()
+            return
+        yield sheets.value("sampling"), source_line(source, name), cost, page.shown()
+        batches: Any = source.frames()
+        try:
+            for batch in batches:
+                if page.ticket != ticket:
+                    return
+                if sheets.add(batch):
+                    yield sheets.value("sampling"), gr.skip(), gr.skip(), gr.skip()
+        finally:
+            batches.close()
+        yield sheets.value("done"), source_line(source, name), self._cost(page, source.num_frames), gr.skip()
+        # Gradio repeats the last outputs in full when a generator ends: end on a small one.
+        yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+    def _cost(self, page: Page, num_frames: int) -> str:
+        return cost_line(self.engine.meter(int(num_frames)), page.source)
+
+    @plain
+    def meter(self, num_frames: int, request: gr.Request) -> str:
+        """The cost of a budget that is still being chosen."""
+        page = self.pages.get(request.session_hash)
+        meter = self.engine.meter(int(num_frames))
+        return cost_line(meter, page.source, waiting=isinstance(page.source, VideoSource))
+
+    def pick(self, event: gr.EventData) -> tuple[Any, ...]:
+        """An example: video, picture, tab, budget, start, end, suggestions."""
+        example = self.examples[event.number]
+        path = str(example.path)
+        video, picture, tab = (None, path, "picture") if example.is_picture else (path, None, "video")
+        return video, picture, gr.Tabs(selected=tab), example.num_frames, "", "", list(example.questions)
+
+    # Asking. Outputs: transcript, question field.
+
+    @streaming
+    def ask(
+        self,
+        question: str,
+        video: str | None,
+        picture: str | None,
+        num_frames: int,
+        start: str,
+        end: str,
+        decoder: str,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        request: gr.Request,
+    ) -> Updates:
+        """Stream the answer; after an error the question stands in its field again."""
+        page = self.pages.get(request.session_hash)
+        sampling = Sampling(temperature, top_p, int(max_new_tokens))
+        look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+        if not (question or "").strip():
+            raise DemoError("there is no question yet", "type one, or click a suggested one")
+        with page.alone():
+            pass  # an answer is being written: say so before the field is emptied
+        page.ensure(look, self.engine, self.settings)
+        yield from self._answer(page, question, page.session.ask(question, sampling))
+
+    @streaming
+    def retry(self, temperature: float, top_p: float, max_new_tokens: int, request: gr.Request) -> Updates:
+        """Answer the last question again."""
+        yield from self._replace(None, Sampling(temperature, top_p, int(max_new_tokens)), request)
+
+    @streaming
+    def edit(
+        self, temperature: float, top_p: float, max_new_tokens: int, event: gr.EventData, request: gr.Request
+    ) -> Updates:
+        """Put another question in place of the last one."""
+        yield from self._replace(event.question, Sampling(temperature, top_p, int(max_new_tokens)), request)
+
+    def _replace(self, question: str | None, sampling: Sampling, request: gr.Request) -> Updates:
+        page = self.pages.get(request.session_hash)
+        with page.alone():
+            if not page.session.turns:
+                raise DemoError("there is no question to answer again", "ask one first")
+        old = page.transcript.pop()
+        question = question or page.session.turns[-1].question
+        yield from self._answer(page, question, page.session.edit(question, sampling), old)
+
+    def _answer(
+        self,
+        page: Page,
+        question: str,
+        events: Any,
+        old: dict[str, Any] | None = None,
+    ) -> Updates:
+        """Run `events`, a generator, to its end. Without an answer, `old` (a replaced turn) or the question returns."""
+        entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": "Waiting for the model…"}
+        failure: Exception | None = None
+        before = page.session.turns[-1] if page.session.turns else None
+        with page.alone():
+            page.transcript.append(entry)
+            try:
+                yield page.shown(), gr.update(value="", submit_btn=False, stop_btn=True)
+                for _ in follow(events, entry):
+                    yield page.shown(), gr.skip()
+            except Exception as error:
+                failure = error
+            finally:
+                events.close()
+                newest = page.session.turns[-1] if page.session.turns else None
+                answered = newest is not before
+                page.settle(newest if answered else None, old)
+        field = gr.update(submit_btn="Ask", stop_btn=False)
+        if not answered and old is None:
+            field["value"] = question
+        yield page.shown(), field
+        if failure is not None:
+            raise failure
+
+    def stop(self, request: gr.Request) -> None:
+        """End the running answer. What was said so far stays."""
+        self.pages.get(request.session_hash).session.stop()
+
+    @plain
+    def undo(self, request: gr.Request) -> tuple[Any, ...]:
+        """Take the last question back into its field."""
+        page = self.pages.get(request.session_hash)
+        with page.alone():
+            turn = page.session.undo()
+            if turn is None:
+                raise DemoError("there is nothing to take back", "ask a question first")
+            page.drop_turn()
+        return page.shown(), turn.question
+
+    @plain
+    def clear(self, request: gr.Request) -> list[Any]:
+        """Forget the conversation; the video stays read."""
+        page = self.pages.get(request.session_hash)
+        page.session.stop()
+        with page.alone(10.0):
+            page.session.clear()
+            page.transcript.clear()
+        return []
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.pages.drop(request.session_hash)
+
+
+def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:
+    """Write progress and text into the transcript's entry; yields when the page should be brought up to date."""
+    last = 0.0
+    for event in events:
+        if isinstance(event, Progress):
+            verb = "Sampling" if event.stage == "sampling" else "Reading"
+            entry["status"] = f"{verb} frame {event.done:,} of {event.total:,}"
+            entry["progress"] = event.done / max(1, event.total)
+        elif isinstance(event, TextDelta):
+            first = not entry["answer"]
+            entry["answer"] += event.text
+            entry["status"] = ""
+            if first:
+                last = 0.0
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_UPDATES:
+            last = now
+            yield

@@ -1,0 +1,237 @@
+"""Where everything stands on the page, and which event calls which handler."""
+
+import html
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from longva_demo.chat import Engine
+from longva_demo.model import LoadedModel
+from longva_demo.settings import Settings
+from longva_demo.ui.api import Api
+from longva_demo.ui.frame_browser import make_frame_browser
+from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
+from longva_demo.ui.handlers import Handlers
+from longva_demo.ui.pages import Pages
+from longva_demo.ui.theme import LightTable
+from longva_demo.ui.widgets import make_budget, make_picture, make_suggestions, make_transcript
+
+HERE = Path(__file__).parent
+TITLE = "LongVA"
+LINE = "Ask about a video, and see which frames the answer comes from."
+# Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
+CONCURRENCY = 16
+
+
+class Parts(NamedTuple):
+    """The components that handlers read and write."""
+
+    gallery: gr.HTML
+    tabs: gr.Tabs
+    video: gr.Video
+    picture: gr.Image
+    about: gr.HTML
+    budget: gr.HTML
+    start: gr.Textbox
+    end: gr.Textbox
+    cost: gr.HTML
+    frames: gr.HTML
+    transcript: gr.HTML
+    suggestions: gr.HTML
+    question: gr.Textbox
+    decoder: gr.Radio
+    temperature: gr.Slider
+    top_p: gr.Slider
+    max_new_tokens: gr.Slider
+
+
+def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
+    """The page and its two API endpoints. Launch it with `launch_options(settings)`."""
+    examples = read_examples()
+    pages = Pages(engine)
+    handlers = Handlers(engine, settings, pages, examples)
+    with gr.Blocks(title=f"{TITLE}: ask about a video", analytics_enabled=False, fill_width=True) as app:
+        parts = lay_out(engine.loaded, settings, examples)
+        bind_looking(parts, handlers)
+        bind_asking(parts, handlers)
+        app.unload(handlers.leave)
+        Api(engine, settings).bind()
+    app.queue(default_concurrency_limit=CONCURRENCY)
+    return app
+
+
+def launch_options(settings: Settings) -> dict[str, Any]:
+    """What `launch` needs beside the app: address, look, and the folder that examples are served from."""
+    return {
+        "server_name": settings.host,
+        "server_port": settings.port,
+        "theme": LightTable(),
+        "css_paths": [HERE / "style.css"],
+        "allowed_paths": [str(EXAMPLES_FOLDER)],
+        "max_file_size": settings.max_upload_bytes,
+        "footer_links": ["api", "gradio", "settings"],
+        "run_history": False,
+        "show_error": False,
+        "ssr_mode": False,
+        "pwa": False,
+    }
+
+
+def lay_out(loaded: LoadedModel, settings: Settings, examples: list[Example]) -> Parts:
+    """Header and gallery above; the video, its frames and their cost on the left, the chat on the right."""
+    gr.HTML(header(loaded), elem_id="header", apply_default_css=False)
+    gallery = make_gallery(examples, elem_id="gallery")
+    with gr.Row(elem_id="desk", equal_height=False):
+        with gr.Column(scale=6, min_width=340, elem_id="looking"):
+            looking = lay_out_looking(settings)
+        with gr.Column(scale=5, min_width=340, elem_id="asking"):
+            asking = lay_out_asking(settings)
+    return Parts(gallery=gallery, **looking, **asking)
+
+
+def lay_out_looking(settings: Settings) -> dict[str, Any]:
+    with gr.Tabs(elem_id="media") as tabs:
+        with gr.Tab("Video", id="video"):
+            video = gr.Video(sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[])
+        with gr.Tab("Picture", id="picture"):
+            picture = make_picture(elem_id="picture")
+    about = gr.HTML(elem_id="about", apply_default_css=False)
+    with gr.Row(elem_id="sampling", equal_height=True):
+        budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
+        start = gr.Textbox(label="From", placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
+        end = gr.Textbox(label="To", placeholder="end", max_lines=1, elem_id="end", min_width=80)
+    cost = gr.HTML(elem_id="cost", apply_default_css=False)
+    frames = make_frame_browser(elem_id="frames")
+    return {
+        "tabs": tabs,
+        "video": video,
+        "picture": picture,
+        "about": about,
+        "budget": budget,
+        "start": start,
+        "end": end,
+        "cost": cost,
+        "frames": frames,
+    }
+
+
+def lay_out_asking(settings: Settings) -> dict[str, Any]:
+    transcript = make_transcript(elem_id="chat")
+    suggestions = make_suggestions(elem_id="suggestions")
+    question = gr.Textbox(
+        placeholder="Ask about the video…",
+        show_label=False,
+        label="Question",
+        submit_btn="Ask",
+        lines=1,
+        max_lines=6,
+        elem_id="question",
+    )
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        temperature = gr.Slider(
+            0, 1.5, 0, step=0.1, label="Temperature", info="0 takes the likeliest word each time; more is livelier"
+        )
+        top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="choose among the likeliest words of this share")
+        max_new_tokens = gr.Slider(
+            1, 1024, settings.max_new_tokens, step=1, label="Longest answer", info="in tokens, about ¾ of a word each"
+        )
+        decoder = gr.Radio(
+            ["pyav", "decord"],
+            value=settings.decoder,
+            label="Decoder",
+            info="pyav is exact; decord reproduces the published demo's frames",
+        )
+    return {
+        "transcript": transcript,
+        "suggestions": suggestions,
+        "question": question,
+        "decoder": decoder,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+    }
+
+
+def header(loaded: LoadedModel) -> str:
+    """Title, one line of what this is, and the model badge: which model, why, and how to choose another."""
+    name = "the small built-in LongVA" if loaded.model_id == "tiny" else loaded.model_id
+    kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
+    return f"""
+    <div class="head">
+      <div><h1>{TITLE}</h1><p>{LINE}</p></div>
+      <details class="badge">
+        <summary><b>{html.escape(name)}</b> {html.escape(kind)} on {html.escape(str(loaded.device))}</summary>
+        <div><p>{html.escape(loaded.reason)}</p>
+        <p>To choose otherwise: <code>longva-demo serve --model lmms-lab/LongVA-7B-DPO --quant 4bit</code>,
+        or set <code>LONGVA_MODEL</code> and <code>LONGVA_QUANT</code>.</p></div>
+      </details>
+    </div>"""
+
+
+def bind_looking(parts: Parts, handlers: Handlers) -> None:
+    """Everything that changes what is looked at ends in `look`."""
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    shown = [parts.frames, parts.about, parts.cost, parts.transcript]
+    look: dict[str, Any] = {
+        "fn": handlers.look,
+        "inputs": fields,
+        "outputs": shown,
+        "show_progress": "hidden",
+        "api_visibility": "private",
+        "trigger_mode": "multiple",
+    }
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+
+    # A new video takes the picture's place, and the other way round; an old range and old suggestions go.
+    def fresh() -> tuple[None, str, str, list[str]]:
+        return None, "", "", []
+
+    rest = [parts.start, parts.end, parts.suggestions]
+    for event in (parts.video.upload, parts.video.stop_recording):
+        event(fresh, None, [parts.picture, *rest], **quiet).then(**look)
+    parts.picture.upload(fresh, None, [parts.video, *rest], **quiet).then(**look)
+    for event in (parts.video.clear, parts.picture.clear):
+        event(lambda: ("", "", []), None, rest, **quiet).then(**look)
+
+    picked = [
+        parts.video,
+        parts.picture,
+        parts.tabs,
+        parts.budget,
+        parts.start,
+        parts.end,
+        parts.suggestions,
+    ]
+    parts.gallery.pick(handlers.pick, None, picked, **quiet).then(**look)
+
+    parts.budget.move(handlers.meter, parts.budget, parts.cost, trigger_mode="always_last", **quiet)
+    changes = [parts.start.submit, parts.start.blur, parts.end.submit, parts.end.blur, parts.decoder.input]
+    for change in (parts.budget.settle, *changes):
+        change(**look)
+
+
+def bind_asking(parts: Parts, handlers: Handlers) -> None:
+    """Enter, the button and a suggestion share one handler."""
+    sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    shown = [parts.transcript, parts.question]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    ask: dict[str, Any] = {
+        "fn": handlers.ask,
+        "inputs": [parts.question, *fields, *sampling],
+        "outputs": shown,
+        "trigger_mode": "multiple",
+        **hidden,
+    }
+    parts.question.submit(**ask)
+    parts.suggestions.choose(take_suggestion, None, parts.question, queue=False, **hidden).then(**ask)
+    parts.question.stop(handlers.stop, queue=False, **hidden)
+    parts.transcript.retry(handlers.retry, sampling, shown, **hidden)
+    parts.transcript.edit(handlers.edit, sampling, shown, **hidden)
+    parts.transcript.undo(handlers.undo, None, shown, **hidden)
+    parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden)
+
+
+def take_suggestion(event: gr.EventData) -> str:
+    return str(event.question)

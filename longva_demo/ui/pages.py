@@ -1,0 +1,188 @@
+"""What belongs to one open page: its chat session, what it looks at, and the transcript. Pages never share these."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, VideoSource, is_picture
+from longva_demo.clock import parse_time
+from longva_demo.errors import DemoError
+from longva_demo.settings import Settings
+from longva_demo.ui.texts import stats_line
+from longva_demo.video import DecodeLimits, plan_frames, probe
+
+# A page that was not used for this long is closed even if its browser never said goodbye.
+IDLE_SECONDS = 3 * 3600.0
+# How long a new video waits for the old answer to stop.
+STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the page is asked to look at: a file, how many frames of it, and which stretch."""
+
+    path: Path
+    num_frames: int
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    decoder: str = "pyav"
+
+    @classmethod
+    def from_fields(
+        cls, path: str | None, num_frames: object, start: str | None, end: str | None, decoder: str, settings: Settings
+    ) -> "Look | None":
+        """What the fields say, checked; None without a file.
+
+        Raises:
+            DemoError: a budget outside 1 to `settings.max_frames`, a time that is none, an end before the start.
+        """
+        if not path:
+            return None
+        if not isinstance(num_frames, int | float) or not 1 <= num_frames <= settings.max_frames:
+            raise DemoError(f"the budget is {num_frames!r} frames", f"use 1 to {settings.max_frames:,}")
+        first, last = (parse_time(text) if text and text.strip() else None for text in (start, end))
+        if last is not None and last <= (first or 0.0):
+            raise DemoError(f"the end {end!r} is not after the start {start or '0:00'!r}", "let the range end later")
+        return cls(Path(path), int(num_frames), first, last, decoder)
+
+    def open(self, engine: Engine, settings: Settings) -> Source:
+        """Probe and plan; nothing is decoded yet, except a picture.
+
+        Raises:
+            DemoError: the file cannot be used, the range lies outside it, or the budget does not fit.
+        """
+        if is_picture(self.path):
+            return ImageSource(self.path, engine.processor)
+        limits = DecodeLimits.from_settings(settings)
+        info = probe(self.path, limits=limits)
+        plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
+        return VideoSource(info, plan, engine.processor, self.decoder, limits)
+
+
+@dataclass
+class Page:
+    """One visitor. `answering` is held while an answer is written; `ticket` counts what was looked at."""
+
+    session: ChatSession
+    look: Look | None = None
+    transcript: list[dict[str, Any]] = field(default_factory=list)
+    answering: threading.Lock = field(default_factory=threading.Lock)
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    ticket: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def source(self) -> Source | None:
+        return self.session.source
+
+    def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> int:
+        """Turn to `look`, stopping an answer about the old one; returns the ticket for sampling its frames.
+
+        A look that fails leaves the page looking at nothing, so that no question is answered about another video.
+        """
+        self.ticket += 1
+        with self.opening:
+            ticket = self.ticket
+            self.session.stop()
+            with self.alone(STOP_SECONDS):
+                old = self.session.source
+                self.look = None
+                try:
+                    source = look.open(engine, settings) if look else None
+                    self.session.look_at(source)
+                except Exception:
+                    self.session.look_at(None)
+                    raise
+                finally:
+                    if old is not self.session.source and isinstance(old, VideoSource):
+                        old.close()
+                self.look = look
+                self._note_change()
+        return ticket
+
+    def ensure(self, look: Look | None, engine: Engine, settings: Settings) -> None:
+        """Before a question: turn to `look` unless the page does so already (a restarted page, a hurried question)."""
+        with self.opening:
+            known = look == self.look
+        if not known:
+            self.look_at(look, engine, settings)
+
+    @contextmanager
+    def alone(self, timeout: float = 0.0) -> Iterator[None]:
+        """Raises DemoError when an answer is being written and has not ended after `timeout` seconds."""
+        if not self.answering.acquire(timeout=timeout) if timeout else not self.answering.acquire(blocking=False):
+            raise DemoError("an answer is still being written", "wait for its end, or press Stop")
+        try:
+            yield
+        finally:
+            self.answering.release()
+
+    def settle(self, turn: Turn | None, old: dict[str, Any] | None) -> None:
+        """Put the finished turn in place of the unfinished entry; without one, what stood there before, if anything."""
+        self.transcript.pop()
+        if turn is not None:
+            stats = stats_line(turn.stats, turn.answer, self.source is not None)
+            answer = turn.answer or "(no answer)"
+            self.transcript.append({"kind": "turn", "question": turn.question, "answer": answer, "stats": stats})
+        elif old is not None:
+            self.transcript.append(old)
+
+    def drop_turn(self) -> None:
+        """Take the last turn out of the transcript."""
+        while self.transcript and self.transcript.pop()["kind"] != "turn":
+            pass
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The transcript for the page: the last turn can be undone while the session remembers it."""
+        entries = [dict(entry) for entry in self.transcript]
+        if entries and entries[-1]["kind"] == "turn" and "status" not in entries[-1] and self.session.turns:
+            entries[-1]["tools"] = True
+        return entries
+
+    def _note_change(self) -> None:
+        """A line in the transcript: from here on the model no longer knows what was said above."""
+        if self.session.turns or not self.transcript:
+            return
+        note = {"kind": "note", "text": "The frames changed: the model starts afresh here."}
+        if self.transcript[-1]["kind"] == "note":
+            self.transcript.pop()
+        self.transcript.append(note)
+
+    def close(self) -> None:
+        self.ticket += 1
+        self.session.close()
+
+
+class Pages:
+    """The open pages, by Gradio's session hash."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pages: dict[str, Page] = {}
+        self._lock = threading.Lock()
+
+    def get(self, session_hash: str | None) -> Page:
+        """The page of this session, made when it is new. Pages left behind are closed in passing."""
+        now = time.monotonic()
+        with self._lock:
+            old = [key for key, page in self._pages.items() if now - page.used > IDLE_SECONDS]
+            idle = [self._pages.pop(key) for key in old if key != session_hash]
+            page = self._pages.setdefault(str(session_hash), Page(ChatSession(self._engine)))
+            page.used = now
+        for left in idle:
+            left.close()
+        return page
+
+    def drop(self, session_hash: str | None) -> None:
+        """The browser tab was closed: free its cache and its frames."""
+        with self._lock:
+            page = self._pages.pop(str(session_hash), None)
+        if page is not None:
+            page.close()
+
+    def __len__(self) -> int:
+        return len(self._pages)

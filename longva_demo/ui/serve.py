@@ -1,0 +1,29 @@
+"""Settings → model → engine → page: what `app.py` and `longva-demo serve` do."""
+
+import logging
+import os
+
+# Read by Gradio and the hub's client when they start; nothing leaves this machine except a download that was asked for.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from longva_demo.chat import Engine
+from longva_demo.model import load
+from longva_demo.settings import Settings
+from longva_demo.ui.layout import build_app, launch_options
+
+log = logging.getLogger("longva_demo")
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Load the model that the settings name, and say in the log which one and why."""
+    loaded = load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention)
+    log.info("%s", loaded.reason)
+    return Engine(loaded, settings)
+
+
+def serve_page(settings: Settings) -> None:
+    """Serve the page until interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    build_app(make_engine(settings), settings).launch(**launch_options(settings))

@@ -1,0 +1,109 @@
+"""Numbers and times as people read them; everything here that goes into HTML is escaped."""
+
+import html
+import math
+
+from longva_demo.chat import AnswerStats, BudgetMeter, ImageSource, Source
+
+
+def clock(seconds: float, decimals: int = 0) -> str:
+    """Seconds as m:ss or h:mm:ss, cut to `decimals` decimals, never rounded up past the moment.
+
+    >>> clock(62.59), clock(3723.5), clock(7.25, 1)
+    ('1:02', '1:02:03', '0:07.2')
+    """
+    step = 10**decimals
+    units = math.floor(max(0.0, seconds) * step + 1e-6)
+    whole, part = divmod(units, step)
+    minutes, second = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+    return f"{text}.{part:0{decimals}}" if decimals else text
+
+
+def gigabytes(num_bytes: int) -> str:
+    """Bytes in GB, or MB below 0.1 GB."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def share(part: float) -> str:
+    """A share in percent with two significant digits; small ones as "under 0.1%"."""
+    if 0 < part < 0.001:
+        return "under 0.1%"
+    return f"{part:.1%}" if part < 0.1 else f"{part:.0%}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def interval(seconds: float) -> str:
+    """The time between two frames: "0.25 s", "14 s", "1:30"."""
+    if seconds >= 90:
+        return clock(seconds)
+    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
+
+
+def cost_line(meter: BudgetMeter, source: Source | None, waiting: bool = False) -> str:
+    """HTML: what the frames cost and what can be missed between them."""
+    unit = "grid" if isinstance(source, ImageSource) else "frame"
+    cost = (
+        f"<b>{plural(meter.num_frames, unit)}</b> · {meter.num_tokens:,} tokens · "
+        f"{share(meter.context_share)} of the context · {gigabytes(meter.kv_bytes)}"
+    )
+    if not meter.fits:
+        room = f"This model has room for {plural(meter.largest_budget, 'frame')} here."
+        return f'<p class="cost over">{cost}<br>{html.escape(room)}</p>'
+    return f'<p class="cost">{cost}<br>{html.escape(gap_text(source, waiting))}</p>'
+
+
+def gap_text(source: Source | None, waiting: bool = False) -> str:
+    """What happens between two sampled frames, which nobody sees."""
+    if source is None:
+        return "A frame budget for the next video; a picture costs what it needs."
+    if isinstance(source, ImageSource):
+        return f"The picture is read in {plural(source.num_frames, 'piece')}, in full detail."
+    if waiting:
+        return "Sampling with this budget…"
+    plan = source.plan
+    if plan.num_frames == source.info.num_frames:
+        return "Every frame of the video is taken."
+    if plan.num_frames == 1:
+        return f"A single frame, at {clock(plan.seconds[0], 1)}: the rest is not seen."
+    return f"A frame every {interval(plan.seconds_between)}: what is shorter can be missed."
+
+
+def source_line(source: Source | None, name: str) -> str:
+    """HTML: file name, length, size and codec of what was loaded, and a line for each thing lost or guessed."""
+    if source is None:
+        return ""
+    if isinstance(source, ImageSource):
+        facts = f"{source.image.width} × {source.image.height} picture"
+    else:
+        info = source.info
+        size = f"{info.width} × {info.height}"
+        facts = f"{clock(info.duration_seconds)} · {size} · {info.fps:.3g} fps · {info.codec}"
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in dict.fromkeys(source.notes))
+    notes = f'<ul class="notes">{notes}</ul>' if notes else ""
+    return f'<p class="about"><b>{html.escape(name)}</b> {html.escape(facts)}</p>{notes}'
+
+
+def duration(seconds: float) -> str:
+    """How long something took: "under 0.1 s", "0.8 s", "12 s"."""
+    if seconds < 0.095:
+        return "under 0.1 s"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
+def stats_line(stats: AnswerStats, answer: str, has_frames: bool) -> str:
+    """How the answer came about: "0.8 s to the first word · 31 words a second · video read once, reused"."""
+    parts = [f"{duration(stats.seconds_to_first_token)} to the first word"]
+    seconds = stats.seconds - stats.seconds_to_first_token
+    num_words = len(answer.split())
+    if num_words > 2 and seconds > 0:
+        parts.append(f"{num_words / seconds:.0f} words a second")
+    if has_frames:
+        parts.append("video read once, reused" if stats.reused else f"video read in {duration(stats.seconds_to_read)}")
+    if stats.stopped:
+        parts.append("stopped")
+    return " · ".join(parts)

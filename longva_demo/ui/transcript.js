@@ -1,0 +1,99 @@
+// Draws the chat. `props.value` is a list of entries; only entries that changed are touched, and everything that
+// people or the model wrote goes in through textContent, so that it is text whatever it looks like.
+const log = element.querySelector(".chat-log");
+const turns = element.querySelector(".chat-turns");
+const empty = element.querySelector(".chat-empty");
+const clear = element.querySelector(".chat-clear");
+clear.addEventListener("click", () => trigger("clear"));
+let seen = [];
+
+const make = (tag, name, text) => {
+  const node = document.createElement(tag);
+  node.className = name;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+
+function newTurn() {
+  const node = make("article", "turn");
+  node.append(make("p", "question"), make("div", "status"), make("p", "answer"), make("p", "stats"), make("div", "tools"));
+  return node;
+}
+
+const tools = [
+  ["Retry", "Answer the same question again", () => trigger("retry")],
+  ["Edit", "Change the question and ask again", (node) => startEdit(node)],
+  ["Undo", "Take this question back", () => trigger("undo")],
+  ["Copy", "Copy the answer", (node) => navigator.clipboard?.writeText(node.querySelector(".answer").textContent)],
+];
+
+function addTools(node, box) {
+  for (const [name, title, act] of tools) {
+    const button = make("button", "tool", name);
+    button.type = "button";
+    button.title = title;
+    button.addEventListener("click", () => act(node));
+    box.append(button);
+  }
+}
+
+function startEdit(node) {
+  const question = node.querySelector(".question"), area = make("textarea", "edit-area");
+  area.value = question.textContent;
+  area.setAttribute("aria-label", "Edit the question; Enter asks it, Escape leaves it as it was");
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") area.replaceWith(question);
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    const text = area.value.trim();
+    area.replaceWith(question);
+    if (text) trigger("edit", { question: text });
+  });
+  question.replaceWith(area);
+  area.focus();
+}
+
+function fill(node, entry) {
+  if (entry.kind === "note") { node.textContent = entry.text; return; }
+  const part = (name) => node.querySelector(`.${name}`);
+  const area = part("edit-area");
+  if (area) area.replaceWith(make("p", "question"));
+  part("question").textContent = entry.question;
+  part("answer").textContent = entry.answer || "";
+  part("stats").textContent = entry.stats || "";
+  const live = entry.status !== undefined;
+  node.classList.toggle("live", live);
+  const status = part("status");
+  status.textContent = entry.status || "";
+  status.style.setProperty("--progress", `${Math.round((entry.progress || 0) * 100)}%`);
+  status.hidden = !entry.status;
+  const box = part("tools");
+  box.replaceChildren();
+  if (entry.tools) addTools(node, box);
+}
+
+function draw() {
+  const entries = props.value || [];
+  const following = log.scrollHeight - log.scrollTop - log.clientHeight < 80 || entries.length > seen.length;
+  entries.forEach((entry, i) => {
+    const text = JSON.stringify(entry);
+    if (seen[i] === text) return;
+    const kind = entry.kind === "note" ? "note" : "turn";
+    let node = turns.children[i];
+    if (!node || !node.classList.contains(kind)) {
+      const fresh = kind === "note" ? make("p", "note") : newTurn();
+      node ? node.replaceWith(fresh) : turns.append(fresh);
+      node = fresh;
+    }
+    fill(node, entry);
+    seen[i] = text;
+  });
+  while (turns.children.length > entries.length) turns.lastChild.remove();
+  seen.length = entries.length;
+  empty.hidden = entries.length > 0;
+  clear.hidden = entries.length === 0;
+  if (following) log.scrollTop = log.scrollHeight;
+}
+
+watch("value", draw);
+draw();

@@ -1,0 +1,75 @@
+"""The page's own small components: transcript, frame budget, suggested questions. Each is a shell and a script.
+
+They are functions around `gr.HTML`, not subclasses: for each subclass Gradio writes a .pyi file beside the source.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+HERE = Path(__file__).parent
+
+TRANSCRIPT_SHELL = """
+<section class="chat">
+  <header class="chat-head"><h2>Conversation</h2>
+    <button type="button" class="tool chat-clear" hidden
+            title="Forget the conversation; the video stays read">Clear</button>
+  </header>
+  <div class="chat-log" role="log" aria-label="Conversation" tabindex="0">
+    <div class="chat-empty">
+      <b>Ask about what you see.</b>
+      <p>Pick an example or drop in a video, look at the frames, then ask. The video is read once; every further
+      question is answered at once. Without a video, you can ask too.</p>
+    </div>
+    <div class="chat-turns"></div>
+  </div>
+</section>
+"""
+
+BUDGET_SHELL = """
+<div class="budget">
+  <label for="budget-slider">Frame budget</label>
+  <input id="budget-slider" type="range" min="0" max="1000" step="1"
+         title="How many frames the model may look at, spread evenly over the video or the range">
+  <input class="budget-number" type="number" min="1" max="MAXIMUM" step="1" aria-label="Number of frames">
+</div>
+"""
+
+
+def widget(shell: str, script: str, value: Any, elem_id: str) -> gr.HTML:
+    """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup."""
+    return gr.HTML(
+        value=value,
+        html_template=shell,
+        js_on_load=(HERE / script).read_text("utf-8"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def make_transcript(elem_id: str) -> gr.HTML:
+    """The chat. Events: `retry`, `undo`, `clear`, and `edit` with the new `question`.
+
+    Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
+    turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo.
+    """
+    return widget(TRANSCRIPT_SHELL, "transcript.js", [], elem_id)
+
+
+def make_suggestions(elem_id: str) -> gr.HTML:
+    """Questions to click. Event: `choose` with the `question`."""
+    shell = '<div class="chips" role="group" aria-label="Suggested questions"></div>'
+    return widget(shell, "suggestions.js", [], elem_id)
+
+
+def make_budget(value: int, maximum: int, elem_id: str) -> gr.HTML:
+    """How many frames: a logarithmic slider with a number field. Events: `move` while it moves, `settle` after."""
+    return widget(BUDGET_SHELL.replace("MAXIMUM", str(maximum)), "budget.js", value, elem_id)
+
+
+def make_picture(elem_id: str) -> gr.Image:
+    """An image input that hands over the uploaded file as it is; `ImageSource` says what is wrong with it."""
+    picture = gr.Image(sources=["upload", "clipboard"], show_label=False, elem_id=elem_id, buttons=[])
+    picture.preprocess = lambda payload: payload.path if payload is not None else None  # type: ignore[method-assign]
+    return picture
