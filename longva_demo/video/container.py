@@ -64,8 +64,8 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
     assert isinstance(container, InputContainer)
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        container.close()
         what = "has sound but no picture track" if container.streams.audio else "has no picture track"
+        container.close()
         raise VideoError(f"{path.name} {what}", "choose a file with a picture track")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
@@ -89,9 +89,6 @@ def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
     context = stream.codec_context
     if context is None:
         raise VideoError(f"{path.name} uses a video coding that this decoder does not know", CONVERT)
-    if context.codec_tag.lower() in ("encv", "drmi", "drms"):
-        message = f"{path.name} is encrypted (copy protection)"
-        raise VideoError(message, "choose a file without copy protection")
     width, height = context.width, context.height
     if width * height > limits.max_frame_pixels:
         message = f"{path.name} has pictures of {width} × {height} pixels"

@@ -26,6 +26,7 @@ class PacketTable:
     duration: np.ndarray
     is_key: np.ndarray
     hidden: np.ndarray
+    is_encrypted: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -76,6 +77,7 @@ def read_packets(video: Video, beat: Beat) -> PacketTable:
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
     num_corrupt = 0
+    is_encrypted = False
     broken = ""
     try:
         for packet in video.container.demux(video.stream):
@@ -88,6 +90,8 @@ def read_packets(video: Video, beat: Beat) -> PacketTable:
             # The first byte of a VP8 frame says whether it is shown (RFC 6386, 9.1).
             hidden.append(packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10))
             num_corrupt += packet.is_corrupt
+            if len(is_key) == 1:
+                is_encrypted = packet.has_sidedata("encryption_info")
             if len(is_key) % 64 == 0:
                 beat()
     except av.error.FFmpegError as error:
@@ -100,6 +104,7 @@ def read_packets(video: Video, beat: Beat) -> PacketTable:
         duration=np.array(duration, dtype=np.int64),
         is_key=np.array(is_key, dtype=bool),
         hidden=np.array(hidden, dtype=bool),
+        is_encrypted=is_encrypted,
     )
     if broken:
         table.notes.append(f"The file breaks off or is damaged after {len(table)} packets ({broken}).")
@@ -116,6 +121,37 @@ def hide_before_first_key(table: PacketTable) -> None:
     elif keys[0] > 0:
         table.hidden[: keys[0]] = True
         table.notes.append(f"The first {keys[0]} frames need frames from before the start of the file.")
+
+
+def drop_wild_times(table: PacketTable, time_base: float) -> None:
+    """Forget time stamps that a damaged file makes leap away from their neighbours and back.
+
+    A time is wild if it is 10 s from the median of the nine around it. In an ascending series, whatever its gaps
+    and steps, each value is that median, so that only leaps there and back are found.
+    """
+    limit = 10 / time_base
+    wild = np.zeros(len(table), dtype=bool)
+    for times in (table.dts, table.pts):
+        known = np.flatnonzero(times != UNKNOWN)
+        if len(known) < 9:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(times[known], 4, mode="edge"), 9)
+        wild[known[np.abs(times[known] - np.median(windows, axis=1)) > limit]] = True
+    if wild.any():
+        table.pts[wild] = table.dts[wild] = UNKNOWN
+        table.notes.append(f"{wild.sum()} time stamps leap away from the others and were not used.")
+
+
+def note_gaps(notes: list[str], seconds: np.ndarray) -> None:
+    """Say where a video of constant rate has no frames: they were lost, or the recorder saw no change."""
+    steps = np.diff(seconds)
+    if len(steps) < 20:
+        return
+    usual = float(np.median(steps))
+    gaps = np.flatnonzero(steps > max(0.5, 10 * usual))
+    if 0 < len(gaps) <= 5 and (np.abs(steps - usual) < 0.1 * usual).mean() > 0.9:
+        where = ", ".join(f"{seconds[gap]:.2f} to {seconds[gap + 1]:.2f} s" for gap in gaps)
+        notes.append(f"The file has no frames from {where}.")
 
 
 def unroll_times(table: PacketTable) -> None:

@@ -17,6 +17,7 @@ from longva_demo.video.shared import anonymous_file
 from longva_demo.video.wire import Message, decode, encode
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 30.0  # a worker starts in 0.3 s; on a machine that is out of breath, in several
 CONVERT = "convert it to an MP4 with H.264 video and try again"
 
 
@@ -34,6 +35,7 @@ class WorkerProcess:
         self.name = name
         self.limits = limits
         self._waited_seconds = 0.0
+        self._patience = max(limits.stall_seconds, START_SECONDS)
         self._received = bytearray()
         self._errors = anonymous_file()
         release_end, self._release = os.pipe()
@@ -96,6 +98,7 @@ class WorkerProcess:
                 self._read_some(heard)
                 continue
             heard = time.monotonic()
+            self._patience = self.limits.stall_seconds
             message, payload = decoded
             if message["kind"] == "error":
                 raise VideoError(message["message"], message["remedy"])
@@ -118,7 +121,7 @@ class WorkerProcess:
             if not data:
                 raise self._how_it_ended()
             self._received += data
-        elif now - heard > self.limits.stall_seconds:
+        elif now - heard > self._patience:
             message = f"{self.name}: the decoder hung for {self.limits.stall_seconds:g} s and was stopped"
             raise VideoError(message, CONVERT)
         if self._waited_seconds > self.limits.timeout_seconds:

@@ -15,15 +15,17 @@ from longva_demo.video.packets import (
     UNKNOWN,
     PacketIndex,
     PacketTable,
+    drop_wild_times,
     hide_before_first_key,
     make_index,
+    note_gaps,
     read_packets,
     shown_times,
     unroll_times,
 )
 from longva_demo.video.pictures import clockwise_rotation, square_size
 
-STARTS_ANYWHERE = {"mpegts", "mpeg"}
+PLAYED_BY_BROWSERS = {"mp4", "webm", "ogg"}
 NUM_TRIED = 3  # frames decoded by every probe
 
 
@@ -54,11 +56,15 @@ def survey(path: Path, limits: DecodeLimits, beat: Beat) -> tuple[dict[str, Any]
         table = read_packets(video, beat)
         if len(table) == 0:
             raise VideoError(f"{path.name} has a picture track without pictures", CONVERT)
+        if table.is_encrypted:
+            raise VideoError(f"{path.name} is encrypted (copy protection)", "choose a file without copy protection")
         hide_before_first_key(table)
+        drop_wild_times(table, float(video.stream.time_base or 1))
         unroll_times(table)
         index, trial = settle_index(path, video, table, limits, beat)
         seconds, end_seconds = frame_seconds(video, table, index)
         check_duration(path, end_seconds, limits)
+        note_gaps(table.notes, seconds)
         if header_seconds > end_seconds + max(1.0, 0.02 * end_seconds) and not video.container.streams.audio:
             table.notes.append(
                 f"The file says that it is {header_seconds:.1f} s long, but its pictures end at {end_seconds:.1f} s."
@@ -91,13 +97,13 @@ def settle_index(
     if (table.pts[~table.hidden] != UNKNOWN).all():
         index = make_index(video, table)
         trial = try_decoder(path, limits, beat, NUM_TRIED)
-        check_trial(path, trial)
+        check_trial(path, trial, limits)
         place = np.flatnonzero(index.shown == trial.packets[0])
         expected = index.shown[place[0] : place[0] + len(trial.packets)].tolist() if len(place) else []
         if expected == trial.packets:
             return without_first(table, index, int(place[0])), trial
     trial = try_decoder(path, limits, beat, None)
-    check_trial(path, trial)
+    check_trial(path, trial, limits)
     if trial.num_errors:
         table.notes.append(f"{trial.num_errors} of {len(table)} packets are damaged and give no frame.")
     shown = np.array(list(dict.fromkeys(trial.packets)), dtype=np.int64)
@@ -116,10 +122,12 @@ def without_first(table: PacketTable, index: PacketIndex, num_lost: int) -> Pack
     )
 
 
-def check_trial(path: Path, trial: Trial) -> None:
+def check_trial(path: Path, trial: Trial, limits: DecodeLimits) -> None:
     if not trial.packets:
-        why = f" ({trial.error})" if trial.error else ""
-        raise VideoError(f"no frame of {path.name} can be decoded{why}; it is damaged or encrypted", CONVERT)
+        why = (
+            f"they are damaged, or larger than {limits.max_frame_pixels:,} pixels: {trial.error or 'nothing came out'}"
+        )
+        raise VideoError(f"no frame of {path.name} can be decoded ({why})", CONVERT)
 
 
 def try_decoder(path: Path, limits: DecodeLimits, beat: Beat, num_frames: int | None) -> Trial:
@@ -196,15 +204,16 @@ def time_zero(video: Video, table: PacketTable, index: PacketIndex, first: float
 
     Chromium's player keeps the file's own clock: a file whose first frame is stamped 5 s shows it at 5 s, an edit
     list is already in the time stamps, and only a negative start is moved to 0. We do the same, so that a
-    player set to `frame_seconds[i]` shows frame i. No browser plays transport and program streams, whose
-    clocks start anywhere, nor files without presentation times: there, 0 s is where the recording begins.
+    player set to `frame_seconds[i]` shows frame i. Other containers, such as transport streams, have clocks that
+    start anywhere, and no browser plays them: there, 0 s is where the earliest track begins.
     """
     if table.pts[index.shown[0]] == UNKNOWN:
         return first
     start = video.container.start_time
-    if video.container.format.name in STARTS_ANYWHERE and start is not None and video.stream.time_base:
-        return min(first, start / av.time_base / float(video.stream.time_base))
-    return min(first, 0.0)
+    names = set(video.container.format.name.split(","))
+    if names & PLAYED_BY_BROWSERS or start is None or not video.stream.time_base:
+        return min(first, 0.0)
+    return min(first, start / av.time_base / float(video.stream.time_base))
 
 
 def frame_rate(video: Video, seconds: np.ndarray) -> float:

@@ -108,24 +108,33 @@ def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: P
     notes: list[str] = []
     shared = Ring(ring, request["num_slots"], request["slot_bytes"])
     writer = BatchWriter(parent, request, shared, release, notes)
+    damaged: list[int] = []
     if request["decoder"] == "decord":
         wanted = decord_wanted(request, limits, parent, writer)
     else:
-        wanted = pyav_wanted(request, payload, limits, parent, writer, notes)
+        wanted = pyav_wanted(request, payload, limits, parent, writer, notes, damaged)
     seconds = dict(zip(request["indices"], request["seconds"], strict=True))
     lost = set(seconds)
     for index in wanted:
         writer.add(index, seconds[index])
         lost.discard(index)
+    if damaged:
+        notes.append(f"{places([seconds[index] for index in damaged])} only in part.")
     if lost:
-        notes.append(lost_note(sorted(lost), seconds))
+        notes.append(f"{places([seconds[index] for index in sorted(lost)])} not at all.")
     writer.finish()
 
 
 def pyav_wanted(
-    request: Message, payload: bytes, limits: DecodeLimits, parent: Parent, writer: BatchWriter, notes: list[str]
+    request: Message,
+    payload: bytes,
+    limits: DecodeLimits,
+    parent: Parent,
+    writer: BatchWriter,
+    notes: list[str],
+    damaged: list[int],
 ) -> Iterator[int]:
-    """Write each wanted frame into the writer's memory, and yield its index."""
+    """Write each wanted frame into the writer's memory, and yield its index; list the damaged ones."""
     from longva_demo.video.frames import PacketReader, exact_frames
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.pictures import PictureWriter
@@ -138,7 +147,7 @@ def pyav_wanted(
     for packet, frame in exact_frames(reader, packets, notes):
         pictures.write(frame, writer.next_picture())
         if frame.is_corrupt:
-            notes.append(f"The frame at {request['seconds'][packets.index(packet)]:.2f} s is damaged.")
+            damaged.append(index_of[packet])
         yield index_of[packet]
     reader.close()
 
@@ -156,11 +165,15 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
         yield index
 
 
-def lost_note(lost: list[int], seconds: dict[int, float]) -> str:
-    places = ", ".join(f"{seconds[index]:.2f}" for index in lost[:8])
-    more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
-    which = "1 frame" if len(lost) == 1 else f"{len(lost)} frames"
-    return f"{which} could not be decoded: at {places} s{more}."
+def places(seconds: list[float]) -> str:
+    """The beginning of a note on frames that suffered; at most eight are named.
+
+    >>> places([1.0, 2.5])
+    '2 frames (at 1.00, 2.50 s) could be decoded'
+    """
+    named = ", ".join(f"{second:.2f}" for second in seconds[:8])
+    more = f" and {len(seconds) - 8} more" if len(seconds) > 8 else ""
+    return f"{len(seconds)} frame{'s'[: len(seconds) > 1]} (at {named} s{more}) could be decoded"
 
 
 def die_with_parent(lifeline: int) -> None:
@@ -196,6 +209,7 @@ def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: 
         import av  # before the limit is measured
 
         assert av
+        parent.send({"kind": "alive"})
         limit_memory(limits)
         if request["task"] == "probe":
             run_probe(request, limits, parent)

@@ -1,7 +1,7 @@
 """Videos made on the spot, with each frame's number burnt in, to be read back from the decoded pixels."""
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,9 +32,12 @@ def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> n
 def read_number(picture: np.ndarray) -> int:
     """The number burnt into a decoded frame; -1 if it cannot be read, as in a turned or torn picture."""
     height, width = picture.shape[:2]
-    grey = picture.mean(axis=2)
     centres = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
-    top, bottom = grey[height // 5, centres], grey[height * 4 // 5, centres]
+    patches = (centres[:, None] + np.arange(-3, 4)).ravel()
+    top, bottom = (
+        picture[row - 5 : row + 6, patches].reshape(11, BITS, 7, 3).mean(axis=(0, 2, 3))
+        for row in (height // 5, height * 4 // 5)
+    )
     if (np.abs(top - bottom) < 60).any():
         return -1
     return int(sum(1 << place for place in range(BITS) if top[place] > bottom[place]))
@@ -56,20 +59,25 @@ def write_clip(
     container: str | None = None,
     container_options: dict[str, str] | None = None,
     audio_seconds: float = 0.0,
-    numbers: Iterable[int] | None = None,
+    turns: int = 0,
 ) -> Path:
-    """Encode numbered pictures; `times(i)` is the time in seconds of frame i (default i / fps)."""
+    """Encode numbered pictures; `times(i)` is the time in seconds of frame i (default i / fps).
+
+    `turns` stores the pictures turned counterclockwise by so many right angles.
+    """
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        stored = size[::-1] if turns % 2 else size
+        stream.width, stream.height, stream.pix_fmt = *stored, pix_fmt
         stream.codec_context.time_base = time_base or Fraction(1, fps)
         if rotation:
             stream.set_display_rotation(rotation)
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
         sound = output.add_stream("aac", rate=16000, layout="mono") if audio_seconds else None
-        for place, number in enumerate(numbers if numbers is not None else range(num_frames)):
-            frame = av.VideoFrame.from_ndarray(numbered_picture(number, *size), format="rgb24")
+        for place in range(num_frames):
+            picture = np.ascontiguousarray(np.rot90(numbered_picture(place, *size), turns))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             seconds = times(place) if times else place / fps
             frame.time_base = stream.codec_context.time_base
             frame.pts = round(seconds / frame.time_base)

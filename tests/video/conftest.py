@@ -1,0 +1,30 @@
+"""The clips of these tests, made once a session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.video.clips import write_clip
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for clips."""
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="session")
+def plain_clip(clips: Path) -> Path:
+    """4 s of H.264 at 30 frames a second, a key frame a second."""
+    return write_clip(clips / "plain.mp4", 120, options={"g": "30"})
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    """Fails a test that leaves file descriptors open."""
+    folder = Path("/proc/self/fd")
+    before = len(list(folder.iterdir())) if folder.is_dir() else 0
+    yield
+    after = len(list(folder.iterdir())) if folder.is_dir() else 0
+    assert after <= before, f"{after - before} file descriptors were left open"

@@ -1,0 +1,187 @@
+"""What cannot be read is refused in one line that ends with a remedy, and never makes FFmpeg open another file."""
+
+import os
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longva_demo.errors import VideoError
+from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, decode_frames, file_sha256, plan_frames, probe
+from tests.video.clips import find_box, write_clip, write_sound_only
+
+
+def refusal(path: Path | str, limits: DecodeLimits | None = None) -> str:
+    with pytest.raises(VideoError) as caught:
+        probe(path, limits)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "; " in line
+    return line
+
+
+def random_bytes(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(50_000))
+
+
+def without_index(path: Path) -> None:
+    """An MP4 as a recorder leaves it that lost power: no moov box."""
+    write_clip(path, 30)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") - 4])
+
+
+def unknown_codec(path: Path) -> None:
+    write_clip(path, 10)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz").replace(b"avcC", b"zzzC"))
+
+
+def encrypted(path: Path) -> None:
+    key = {"encryption_key": "76a6c65c5ea762046bd749a2e632ccbb", "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}
+    write_clip(path, 30, container_options={"encryption_scheme": "cenc-aes-ctr", **key})
+
+
+def nothing_decodable(path: Path) -> None:
+    write_clip(path, 30)
+    data = bytearray(path.read_bytes())
+    start = find_box(bytes(data), b"mdat")
+    size = struct.unpack_from(">I", data, start - 8)[0] - 8
+    data[start : start + size] = np.random.default_rng(0).bytes(size)
+    path.write_bytes(data)
+
+
+def picture(path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(path, format="PNG")
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty.mp4": (lambda path: path.touch(), r"is empty \(0 bytes\); upload it again"),
+    "text.mp4": (lambda path: path.write_text("just a letter\n" * 50), "is a text file or a playlist"),
+    "noise.mp4": (random_bytes, "is not a video that can be read"),
+    "no-index.mp4": (without_index, "MP4 whose index cannot be read"),
+    "sound.mp4": (write_sound_only, "has sound but no picture track; choose a file with a picture track"),
+    "unknown.mp4": (unknown_codec, "video coding that this decoder does not know"),
+    "encrypted.mp4": (encrypted, r"is encrypted \(copy protection\); choose a file without"),
+    "undecodable.mp4": (nothing_decodable, r"no frame of undecodable.mp4 can be decoded \(they are damaged"),
+    "picture.mp4": (picture, r"is a picture \(PNG\), not a video; ask about it as a picture"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_unreadable_files(name: str, tmp_path: Path) -> None:
+    write, line = FILES[name]
+    write(tmp_path / name)
+    assert re.search(line, refusal(tmp_path / name))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "gone.mp4").startswith("gone.mp4 does not exist; check the path")
+    assert "does not exist" in refusal("http://127.0.0.1:9/clip.mp4")
+    assert "cannot be read" in refusal("nul\0byte.mp4")
+
+
+def test_not_a_file(tmp_path: Path) -> None:
+    assert "is a folder; choose a video file" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "not a regular file" in refusal(tmp_path / "pipe.mp4")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{other}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{other}'\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        '<?xml version="1.0"?><MPD><Period><BaseURL>{other}</BaseURL></Period></MPD>',
+    ],
+    ids=["hls", "concat", "sdp", "dash"],
+)
+@pytest.mark.parametrize("padding", [b"", b"\0" * 2048], ids=["text", "with zeros"])
+def test_playlists_open_nothing(text: str, padding: bytes, tmp_path: Path, plain_clip: Path) -> None:
+    """Refused by the look of the bytes, and again by the demuxer list when they are made to look binary."""
+    path = tmp_path / "list.mp4"
+    path.write_bytes(text.format(other=plain_clip).encode() + padding)
+    refusal(path)
+
+
+@pytest.mark.parametrize("name", ["concat:a|b.mp4", "pipe:0", "clip%03d.mp4", "-i.mp4", "ünï ☃.mp4", "data:,x.mp4"])
+def test_names_are_names(name: str, tmp_path: Path, plain_clip: Path) -> None:
+    """A file name that looks like an address, a pattern or an option is still the name of a file."""
+    path = tmp_path / name
+    path.write_bytes(plain_clip.read_bytes())
+    assert probe(path).num_frames == 120
+
+
+def test_outside_references_are_not_followed(tmp_path: Path, plain_clip: Path) -> None:
+    """A QuickTime file may say that its pictures lie in another file; that one is not opened."""
+    data = plain_clip.read_bytes()
+    inside = b"\x00\x00\x00\x0curl \x00\x00\x00\x01"
+    assert inside in data
+    outside = tmp_path / "reference.mp4"
+    outside.write_bytes(data.replace(inside, b"\x00\x00\x00\x0curl \x00\x00\x00\x00"))
+    info = probe(outside)  # the flag alone changes nothing: the pictures still come from this file
+    assert info.num_frames == 120
+
+
+def test_limits_on_the_file(plain_clip: Path) -> None:
+    size = plain_clip.stat().st_size
+    line = refusal(plain_clip, DecodeLimits(max_size_bytes=size - 1))
+    assert "above the limit" in line
+    assert "raise the limit" in line
+    line = refusal(plain_clip, DecodeLimits(max_duration_seconds=3.0))
+    assert "0.1 minutes long, above the limit" in line
+    line = refusal(plain_clip, DecodeLimits(max_frame_pixels=320 * 240 - 1))
+    assert "320 × 240 pixels; convert it" in line
+
+
+def test_absurd_dimensions(tmp_path: Path) -> None:
+    """A GIF of a few KB that claims 65,535 × 65,535 pixels would unpack to 17 GB."""
+    path = write_clip(tmp_path / "bomb.gif", 2, codec="gif", pix_fmt="rgb8", fps=10)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<HH", data, 6, 65_535, 65_535)
+    path.write_bytes(data)
+    assert "no frame of bomb.gif can be decoded (they are damaged, or larger than 37,748,736 pixels" in refusal(path)
+
+
+def test_limits_check_themselves() -> None:
+    with pytest.raises(VideoError, match="limit chunk_bytes is 0; use a number above 0"):
+        DecodeLimits(chunk_bytes=0)
+
+
+def test_unknown_decoder(plain_clip: Path) -> None:
+    with pytest.raises(VideoError, match="decoder is 'ffmpeg'; use one of pyav, decord"):
+        probe(plain_clip, decoder="ffmpeg")
+
+
+def test_plan_of_another_video(plain_clip: Path) -> None:
+    plan = FramePlan((0, 500), (0.0, 16.0), 0.0, 20.0)
+    with pytest.raises(VideoError, match=r"frame 500 was asked for, but plain.mp4 has 120 frames"):
+        decode_frames(plain_clip, plan)
+
+
+def test_file_changed_after_probe(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "changing.mp4", 20)
+    info = probe(path)
+    write_clip(path, 30)
+    with pytest.raises(VideoError, match="was changed after it was probed; load it again"):
+        decode_frames(path, plan_frames(info, 4), info=info)
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(VideoError, match="cannot be read"):
+        file_sha256(tmp_path / "gone")
+
+
+def test_batch_checks_itself() -> None:
+    pixels = np.zeros((2, 4, 6, 3), dtype=np.uint8)
+    assert repr(FrameBatch(pixels, (0.0, 0.5), (0, 1))) == "FrameBatch(pixels=(2, 4, 6, 3) uint8, 0.000–0.500 s)"
+    with pytest.raises(AssertionError):
+        FrameBatch(pixels, (0.0,), (0,))
+    with pytest.raises(AssertionError):
+        FrameBatch(pixels.astype(np.float32), (0.0, 0.5), (0, 1))

@@ -1,0 +1,215 @@
+"""The worker can be killed, hang, crash or run out of limits: one clear error, and the next video works."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from longva_demo.errors import VideoError
+from longva_demo.video import DecodeLimits, FrameBatch, VideoInfo, decode_frames, plan_frames, probe
+from longva_demo.video.process import WorkerProcess
+from tests.video.clips import read_number, write_clip
+
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+SMALL_CHUNKS = DecodeLimits(chunk_bytes=3 * 320 * 240 * 3)  # a frame a batch: the worker must wait for us
+pytestmark = pytest.mark.usefixtures("open_files")
+
+
+@pytest.fixture(scope="module")
+def info(plain_clip: Path) -> VideoInfo:
+    return probe(plain_clip)
+
+
+def start(info: VideoInfo, limits: DecodeLimits = SMALL_CHUNKS, budget: int = 60) -> tuple[Iterator[FrameBatch], int]:
+    """Begin to decode; return the iterator after its first batch, and the worker's process id."""
+    batches = iter(decode_frames(info.path, plan_frames(info, budget), info=info, limits=limits))
+    before = set(children())
+    next(batches)
+    (pid,) = set(children()) - before
+    return batches, pid
+
+
+def children() -> list[int]:
+    return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def works(info: VideoInfo) -> bool:
+    batches = decode_frames(info.path, plan_frames(info, 3), info=info)
+    return [read_number(picture) for batch in batches for picture in batch.pixels] == [0, 59, 119]
+
+
+def test_killed_worker(info: VideoInfo) -> None:
+    batches, pid = start(info)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(VideoError, match=r"plain.mp4: the decoder process was killed; try again"):
+        list(batches)
+    assert not is_alive(pid)
+    assert works(info)
+
+
+def test_crashed_worker(info: VideoInfo) -> None:
+    batches, pid = start(info)
+    os.kill(pid, signal.SIGSEGV)
+    with pytest.raises(VideoError, match=r"the decoder crashed \(signal SIGSEGV\); convert it"):
+        list(batches)
+    assert works(info)
+
+
+def test_hung_worker(info: VideoInfo) -> None:
+    """A stopped process gives no sign of life, like one in an endless native loop."""
+    limits = DecodeLimits(chunk_bytes=SMALL_CHUNKS.chunk_bytes, stall_seconds=2.0)
+    batches, pid = start(info, limits)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(VideoError, match=r"the decoder hung for 2 s and was stopped; convert it"):
+        list(batches)
+    assert time.monotonic() - began < 20
+    assert not is_alive(pid)
+    assert works(info)
+
+
+def test_time_limit(info: VideoInfo) -> None:
+    with pytest.raises(VideoError, match=r"decoding took more than 0.001 s and was stopped; choose fewer frames"):
+        list(decode_frames(info.path, plan_frames(info, 8), info=info, limits=DecodeLimits(timeout_seconds=0.001)))
+    with pytest.raises(VideoError, match="took more than"):
+        probe(info.path, DecodeLimits(timeout_seconds=0.001))
+    assert works(info)
+
+
+def test_consumers_own_time_does_not_count(info: VideoInfo) -> None:
+    """A model that reads slowly is not a decoder that hangs."""
+    limits = DecodeLimits(chunk_bytes=SMALL_CHUNKS.chunk_bytes, timeout_seconds=20.0, stall_seconds=2.0)
+    batches, _ = start(info, limits, budget=6)
+    time.sleep(2.5)
+    assert sum(len(batch) for batch in batches) == 5
+
+
+def test_memory_limit(clips: Path) -> None:
+    """A 2560 × 1440 video in a worker that may take 8 MB more."""
+    path = write_clip(clips / "large.mp4", 4, size=(2560, 1440), options={"preset": "ultrafast"})
+    with pytest.raises(VideoError, match="needs more than the 8 MB of memory allowed; raise the memory limit"):
+        probe(path, DecodeLimits(memory_bytes=8 * MIB))
+    large = probe(path)
+    with pytest.raises(VideoError, match="needs more than the 8 MB of memory allowed"):
+        list(decode_frames(path, plan_frames(large, 4), info=large, limits=DecodeLimits(memory_bytes=8 * MIB)))
+    assert sum(len(batch) for batch in decode_frames(path, plan_frames(large, 4), info=large)) == 4
+
+
+def test_early_close_ends_the_worker(info: VideoInfo) -> None:
+    batches, pid = start(info)
+    batches.close()  # type: ignore[attr-defined]
+    assert not Path(f"/proc/{pid}").exists()  # not even a zombie
+    assert works(info)
+
+
+def test_forgotten_iterator_ends_the_worker(info: VideoInfo) -> None:
+    batches, pid = start(info)
+    del batches
+    gc.collect()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_error_in_the_consumer_ends_the_worker(info: VideoInfo) -> None:
+    batches, pid = start(info)
+
+    def read() -> None:
+        for _ in batches:
+            raise RuntimeError("the model failed")
+
+    with pytest.raises(RuntimeError):
+        read()
+    batches.close()  # type: ignore[attr-defined]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["waiting", "busy"])
+def test_worker_ends_with_its_parent(info: VideoInfo, stopped: bool) -> None:
+    """The parent is killed while its worker waits for a free slot, or is busy in native code."""
+    hold = "os.kill(pid, signal.SIGSTOP)" if stopped else ""
+    script = f"""
+        import os, signal, time
+        from tests.video.test_worker import *
+        batches, pid = start(probe({str(info.path)!r}))
+        {hold}
+        print(pid, flush=True)
+        time.sleep(60)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    if stopped:
+        os.kill(pid, signal.SIGCONT)
+    deadline = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def test_many_decodes_leave_nothing(info: VideoInfo) -> None:
+    """No process, thread, shared memory or descriptor (the fixture) is left, and no resource tracker started."""
+    shared = Path("/dev/shm")
+    threads = threading.active_count()
+    before = (set(children()), set(shared.iterdir()) if shared.is_dir() else set())
+    for _ in range(4):
+        assert works(info)
+    assert (set(children()), set(shared.iterdir()) if shared.is_dir() else set()) == before
+    assert threading.active_count() == threads
+    assert not multiprocessing.active_children()
+
+
+def test_two_at_once(info: VideoInfo) -> None:
+    plan = plan_frames(info, 12)
+    limits = SMALL_CHUNKS
+    pairs = zip(
+        decode_frames(info.path, plan, info=info, limits=limits),
+        decode_frames(info.path, plan, info=info, limits=limits),
+        strict=True,
+    )
+    found = [(read_number(left.pixels[0]), read_number(right.pixels[0])) for left, right in pairs]
+    assert found == [(index, index) for index in plan.indices]
+
+
+def test_chunks_bound_the_pixels_in_flight(info: VideoInfo) -> None:
+    """Whatever the budget, a batch has a third of the chunk at most, and stays valid when the next one comes."""
+    limits = DecodeLimits(chunk_bytes=12 * 320 * 240 * 3)
+    batches = list(decode_frames(info.path, plan_frames(info, 120), info=info, limits=limits))
+    assert max(len(batch) for batch in batches) == 4
+    assert [read_number(picture) for batch in batches for picture in batch.pixels] == list(range(120))
+
+
+def test_worker_starts_quickly_and_lightly() -> None:
+    """It imports neither torch nor gradio nor the caller's program."""
+    code = "import sys; import longva_demo.video.worker, longva_demo.video.frames, longva_demo.video.survey; "
+    code += "print([name for name in ('torch', 'gradio', 'transformers', 'PIL', 'decord') if name in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]"
+
+
+def test_garbage_from_the_worker_is_one_error(info: VideoInfo) -> None:
+    """A worker that a broken file has taken over cannot make the parent believe in a message."""
+    request = {"task": "probe", "path": str(info.path), "decoder": "pyav", "limits": {"no": "limits"}}
+    with WorkerProcess("clip.mp4", request, b"", DecodeLimits()) as worker, pytest.raises(VideoError, match="crashed"):
+        worker.receive()
