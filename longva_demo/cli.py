@@ -12,6 +12,8 @@ from longva_demo.clock import clock_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
+from longva_demo.video.sheet import check_sheet, contact_sheet
+from longva_demo.video.still import is_picture
 
 SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "max_new_tokens")
 
@@ -27,16 +29,15 @@ def serve(options: Namespace) -> None:
 def ask(options: Namespace) -> None:
     """Answer one question about a video or picture; everything that can be wrong is checked before the model loads."""
     settings = make_settings(options)
-    # Imported late: torch takes seconds, and `frames` does not need it.
-    from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource, is_picture
-    from longva_demo.model import load
-
-    sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
     if not options.question.strip():
         raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
     path = Path(options.video)
-    picture = is_picture(path)
-    info, plan = (None, None) if picture else plan_video(path, settings, options)
+    info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
+    # Imported late: torch takes seconds, and what is wrong with the video is told without it.
+    from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
+    from longva_demo.model import load
+
+    sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
     engine = Engine(load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention), settings)
     source: Source
     if info is None or plan is None:
@@ -73,6 +74,8 @@ def frames(options: Namespace) -> None:
     """Print the frames that a budget samples, and write them as one picture on request."""
     settings = make_settings(options)
     path = Path(options.video)
+    if options.sheet:
+        check_sheet(Path(options.sheet))
     info, plan = plan_video(path, settings, options)
     notes = [*info.notes, *([plan.note] if plan.note else [])]
     if options.sheet:
@@ -114,8 +117,6 @@ def plan_video(path: Path, settings: Settings, options: Namespace) -> tuple[Vide
 
 def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, settings: Settings) -> list[str]:
     """Write the contact sheet, and return the notes of the decoding."""
-    from longva_demo.video.sheet import contact_sheet
-
     notes: list[str] = []
 
     def batches() -> Iterator[Any]:

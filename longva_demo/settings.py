@@ -44,6 +44,8 @@ class Settings:
             value = getattr(self, field.name)
             if not isinstance(value, str) and value <= 0:
                 raise DemoError(f"{field.name} is {value}", "use a number above 0")
+        if self.port > 65535:
+            raise DemoError(f"port is {self.port}", "use a number from 1 to 65535")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **flags: Any) -> Self:

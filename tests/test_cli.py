@@ -28,9 +28,7 @@ def test_ask_answers_truly_in_one_json_object() -> None:
     examples = json.loads((EXAMPLES / "examples.json").read_text())
     example = next(entry for entry in examples if entry["file"].endswith(".mp4"))
     question = example["questions"][0]
-    result = run(
-        "ask", EXAMPLES / example["file"], question["question"], "--frames", "8", "--model", "tiny", "--json"
-    )
+    result = run("ask", EXAMPLES / example["file"], question["question"], "--frames", "8", "--model", "tiny", "--json")
     assert result.returncode == 0, result.stderr
     reply = json.loads(result.stdout)
     assert reply["answer"].strip() == question["answer"]
@@ -81,7 +79,8 @@ def test_frames_lists_indices_and_times(clip: Path, tmp_path: Path) -> None:
         (("ask", "{clip}"), "question"),
         (("frames", "{folder}"), "folder"),
         (("frames", "{clip}", "--start", "100"), "100"),
-        (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "sheet.jpg"),
+        (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "there is no folder"),
+        (("frames", "{clip}", "--sheet", "{folder}/sheet.txt"), "sheet.txt"),
         (("serve", "--port", "99999"), "99999"),
         (("dance",), "dance"),
     ],

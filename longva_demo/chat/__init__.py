@@ -3,7 +3,8 @@
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
-from longva_demo.chat.source import ImageSource, Source, VideoSource, is_picture
+from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.video.still import is_picture
 
 __all__ = [
     "AnswerStats",

@@ -1,6 +1,5 @@
 """The contact sheet: the sampled frames, with their times, as one picture."""
 
-import os
 from collections.abc import Iterable
 from math import ceil, sqrt
 from pathlib import Path
@@ -31,12 +30,20 @@ def contact_sheet(batches: Iterable[FrameBatch], target: Path) -> None:
     draft = target.with_name(f".{target.name}.part{target.suffix}")
     try:
         sheet.save(draft, quality=88)
-        os.replace(draft, target)
+        draft.replace(target)
     except (OSError, ValueError) as error:
         draft.unlink(missing_ok=True)
         raise DemoError(
             f"{target} cannot be written ({error})", "choose a .jpg or .png file in a folder of yours"
         ) from error
+
+
+def check_sheet(target: Path) -> None:
+    """Raises DemoError when no picture can be written there: better before the decoding than after it."""
+    if not target.parent.is_dir():
+        raise DemoError(f"there is no folder {target.parent}", "make it, or write the sheet elsewhere")
+    if target.suffix.lower() not in {".jpg", ".jpeg", ".png", ".webp"}:
+        raise DemoError(f"{target.name} has no picture suffix", "name it .jpg, .png or .webp")
 
 
 def cell(pixels: object, seconds: float) -> Image.Image:
