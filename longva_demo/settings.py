@@ -62,7 +62,7 @@ class Settings:
                 continue
             if name not in known:
                 raise DemoError(f"unknown environment variable {name}", f"use one of {', '.join(sorted(known))}")
-            kind = type(known[name].default)
+            kind: Any = type(known[name].default)
             try:
                 values[known[name].name] = kind(text)
             except ValueError:

@@ -58,9 +58,10 @@ class GrowingCache(Cache):
     """A cache of `GrowingLayer`s that expects about `num_tokens` tokens (a hint: it grows beyond them)."""
 
     def __init__(self, num_layers: int, num_kv_heads: int, head_dim: int, num_tokens: int, like: torch.Tensor):
-        super().__init__(layers=[GrowingLayer() for _ in range(num_layers)])
+        self._growing = [GrowingLayer() for _ in range(num_layers)]
+        super().__init__(layers=list(self._growing))
         empty = like.new_empty(1, num_kv_heads, 0, head_dim)
-        for layer in self.layers:
+        for layer in self._growing:
             layer.lazy_initialization(empty, empty)
             layer.reserve(num_tokens)
 
@@ -74,4 +75,4 @@ class GrowingCache(Cache):
     @property
     def num_bytes(self) -> int:
         """Bytes of all buffers, room to grow included."""
-        return sum(layer.num_bytes for layer in self.layers)  # type: ignore[attr-defined]
+        return sum(layer.num_bytes for layer in self._growing)

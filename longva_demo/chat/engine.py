@@ -1,9 +1,9 @@
 """The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from transformers import (
 from longva_demo.chat.budget import BudgetMeter, measure_budget
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.prompt import ChatTemplate
+from longva_demo.chat.turnstile import Turnstile
 from longva_demo.errors import BudgetError, DemoError
-from longva_demo.model import LoadedModel
+from longva_demo.model import LoadedModel, LongVAProcessor
 from longva_demo.settings import Settings
 
 
@@ -51,7 +52,7 @@ class Engine:
         self.processor = loaded.processor
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
-        self._turn = threading.Lock()
+        self._turn = Turnstile()
         eos = loaded.model.generation_config.eos_token_id
         self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
 
@@ -71,7 +72,13 @@ class Engine:
         like = torch.empty(0, dtype=self.loaded.dtype, device=self.loaded.device)
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         with self._step():
-            return GrowingCache(config.num_hidden_layers, config.num_key_value_heads, head_dim, num_tokens, like)
+            return GrowingCache(
+                config.num_hidden_layers,
+                config.num_key_value_heads or config.num_attention_heads,
+                head_dim,
+                num_tokens,
+                like,
+            )
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
@@ -129,7 +136,7 @@ class Engine:
     def _choose(self, logits: torch.Tensor, new_ids: list[int], warpers: LogitsProcessorList, sample: bool) -> int:
         # As in the original, the repetition penalty sees the answer's own tokens, not the prompt.
         history = torch.tensor([new_ids], dtype=torch.long, device=logits.device)
-        scores = warpers(history, logits[None].clone())[0]
+        scores = warpers(cast(torch.LongTensor, history), cast(torch.FloatTensor, logits[None].clone()))[0]
         if sample:
             return int(torch.multinomial(scores.softmax(-1), 1))
         return int(scores.argmax())
@@ -166,8 +173,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 class TextStream:
     """Token ids in, text out, whole characters only."""
 
-    def __init__(self, processor: object) -> None:
-        self._tokenizer = processor.tokenizer.backend_tokenizer  # type: ignore[attr-defined]
+    def __init__(self, processor: LongVAProcessor) -> None:
+        self._tokenizer = processor.tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def add(self, token: int) -> str:

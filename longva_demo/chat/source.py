@@ -65,7 +65,7 @@ class VideoSource:
             self._sha256 = file_sha256(self.info.path)
         return ("video", self._sha256, self.plan.indices, self.decoder)
 
-    def frames(self) -> Iterator[FrameBatch]:
+    def frames(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size, keeping the model's pixels; a later call decodes again.
 
         Raises:

@@ -1,6 +1,8 @@
 """The engine's own loop gives the original code's tokens, and its cache is a cache."""
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from safetensors.numpy import load_file
 
 from longva_demo.chat import Engine, Sampling
 from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat.turnstile import Turnstile
 from longva_demo.model import load
 from longva_demo.settings import Settings
 
@@ -69,3 +72,27 @@ def test_a_character_of_several_tokens_is_not_torn(reference: Path) -> None:
     assert "".join(pieces) == text
     assert len(pieces) > len(text)
     assert "\ufffd" not in "".join(pieces)
+
+
+def test_the_turnstile_serves_in_order() -> None:
+    """Somebody who comes through again and again does not keep others waiting: the next turn is theirs."""
+    turnstile, order = Turnstile(), []
+    waiting = threading.Barrier(2)
+
+    def short_question() -> None:
+        waiting.wait()
+        with turnstile:
+            order.append("short")
+
+    thread = threading.Thread(target=short_question)
+    thread.start()
+    with turnstile:
+        waiting.wait()
+        while not turnstile._waiting:
+            time.sleep(0.001)
+    for _ in range(100):
+        with turnstile:
+            order.append("long")
+    thread.join()
+    assert order[0] == "short"
+    assert len(order) == 101
