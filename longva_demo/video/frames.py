@@ -156,9 +156,7 @@ def decode_packet(reader: PacketReader, packet: av.Packet | None, notes: list[st
     except av.error.FFmpegError as error:
         if is_out_of_memory(error):
             raise
-        note = f"Parts of the file are damaged ({reason(error)}); frames near them may show it."
-        if note not in notes:
-            notes.append(note)
+        notes.append(f"Parts of the file are damaged ({reason(error)}); frames near them may show it.")
         return []
 
 

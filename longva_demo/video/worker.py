@@ -57,6 +57,7 @@ class BatchWriter:
         self._indices: list[int] = []
         self._seconds: list[float] = []
         self._notes = notes
+        self._said: set[str] = set()
 
     def next_picture(self) -> np.ndarray:
         """The memory for the next frame, uint8 (height, width, 3); waits for a free slot."""
@@ -79,7 +80,9 @@ class BatchWriter:
 
     def flush(self, kind: str) -> None:
         message = {"kind": kind, "slot": self._slot, "indices": self._indices, "seconds": self._seconds}
-        self._parent.send({**message, "notes": self._notes.copy()})
+        news = [note for note in dict.fromkeys(self._notes) if note not in self._said]
+        self._said.update(news)
+        self._parent.send({**message, "notes": news})
         self._indices, self._seconds, self._slot = [], [], -1
         self._notes.clear()
 
@@ -119,9 +122,9 @@ def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: P
         writer.add(index, seconds[index])
         lost.discard(index)
     if damaged:
-        notes.append(f"{places([seconds[index] for index in damaged])} only in part.")
+        notes.append(f"{places([seconds[index] for index in damaged])} could be decoded only in part.")
     if lost:
-        notes.append(f"{places([seconds[index] for index in sorted(lost)])} not at all.")
+        notes.append(f"{places([seconds[index] for index in sorted(lost)])} could not be decoded.")
     writer.finish()
 
 
@@ -166,14 +169,10 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
 
 
 def places(seconds: list[float]) -> str:
-    """The beginning of a note on frames that suffered; at most eight are named.
-
-    >>> places([1.0, 2.5])
-    '2 frames (at 1.00, 2.50 s) could be decoded'
-    """
+    """Name frames in a note, eight at most: "2 frames (at 1.00, 2.50 s)"."""
     named = ", ".join(f"{second:.2f}" for second in seconds[:8])
     more = f" and {len(seconds) - 8} more" if len(seconds) > 8 else ""
-    return f"{len(seconds)} frame{'s'[: len(seconds) > 1]} (at {named} s{more}) could be decoded"
+    return f"{len(seconds)} {'frame' if len(seconds) == 1 else 'frames'} (at {named} s{more})"
 
 
 def die_with_parent(lifeline: int) -> None:
