@@ -79,13 +79,18 @@ def load(
         return log_reason(load_chosen(Choice(model_id, quant, reason), place, number_format, how))
     # Without CUDA in play nothing is probed, and the network is left alone.
     choice = choose(probe_facts() if place.type == "cuda" else Facts(), quant)
+    return log_reason(load_or_fall_back(choice, place, number_format, how))
+
+
+def load_or_fall_back(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
+    """What was chosen, or the built-in model with the reason why the choice failed."""
     try:
-        return log_reason(load_chosen(choice, place, number_format, how))
+        return load_chosen(choice, device, dtype, attention)
     except DemoError as error:
         if choice.model_id == TINY:
             raise
         because = f"The small built-in model was chosen because {choice.model_id} could not be loaded ({error})."
-        return log_reason(load_chosen(Choice(TINY, "none", because), place, number_format, how))
+        return load_chosen(Choice(TINY, "none", because), device, dtype, attention)
 
 
 def log_reason(loaded: LoadedModel) -> LoadedModel:

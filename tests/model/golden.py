@@ -51,7 +51,7 @@ class Case:
         return load_file(self.checkpoint.parent / self.record["file"])
 
     @cached_property
-    def visuals(self) -> dict[str, list]:
+    def visuals(self) -> dict[str, Any]:
         """The `images=` or `videos=` of the processor."""
         names = self.record["input"] or []
         files = [self.checkpoint.parents[1] / name for name in ([names] if isinstance(names, str) else names)]

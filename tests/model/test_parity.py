@@ -1,7 +1,6 @@
 """Parity with the original code in float32: pixels, features, embeddings, logits, greedy tokens."""
 
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def model(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[LongVAForConditionalGeneration]:
+def model(case: Case, monkeypatch: pytest.MonkeyPatch) -> LongVAForConditionalGeneration:
     model = load_model(case.checkpoint)
     for name, value in case.record.get("config_override", {}).items():
         monkeypatch.setattr(model.config, name, value)

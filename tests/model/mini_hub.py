@@ -1,0 +1,75 @@
+"""A Hugging Face Hub for one repository, on a local port: real requests, real answers, no network."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def serve_hub(
+    folder: Path | None, refuse: tuple[int, str] | None = None, file_size: int | None = None
+) -> Iterator[str]:
+    """Serve the files of `folder` as any repository asked for, and yield the endpoint.
+
+    Args:
+        refuse: answer everything with this status and X-Error-Code instead.
+        file_size: say that each file is so large.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, status: int, body: bytes = b"", with_body: bool = True, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            if with_body:
+                self.wfile.write(body)
+
+        def reply(self, with_body: bool) -> None:
+            path = self.path.split("?")[0]
+            if refuse is not None or folder is None:
+                status, code = refuse or (404, "RepoNotFound")
+                self.answer(status, b"{}", with_body, X_Error_Code=code, X_Error_Message=code)
+            elif "/resolve/" in path:
+                body = (folder / path.split("/resolve/")[1].split("/", 1)[1]).read_bytes()
+                etag = f'"{hashlib.sha256(body).hexdigest()}"'
+                self.answer(200, body, with_body, ETag=etag, X_Repo_Commit=COMMIT, Accept_Ranges="bytes")
+            else:
+                self.answer(200, json.dumps(describe(path)).encode(), with_body, Content_Type="application/json")
+
+        def do_GET(self) -> None:
+            self.reply(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self.reply(with_body=False)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    def describe(path: str) -> Any:
+        assert folder is not None
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        sizes = {file.relative_to(folder).as_posix(): file_size or file.stat().st_size for file in files}
+        if "/tree/" in path:
+            return [{"type": "file", "path": name, "size": size, "oid": COMMIT} for name, size in sizes.items()]
+        siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+        return {"id": "someone/longva", "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,259 @@
+"""`load`: folders, the Hub, and every way it can fail, each with one line and a remedy."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+
+from longva_demo.errors import ModelError
+from longva_demo.model import hub as hub_module
+from longva_demo.model import load
+from longva_demo.model.choice import LONGVA_7B, Choice
+from longva_demo.model.hub import can_reach, find_cached, revision_of
+from longva_demo.model.loading import load_or_fall_back
+from tests.model.golden import COPY
+from tests.model.mini_hub import COMMIT, serve_hub
+
+A = COPY / "a" / "checkpoint"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of checkpoint a, to be broken."""
+    shutil.copytree(A.parent, tmp_path / "a")
+    return tmp_path / "a" / "checkpoint"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hub cache, with the Hub switched on."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_ENDPOINT would: huggingface_hub reads that only once, when it is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def failure(model_id: str | Path, **options: str) -> str:
+    """The one line that loading ends with."""
+    with pytest.raises(ModelError) as caught:
+        load(str(model_id), **({"device": "cpu"} | options))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "; " in line
+    return line
+
+
+def test_a_folder_loads() -> None:
+    loaded = load(str(A), device="cpu")
+    assert (loaded.model_id, loaded.quant, loaded.attention) == (str(A), "none", "sdpa")
+    assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+    assert loaded.reason == f"{A} was asked for."
+
+
+def test_a_dtype_may_be_chosen() -> None:
+    loaded = load(str(A), dtype="bfloat16")
+    assert {weight.dtype for weight in loaded.model.parameters()} == {loaded.dtype} == {torch.bfloat16}
+
+
+def test_the_revision_of_a_folder_changes_with_its_weights(folder: Path) -> None:
+    before = revision_of(folder)
+    assert before == revision_of(A)
+    file = folder / "model-00003-of-00003.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"][0, 0] += 1
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert revision_of(folder) != before
+
+
+def test_a_hub_model_is_downloaded_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(A, tmp_path / "repository")
+    shutil.copytree(A.parent / "openai", tmp_path / "repository" / "openai")
+    with serve_hub(tmp_path / "repository") as endpoint:
+        point_at(endpoint, monkeypatch)
+        assert find_cached("someone/longva") is None
+        first = load("someone/longva")
+    assert (first.model_id, first.revision) == ("someone/longva", COMMIT)
+    assert cache.is_dir()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = load("someone/longva")
+    assert again.revision == COMMIT
+    assert torch.equal(again.model.lm_head.weight, first.model.lm_head.weight)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    ("refuse", "message"),
+    [
+        ((404, "RepoNotFound"), "the Hub has no model 'someone/longva' that you may see; check the name"),
+        ((401, "RepoNotFound"), "the Hub has no model 'someone/longva' that you may see; check the name"),
+        ((403, "GatedRepo"), "someone/longva is gated; accept its terms at "),
+        ((503, ""), "cannot be reached; go online and try again"),
+    ],
+)
+def test_what_the_hub_refuses(refuse: tuple[int, str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_hub(None, refuse) as endpoint:
+        point_at(endpoint, monkeypatch)
+        assert message in failure("someone/longva")
+
+
+@pytest.mark.usefixtures("cache")
+def test_no_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_hub(A, file_size=10**15) as endpoint:
+        point_at(endpoint, monkeypatch)
+        assert "someone/longva needs 3000000.0 GB in " in failure("someone/longva")
+
+
+@pytest.mark.usefixtures("cache")
+def test_no_way_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at(f"http://127.0.0.1:{closed_port()}", monkeypatch)
+    assert "is not in the cache and http://127.0.0.1" in failure("someone/longva")
+    assert not can_reach("someone/longva")
+
+
+def test_offline_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests run under HF_HUB_OFFLINE=1, see tests/conftest.py."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert failure("lmms-lab/LongVA-7B") == (
+        "lmms-lab/LongVA-7B is not in the cache and the Hub is switched off (HF_HUB_OFFLINE); "
+        "go online and try again, give a folder with its files, or use --model tiny"
+    )
+    assert not can_reach("lmms-lab/LongVA-7B")
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_hub_that_never_answers_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        point_at(f"http://127.0.0.1:{listener.getsockname()[1]}", monkeypatch)
+        start = time.monotonic()
+        assert not can_reach("someone/longva")
+        assert time.monotonic() - start < 2 * hub_module.PROBE_SECONDS
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_falls_back_to_the_built_in_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_at(f"http://127.0.0.1:{closed_port()}", monkeypatch)
+    monkeypatch.setattr(hub_module, "TINY_FOLDER", A)
+    chosen = Choice(LONGVA_7B, "none", "because")
+    loaded = load_or_fall_back(chosen, torch.device("cpu"), torch.float32, "sdpa")
+    assert loaded.model_id == "tiny"
+    assert f"{LONGVA_7B} could not be loaded ({LONGVA_7B} is not in the cache" in loaded.reason
+
+
+@pytest.mark.usefixtures("cache")
+def test_auto_on_the_cpu_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request to this endpoint would hang for its timeout."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        point_at(f"http://127.0.0.1:{listener.getsockname()[1]}", monkeypatch)
+        monkeypatch.setattr(hub_module, "TINY_FOLDER", A)
+        loaded = load("auto", quant="auto", device="cpu")
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert loaded.model_id == "tiny"
+    assert "no CUDA GPU is in use" in loaded.reason
+    assert "--model" in loaded.reason
+
+
+def test_names_that_are_no_models(tmp_path: Path) -> None:
+    assert failure("./nowhere").startswith("there is no folder './nowhere'; give a folder, a Hub name such as")
+    assert failure("a/b/c").startswith("there is no folder 'a/b/c'")
+    assert failure("a b/c") == "'a b/c' is no name of a model; write it as owner/name"
+    assert failure(tmp_path).endswith("has no config.json; give the folder that holds the model's files")
+
+
+def test_a_shard_is_missing(folder: Path) -> None:
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    assert "lacks model-00002-of-00003.safetensors; download the model again" in failure(folder)
+
+
+def test_a_shard_is_cut_off(folder: Path) -> None:
+    file = folder / "model-00002-of-00003.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert "are damaged (" in failure(folder)
+
+
+def test_a_tensor_is_missing(folder: Path) -> None:
+    file = folder / "model-00003-of-00003.safetensors"
+    tensors = load_file(file)
+    del tensors["lm_head.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert "lack lm_head.weight; download the model again" in failure(folder)
+
+
+def test_a_tensor_of_another_shape(folder: Path) -> None:
+    change_config(folder, hidden_size=128)
+    assert failure(folder).startswith(f"{folder} cannot be loaded: ")
+
+
+def test_the_config_is_damaged(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    assert "config.json cannot be read (" in failure(folder)
+
+
+def test_a_model_of_another_kind(folder: Path) -> None:
+    change_config(folder, model_type="llama")
+    assert "holds a model of type 'llama', not LongVA (llava_qwen); use lmms-lab/LongVA-7B-DPO" in failure(folder)
+
+
+def test_a_longva_that_is_not_computed_here(folder: Path) -> None:
+    change_config(folder, mm_projector_type="linear")
+    assert "config.json has mm_projector_type = 'linear'" in failure(folder)
+
+
+def test_the_tokenizer_is_missing(folder: Path) -> None:
+    for name in ("tokenizer.json", "vocab.json"):
+        (folder / name).unlink()
+    assert "has no tokenizer" in failure(folder)
+
+
+def test_more_than_the_memory_holds(folder: Path) -> None:
+    for file in folder.glob("*.safetensors"):
+        with file.open("r+b") as stream:
+            stream.truncate(10**13)  # takes no room: the file is sparse
+    line = failure(folder)
+    assert "needs 30000.0 GB of memory and " in line
+    assert line.endswith("close other programs, or use --quant 4bit, another --device or --model tiny")
+
+
+def test_choices_that_this_machine_lacks() -> None:
+    line = "there is no CUDA GPU for 'cuda:99'; use --device cpu, or a PyTorch built for CUDA"
+    assert failure(A, device="cuda:99") == line
+    assert "needs the package flash-attn" in failure(A, attention="flash_attention_2")
+
+
+def test_choices_that_do_not_exist() -> None:
+    assert failure(A, device="tpu9").startswith("device is 'tpu9'; use auto, cpu")
+    assert failure(A, dtype="int8").startswith("dtype is 'int8'; use one of auto, float32")
+    assert failure(A, quant="3bit") == "quant is '3bit'; use one of auto, none, 4bit"
+    assert failure(A, attention="magic").startswith("attention is 'magic'; use one of")
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
