@@ -8,6 +8,7 @@ attention then aligns the causal triangle to the lower right by itself.
 from typing import Any
 
 import torch
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -70,16 +71,31 @@ def chunked_attention(
     if query.device.type == "cpu" and not torch.is_grad_enabled() and dropout == 0.0:
         output = two_part_attention(query, key, value, scaling)
     else:
-        output = scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=causal_lower_right(num_queries, num_keys),
-            dropout_p=dropout,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
+        output = lower_right_attention(query, key, value, dropout, scaling)
     return output.transpose(1, 2).contiguous(), None
+
+
+def lower_right_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scaling: float | None
+) -> torch.Tensor:
+    """Causal attention of a late chunk by PyTorch's fused kernels, the triangle aligned to the lower right."""
+    grouped = query.shape[1] != key.shape[1]
+    if grouped and query.is_cuda:
+        parameters = SDPAParams(query, key, value, None, dropout, False, True)
+        if not can_use_flash_attention(parameters):
+            # Older GPUs and float32 have one other fused kernel, which knows no grouped heads.
+            group = query.shape[1] // key.shape[1]
+            key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+            grouped = False
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=causal_lower_right(query.shape[2], key.shape[2]),
+        dropout_p=dropout,
+        scale=scaling,
+        enable_gqa=grouped,
+    )
 
 
 def two_part_attention(

@@ -46,16 +46,23 @@ def probe_facts() -> Facts:
     has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
     if not torch.cuda.is_available():
         return Facts(has_bitsandbytes=has_bitsandbytes)
-    free_bytes, _ = torch.cuda.mem_get_info()
     is_cached = find_cached(LONGVA_7B) is not None
     return Facts(
         gpu_name=torch.cuda.get_device_name(),
-        gpu_bytes=free_bytes,
+        gpu_bytes=free_gpu_bytes(torch.device("cuda")) or 0,
         is_cached=is_cached,
         is_reachable=not is_cached and can_reach(LONGVA_7B),
         disk_bytes=free_disk(hub_cache()),
         has_bitsandbytes=has_bitsandbytes,
     )
+
+
+def free_gpu_bytes(device: torch.device) -> int | None:
+    """Free memory of a CUDA GPU; None where the driver does not say (a GPU that is lent only for each call)."""
+    try:
+        return torch.cuda.mem_get_info(device)[0]
+    except RuntimeError:
+        return None
 
 
 def free_disk(folder: Path) -> int:

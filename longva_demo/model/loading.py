@@ -16,7 +16,16 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from longva_demo.errors import DemoError, ModelError
-from longva_demo.model.choice import TINY, Choice, Facts, choose, choose_quant, probe_facts
+from longva_demo.model.choice import (
+    TINY,
+    WEIGHT_BYTES,
+    Choice,
+    Facts,
+    choose,
+    choose_quant,
+    free_gpu_bytes,
+    probe_facts,
+)
 from longva_demo.model.hub import locate, read_json, revision_of, weight_bytes
 from longva_demo.model.longva import LongVAForConditionalGeneration
 from longva_demo.model.processor import LongVAProcessor
@@ -73,8 +82,6 @@ def load(
     number_format = find_dtype(dtype, place)
     how = find_attention(attention, place, number_format)
     if model_id != "auto":
-        if quant == "auto":
-            quant = fitting_quant(model_id, place)
         reason = f"{'The small built-in model' if model_id == TINY else model_id} was asked for."
         return log_reason(load_chosen(Choice(model_id, quant, reason), place, number_format, how))
     # Without CUDA in play nothing is probed, and the network is left alone.
@@ -99,9 +106,16 @@ def log_reason(loaded: LoadedModel) -> LoadedModel:
 
 
 def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
+    """Load exactly this one, or raise ModelError."""
     folder = locate(choice.model_id)
     already_quantised = "quantization_config" in read_json(folder / "config.json")
-    quant = "4bit" if already_quantised else choice.quant
+    quant, reason = choice.quant, choice.reason
+    if quant == "auto":
+        quant = fitting_quant(folder, device)
+        if quant == "4bit":
+            reason += " It is in 4 bits so that long videos fit beside it; --quant none keeps it in full."
+    if already_quantised:
+        quant = "4bit"
     check_memory(choice.model_id, folder, quant, device, dtype)
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
     if quant == "4bit" and not already_quantised:
@@ -124,7 +138,7 @@ def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         device=device,
         dtype=dtype,
         attention=attention,
-        reason=choice.reason,
+        reason=reason,
     )
 
 
@@ -177,26 +191,29 @@ def find_attention(attention: str, device: torch.device, dtype: torch.dtype) -> 
     return attention
 
 
-def fitting_quant(model_id: str, device: torch.device) -> str:
-    if model_id == TINY or device.type != "cuda":
+def fitting_quant(folder: Path, device: torch.device) -> str:
+    """4-bit for a model of the 7B's size on a GPU that has no room for it and its whole context in 16 bits."""
+    if device.type != "cuda" or bytes_in(torch.float16, folder) < WEIGHT_BYTES["none"] / 2:
         return "none"
-    facts = probe_facts()
-    return choose_quant(facts.gpu_bytes, facts.has_bitsandbytes) or "4bit"
+    has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
+    return choose_quant(free_gpu_bytes(device) or 0, has_bitsandbytes) or "none"
+
+
+def bytes_in(dtype: torch.dtype, folder: Path) -> float:
+    """Bytes that a checkpoint's weights take in `dtype`."""
+    values = read_json(folder / "config.json")
+    stored = DTYPES.get(str(values.get("torch_dtype", values.get("dtype"))), torch.bfloat16)
+    return weight_bytes(folder) * dtype.itemsize / stored.itemsize
 
 
 def check_memory(model_id: str, folder: Path, quant: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise ModelError before loading what memory cannot hold. A checkpoint's weights are taken to be 16-bit."""
-    file_bytes = weight_bytes(folder)
-    stored = read_json(folder / "config.json").get("torch_dtype", "bfloat16")
-    stored_bytes = 4 if stored == "float32" else 2
-    needed = file_bytes * dtype.itemsize / stored_bytes
+    """Raise ModelError before loading what memory cannot hold."""
+    needed = bytes_in(dtype, folder)
     if quant == "4bit":
-        needed = min(needed, file_bytes * 2 / stored_bytes * BYTES_LEFT_BY_4BIT)
-    if device.type == "cuda":
-        free, what = torch.cuda.mem_get_info(device)[0], "GPU memory"
-    else:
-        free, what = psutil.virtual_memory().available, "memory"
-    if needed > free:
+        needed = min(needed, bytes_in(torch.float16, folder) * BYTES_LEFT_BY_4BIT)
+    what = "GPU memory" if device.type == "cuda" else "memory"
+    free = free_gpu_bytes(device) if device.type == "cuda" else psutil.virtual_memory().available
+    if free is not None and needed > free:
         smaller = "" if quant == "4bit" else "--quant 4bit, "
         raise ModelError(
             f"{model_id} needs {needed / 1e9:.1f} GB of {what} and {free / 1e9:.1f} GB are free",

@@ -195,10 +195,8 @@ class LongVAProcessor(ProcessorMixin):
     def encode_prompt(self, text: str, num_tokens: Sequence[int]) -> list[int]:
         """Ids of a whole prompt, marks and all; the i-th `<image>` becomes `num_tokens[i]` times VISUAL_TOKEN.
 
-        The text between the tags is encoded piece by piece, as in the original.
-
-        >>> processor.encode_prompt("a<image>b", [2])  # doctest: +SKIP
-        [64, -200, -200, 65]
+        The text between the tags is encoded piece by piece, as in the original: with counts [2], `a<image>b` becomes
+        the ids of `a`, twice -200, the ids of `b`.
         """
         pieces = text.split(TAG)
         if len(pieces) - 1 != len(num_tokens):

@@ -1,0 +1,15 @@
+"""The worked examples in the docstrings come out as they say."""
+
+import doctest
+from types import ModuleType
+
+import pytest
+
+from longva_demo.model import choice, config, processor
+
+
+@pytest.mark.parametrize("module", [choice, config, processor], ids=lambda module: module.__name__)
+def test_examples(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
