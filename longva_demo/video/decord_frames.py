@@ -56,4 +56,5 @@ def decord_frames(path: Path, indices: list[int], limits: DecodeLimits, beat: Be
 
 def _first_words(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).strip()[-120:]
+    words = lines[0] if lines else type(error).__name__
+    return words.rpartition("ERROR ")[2].rpartition("Check failed: ")[2].strip()[:120]
