@@ -31,6 +31,8 @@ class LongVAModel(Qwen2Model):
     config_class = LongVAConfig
 
     def __init__(self, config: LongVAConfig) -> None:
+        if config._attn_implementation in (None, "sdpa"):
+            config._attn_implementation = CHUNKED_SDPA  # sdpa as transformers has it is slow from the second chunk on
         super().__init__(config)
         self.vision_tower = VisionTower(config.vision_config, config.mm_vision_select_layer)
         self.mm_projector = build_projector(config.vision_config.hidden_size, config.hidden_size)
@@ -72,8 +74,6 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
     input_modalities = ["image", "video", "text"]  # noqa: RUF012 (transformers declares it so)
 
     def __init__(self, config: LongVAConfig) -> None:
-        if config._attn_implementation in (None, "sdpa"):
-            config._attn_implementation = CHUNKED_SDPA
         super(Qwen2ForCausalLM, self).__init__(config)  # not Qwen2ForCausalLM's own, which builds a second Qwen2Model
         self.model = LongVAModel(config)
         self.vocab_size = config.vocab_size

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
@@ -18,7 +19,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
+from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAModel, LongVAProcessor
+from longva_demo.model.attention import NAME
 from tests.model.golden import CHECKPOINTS, COPY, load_model, load_processor
 
 A = COPY / "a" / "checkpoint"
@@ -105,6 +107,10 @@ def test_the_auto_classes_find_it(checkpoint: Path) -> None:
     assert isinstance(model.model.vision_tower.vision_tower.vision_model, CLIPVisionModel)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
+    body = AutoModel.from_pretrained(checkpoint)
+    assert type(body) is LongVAModel
+    assert torch.equal(body.layers[-1].mlp.up_proj.weight, model.model.layers[-1].mlp.up_proj.weight)
+    assert body.config._attn_implementation == model.config._attn_implementation == NAME
 
 
 def test_where_the_towers_shape_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
