@@ -1,5 +1,6 @@
 """The two HTTP endpoints for `gradio_client`: plain inputs, one call, nothing kept between calls."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -10,6 +11,7 @@ import gradio as gr
 from longva_demo.chat import ChatSession, Engine, Sampling, Source, TextDelta, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.pages import Look
 
@@ -17,8 +19,9 @@ from longva_demo.ui.pages import Look
 class Api:
     """Functions behind /sample_frames and /chat; their docstrings are the API's documentation."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engine: Engine, settings: Settings, asker: Asker) -> None:
         self.engine = engine
+        self.asker = asker
         self.settings = settings
 
     @plain
@@ -41,9 +44,11 @@ class Api:
         with closing(source):
             meter = self.engine.meter(source.num_frames)
             planned = zip(source.plan.indices, source.plan.seconds, strict=True)
+            # Gradio's client would fetch whatever stands under "path".
+            facts = {name: value for name, value in source.info.to_dict().items() if name != "path"}
             return {
                 "frames": [{"index": index, "seconds": seconds} for index, seconds in planned],
-                "video": {**source.info.to_dict(), "path": source.info.path.name},
+                "video": facts,
                 "cost": {**asdict(meter), "context_share": meter.context_share, "fits": meter.fits},
                 "notes": list(source.notes),
             }
@@ -77,7 +82,7 @@ class Api:
         with closing(ChatSession(self.engine)) as session:
             session.look_at(source)
             answer = ""
-            for event in session.ask(question, sampling):
+            for event in self.asker(session, question, sampling, False, threading.Event()):
                 if isinstance(event, TextDelta):
                     answer += event.text
                     yield answer

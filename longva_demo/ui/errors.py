@@ -28,7 +28,7 @@ def toast(error: Exception) -> gr.Error:
         title = "Something went wrong here"
         line = f"an unexpected {type(error).__name__}; try again, or look at the server's log for the details"
         log.error("unexpected error in a handler", exc_info=error)
-    return gr.Error(html.escape(line[:1].upper() + line[1:]), title=title, print_exception=False)
+    return gr.Error(html.escape(line), title=title, print_exception=False)
 
 
 def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

@@ -66,7 +66,7 @@ function draw() {
   const done = list.children.length;
   film.dataset.state = value.state;
   film.dataset.count = done;
-  film.style.setProperty("--frames", value.total);
+  if (sheets.length) film.style.setProperty("--aspect", Math.max(0.6, sheets[0].width / sheets[0].height));
   film.classList.toggle("many", value.total > 128);
   film.classList.toggle("masses", value.total > 600);
   film.classList.toggle("single", value.total === 1);

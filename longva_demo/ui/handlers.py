@@ -9,6 +9,7 @@ import gradio as gr
 from longva_demo.chat import Engine, ImageSource, Progress, Sampling, TextDelta, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.gallery import Example
@@ -23,8 +24,9 @@ Updates = Iterator[tuple[Any, ...]]
 class Handlers:
     """Bound to the page's events by layout.py. Each takes the fields that it needs and Gradio's request."""
 
-    def __init__(self, engine: Engine, settings: Settings, pages: Pages, examples: list[Example]) -> None:
+    def __init__(self, engine: Engine, settings: Settings, pages: Pages, examples: list[Example], asker: Asker) -> None:
         self.engine = engine
+        self.asker = asker
         self.settings = settings
         self.pages = pages
         self.examples = examples
@@ -44,42 +46,52 @@ class Handlers:
     ) -> Updates:
         """Sample the frames and show them as they come; a newer call ends this one."""
         page = self.pages.get(request.session_hash)
-        path = video or picture
+        look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+        if look is not None and look == page.look:
+            return
         try:
-            look = Look.from_fields(path, num_frames, start, end, decoder, self.settings)
-            if look is not None and look == page.look:
-                return
             ticket = page.look_at(look, self.engine, self.settings)
+            yield from self._sample(page, ticket, num_frames)
         except DemoError:
-            yield None, "", self._cost(page, num_frames), page.shown()
+            if page.look is None:
+                yield None, "", self._cost(page, num_frames), page.shown()
             raise
-        yield from self._sample(page, ticket)
 
-    def _sample(self, page: Page, ticket: int) -> Updates:
+    def _sample(self, page: Page, ticket: int, num_frames: int) -> Updates:
         source, look = page.source, page.look
         if source is None or look is None:
-            yield None, "", self._cost(page, self.settings.num_frames), page.shown()
+            yield None, "", self._cost(page, num_frames), page.shown()
             return
         name = look.path.name
-        cost = self._cost(page, source.num_frames)
         sheets = Sheets(ticket, source.num_frames)
         if isinstance(source, ImageSource):
             sheets.add_picture(source.image)
-            yield sheets.value("done"), source_line(source, name), cost, page.shown()
+            yield sheets.value("done"), source_line(source, name), self._cost(page, source.num_frames), page.shown()
             return
-        yield sheets.value("sampling"), source_line(source, name), cost, page.shown()
-        batches: Any = source.frames()
+        yield sheets.value("sampling"), source_line(source, name), self._cost(page, source.num_frames), page.shown()
         try:
-            for batch in batches:
-                if page.ticket != ticket:
-                    return
-                if sheets.add(batch):
-                    yield sheets.value("sampling"), gr.skip(), gr.skip(), gr.skip()
-        finally:
-            batches.close()
+            for _ in self._decode(page, source, sheets):
+                yield sheets.value("sampling"), gr.skip(), gr.skip(), gr.skip()
+        except DemoError:
+            page.give_up(ticket)
+            raise
+        if page.ticket != ticket:
+            return
         yield sheets.value("done"), source_line(source, name), self._cost(page, source.num_frames), gr.skip()
         # Gradio repeats the last outputs in full when a generator ends: end on a small one.
         yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+    def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> Iterator[None]:
+        """Decode into `sheets` until something newer is looked at; yields when there is more to show."""
+        batches: Any = source.frames()
+        try:
+            for batch in batches:
+                if page.ticket != sheets.ticket:
+                    return
+                if sheets.add(batch):
+                    yield
+        finally:
+            batches.close()
 
     def _cost(self, page: Page, num_frames: int) -> str:
         return cost_line(self.engine.meter(int(num_frames)), page.source)
@@ -124,7 +136,7 @@ class Handlers:
         with page.alone():
             pass  # an answer is being written: say so before the field is emptied
         page.ensure(look, self.engine, self.settings)
-        yield from self._answer(page, question, page.session.ask(question, sampling))
+        yield from self._answer(page, question, sampling)
 
     @streaming
     def retry(self, temperature: float, top_p: float, max_new_tokens: int, request: gr.Request) -> Updates:
@@ -145,20 +157,16 @@ class Handlers:
                 raise DemoError("there is no question to answer again", "ask one first")
         old = page.transcript.pop()
         question = question or page.session.turns[-1].question
-        yield from self._answer(page, question, page.session.edit(question, sampling), old)
+        yield from self._answer(page, question, sampling, old)
 
-    def _answer(
-        self,
-        page: Page,
-        question: str,
-        events: Any,
-        old: dict[str, Any] | None = None,
-    ) -> Updates:
-        """Run `events`, a generator, to its end. Without an answer, `old` (a replaced turn) or the question returns."""
+    def _answer(self, page: Page, question: str, sampling: Sampling, old: dict[str, Any] | None = None) -> Updates:
+        """Stream the answer. Where none comes of it, `old` (the entry to be replaced) or the question returns."""
         entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": "Waiting for the model…"}
         failure: Exception | None = None
         before = page.session.turns[-1] if page.session.turns else None
         with page.alone():
+            page.stopping.clear()
+            events: Any = self.asker(page.session, question, sampling, old is not None, page.stopping)
             page.transcript.append(entry)
             try:
                 yield page.shown(), gr.update(value="", submit_btn=False, stop_btn=True)
@@ -180,7 +188,7 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> None:
         """End the running answer. What was said so far stays."""
-        self.pages.get(request.session_hash).session.stop()
+        self.pages.get(request.session_hash).stop()
 
     @plain
     def undo(self, request: gr.Request) -> tuple[Any, ...]:
@@ -197,7 +205,7 @@ class Handlers:
     def clear(self, request: gr.Request) -> list[Any]:
         """Forget the conversation; the video stays read."""
         page = self.pages.get(request.session_hash)
-        page.session.stop()
+        page.stop()
         with page.alone(10.0):
             page.session.clear()
             page.transcript.clear()

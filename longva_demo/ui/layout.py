@@ -10,6 +10,7 @@ from longva_demo.chat import Engine
 from longva_demo.model import LoadedModel
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
+from longva_demo.ui.asking import make_asker
 from longva_demo.ui.frame_browser import make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
@@ -50,13 +51,14 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     """The page and its two API endpoints. Launch it with `launch_options(settings)`."""
     examples = read_examples()
     pages = Pages(engine)
-    handlers = Handlers(engine, settings, pages, examples)
+    asker = make_asker(engine)
+    handlers = Handlers(engine, settings, pages, examples, asker)
     with gr.Blocks(title=f"{TITLE}: ask about a video", analytics_enabled=False, fill_width=True) as app:
         parts = lay_out(engine.loaded, settings, examples)
         bind_looking(parts, handlers)
         bind_asking(parts, handlers)
         app.unload(handlers.leave)
-        Api(engine, settings).bind()
+        Api(engine, settings, asker).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
     return app
 
@@ -155,7 +157,9 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
 
 def header(loaded: LoadedModel) -> str:
     """Title, one line of what this is, and the model badge: which model, why, and how to choose another."""
-    name = "the small built-in LongVA" if loaded.model_id == "tiny" else loaded.model_id
+    name = (
+        "the small built-in LongVA" if loaded.model_id == "tiny" else loaded.model_id.removesuffix("/").split("/")[-1]
+    )
     kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
     return f"""
     <div class="head">

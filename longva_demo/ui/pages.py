@@ -58,7 +58,7 @@ class Look:
         if is_picture(self.path):
             return ImageSource(self.path, engine.processor)
         limits = DecodeLimits.from_settings(settings)
-        info = probe(self.path, limits=limits)
+        info = probe(self.path, limits=limits, decoder=self.decoder)
         plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
         return VideoSource(info, plan, engine.processor, self.decoder, limits)
 
@@ -72,6 +72,7 @@ class Page:
     transcript: list[dict[str, Any]] = field(default_factory=list)
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
+    stopping: threading.Event = field(default_factory=threading.Event)
     ticket: int = 0
     used: float = field(default_factory=time.monotonic)
 
@@ -82,27 +83,42 @@ class Page:
     def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> int:
         """Turn to `look`, stopping an answer about the old one; returns the ticket for sampling its frames.
 
-        A look that fails leaves the page looking at nothing, so that no question is answered about another video.
+        Where another budget or range of the same file fails, everything stays; where a new file fails, the page
+        looks at nothing, so that no question is answered about another video than the one that is shown.
         """
-        self.ticket += 1
         with self.opening:
-            ticket = self.ticket
-            self.session.stop()
-            with self.alone(STOP_SECONDS):
-                old = self.session.source
-                self.look = None
-                try:
-                    source = look.open(engine, settings) if look else None
-                    self.session.look_at(source)
-                except Exception:
-                    self.session.look_at(None)
-                    raise
-                finally:
-                    if old is not self.session.source and isinstance(old, VideoSource):
-                        old.close()
-                self.look = look
-                self._note_change()
-        return ticket
+            try:
+                self._turn_to(look, look.open(engine, settings) if look else None)
+            except Exception:
+                if look is None or self.look is None or look.path != self.look.path:
+                    self._turn_to(None, None)
+                raise
+            return self.ticket
+
+    def give_up(self, ticket: int) -> None:
+        """Look at nothing, unless something newer than `ticket` is looked at: its frames could not be read."""
+        with self.opening:
+            if self.ticket == ticket:
+                self._turn_to(None, None)
+
+    def stop(self) -> None:
+        """End the running answer, wherever it is written."""
+        self.stopping.set()
+        self.session.stop()
+
+    def _turn_to(self, look: Look | None, source: Source | None) -> None:
+        self.stop()
+        with self.alone(STOP_SECONDS):
+            old = self.session.source
+            self.session.look_at(source)
+            self.look = look
+            self.ticket += 1
+            if isinstance(old, VideoSource):
+                old.close()
+            if not self.session.turns and self.transcript:
+                if self.transcript[-1]["kind"] == "note":
+                    self.transcript.pop()
+                self.transcript.append({"kind": "note", "text": "The frames changed: the model starts afresh here."})
 
     def ensure(self, look: Look | None, engine: Engine, settings: Settings) -> None:
         """Before a question: turn to `look` unless the page does so already (a restarted page, a hurried question)."""
@@ -143,17 +159,9 @@ class Page:
             entries[-1]["tools"] = True
         return entries
 
-    def _note_change(self) -> None:
-        """A line in the transcript: from here on the model no longer knows what was said above."""
-        if self.session.turns or not self.transcript:
-            return
-        note = {"kind": "note", "text": "The frames changed: the model starts afresh here."}
-        if self.transcript[-1]["kind"] == "note":
-            self.transcript.pop()
-        self.transcript.append(note)
-
     def close(self) -> None:
         self.ticket += 1
+        self.stop()
         self.session.close()
 
 

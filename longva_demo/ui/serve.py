@@ -10,16 +10,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from longva_demo.chat import Engine
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.ui.asking import is_zero_gpu
 from longva_demo.ui.layout import build_app, launch_options
-
-log = logging.getLogger("longva_demo")
 
 
 def make_engine(settings: Settings) -> Engine:
-    """Load the model that the settings name, and say in the log which one and why."""
+    """Load the model that the settings name; `load` says in the log which one and why."""
     loaded = load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention)
-    log.info("%s", loaded.reason)
-    return Engine(loaded, settings)
+    return Engine(loaded, settings, keep_features=is_zero_gpu())
 
 
 def serve_page(settings: Settings) -> None:

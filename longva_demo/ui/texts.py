@@ -21,9 +21,16 @@ def clock(seconds: float, decimals: int = 0) -> str:
     return f"{text}.{part:0{decimals}}" if decimals else text
 
 
-def gigabytes(num_bytes: int) -> str:
-    """Bytes in GB, or MB below 0.1 GB."""
-    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.1f} MB"
+def size(num_bytes: int) -> str:
+    """Bytes in GB, MB or kB, with two or three digits.
+
+    >>> size(8_260_000), size(1_057_000_000), size(18_432)
+    ('8.3 MB', '1.1 GB', '18 kB')
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if num_bytes >= unit:
+            return f"{num_bytes / unit:.1f} {name}"
+    return f"{num_bytes / 1e3:.0f} kB"
 
 
 def share(part: float) -> str:
@@ -49,7 +56,7 @@ def cost_line(meter: BudgetMeter, source: Source | None, waiting: bool = False) 
     unit = "grid" if isinstance(source, ImageSource) else "frame"
     cost = (
         f"<b>{plural(meter.num_frames, unit)}</b> · {meter.num_tokens:,} tokens · "
-        f"{share(meter.context_share)} of the context · {gigabytes(meter.kv_bytes)}"
+        f"{share(meter.context_share)} of the context · {size(meter.kv_bytes)} of memory"
     )
     if not meter.fits:
         room = f"This model has room for {plural(meter.largest_budget, 'frame')} here."
@@ -81,8 +88,7 @@ def source_line(source: Source | None, name: str) -> str:
         facts = f"{source.image.width} × {source.image.height} picture"
     else:
         info = source.info
-        size = f"{info.width} × {info.height}"
-        facts = f"{clock(info.duration_seconds)} · {size} · {info.fps:.3g} fps · {info.codec}"
+        facts = f"{clock(info.duration_seconds)} · {info.width} × {info.height} · {info.fps:.3g} fps · {info.codec}"
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in dict.fromkeys(source.notes))
     notes = f'<ul class="notes">{notes}</ul>' if notes else ""
     return f'<p class="about"><b>{html.escape(name)}</b> {html.escape(facts)}</p>{notes}'

@@ -1,0 +1,104 @@
+"""Who answers: the session in this process, or, on a ZeroGPU Space, one in the process that was lent a GPU.
+
+There, a GPU is lent for seconds to a process that keeps nothing. The page, the kept frames and the conversation stay
+here; a question goes over with its source (which names its kept files) and the earlier turns, and events come back. No
+KV cache survives, so the frames' features are kept on disk: a second question need not encode the video again.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from longva_demo.chat import ChatSession, Engine, Progress, Sampling, Source, TextDelta, Turn, VideoSource
+from longva_demo.errors import DemoError
+
+Events = Iterator[Progress | TextDelta]
+Asked = tuple[Source | None, list[Turn], str, Sampling, str]
+
+# Seconds of GPU to ask for: to start, per frame to encode or only to read again, per new token; and the most.
+START, PER_NEW_FRAME, PER_KEPT_FRAME, PER_TOKEN, MOST = 15.0, 0.08, 0.03, 0.05, 120.0
+
+
+class Asker(Protocol):
+    """Asks `session` a question, in place of its last one if `again`; ends soon after `stopping` is set."""
+
+    def __call__(
+        self, session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
+    ) -> Events: ...
+
+
+def ask_here(session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event) -> Events:
+    """The session answers by itself, with its kept cache; `ChatSession.stop` stops it."""
+    del stopping
+    return session.edit(question, sampling) if again else session.ask(question, sampling)
+
+
+def is_zero_gpu() -> bool:
+    """Whether this process runs on a ZeroGPU Space."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def make_asker(engine: Engine) -> Asker:
+    """The asker for this host."""
+    if not is_zero_gpu():
+        return ask_here
+    import spaces  # only there on a Space
+
+    return make_gpu_asker(engine, spaces.GPU)
+
+
+def seconds_needed(asked: Asked) -> float:
+    """GPU seconds to ask for; they come out of the visitor's quota, so no more than the budget needs."""
+    source, _turns, _question, sampling, _stop_file = asked
+    num_frames = source.num_frames if source is not None else 0
+    is_kept = isinstance(source, VideoSource) and source.has_features
+    per_frame = PER_KEPT_FRAME if is_kept else PER_NEW_FRAME
+    return min(MOST, START + per_frame * num_frames + PER_TOKEN * sampling.max_new_tokens)
+
+
+def make_gpu_asker(engine: Engine, lend: Callable[..., Any]) -> Asker:
+    """An asker whose questions run where `lend` (`spaces.GPU`) runs the generator function that it is given."""
+
+    def answer_there(asked: Asked) -> Iterator[Progress | TextDelta | Turn | tuple[str, str]]:
+        source, turns, question, sampling, stop_file = asked
+        session = ChatSession(engine)
+        session.resume(source, turns)
+        try:
+            for event in session.ask(question, sampling):
+                if Path(stop_file).exists():
+                    session.stop()
+                yield event
+        except DemoError as error:
+            yield error.message, error.remedy
+            return
+        if len(session.turns) > len(turns):
+            yield session.turns[-1]
+
+    lent = lend(duration=seconds_needed)(answer_there)
+
+    def ask_there(
+        session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
+    ) -> Events:
+        source, turns = session.source, session.turns[: len(session.turns) - again]
+        if isinstance(source, VideoSource):
+            # Decoding needs no GPU: wait for its end before one is lent.
+            for _ in source.pixels(16, stopping.is_set):
+                yield Progress("sampling", len(source.indices), source.num_frames)
+            if stopping.is_set():
+                return
+        with tempfile.TemporaryDirectory() as folder:
+            stop_file = Path(folder) / "stop"
+            for event in lent((source, turns, question, sampling, str(stop_file))):
+                if stopping.is_set():
+                    stop_file.touch()
+                if isinstance(event, Turn):
+                    session.resume(source, [*turns, event])
+                elif isinstance(event, tuple):
+                    raise DemoError(*event)
+                else:
+                    yield event
+
+    return ask_there

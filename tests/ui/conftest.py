@@ -1,0 +1,193 @@
+"""One server with the bundled model and one browser for all page tests; each test gets a browser context of its own."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+
+REPOSITORY = Path(__file__).parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Nothing but the page itself: no first-run page, no component or account services.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+START_SECONDS = 120.0
+MODEL = "tiny"
+
+
+def find_browser() -> str:
+    """Path of an installed Chromium or Chrome; BROWSER_PATH names another one."""
+    named = os.environ.get("BROWSER_PATH")
+    path = shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert path, "no browser for the page tests: install chromium, or set BROWSER_PATH to one"
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(log: Path, *flags: str) -> Iterator[str]:
+    """Address of `longva-demo serve` in a process of its own, which ends with the block."""
+    port = free_port()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "app.py", "--port", str(port), *flags]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(address):
+            running = process.poll() is None and time.monotonic() < deadline
+            assert running, f"no page came up:\n{log.read_text()}"
+            time.sleep(0.2)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server") / "server.log"
+
+
+@pytest.fixture(scope="session")
+def address(server_log: Path) -> Iterator[str]:
+    with serving(server_log, "--model", MODEL) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that was opened, and what went wrong on it: console errors, exceptions, requests to other hosts."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.page: Page = context.new_page()
+        self.address = address
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.set_default_timeout(30_000)
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
+        self.page.on("request", self._on_request)
+        self.page.goto(address)
+        self.page.wait_for_selector(".chat-empty")
+        self.page.wait_for_selector(".film")
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def _on_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.complaints.append(f"external request: {request.url}")
+
+    def pick(self, title: str) -> None:
+        """Click an example's card and wait for its frames."""
+        self.page.click(f'.card:has-text("{title}")')
+        self.wait_for_frames()
+
+    def upload(self, path: Path) -> None:
+        """Choose a file in the video field, in place of the one that is there."""
+        if self.page.locator("#player video").count():
+            self.page.click("#player button[aria-label=Clear]")
+        self.page.set_input_files("#player input[type=file]", str(path))
+
+    def wait_for_frames(self, count: int | None = None) -> None:
+        several = f'[data-count="{count}"]' if count is not None else ':not([data-count="0"])'
+        self.page.wait_for_selector(f'.film[data-state="done"]{several}')
+
+    @property
+    def frame_seconds(self) -> list[float]:
+        found = self.page.eval_on_selector_all(".film button", "all => all.map((one) => one.dataset.seconds)")
+        return [float(seconds) for seconds in found]
+
+    def ask(self, question: str) -> str:
+        """Type a question, press Enter, wait for the end of the answer, and return it."""
+        count = self.page.locator(".turn").count()
+        self.page.fill("#question textarea", question)
+        self.page.press("#question textarea", "Enter")
+        return self.wait_for_answer(count + 1)
+
+    def wait_for_answer(self, num_turns: int) -> str:
+        self.page.wait_for_function(f"document.querySelectorAll('.turn').length === {num_turns}")
+        self.page.wait_for_selector(".turn:last-child .stats:not(:empty)")
+        return self.page.inner_text(".turn:last-child .answer")
+
+    def stats(self) -> str:
+        return self.page.inner_text(".turn:last-child .stats")
+
+    def seconds_to_first_word(self) -> float:
+        found = re.search(r"([\d.]+) s to the first word", self.stats())
+        assert found, self.stats()
+        return float(found[1])
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield Visit(context, address)
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten seconds of a circle that moves, 320 × 180 at 10 frames a second, with an awkward name."""
+    return write_clip(tmp_path_factory.mktemp("clips") / "<b>my & clip.mp4", seconds=10)
+
+
+def write_clip(path: Path, seconds: float, fps: int = 10, size: tuple[int, int] = (320, 180)) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        count = round(seconds * fps)
+        for number in range(count):
+            picture = Image.new("RGB", size, "navy")
+            left = (size[0] - 60) * number / count
+            ImageDraw.Draw(picture).ellipse((left, 60, left + 60, 120), "orange")
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,53 @@
+"""The two endpoints with gradio_client: plain inputs, one call."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Client:
+    return Client(address, verbose=False)
+
+
+def test_sample_frames(client: Client, clip: Path) -> None:
+    result = client.predict(handle_file(clip), 5, "2", "0:07", api_name="/sample_frames")
+    assert len(result["frames"]) == 5
+    assert all(2 <= frame["seconds"] < 7 for frame in result["frames"])
+    assert all(frame["index"] == round(frame["seconds"] * 10) for frame in result["frames"])
+    assert result["cost"]["num_frames"] == 5
+    assert result["cost"]["fits"] is True
+    assert result["cost"]["num_tokens"] == 5 * result["cost"]["num_tokens"] // 5 > 0
+    assert result["video"]["width"] == 320
+
+
+def test_sample_frames_has_defaults(client: Client, clip: Path) -> None:
+    assert len(client.predict(video=handle_file(clip), api_name="/sample_frames")["frames"]) == 32
+
+
+def test_chat_streams(client: Client, clip: Path) -> None:
+    job = client.submit("What shape is in the video?", handle_file(clip), 8, api_name="/chat")
+    answer = job.result(timeout=60)
+    outputs = job.outputs()
+    assert answer
+    assert outputs[-1] == answer
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(outputs))
+
+
+def test_chat_without_a_video(client: Client) -> None:
+    assert client.predict(question="What can you see?", api_name="/chat")
+
+
+def test_errors_are_one_line(client: Client, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.mp4"
+    bad.write_text("not a video")
+    with pytest.raises(AppError, match=r"notes\.mp4") as caught:
+        client.predict(video=handle_file(bad), api_name="/sample_frames")
+    assert "Traceback" not in str(caught.value)
+
+
+def test_only_two_endpoints_are_public(client: Client) -> None:
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat"}
