@@ -76,6 +76,7 @@ class WorkerProcess:
             pass_fds=passed,
             env=environment,
             bufsize=0,
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the worker
         )
 
     @property
