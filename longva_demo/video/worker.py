@@ -4,11 +4,7 @@ It reads one request, answers on standard output in messages (wire.py), writes p
 memory, and ends. It imports no more than numpy and a decoder, so that it starts in about a quarter of a second.
 """
 
-import contextlib
-import fcntl
 import os
-import resource
-import select
 import sys
 import time
 from collections.abc import Iterator
@@ -18,13 +14,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from longva_demo.errors import VideoError
+from longva_demo.video.confine import die_with_parent, limit_memory, memory_is_short
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.process import memory_error
 from longva_demo.video.shared import Ring
 from longva_demo.video.wire import Message, encode, pack_arrays, read_request, unpack_arrays
 
 BEAT_SECONDS = 0.5
-MAX_WRITTEN_BYTES = 1024 * 1024  # to files: a worker has nothing to write but its last words
 
 
 class Parent:
@@ -96,7 +92,12 @@ def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
     from longva_demo.video.survey import survey
 
     path = Path(request["path"])
-    info, notes, index, seconds = survey(path, limits, parent.beat)
+    try:
+        info, notes, index, seconds = survey(path, limits, parent.beat)
+    except VideoError:
+        if memory_is_short(limits):
+            raise MemoryError from None
+        raise
     arrays = {**index.arrays(), "frame_seconds": seconds}
     if request["decoder"] == "decord":
         from longva_demo.video.decord_frames import decord_seconds
@@ -121,6 +122,8 @@ def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: P
     for index in wanted:
         writer.add(index, seconds[index])
         lost.discard(index)
+    if (lost or notes) and memory_is_short(limits):
+        raise MemoryError
     if damaged:
         notes.append(f"{places([seconds[index] for index in damaged])} could be decoded only in part.")
     if lost:
@@ -173,32 +176,6 @@ def places(seconds: list[float]) -> str:
     named = ", ".join(f"{second:.2f}" for second in seconds[:8])
     more = f" and {len(seconds) - 8} more" if len(seconds) > 8 else ""
     return f"{len(seconds)} {'frame' if len(seconds) == 1 else 'frames'} (at {named} s{more})"
-
-
-def die_with_parent(lifeline: int) -> None:
-    """Have the kernel end this process when the parent's end of the pipe closes, whatever runs then.
-
-    The pipe's hang-up raises SIGIO, whose default action ends the process; a Python thread could not run while
-    a native loop holds the interpreter's lock.
-    """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
-    poll = select.poll()
-    poll.register(lifeline, 0)  # a hang-up is always reported
-    if poll.poll(0):
-        sys.exit(0)  # it went before we listened
-
-
-def limit_memory(limits: DecodeLimits) -> None:
-    """Cap the address space at what is mapped now plus the limit. macOS does not enforce this."""
-    with contextlib.suppress(OSError, ValueError):
-        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        most = mapped + limits.memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WRITTEN_BYTES, MAX_WRITTEN_BYTES))
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: int) -> None:
