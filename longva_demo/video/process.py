@@ -34,6 +34,8 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self.limits = limits
+        self._remedy = CONVERT if request["task"] == "probe" else "choose fewer frames or a shorter range"
+        self._remedy += ", or raise the time limit"
         self._waited_seconds = 0.0
         self._patience = max(limits.stall_seconds, START_SECONDS)
         self._received = bytearray()
@@ -127,7 +129,7 @@ class WorkerProcess:
             raise VideoError(message, CONVERT)
         if self._waited_seconds > self.limits.timeout_seconds:
             message = f"{self.name}: decoding took more than {self.limits.timeout_seconds:g} s and was stopped"
-            raise VideoError(message, "choose fewer frames or a shorter range, or raise the time limit")
+            raise VideoError(message, self._remedy)
 
     def _how_it_ended(self) -> VideoError:
         code = self._process.wait()
