@@ -236,14 +236,14 @@ def order(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epis
             rng, scene.with_things(thing), 1, {"colour": 1, "symbol": 2, "position": 1, "background": 0.3}
         )
     rng.shuffle(asked)
-    numbers = [thing.symbol for thing in things if thing.symbol != NO_SYMBOL]
-    asked = [one for one in asked if not _ambiguous(one, numbers)]
+    asked = [one for one in asked if _holds_in_all_phases(one)]
     return Episode(tuple(frames), tuple(asked[:questions]))
 
 
-def _ambiguous(asked: Asked, symbols: list[int]) -> bool:
-    """Names by place or colour alone may fit another phase; only names by shape are kept."""
-    return asked.task != "background" and asked.task != "order" and not any(shape in asked.question for shape in SHAPES)
+def _holds_in_all_phases(asked: Asked) -> bool:
+    """A name by place or colour may fit the thing of another phase; only names by shape are kept."""
+    words = set(asked.question.lower().rstrip("?.").split())
+    return asked.task in ("background", "order") or any(shape in words for shape in SHAPES)
 
 
 def _order_questions(rng: random.Random, names: list[str]) -> list[Asked]:

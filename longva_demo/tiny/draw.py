@@ -1,4 +1,4 @@
-"""Scene → picture, at any size. Shapes and glyphs are kept as masks, so that a frame of 84 pixels takes about 0.2 ms."""
+"""Scene → picture, at any size. Shapes and glyphs are kept as masks: a frame of 84 pixels takes about 0.2 ms."""
 
 import math
 from functools import lru_cache

@@ -38,11 +38,12 @@ def make_config(tokenizer: Tokenizer) -> LongVAConfig:
 
 def make_tokenizer(tokenizer: Tokenizer) -> Qwen2Tokenizer:
     description = json.loads(tokenizer.to_str())
+    marks = {token["content"]: token["id"] for token in description["added_tokens"]}
     merges = [
         tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in description["model"]["merges"]
     ]
     wrapped = Qwen2Tokenizer(
-        vocab=description["model"]["vocab"],
+        vocab=description["model"]["vocab"] | marks,  # given here, the marks keep their numbers
         merges=merges,
         unk_token=None,
         bos_token=None,
@@ -83,4 +84,5 @@ def export(folder: Path, eyes_file: Path, reader_file: Path, tokenizer: Tokenize
         shutil.rmtree(folder)
     model.to(torch.bfloat16).save_pretrained(folder)
     LongVAProcessor(wrapped, config).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     return folder

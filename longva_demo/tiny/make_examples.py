@@ -1,7 +1,7 @@
 """The example gallery: small clips and a picture drawn from the model's world, with questions and their true answers.
 
-    python -m longva_demo.tiny.make_examples           # draw everything, then keep the questions that are answered right
-    python -m longva_demo.tiny.make_examples --no-check  # draw, and keep all questions
+    python -m longva_demo.tiny.make_examples              # draw all, keep the questions that are answered right
+    python -m longva_demo.tiny.make_examples --no-check   # draw all, keep all questions
 
 The answers are those of the scenes. The model is only asked which questions it gets right, so that the gallery shows
 what works; its words are never taken for an answer.
@@ -402,9 +402,11 @@ def main() -> None:
             write_files(example, options.folder)
         asked = example.asked
         if not options.no_check:
-            from longva_demo.tiny.ask import answered_right  # the model is needed here only
+            from longva_demo.tiny.check_examples import right_answers  # the model is needed here only
 
-            asked = [one for one, right in zip(asked, answered_right(options.folder, example), strict=True) if right]
+            pairs = [(one.question, one.answer) for one in asked]
+            right = right_answers(options.folder / example.file, example.num_frames, pairs)
+            asked = [one for one, is_right in zip(asked, right, strict=True) if is_right]
         print(
             f"{example.file}: {(options.folder / example.file).stat().st_size} bytes, {len(asked)} questions",
             flush=True,

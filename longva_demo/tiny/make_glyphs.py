@@ -2,8 +2,8 @@
 
     python -m longva_demo.tiny.make_glyphs DejaVuSans.ttf DejaVuSans-Bold.ttf ...
 
-writes longva_demo/tiny/glyphs.npz: one picture of grey levels for each font with all capitals and digits side by side, and
-where each begins. The first font is always the one that comes with Pillow.
+writes longva_demo/tiny/glyphs.npz: for each font one picture of grey levels with all capitals and digits side by
+side, and where each begins. The first font is always the one that comes with Pillow.
 """
 
 import string

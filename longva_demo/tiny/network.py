@@ -1,8 +1,8 @@
 """The bundled LongVA's shape, its scene codes, and how its parts are built for training.
 
-The eyes (CLIP tower and projector) learn to say what each cell shows as a *scene code*: a sum of fixed vectors, one for
-each part of the cell's truth. The reader (Qwen2) can so be trained on codes while the eyes are still learning, and later
-eyes fit an earlier reader.
+The eyes (CLIP tower and projector) learn to say what each cell shows as a *scene code*: a sum of fixed vectors, one
+for each part of the cell's truth. The reader (Qwen2) can so be trained on codes while the eyes are still learning, and
+later eyes fit an earlier reader.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def encode(eyes: Eyes, frames: np.ndarray, batch: int = 128) -> Tensor:
 
 @dataclass(frozen=True)
 class Codes:
-    """Fixed orthogonal vectors: one for each value of each factor, two for the offset in the cell, nine for the cell."""
+    """Fixed orthogonal vectors: one for each value of each factor, two for the offset in a cell, nine for the cell."""
 
     tables: dict[str, Tensor]  # name: (values, dim)
     offset: Tensor  # (2, dim)
@@ -128,7 +128,9 @@ def build_reader(vocab_size: int, eos_token_id: int, pad_token_id: int) -> Qwen2
         attn_implementation="sdpa",
     )
     reader = Qwen2ForCausalLM(config)
-    nn.init.normal_(reader.model.embed_tokens.weight, std=0.1)
+    for name, parameter in reader.named_parameters():
+        if parameter.ndim == 2:  # larger than Qwen2's 0.02, which suits wider matrices
+            nn.init.normal_(parameter, std=0.1 if "embed_tokens" in name else 0.04)
     return reader
 
 

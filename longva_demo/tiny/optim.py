@@ -53,7 +53,15 @@ class Muon(torch.optim.Optimizer):
 class Optimiser:
     """Both optimisers with one learning-rate schedule: short warm-up, constant, then a straight line to zero."""
 
-    def __init__(self, modules: Iterable[nn.Module], lr: float, steps: int, decay_share: float = 0.4) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        lr: float,
+        steps: int,
+        decay_share: float = 0.4,
+        vector_share: float = 1.0,
+    ) -> None:
+        """`vector_share`: AdamW's learning rate (embeddings, norms, biases) as a share of the matrices' `lr`."""
         matrices, others = [], []
         for module in modules:
             for name, parameter in module.named_parameters():
@@ -61,7 +69,7 @@ class Optimiser:
                 (matrices if is_matrix else others).append(parameter)
         self.parameters = matrices + others
         self.both = (Muon(matrices, lr), torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0))
-        self.lr, self.steps, self.decay_share = lr, steps, decay_share
+        self.lr, self.steps, self.decay_share, self.vector_share = lr, steps, decay_share, vector_share
         self.done = 0
 
     def rate(self) -> float:
@@ -71,9 +79,9 @@ class Optimiser:
     def step(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         rate = self.rate()
-        for optimiser in self.both:
+        for optimiser, share in zip(self.both, (1.0, self.vector_share), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * share
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         self.done += 1

@@ -122,7 +122,7 @@ class Scene:
 
 @dataclass
 class Cells:
-    """Truth of frames, for the model's teachers. `values` (frames, 9, factors) int64; `offsets` (frames, 9, 2) in -1…1."""
+    """Truth of frames: `values` (frames, 9, factors) int64; `offsets` (frames, 9, 2) of the centres, in -1…1."""
 
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, GRID * GRID, len(FACTORS)), dtype=np.int64))
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, GRID * GRID, 2), dtype=np.float32))
@@ -233,7 +233,7 @@ def _inside(value: float, middle: float, radius: float) -> float:
     return min(middle + half, max(middle - half, value))
 
 
-def random_scene(rng: random.Random, mix: Mix = Mix(), count: int | None = None) -> Scene:  # noqa: B008
+def random_scene(rng: random.Random, mix: Mix = Mix(), count: int | None = None) -> Scene:
     """A scene by lot. Things lie in different cells and hide each other by at most a corner."""
     scene = random_background(rng)
     if count is None:

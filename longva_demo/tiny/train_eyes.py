@@ -1,6 +1,5 @@
 """Stage 1, the eyes: single frames → what each cell shows. No language is involved."""
 
-import os
 import random
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ class FrameSource:
         self.bank: list[np.ndarray] = []
 
     def outside(self) -> np.ndarray:
-        """A picture from outside the world: often one seen before, turned or mirrored, since drawing them takes long."""
+        """A picture from outside the world: often one seen before, turned or mirrored, since they are slow to draw."""
         if len(self.bank) < 300 or self.rng.random() < 0.1:
             picture = draw_outside(self.rng)
             if len(self.bank) >= 1500:
@@ -42,7 +41,7 @@ class FrameSource:
         return picture[:, ::-1] if self.rng.random() < 0.5 else picture
 
     def batch(self, size: int, progress: float) -> tuple[np.ndarray, Cells]:
-        """`size` frames (size, 84, 84, 3); things stay near their cells' centres at first (progress 0), later anywhere."""
+        """`size` frames (size, 84, 84, 3). Things lie near their cells' centres at progress 0, and anywhere later."""
         spread = 0.2 + 0.7 * min(1.0, progress / 0.3)
         scenes, frames = [], []
         for _ in range(size):
@@ -125,4 +124,4 @@ def save(path: Path, state: dict[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".tmp")
     torch.save(state, beside)
-    os.replace(beside, path)
+    beside.replace(path)

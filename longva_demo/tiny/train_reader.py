@@ -1,7 +1,7 @@
 """Stages 2 to 4, the reader: frame tokens and questions → answers.
 
-Stage "reader" takes the scene codes as frame tokens, so that it needs no eyes; stage "joint" takes what the trained eyes
-make of drawn and degraded frames. Both use the same mixture of episodes, in other shares.
+Stages "reader" and "long" take the scene codes as frame tokens, so that they need no eyes; stage "joint" takes what
+the trained eyes make of drawn and degraded frames. All use the same kinds of episodes, in different shares.
 """
 
 import math
@@ -25,11 +25,12 @@ from longva_demo.tiny.draw import draw
 from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
 from longva_demo.tiny.optim import Optimiser
 from longva_demo.tiny.outside_questions import outside_question
-from longva_demo.tiny.questions import DECLINE, Asked
-from longva_demo.tiny.scenes import Mix, Scene, cells_of
+from longva_demo.tiny.questions import DECLINE, Asked, plural
+from longva_demo.tiny.scenes import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES, SYMBOLS, Mix, Scene, cells_of
 from longva_demo.tiny.text import IGNORE, Batch, Encoder
 from longva_demo.tiny.train_eyes import FrameSource, save
 
+NAMED = 0.6  # length of a name's first embedding, as a share of its code's
 FramesToTokens = Callable[[Sequence[Scene | None]], Tensor]
 
 
@@ -44,8 +45,9 @@ class Share:
     questions: int = 6
 
 
-PICTURES = Share(1.0, 12, questions=7)
+PICTURES = Share(5.0, 16, questions=6)
 SHORT = {
+    "picture": PICTURES,
     "still": Share(0.6, 6, (2, 4, 8)),
     "motion": Share(1.3, 7, (6, 8, 12)),
     "colour change": Share(0.9, 7, (4, 8, 12)),
@@ -53,6 +55,7 @@ SHORT = {
     "needles": Share(1.6, 6, (8, 16), needles=5, questions=8),
 }
 FULL = {
+    "picture": PICTURES,
     "still": Share(0.5, 4, (4, 8, 16, 32)),
     "motion": Share(1.2, 5, (8, 12, 16, 24, 32)),
     "colour change": Share(0.7, 5, (8, 16, 24, 32)),
@@ -62,6 +65,8 @@ FULL = {
     "long": Share(1.0, 2, (64,), needles=16, questions=18),
     "longer": Share(1.0, 1, (160, 256), needles=26, questions=28),
 }
+EASY = Mix(count_weights=(0.0, 0.6, 0.4), word_share=0.2, symbol_share=0.8, bare_share=0.0)
+EASY_QUESTIONS = {"colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0, "word": 0.5}
 MIX = Mix(count_weights=(0.05, 0.2, 0.24, 0.23, 0.14, 0.09, 0.05), word_share=0.22)
 
 
@@ -71,10 +76,11 @@ class EpisodeSource:
     def __init__(self, seed: int, shares: dict[str, Share]) -> None:
         self.rng, self.shares = random.Random(seed), shares
 
-    def pictures(self, share: Share = PICTURES) -> list[Episode]:
-        return [self._declining(picture(self.rng, MIX, share.questions)) for _ in range(share.batch)]
+    def easy_pictures(self) -> list[Episode]:
+        """One thing or two, and only questions that look something up: a reader learns this first, and faster alone."""
+        return [picture(self.rng, EASY, 5, EASY_QUESTIONS) for _ in range(16)]
 
-    def clips(self) -> tuple[str, list[Episode]]:
+    def episodes(self) -> tuple[str, list[Episode]]:
         """One kind by lot, all of one length."""
         name = self.rng.choices(list(self.shares), [share.weight for share in self.shares.values()])[0]
         share = self.shares[name]
@@ -82,6 +88,8 @@ class EpisodeSource:
         return name, [self._declining(self._one(name, share, num_frames)) for _ in range(share.batch)]
 
     def _one(self, name: str, share: Share, num_frames: int) -> Episode:
+        if name == "picture":
+            return picture(self.rng, MIX, share.questions)
         if share.needles:
             count = share.needles if share.needles < 3 else self.rng.randint(2, share.needles)
             return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
@@ -110,6 +118,21 @@ class EpisodeSource:
         asked.insert(0, self._decline())
         self.rng.shuffle(asked)
         return tuple(asked[:2])
+
+
+def name_the_codes(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
+    """Begin with the words of colours, shapes and symbols near the codes of what they name.
+
+    Finding a thing by its name, and saying what was found, are then a matter of likeness from the first step on.
+    """
+    names = {"colour": COLOUR_NAMES, "shape": SHAPES, "symbol": tuple(SYMBOLS), "background": BACKGROUND_NAMES}
+    with torch.no_grad():
+        for factor in ("background", "colour", "shape", "symbol"):  # black is first of all a colour
+            for value, name in enumerate(names[factor]):
+                for form in (name, f" {name}", f" {plural(name)}"):
+                    ids = encoder.ids(form)
+                    if len(ids) == 1:
+                        reader.model.embed_tokens.weight[ids[0]] = NAMED * codes.tables[factor][value]
 
 
 def code_tokens(codes: Codes, noise: float, seed: int) -> FramesToTokens:
@@ -167,6 +190,20 @@ def answer_loss(reader: Qwen2ForCausalLM, batch: Batch, frame_tokens: Tensor, pl
     return functional.cross_entropy(logits, labels), logits.detach().argmax(-1) == labels
 
 
+def exact_by_task(batch: Batch, right: Tensor, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Share of answers with every token right, by task, for the log."""
+    wanted = batch.labels != IGNORE
+    every = torch.zeros_like(wanted)
+    every[wanted] = right
+    found: dict[str, list[bool]] = defaultdict(list)
+    for row, episode in enumerate(episodes):
+        begins = (wanted[row] & ~wanted[row].roll(1)).nonzero().flatten().tolist()
+        ends = (wanted[row] & ~wanted[row].roll(-1)).nonzero().flatten().tolist()
+        for one, begin, end in zip(episode.asked, begins, ends, strict=True):
+            found[one.task].append(bool(every[row, begin : end + 1].all()))
+    return {task: sum(values) / len(values) for task, values in found.items()}
+
+
 def train_reader(
     folder: Path,
     name: str,
@@ -180,12 +217,14 @@ def train_reader(
     gap_share: float = 0.3,
     resume: bool = True,
     decay_share: float = 0.4,
+    easy_steps: int = 0,
 ) -> Path:
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
     torch.manual_seed(seed)
     encoder = Encoder(tokenizer)
     reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad)
-    optimiser = Optimiser([reader], lr, steps, decay_share)
+    name_the_codes(reader, encoder, Codes.make())
+    optimiser = Optimiser([reader], lr, steps, decay_share, vector_share=0.5)
     path = folder / f"{name}.pt"
     if resume and path.exists():
         saved = torch.load(path, weights_only=True)
@@ -195,20 +234,22 @@ def train_reader(
         reader.load_state_dict(torch.load(start_from, weights_only=True)["reader"])
     source = EpisodeSource(seed + 1_000_003 * optimiser.done, shares)
     begin, saved_at = time.time(), time.time()
-    averages: dict[str, float] = defaultdict(float)
+    averages: dict[str, float] = {}
     while optimiser.done < steps:
-        kind, clips = source.clips()
-        for label, episodes in (("picture", source.pictures()), (kind, clips)):
-            batch = encoder.batch(episodes)
-            seen = torch.cat([frames_to_tokens(episode.frames) for episode in episodes])
-            loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, gap_share))
-            loss.backward()
-            value = float(loss.detach())
-            averages[label] = value if label not in averages else 0.93 * averages[label] + 0.07 * value
-            del right
+        if optimiser.done < easy_steps:
+            label, episodes = "easy picture", source.easy_pictures()
+        else:
+            label, episodes = source.episodes()
+        batch = encoder.batch(episodes)
+        seen = torch.cat([frames_to_tokens(episode.frames) for episode in episodes])
+        loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, gap_share))
+        loss.backward()
+        scores = {f"loss of {label}": float(loss.detach()), **exact_by_task(batch, right, episodes)}
+        for task, value in scores.items():
+            averages[task] = value if task not in averages else 0.95 * averages[task] + 0.05 * value
         optimiser.step()
         if optimiser.done % 20 == 0:
-            line = " ".join(f"{key}: {value:.3f}" for key, value in averages.items())
+            line = ", ".join(f"{task} {value:.2f}" for task, value in averages.items())
             print(f"{name} {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
         if time.time() - saved_at > 120 or optimiser.done == steps:
             save(path, {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()})

@@ -1,0 +1,122 @@
+"""Every stage of the training runs, is repeatable, can be resumed, and its result loads as a LongVA checkpoint."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from longva_demo.model import LongVAForConditionalGeneration
+from longva_demo.tiny.ask import Asker
+from longva_demo.tiny.clips import needles, picture
+from longva_demo.tiny.degrade import degrade
+from longva_demo.tiny.draw import draw
+from longva_demo.tiny.export import export
+from longva_demo.tiny.network import Codes, Eyes, encode
+from longva_demo.tiny.optim import orthogonalise
+from longva_demo.tiny.scenes import Mix, cells_of, random_scene
+from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
+from longva_demo.tiny.train import STAGES
+from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
+from longva_demo.tiny.train_reader import FULL, code_tokens, positions, train_reader
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(count=60)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """All stages for one step each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for name, stage in STAGES.items():
+        path = stage.run(folder, 1, tokenizer)
+        assert path == folder / f"{name}.pt"
+    return folder
+
+
+def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
+    folder = export(tmp_path / "weights", trained / "eyes.pt", trained / "joint.pt", tokenizer)
+    asker = Asker(folder)
+    frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
+    # The exported model computes what the training's own modules do, up to the rounding of its weights.
+    eyes = Eyes()
+    eyes.load_state_dict(torch.load(trained / "eyes.pt", weights_only=True)["eyes"])
+    eyes.to(torch.bfloat16).to(torch.float32)
+    assert torch.allclose(asker.encode(frames), encode(eyes, frames), atol=1e-4)
+    assert isinstance(asker.model, LongVAForConditionalGeneration)
+    assert all(isinstance(answer, str) for answer in asker.ask(asker.encode(frames), ["What colour is the star?"]))
+
+
+def test_eyes_learn(tmp_path):
+    """A few steps on few frames must bring the loss down by a third."""
+    eyes, codes = Eyes(), Codes.make()
+    frames, cells = FrameSource(1).batch(16, 0.0)
+    before, _ = loss_of(encode(eyes, frames), cells, codes)
+    path = train_eyes(tmp_path, 12, seed=1, batch=16, resume=False)
+    eyes.load_state_dict(torch.load(path, weights_only=True)["eyes"])
+    after, _ = loss_of(encode(eyes, frames), cells, codes)
+    assert float(after) < 0.67 * float(before)
+
+
+def test_training_is_repeatable_and_resumes(tmp_path, tokenizer):
+    shares = {"still": FULL["still"]}
+    tokens = code_tokens(Codes.make(), 0.0, seed=1)
+
+    def run(name: str, steps: int) -> dict[str, torch.Tensor]:
+        path = train_reader(tmp_path / name, "reader", tokenizer, tokens, shares, steps, seed=1, lr=1e-3)
+        return torch.load(path, weights_only=True)
+
+    one, two = run("one", 2)["reader"], run("two", 2)["reader"]
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    longer = run("one", 3)
+    assert longer["optimiser"]["done"] == 3
+    assert any(not torch.equal(one[name], longer["reader"][name]) for name in one)
+
+
+def test_codes_can_be_read_back():
+    """Each factor's true value has the largest product with the cell's code."""
+    codes, rng = Codes.make(), random.Random(4)
+    cells = cells_of([random_scene(rng) for _ in range(20)])
+    features = codes.of(cells)
+    for index, table in enumerate(codes.tables.values()):
+        assert torch.equal((features @ table.T).argmax(-1), torch.from_numpy(cells.values[..., index]))
+
+
+def test_only_answers_are_learned(tokenizer):
+    encoder, rng = Encoder(tokenizer), random.Random(1)
+    episodes = [picture(rng, Mix(), 3), needles(rng, 16, 2, 3)]
+    batch = encoder.batch(episodes)
+    assert batch.is_frame.sum(1).tolist() == [9, 144]
+    for episode, labels in zip(episodes, batch.labels, strict=True):
+        wanted = [token for one in episode.asked for token in [*encoder.ids(one.answer), encoder.end]]
+        assert labels[labels != IGNORE].tolist() == wanted
+
+
+def test_positions_rise_and_stay_in_the_context(tokenizer):
+    rng = random.Random(2)
+    batch = Encoder(tokenizer).batch([needles(rng, 64, 2, 2)])
+    for _ in range(50):
+        place = positions(rng, batch, gap_share=0.8)[0]
+        assert place[0] == 0
+        assert (place.diff() > 0).all()
+        assert place[-1] < 32768
+    assert positions(rng, batch, gap_share=0.0)[0].tolist() == list(range(batch.ids.shape[1]))
+
+
+def test_orthogonalise():
+    matrices = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(matrices))
+    assert ((values > 0.5) & (values < 1.3)).all()
+
+
+def test_degraded_frames_stay_recognisable():
+    rng = random.Random(3)
+    frames = np.stack([draw(random_scene(rng)) for _ in range(64)])
+    worse = degrade(frames, rng, group=8)
+    assert worse.shape == frames.shape
+    assert not np.array_equal(worse, frames)
+    assert np.abs(worse.astype(int) - frames).mean() < 25
