@@ -84,14 +84,13 @@ def test_only_lost_frames_wanted(tmp_path: Path) -> None:
 
 def test_stream_cut_before_its_first_key_frame(tmp_path: Path) -> None:
     """A recording that begins in the middle: frames that cannot be decoded are not counted."""
-    path = write_clip(tmp_path / "middle.ts", 90, options={"g": "30", "bf": "0"})
+    path = write_clip(tmp_path / "middle.ts", 90, options=OPTIONS)
     data = path.read_bytes()
     head, rest = data[: 188 * 3], data[len(data) // 6 // 188 * 188 :]  # the tables, then from the middle of a group
     path.write_bytes(head + rest)
     numbers, notes = decoded(path)
-    assert list(numbers.values()) == list(range(30, 90)) or numbers[0] >= 30
-    assert sorted(numbers) == list(range(len(numbers)))
-    assert notes
+    assert numbers == {index: 30 + index for index in range(60)}
+    assert any("need frames from before the start of the file" in note for note in notes)
 
 
 def table(pts: list[int], dts: list[int] | None = None) -> PacketTable:
@@ -112,7 +111,7 @@ def test_wild_time_stamps_are_dropped_and_filled_in() -> None:
 
 
 @pytest.mark.parametrize(
-    "times", [[0, 1, 2, 3, 90_000, 90_001, 500_000, 500_001, 500_002, 500_003], [0, 40, 80] * 1, [7] * 12]
+    "times", [[0, 1, 2, 3, 90_000, 90_001, 500_000, 500_001, 500_002, 500_003], [0, 40, 80], [7] * 12]
 )
 def test_gaps_and_steps_are_not_wild(times: list[int]) -> None:
     kept = table(times)

@@ -20,7 +20,7 @@ from tests.video.clips import read_number, set_edit_start, write_clip
 GOP = {"g": "15", "preset": "veryfast"}
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "preset": "veryfast"}
 X265 = {"x265-params": "log-level=error:keyint=12:min-keyint=12:open-gop=1:bframes=3", "preset": "ultrafast"}
-LAYERS = {"x265-params": "log-level=error:keyint=24:temporal-layers=3:bframes=7", "preset": "ultrafast"}
+LAYERS = {"x265-params": "log-level=error:keyint=24:temporal-layers=3:bframes=7:b-pyramid=1", "preset": "fast"}
 VPX = {"auto-alt-ref": "1", "lag-in-frames": "12", "deadline": "realtime", "cpu-used": "8", "g": "15"}
 MILLIS = Fraction(1, 1000)
 FINE = Fraction(1, 90000)

@@ -200,7 +200,7 @@ def test_chunks_bound_the_pixels_in_flight(info: VideoInfo) -> None:
     assert [read_number(picture) for batch in batches for picture in batch.pixels] == list(range(120))
 
 
-def test_worker_starts_quickly_and_lightly() -> None:
+def test_worker_imports_little() -> None:
     """It imports neither torch nor gradio nor the caller's program."""
     code = "import sys; import longva_demo.video.worker, longva_demo.video.frames, longva_demo.video.survey; "
     code += "print([name for name in ('torch', 'gradio', 'transformers', 'PIL', 'decord') if name in sys.modules])"
