@@ -95,7 +95,11 @@ def lay_out(loaded: LoadedModel, settings: Settings, examples: list[Example]) ->
 def lay_out_looking(settings: Settings) -> dict[str, Any]:
     with gr.Tabs(elem_id="media") as tabs:
         with gr.Tab("Video", id="video"):
-            video = gr.Video(sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[])
+            # A camera's full resolution would be thrown away by the model, and slows the recording.
+            camera = gr.WebcamOptions(constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}})
+            video = gr.Video(
+                sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[], webcam_options=camera
+            )
         with gr.Tab("Picture", id="picture"):
             picture = make_picture(elem_id="picture")
     about = gr.HTML(elem_id="about", apply_default_css=False)

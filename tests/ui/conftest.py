@@ -31,7 +31,7 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 MODEL = "tiny"
 
 

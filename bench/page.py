@@ -1,0 +1,115 @@
+"""From the click to all frames on the page, with 200 and 2,000 frames, in a real browser.
+
+Beside it stands what decoding alone takes, with the command line's decoder and nothing else running. Bytes and
+requests are counted by the browser from the click on. Run it with `python -m bench.page`.
+"""
+
+import argparse
+import socket
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from bench.clips import write_clip
+from longva_demo.chat import Engine
+from longva_demo.model import load
+from longva_demo.settings import Settings
+from longva_demo.ui import build_app, launch_options
+from longva_demo.video import decode_frames, plan_frames, probe
+from tests.ui.conftest import ARGUMENTS, find_browser
+
+SECONDS, FPS, WIDTH, HEIGHT = 120, 25, 1280, 720
+BUDGETS = (200, 2000)
+
+# Long tasks block the page: scrolling and typing wait for them.
+WATCH = """() => {
+  window.longest = 0;
+  new PerformanceObserver((list) => list.getEntries().forEach((e) => {
+    window.longest = Math.max(window.longest, e.duration);
+  })).observe({ type: "longtask", buffered: true });
+}"""
+
+
+def serve(model: str) -> str:
+    """Start the page in this process; returns its address."""
+    with socket.socket() as probe_socket:
+        probe_socket.bind(("127.0.0.1", 0))
+        port = probe_socket.getsockname()[1]
+    settings = Settings(model=model, port=port)
+    app = build_app(Engine(load(model), settings), settings)
+    _, address, _ = app.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
+    return str(address)
+
+
+def decode_seconds(path: Path, budget: int) -> float:
+    started = time.perf_counter()
+    info = probe(path)
+    for _ in decode_frames(path, plan_frames(info, budget), info=info):
+        pass
+    return time.perf_counter() - started
+
+
+class Traffic:
+    """Requests and received bytes of a page, as its browser counts them."""
+
+    def __init__(self, page: Page) -> None:
+        self.requests, self.num_bytes = 0, 0
+        self._lock = threading.Lock()
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.on("Network.requestWillBeSent", self._sent)
+        session.on("Network.dataReceived", self._received)
+
+    def _sent(self, event: dict[str, Any]) -> None:
+        self.requests += event["request"]["url"].startswith("http")
+
+    def _received(self, event: dict[str, Any]) -> None:
+        self.num_bytes += event["encodedDataLength"] or event["dataLength"]
+
+
+def measure(page: Page, budget: int) -> tuple[float, float, int, int, float]:
+    """Seconds to the first frame and to all of them, requests, bytes, and the longest task in milliseconds."""
+    page.evaluate(WATCH)
+    traffic = Traffic(page)
+    started = time.perf_counter()
+    page.fill(".budget-number", str(budget))
+    page.press(".budget-number", "Enter")
+    page.wait_for_selector('.film[data-state="sampling"]')
+    page.wait_for_selector(".film-frames li")
+    first = time.perf_counter() - started
+    page.wait_for_selector(f'.film[data-state="done"][data-count="{budget}"]', timeout=600_000)
+    return first, time.perf_counter() - started, traffic.requests, traffic.num_bytes, page.evaluate("window.longest")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny")
+    address = serve(parser.parse_args().model)
+    print(f"{SECONDS} s of {WIDTH} × {HEIGHT} h264 at {FPS} frames a second\n")
+    print("| frames | decoding alone, s | first frames on the page, s | all, s | requests | MB | longest task, ms |")
+    print("|---|---|---|---|---|---|---|")
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        path = Path(folder) / "clip.mp4"
+        write_clip(path, SECONDS, FPS, WIDTH, HEIGHT)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(address)
+        page.set_input_files("#player input[type=file]", str(path))
+        page.wait_for_selector('.film[data-state="done"]', timeout=300_000)
+        for budget in BUDGETS:
+            alone = decode_seconds(path, budget)
+            first, everything, requests, num_bytes, longest = measure(page, budget)
+            print(
+                f"| {budget:,} | {alone:.1f} | {first:.1f} | {everything:.1f} | {requests} | {num_bytes / 1e6:.1f} "
+                f"| {longest:.0f} |",
+                flush=True,
+            )
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

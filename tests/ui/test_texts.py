@@ -1,0 +1,72 @@
+"""What is put into HTML or a toast is escaped; numbers read as people write them."""
+
+import doctest
+
+import numpy as np
+import pytest
+
+from longva_demo.chat import AnswerStats, BudgetMeter
+from longva_demo.errors import BudgetError, VideoError
+from longva_demo.ui import texts
+from longva_demo.ui.errors import plain, toast
+from longva_demo.ui.frame_browser import Sheets
+from longva_demo.video import FrameBatch
+
+NASTY = "<img src=x onerror=alert(1)>.mp4"
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(texts).failed == 0
+
+
+def test_a_toast_is_one_escaped_line() -> None:
+    shown = toast(VideoError(f"{NASTY} is empty", "upload another"))
+    assert shown.message == "&lt;img src=x onerror=alert(1)&gt;.mp4 is empty; upload another"
+    assert toast(BudgetError("too much", "use less", 3)).title == "Too many frames"
+
+
+def test_an_unexpected_error_is_one_line_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    @plain
+    def broken() -> None:
+        raise KeyError("/secret/path")
+
+    with pytest.raises(Exception, match="unexpected KeyError") as caught:
+        broken()
+    assert "secret" not in str(caught.value)
+    assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0.25, "0.25 s"), (1.875, "1.9 s"), (9.96, "10 s"), (14.2, "14 s"), (90.0, "1:30")]
+)
+def test_intervals(seconds: float, written: str) -> None:
+    assert texts.interval(seconds) == written
+
+
+def test_the_cost_says_what_does_not_fit() -> None:
+    meter = BudgetMeter(3000, 432_000, 224_000, 24_772_608_000, 1551, None)
+    line = texts.cost_line(meter, None)
+    assert "432,000 tokens" in line
+    assert "193% of the context" in line
+    assert "24.8 GB" in line
+    assert "room for 1,551 frames" in line
+
+
+def test_stats() -> None:
+    stats = AnswerStats(num_new_tokens=9, seconds_to_first_token=0.42, seconds=2.42, reused=True)
+    line = texts.stats_line(stats, "one two three four five six", has_frames=True)
+    assert line == "0.4 s to the first word · 3 words a second · video read once, reused"
+
+
+def frame(index: int) -> FrameBatch:
+    return FrameBatch(pixels=np.zeros((1, 36, 64, 3), np.uint8), seconds=(index / 10,), indices=(index,))
+
+
+@pytest.mark.parametrize("total", [1, 4, 5, 64, 2000])
+def test_sheets_hold_every_frame_once_in_few_updates(total: int) -> None:
+    sheets = Sheets(ticket=7, total=total)
+    num_updates = sum(sheets.add(frame(index)) for index in range(total))
+    value = sheets.value("done")
+    assert [index for sheet in value["sheets"] for index in sheet["indices"]] == list(range(total))
+    assert sum(sheet["count"] for sheet in value["sheets"]) == total
+    assert num_updates <= 18
