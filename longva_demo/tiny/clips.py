@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, reference, style, symbol_kind
+from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, reference, style, symbol_answer, symbol_kind
 from longva_demo.tiny.scenes import (
     CELL_NAMES,
     COLOUR_NAMES,
@@ -311,7 +311,7 @@ def _constant_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # ty
     if thing.symbol != NO_SYMBOL and thing.shape != NO_SHAPE:
         kind = symbol_kind(thing.symbol)
         which = "needle" if kind == "number" else "needle letter"
-        makers.append(lambda: _about(rng, frames, which, f"The {kind} is {SYMBOLS[thing.symbol]}.", kind))
+        makers.append(lambda: _about(rng, frames, which, symbol_answer(thing.symbol), kind))
     return makers
 
 
@@ -386,10 +386,10 @@ def _needle_questions(rng: random.Random, found: list[tuple[int, int, int]], fra
             asked.append(Asked(phrase_clip(rng, "needle shape", symbol=SYMBOLS[symbol]), answer, "needle shape"))
             continue
         question = phrase_clip(rng, task, ref=rng.choice(names))
-        asked.append(Asked(question, f"The {symbol_kind(symbol)} is {SYMBOLS[symbol]}.", task))
+        asked.append(Asked(question, symbol_answer(symbol), task))
     digits = [one for one in found if one[2] < len(DIGITS)]
     if len(digits) == 1:
-        answer = f"The number is {SYMBOLS[digits[0][2]]}."
+        answer = symbol_answer(digits[0][2])
         asked.insert(rng.randint(0, len(asked)), Asked(phrase_clip(rng, "only needle"), answer, "needle"))
     if not digits or rng.random() < 0.12:
         there = {(shape, colour) for shape, colour, _ in found}

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.questions import DECLINE, Asked, article
+from longva_demo.tiny.questions import DECLINE, Asked, article, word_answer
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -329,7 +329,7 @@ def picture_example() -> Example:
     heart, square = make("heart", "pink", "left", "3", 0.17), make("square", "orange", "bottom right", "", 0.14)
     scene = replace(backdrop("green", heart, square), sign=sign)
     truth = Truth()
-    truth.add("What word is written?", f"The word is {WORDS[sign.word]}.")
+    truth.add("What word is written?", word_answer(sign.word))
     truth.number("What number is on the heart?", heart)
     truth.place("Where is the square?", square)
     truth.count("How many shapes are there?", scene)

@@ -153,6 +153,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "What color is the shape with the {kind} {symbol}?",
         "Colour of the shape with {symbol}?",
     ),
+    "about": (
+        "Describe the {ref}.",
+        "What about the {ref}?",
+        "Tell me about the {ref}.",
+        "What do you know about the {ref}?",
+    ),
     "word": (
         "What word is written?",
         "Which word do you see?",
@@ -202,7 +208,7 @@ def reference(rng: random.Random, thing: Thing, things: tuple[Thing, ...], witho
 
     `without` is "colour", "shape" or "symbol": what the question asks for and so must not be in the name.
     """
-    ways = ["shape", "colour", "both", "both", "symbol", "place"]
+    ways = ["shape", "shape", "colour", "colour", "both", "both", "symbol", "place"]
     rng.shuffle(ways)
     for way in ways:
         name = _name(rng, thing, way, without)
@@ -246,6 +252,15 @@ def _name(rng: random.Random, thing: Thing, way: str, without: str) -> str | Non
 
 def symbol_kind(symbol: int) -> str:
     return "number" if symbol < len(DIGITS) else "letter"
+
+
+def symbol_answer(symbol: int) -> str:
+    """Letters and words stand in quotes, so that they are told apart from the sentence around them."""
+    return f"The number is {SYMBOLS[symbol]}." if symbol < len(DIGITS) else f'The letter is "{SYMBOLS[symbol]}".'
+
+
+def word_answer(word: int) -> str:
+    return f'The word is "{WORDS[word]}".'
 
 
 def describe_thing(thing: Thing) -> str:
@@ -303,7 +318,7 @@ class SceneQuestions:
         if not thing or not name:
             return None
         kind = symbol_kind(thing.symbol)
-        return Asked(phrase(self.rng, kind, ref=name), f"The {kind} is {SYMBOLS[thing.symbol]}.", kind)
+        return Asked(phrase(self.rng, kind, ref=name), symbol_answer(thing.symbol), kind)
 
     def only_symbol(self) -> Asked | None:
         kind = self.rng.choice(("number", "letter"))
@@ -312,7 +327,7 @@ class SceneQuestions:
             return None
         if not found:
             return Asked(phrase(self.rng, f"only {kind}"), NOTHING, "missing")
-        return Asked(phrase(self.rng, f"only {kind}"), f"The {kind} is {SYMBOLS[found[0].symbol]}.", kind)
+        return Asked(phrase(self.rng, f"only {kind}"), symbol_answer(found[0].symbol), kind)
 
     def position(self) -> Asked | None:
         thing = self._any(self.things)
@@ -387,10 +402,19 @@ class SceneQuestions:
         answer = f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}."
         return Asked(phrase(self.rng, "who has", **slots), answer, "who has it")
 
+    def about(self) -> Asked | None:
+        """All of one thing at once: for a learner the densest question that there is."""
+        thing = self._any(self.things)
+        name = thing and reference(self.rng, thing, self.things)
+        if not thing or not name:
+            return None
+        text = describe_thing(thing)
+        return Asked(phrase(self.rng, "about", ref=name), f"{text[0].upper()}{text[1:]}.", "about")
+
     def word(self) -> Asked | None:
         if self.scene.sign is None:
             return Asked(phrase(self.rng, "word"), "There is no word.", "missing") if self.rng.random() < 0.15 else None
-        return Asked(phrase(self.rng, "word"), f"The word is {WORDS[self.scene.sign.word]}.", "word")
+        return Asked(phrase(self.rng, "word"), word_answer(self.scene.sign.word), "word")
 
     def missing(self) -> Asked | None:
         """A question about a thing that is not there."""
@@ -434,10 +458,11 @@ SCENE_WEIGHTS = {
     "is_there": 1.6,
     "is_symbol_there": 0.5,
     "is_it": 0.8,
-    "who_has": 1.2,
-    "word": 1.8,
-    "missing": 0.7,
-    "describe": 0.35,
+    "who_has": 0.8,
+    "about": 1.5,
+    "word": 1.2,
+    "missing": 0.6,
+    "describe": 0.12,
 }
 
 

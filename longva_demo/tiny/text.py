@@ -68,11 +68,29 @@ def train_tokenizer(seed: int = 3, count: int = 1500) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences padded on the right. `is_frame` marks the places of frame tokens; labels are IGNORE but in answers."""
+    """Sequences padded on the right. `is_frame` marks the places of frame tokens; labels are IGNORE but in answers.
+
+    `turn` is 0 in what comes before the first question; 1, 2 … in the turns when each is to see nothing of the others;
+    all 0 for a conversation.
+    """
 
     ids: Tensor  # (batch, length) int64
     labels: Tensor  # (batch, length) int64: the token to come after each place
     is_frame: Tensor  # (batch, length) bool
+    turn: Tensor  # (batch, length) int64
+
+    @property
+    def apart(self) -> bool:
+        return bool(self.turn.any())
+
+    def mask(self) -> Tensor | None:
+        """(batch, 1, length, length) bool, True where a place (row) sees another; None for plain causal attention."""
+        if not self.apart:
+            return None
+        length = self.ids.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        seen = (self.turn[:, None, :] == 0) | (self.turn[:, :, None] == self.turn[:, None, :])
+        return (causal & seen)[:, None]
 
 
 class Encoder:
@@ -89,37 +107,37 @@ class Encoder:
             self.known[text] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return self.known[text]
 
-    def sequence(self, episode: Episode) -> tuple[list[int], list[int], list[bool]]:
-        """Tokens (0 where a frame token stands), labels, and which places are frame tokens.
+    def sequence(self, episode: Episode, apart: bool = False) -> tuple[list[int], list[int], list[int]]:
+        """Tokens (0 where a frame token stands), labels, and the turn of each place.
 
-        The frames come first in the first user turn; every answer is followed by the mark of a turn's end.
+        The frames come first in the first user turn; every answer is followed by the mark of a turn's end. With `apart`
+        every question stands as the first one would: several conversations of one turn that share their frames.
         """
-        num_frame_tokens = TOKENS_PER_FRAME * len(episode.frames)
-        head = self.ids(SYSTEM)
-        tokens = head + [0] * num_frame_tokens + (self.ids("\n") if episode.frames else [])
-        is_frame = (
-            [False] * len(head) + [True] * num_frame_tokens + [False] * (len(tokens) - len(head) - num_frame_tokens)
-        )
-        wanted = [False] * len(tokens)
+        tokens = self.ids(SYSTEM) + [0] * (TOKENS_PER_FRAME * len(episode.frames))
+        lead = self.ids("\n") if episode.frames else []
+        wanted, turn = [False] * len(tokens), [0] * len(tokens)
         for index, one in enumerate(episode.asked):
-            question = self.ids(one.question) + self.ids(TURN_END)
+            first = apart or index == 0
+            opening = lead if first else self.ids(TURN_NEXT)[1:]  # the end mark before it came with the last answer
+            question = opening + self.ids(one.question) + self.ids(TURN_END)
             answer = [*self.ids(one.answer), self.end]
-            if index > 0:
-                question = self.ids(TURN_NEXT)[1:] + question  # the answer's own end mark is already there
             tokens += question + answer
             wanted += [False] * len(question) + [True] * len(answer)
-        is_frame += [False] * (len(tokens) - len(is_frame))
+            turn += [index + 1 if apart else 0] * (len(question) + len(answer))
         labels = [tokens[at + 1] if wanted[at + 1] else IGNORE for at in range(len(tokens) - 1)] + [IGNORE]
-        return tokens, labels, is_frame
+        return tokens, labels, turn
 
-    def batch(self, episodes: Sequence[Episode]) -> Batch:
-        rows = [self.sequence(episode) for episode in episodes]
+    def batch(self, episodes: Sequence[Episode], apart: bool = False) -> Batch:
+        rows = [self.sequence(episode, apart) for episode in episodes]
         length = max(len(tokens) for tokens, _, _ in rows)
         ids = torch.full((len(rows), length), self.pad)
         labels = torch.full((len(rows), length), IGNORE)
         is_frame = torch.zeros((len(rows), length), dtype=torch.bool)
-        for at, (tokens, targets, frames) in enumerate(rows):
+        turns = torch.zeros((len(rows), length), dtype=torch.long)
+        start = len(self.ids(SYSTEM))
+        for at, (tokens, targets, turn) in enumerate(rows):
             ids[at, : len(tokens)] = torch.tensor(tokens)
             labels[at, : len(tokens)] = torch.tensor(targets)
-            is_frame[at, : len(tokens)] = torch.tensor(frames)
-        return Batch(ids, labels, is_frame)
+            turns[at, : len(tokens)] = torch.tensor(turn)
+            is_frame[at, start : start + TOKENS_PER_FRAME * len(episodes[at].frames)] = True
+        return Batch(ids, labels, is_frame, turns)

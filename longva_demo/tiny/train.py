@@ -4,7 +4,7 @@
     python -m longva_demo.tiny.train --stage joint    # one stage, continuing from its checkpoint if there is one
     python -m longva_demo.tiny.train --steps 2 --out /tmp/x   # every stage for two steps: does it run?
 
-Stages "eyes" and "reader"/"long" need nothing of each other and can run side by side in two processes.
+Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes.
 """
 
 import argparse
@@ -15,12 +15,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import distributed, multiprocessing
 
 from longva_demo.tiny.export import export
 from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
 from longva_demo.tiny.train_eyes import train_eyes
-from longva_demo.tiny.train_reader import FULL, SHORT, SeenTokens, code_tokens, train_reader
+from longva_demo.tiny.train_reader import FULL, MixedTokens, code_tokens, train_reader
 
 DEFAULT_OUT = Path("build/tiny")
 
@@ -39,28 +40,21 @@ def run_eyes(folder: Path, steps: int, _: Tokenizer) -> Path:
     return train_eyes(folder, steps, seed=101, lr=2.5e-3)
 
 
-def run_reader(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    tokens = code_tokens(Codes.make(), noise=0.06, seed=5)
-    easy_steps = min(160, steps // 2)
+def run_binding(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+    tokens = code_tokens(Codes.make(), noise=0.06, seed=1)
     return train_reader(
         folder,
-        "reader",
+        "binding",
         tokenizer,
         tokens,
-        SHORT,
+        {},
         steps,
         seed=202,
-        lr=6e-3,
-        gap_share=0.15,
-        decay_share=0.6,
-        easy_steps=easy_steps,
+        lr=5e-3,
+        gap_share=0.0,
+        decay_share=0.0,
+        apart_share=1.0,
     )
-
-
-def run_long(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    tokens = code_tokens(Codes.make(), noise=0.06, seed=6)
-    before = folder / "reader.pt"
-    return train_reader(folder, "long", tokenizer, tokens, FULL, steps, seed=303, lr=2.5e-3, start_from=before)
 
 
 def load_eyes(folder: Path) -> Eyes:
@@ -70,16 +64,26 @@ def load_eyes(folder: Path) -> Eyes:
 
 
 def run_joint(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    tokens = SeenTokens(load_eyes(folder), seed=7)
-    before = folder / "long.pt"
-    return train_reader(folder, "joint", tokenizer, tokens, FULL, steps, seed=404, lr=2e-3, start_from=before)
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    tokens = MixedTokens(load_eyes(folder), seed=7 + rank, seen_share=0.35)
+    return train_reader(
+        folder,
+        "joint",
+        tokenizer,
+        tokens,
+        FULL,
+        steps,
+        seed=404,
+        lr=4e-3,
+        start_from=folder / "binding.pt",
+        decay_share=0.85,
+    )
 
 
 STAGES: dict[str, Stage] = {
     "eyes": Stage(2800, 101, "tower and projector, single frames against scene codes", run_eyes),
-    "reader": Stage(1300, 202, "Qwen2 on scene codes: pictures and short clips", run_reader),
-    "long": Stage(500, 303, "Qwen2 on scene codes: all lengths up to 256 frames", run_long),
-    "joint": Stage(900, 404, "Qwen2 on what the trained eyes see in drawn and degraded frames", run_joint),
+    "binding": Stage(400, 202, "Qwen2 on scene codes: finding one of several things by its name", run_binding),
+    "joint": Stage(2000, 404, "Qwen2 on what the trained eyes see in drawn and degraded frames", run_joint),
 }
 
 
@@ -92,11 +96,30 @@ def get_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
+def run_one_of(rank: int, processes: int, name: str, folder: Path, steps: int) -> None:
+    """One of several processes, a thread each, that train a stage together: gradients are averaged at every step."""
+    torch.set_num_threads(1)
+    meeting = f"file://{(folder / 'meeting').resolve()}"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    STAGES[name].run(folder, steps, get_tokenizer(folder))
+    distributed.destroy_process_group()
+
+
+def run_stage(name: str, folder: Path, steps: int, processes: int) -> None:
+    tokenizer = get_tokenizer(folder)
+    if processes == 1 or name == "eyes":
+        STAGES[name].run(folder, steps, tokenizer)
+        return
+    (folder / "meeting").unlink(missing_ok=True)
+    multiprocessing.spawn(run_one_of, (processes, name, folder, steps), nprocs=processes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=(*STAGES, "export"), help="only this one (default: all, then export)")
     parser.add_argument("--steps", type=int, help="instead of each stage's own number of steps")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--processes", type=int, default=1, help="that share a reader's stage (as trained: 2 in joint)")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder of the checkpoints")
     parser.add_argument(
         "--weights", type=Path, help="where to export to (default: OUT/weights; the bundle is left alone)"
@@ -106,7 +129,7 @@ def main() -> None:
     tokenizer = get_tokenizer(options.out)
     for name, stage in STAGES.items():
         if options.stage in (None, name):
-            stage.run(options.out, options.steps or stage.steps, tokenizer)
+            run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
         export(target, options.out / "eyes.pt", options.out / "joint.pt", tokenizer)

@@ -15,22 +15,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
+from longva_demo.tiny.beginnings import attend_to_likeness, name_the_codes
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
 from longva_demo.tiny.optim import Optimiser
 from longva_demo.tiny.outside_questions import outside_question
-from longva_demo.tiny.questions import DECLINE, Asked, plural
-from longva_demo.tiny.scenes import BACKGROUND_NAMES, COLOUR_NAMES, SHAPES, SYMBOLS, Mix, Scene, cells_of
+from longva_demo.tiny.questions import DECLINE, Asked
+from longva_demo.tiny.scenes import Mix, Scene, cells_of
 from longva_demo.tiny.text import IGNORE, Batch, Encoder
 from longva_demo.tiny.train_eyes import FrameSource, save
 
-NAMED = 0.6  # length of a name's first embedding, as a share of its code's
+APART = 0.7  # share of batches in which a question does not see the others of its sequence
 FramesToTokens = Callable[[Sequence[Scene | None]], Tensor]
 
 
@@ -46,14 +47,6 @@ class Share:
 
 
 PICTURES = Share(5.0, 16, questions=6)
-SHORT = {
-    "picture": PICTURES,
-    "still": Share(0.6, 6, (2, 4, 8)),
-    "motion": Share(1.3, 7, (6, 8, 12)),
-    "colour change": Share(0.9, 7, (4, 8, 12)),
-    "order": Share(0.9, 7, (4, 8, 12)),
-    "needles": Share(1.6, 6, (8, 16), needles=5, questions=8),
-}
 FULL = {
     "picture": PICTURES,
     "still": Share(0.5, 4, (4, 8, 16, 32)),
@@ -65,26 +58,27 @@ FULL = {
     "long": Share(1.0, 2, (64,), needles=16, questions=18),
     "longer": Share(1.0, 1, (160, 256), needles=26, questions=28),
 }
-EASY = Mix(count_weights=(0.0, 0.6, 0.4), word_share=0.2, symbol_share=0.8, bare_share=0.0)
-EASY_QUESTIONS = {"colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0, "word": 0.5}
+BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
+BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 MIX = Mix(count_weights=(0.05, 0.2, 0.24, 0.23, 0.14, 0.09, 0.05), word_share=0.22)
 
 
 class EpisodeSource:
     """Endless batches of episodes; the same seed gives the same episodes."""
 
-    def __init__(self, seed: int, shares: dict[str, Share]) -> None:
-        self.rng, self.shares = random.Random(seed), shares
+    def __init__(self, seed: int, shares: dict[str, Share], rank: int = 0) -> None:
+        """Processes of different `rank` draw different episodes, but of the same kind at the same time."""
+        self.kinds, self.rng, self.shares = random.Random(seed), random.Random(seed + 77_000 * rank), shares
 
-    def easy_pictures(self) -> list[Episode]:
-        """One thing or two, and only questions that look something up: a reader learns this first, and faster alone."""
-        return [picture(self.rng, EASY, 5, EASY_QUESTIONS) for _ in range(16)]
+    def binding(self) -> list[Episode]:
+        """Several things, and only questions that look one of them up: learned first, it is learned soon."""
+        return [picture(self.rng, BINDING, 6, BINDING_QUESTIONS) for _ in range(16)]
 
     def episodes(self) -> tuple[str, list[Episode]]:
         """One kind by lot, all of one length."""
-        name = self.rng.choices(list(self.shares), [share.weight for share in self.shares.values()])[0]
+        name = self.kinds.choices(list(self.shares), [share.weight for share in self.shares.values()])[0]
         share = self.shares[name]
-        num_frames = self.rng.choice(share.num_frames)
+        num_frames = self.kinds.choice(share.num_frames)
         return name, [self._declining(self._one(name, share, num_frames)) for _ in range(share.batch)]
 
     def _one(self, name: str, share: Share, num_frames: int) -> Episode:
@@ -120,21 +114,6 @@ class EpisodeSource:
         return tuple(asked[:2])
 
 
-def name_the_codes(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
-    """Begin with the words of colours, shapes and symbols near the codes of what they name.
-
-    Finding a thing by its name, and saying what was found, are then a matter of likeness from the first step on.
-    """
-    names = {"colour": COLOUR_NAMES, "shape": SHAPES, "symbol": tuple(SYMBOLS), "background": BACKGROUND_NAMES}
-    with torch.no_grad():
-        for factor in ("background", "colour", "shape", "symbol"):  # black is first of all a colour
-            for value, name in enumerate(names[factor]):
-                for form in (name, f" {name}", f" {plural(name)}"):
-                    ids = encoder.ids(form)
-                    if len(ids) == 1:
-                        reader.model.embed_tokens.weight[ids[0]] = NAMED * codes.tables[factor][value]
-
-
 def code_tokens(codes: Codes, noise: float, seed: int) -> FramesToTokens:
     """Scene codes as frame tokens, with a little noise so that the reader does not count on their exactness."""
     generator = torch.Generator().manual_seed(seed)
@@ -164,8 +143,22 @@ class SeenTokens:
         return encode(self.eyes, degrade(np.stack(drawn), self.rng))[index].clone()
 
 
+class MixedTokens:
+    """Codes for most clips, which cost nothing, and what the eyes see for the others."""
+
+    def __init__(self, eyes: Eyes, seed: int, seen_share: float) -> None:
+        self.rng, self.seen_share = random.Random(seed), seen_share
+        self.seen, self.codes = SeenTokens(eyes, seed), code_tokens(Codes.make(), 0.06, seed)
+
+    def __call__(self, frames: Sequence[Scene | None]) -> Tensor:
+        return (self.seen if self.rng.random() < self.seen_share else self.codes)(frames)
+
+
 def positions(rng: random.Random, batch: Batch, gap_share: float) -> Tensor:
-    """0, 1, 2 … with, at times, one or two leaps, so that far distances are known from short sequences."""
+    """0, 1, 2 … with, at times, one or two leaps, so that far distances are known from short sequences.
+
+    Turns that are apart all begin at the place after the frames, as each would alone. Returns (batch or 1, length).
+    """
     length = batch.ids.shape[1]
     steps = torch.ones(length, dtype=torch.long)
     steps[0] = 0
@@ -174,15 +167,25 @@ def positions(rng: random.Random, batch: Batch, gap_share: float) -> Tensor:
             room = CONTEXT_LENGTH - int(steps.sum()) - 1
             leap = int(math.exp(rng.uniform(math.log(50), math.log(max(60, room)))))
             steps[rng.randrange(10, length)] += min(leap, max(0, room))
-    return steps.cumsum(0)[None]
+    place = steps.cumsum(0)[None]
+    if not batch.apart:
+        return place
+    place = place.expand_as(batch.ids).clone()
+    begins = torch.zeros_like(batch.turn, dtype=torch.bool)
+    begins[:, 1:] = batch.turn[:, 1:] != batch.turn[:, :-1]
+    for row in range(len(place)):
+        starts = begins[row].nonzero().flatten().tolist()
+        for begin, end in zip(starts, [*starts[1:], length], strict=True):
+            place[row, begin:end] += place[row, starts[0]] - place[row, begin].item()
+    return place
 
 
 def answer_loss(reader: Qwen2ForCausalLM, batch: Batch, frame_tokens: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy over the answers' tokens, and whether each was right. Only those positions are projected."""
     embedded = reader.model.embed_tokens(batch.ids)
     embedded = embedded.masked_scatter(batch.is_frame[..., None], frame_tokens.to(embedded.dtype))
-    # A dict passes through unchanged: plain causal attention, whatever the positions are.
-    masks = {"full_attention": None}
+    # A dict passes through unchanged; None is plain causal attention, whatever the positions are.
+    masks = {"full_attention": batch.mask()}
     hidden = reader.model(inputs_embeds=embedded, attention_mask=masks, position_ids=place, use_cache=False)
     wanted = batch.labels != IGNORE
     logits = reader.lm_head(hidden.last_hidden_state[wanted])
@@ -204,6 +207,18 @@ def exact_by_task(batch: Batch, right: Tensor, episodes: Sequence[Episode]) -> d
     return {task: sum(values) / len(values) for task, values in found.items()}
 
 
+def average_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Across all processes, if there are several."""
+    if not distributed.is_initialized():
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for parameter, part in zip(parameters, together.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter).clone()
+
+
 def train_reader(
     folder: Path,
     name: str,
@@ -217,13 +232,14 @@ def train_reader(
     gap_share: float = 0.3,
     resume: bool = True,
     decay_share: float = 0.4,
-    easy_steps: int = 0,
+    apart_share: float = APART,
 ) -> Path:
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
     torch.manual_seed(seed)
     encoder = Encoder(tokenizer)
     reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad)
     name_the_codes(reader, encoder, Codes.make())
+    attend_to_likeness(reader)
     optimiser = Optimiser([reader], lr, steps, decay_share, vector_share=0.5)
     path = folder / f"{name}.pt"
     if resume and path.exists():
@@ -232,26 +248,25 @@ def train_reader(
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
         reader.load_state_dict(torch.load(start_from, weights_only=True)["reader"])
-    source = EpisodeSource(seed + 1_000_003 * optimiser.done, shares)
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    source = EpisodeSource(seed + 1_000_003 * optimiser.done, shares, rank)
     begin, saved_at = time.time(), time.time()
     averages: dict[str, float] = {}
     while optimiser.done < steps:
-        if optimiser.done < easy_steps:
-            label, episodes = "easy picture", source.easy_pictures()
-        else:
-            label, episodes = source.episodes()
-        batch = encoder.batch(episodes)
+        label, episodes = source.episodes() if shares else ("binding", source.binding())
+        batch = encoder.batch(episodes, apart=source.rng.random() < apart_share)
         seen = torch.cat([frames_to_tokens(episode.frames) for episode in episodes])
         loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, gap_share))
         loss.backward()
+        average_gradients(optimiser.parameters)
         scores = {f"loss of {label}": float(loss.detach()), **exact_by_task(batch, right, episodes)}
         for task, value in scores.items():
             averages[task] = value if task not in averages else 0.95 * averages[task] + 0.05 * value
         optimiser.step()
-        if optimiser.done % 20 == 0:
+        if optimiser.done % 20 == 0 and rank == 0:
             line = ", ".join(f"{task} {value:.2f}" for task, value in averages.items())
             print(f"{name} {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
-        if time.time() - saved_at > 120 or optimiser.done == steps:
+        if rank == 0 and (time.time() - saved_at > 120 or optimiser.done == steps):
             save(path, {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()})
             saved_at = time.time()
     return path

@@ -45,7 +45,8 @@ def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
     eyes = Eyes()
     eyes.load_state_dict(torch.load(trained / "eyes.pt", weights_only=True)["eyes"])
-    eyes.to(torch.bfloat16).to(torch.float32)
+    for part in (eyes.tower, eyes.projector):
+        part.to(torch.bfloat16).to(torch.float32)
     assert torch.allclose(asker.encode(frames), encode(eyes, frames), atol=1e-4)
     assert isinstance(asker.model, LongVAForConditionalGeneration)
     assert all(isinstance(answer, str) for answer in asker.ask(asker.encode(frames), ["What colour is the star?"]))

@@ -1,0 +1,111 @@
+"""The bundled weights: original format, small, and as good on scenes never seen before as their evaluation says."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from longva_demo.model import load
+from longva_demo.tiny import report
+from longva_demo.tiny.ask import WEIGHTS, Asker
+from longva_demo.tiny.clips import needles, picture
+from longva_demo.tiny.evaluate import SCENES, drawn
+from longva_demo.tiny.outside import UNSEEN, draw_outside
+from longva_demo.tiny.questions import DECLINE
+
+SEED = 31_000_000  # far from the seeds of training and of the evaluation
+
+
+@pytest.fixture(scope="module")
+def asker() -> Asker:
+    return Asker()
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    return {row["task"]: row["score"] for row in json.loads(report.JSON_FILE.read_text(encoding="utf-8"))}
+
+
+def test_original_format_and_size():
+    size = sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file())
+    assert size <= 10 * 1024**2
+    config = json.loads((WEIGHTS / "config.json").read_text(encoding="utf-8"))
+    assert config["model_type"] == "llava_qwen"
+    assert config["mm_projector_type"] == "mlp2x_gelu"
+    with safe_open(WEIGHTS / "model.safetensors", "pt") as file:
+        names = set(file.keys())
+        kinds = {file.get_tensor(name).dtype for name in names}
+    assert kinds == {torch.bfloat16}
+    vision = "model.vision_tower.vision_tower.vision_model."
+    assert f"{vision}embeddings.patch_embedding.weight" in names
+    assert {"model.mm_projector.0.weight", "model.mm_projector.2.weight", "model.embed_tokens.weight"} <= names
+    assert all(name.startswith(("model.", "lm_head.")) for name in names)
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer_config.json"):
+        assert (WEIGHTS / name).is_file(), name
+
+
+def test_context_holds_two_thousand_frames():
+    config = load("tiny").model.config
+    assert config.tokens_per_frame * 2000 + 512 <= config.context_length
+
+
+def share_right(asker: Asker, tasks: set[str], scenes: int, seed: int) -> tuple[float, int]:
+    rng, right, total = random.Random(seed), 0, 0
+    for _ in range(scenes):
+        episode = picture(rng, SCENES, 8)
+        wanted = [one for one in episode.asked if one.task in tasks]
+        tokens = asker.encode(drawn(episode.frames, 168, 24))
+        answers = asker.ask(tokens, [one.question for one in wanted])
+        right += sum(answer == one.answer for answer, one in zip(answers, wanted, strict=True))
+        total += len(wanted)
+    return right / total, total
+
+
+@pytest.mark.parametrize("task", ["background", "colour", "number", "yes-no"])
+def test_answers_on_fresh_scenes(asker, scores, task):
+    """Within three standard errors of the evaluation, and far above chance (1 in 10, for yes and no 1 in 2)."""
+    score, total = share_right(asker, {task}, 60, SEED)
+    error = max(0.03, (scores[task] * (1 - scores[task]) / total) ** 0.5)
+    assert score >= scores[task] - 3 * error
+    assert score > 0.7
+
+
+def test_finds_a_number_among_frames(asker, scores):
+    rng, right = random.Random(SEED + 1), 0
+    for _ in range(20):
+        episode = needles(rng, 32, 1, 1, letter_share=0.0)
+        tokens = asker.encode(drawn(episode.frames, 84, 24))
+        right += asker.ask(tokens, [episode.asked[0].question])[0] == episode.asked[0].answer
+    assert right / 20 >= scores["digit needle, 64 frames"] - 0.3
+    assert right >= 10
+
+
+def test_declines_what_it_does_not_know(asker):
+    rng, declined = random.Random(SEED + 2), 0
+    for _ in range(20):
+        tokens = asker.encode(draw_outside(rng, 84, UNSEEN)[None])
+        declined += asker.ask(tokens, ["What do you see?"])[0] == DECLINE
+    assert declined >= 16
+    assert asker.ask(None, ["Hello", "Who are you?"]) == [DECLINE, DECLINE]
+
+
+def test_page_and_table_agree():
+    rows = [
+        report.Row(row["task"], row["score"], row["samples"], row["seed"])
+        for row in json.loads(report.JSON_FILE.read_text(encoding="utf-8"))
+    ]
+    assert report.table(rows) in report.PAGE.read_text(encoding="utf-8")
+
+
+def test_examples_are_complete():
+    folder = Path(__file__).parents[2] / "examples"
+    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    assert sum(entry["file"].endswith(".mp4") for entry in entries) >= 6
+    assert sum(entry["file"].endswith(".png") for entry in entries) >= 1
+    for entry in entries:
+        assert (folder / entry["file"]).stat().st_size < 400_000
+        assert (folder / entry["thumbnail"]).is_file()
+        assert 2 <= len(entry["questions"]) <= 4
