@@ -3,8 +3,8 @@
 import os
 import sys
 
-if os.environ.get("SPACES_ZERO_GPU"):
-    import spaces  # noqa: F401  it must come before torch, so that the model can be placed on a GPU that is lent later
+if os.environ.get("SPACES_ZERO_GPU"):  # a ZeroGPU Space: its package must come before torch
+    import spaces  # noqa: F401
 
 from longva_demo.__main__ import main
 

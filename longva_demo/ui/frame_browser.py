@@ -12,8 +12,11 @@ from PIL import Image
 from longva_demo.ui.widgets import widget
 from longva_demo.video import FrameBatch
 
-# (up to this many frames, height of a thumbnail in pixels, JPEG quality): 2,000 frames stay under 6 MB on the wire.
-SIZES = ((24, 180, 80), (128, 126, 78), (512, 99, 72), (1024, 81, 68), (10**9, 66, 62))
+# (up to this many frames, height of a thumbnail in pixels): the more frames, the smaller each is shown.
+SIZES = ((24, 180), (128, 126), (512, 99), (1024, 81), (10**9, 66))
+# The best quality with which all sheets together stay below MAX_BYTES; base64 makes 4 bytes of 3.
+QUALITIES = (80, 62, 45, 30, 15)
+MAX_BYTES = 6_000_000 * 3 // 4
 SHEET_COLUMNS = 32
 # JPEG ends at 65,535 pixels a side.
 MAX_ASPECT = 4.0
@@ -49,7 +52,7 @@ class Sheets:
         self._tiles: list[Image.Image] = []
         self._indices: list[int] = []
         self._seconds: list[float] = []
-        _, self._height, self._quality = next(size for size in SIZES if total <= size[0])
+        self._height = next(height for most, height in SIZES if total <= most)
 
     def add(self, batch: FrameBatch) -> bool:
         """Take frames, uint8 (frames, height, width, 3); True when a new sheet is ready to be shown."""
@@ -66,8 +69,7 @@ class Sheets:
 
     def add_picture(self, picture: Image.Image) -> None:
         """A single picture in place of frames: it has no time."""
-        self._height, self._quality = 320, 85
-        self._tiles.append(thumbnail(np.asarray(picture), self._height))
+        self._tiles.append(thumbnail(np.asarray(picture), 320))
         self.num_done = 1
 
     def value(self, state: str) -> dict[str, Any]:
@@ -83,11 +85,10 @@ class Sheets:
         for number, tile in enumerate(self._tiles):
             row, column = divmod(number, columns)
             sheet.paste(tile, (column * width, row * height))
-        encoded = io.BytesIO()
-        sheet.save(encoded, "JPEG", quality=self._quality)
+        encoded = encode_jpeg(sheet, MAX_BYTES * len(self._tiles) // max(self.total, 32))
         self._sheets.append(
             {
-                "jpeg": base64.b64encode(encoded.getvalue()).decode("ascii"),
+                "jpeg": base64.b64encode(encoded).decode("ascii"),
                 "columns": columns,
                 "count": len(self._tiles),
                 "width": width,
@@ -97,6 +98,18 @@ class Sheets:
             }
         )
         self._tiles, self._indices, self._seconds = [], [], []
+
+
+def encode_jpeg(picture: Image.Image, most_bytes: int) -> bytes:
+    """The first of `QUALITIES` that keeps within `most_bytes`, or the lowest."""
+    encoded = b""
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        encoded = file.getvalue()
+        if len(encoded) <= most_bytes:
+            break
+    return encoded
 
 
 def thumbnail(pixels: np.ndarray, height: int) -> Image.Image:

@@ -74,5 +74,5 @@ def card(number: int, example: Example) -> str:
     return (
         f'<button type="button" class="card" data-number="{number}" title="{html.escape(example.shows)}">'
         f'<img src="data:image/jpeg;base64,{picture}" alt="" width="160" height="90">'
-        f"<b>{html.escape(example.title)}</b><span>{html.escape(example.shows)}</span><i>{kind}</i></button>"
+        f"<span><b>{html.escape(example.title)}</b>{html.escape(example.shows)}</span><i>{kind}</i></button>"
     )

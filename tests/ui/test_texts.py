@@ -70,3 +70,12 @@ def test_sheets_hold_every_frame_once_in_few_updates(total: int) -> None:
     assert [index for sheet in value["sheets"] for index in sheet["indices"]] == list(range(total))
     assert sum(sheet["count"] for sheet in value["sheets"]) == total
     assert num_updates <= 18
+
+
+def test_sheets_of_2000_noisy_frames_stay_below_6_megabytes() -> None:
+    rng = np.random.default_rng(0)
+    sheets = Sheets(ticket=1, total=2000)
+    for index in range(2000):
+        pixels = rng.integers(0, 256, (1, 33, 59, 3), np.uint8).repeat(2, 1).repeat(2, 2)
+        sheets.add(FrameBatch(pixels=pixels, seconds=(index / 10,), indices=(index,)))
+    assert sum(len(sheet["jpeg"]) for sheet in sheets.value("done")["sheets"]) < 6_000_000
