@@ -80,10 +80,27 @@ def run_joint(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
     )
 
 
+def run_polish(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    return train_reader(
+        folder,
+        "polish",
+        tokenizer,
+        MixedTokens(load_eyes(folder), seed=8 + rank, seen_share=0.5),
+        FULL,
+        steps,
+        seed=505,
+        lr=2.5e-3,
+        start_from=folder / "joint.pt",
+        decay_share=1.0,
+    )
+
+
 STAGES: dict[str, Stage] = {
     "eyes": Stage(2800, 101, "tower and projector, single frames against scene codes", run_eyes),
     "binding": Stage(400, 202, "Qwen2 on scene codes: finding one of several things by its name", run_binding),
-    "joint": Stage(2000, 404, "Qwen2 on what the trained eyes see in drawn and degraded frames", run_joint),
+    "joint": Stage(1600, 404, "Qwen2 on scene codes and on what the trained eyes see, all kinds of clips", run_joint),
+    "polish": Stage(600, 505, "the same with more of what the eyes see, at a falling rate", run_polish),
 }
 
 

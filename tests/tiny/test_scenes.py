@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.make_examples import backdrop, make
+from longva_demo.tiny.gallery import backdrop, make
 from longva_demo.tiny.outside import KNOWN, UNSEEN, draw_outside
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
