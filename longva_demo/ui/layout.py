@@ -23,6 +23,8 @@ TITLE = "LongVA"
 LINE = "Ask about a video, and see which frames the answer comes from."
 # Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
 CONCURRENCY = 16
+# Uploads are deleted when they are a day old (looked for every hour), and when the server ends.
+DELETE_CACHE = (3600, 24 * 3600)
 
 
 class Parts(NamedTuple):
@@ -53,7 +55,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     pages = Pages(engine)
     asker = make_asker(engine)
     handlers = Handlers(engine, settings, pages, examples, asker)
-    with gr.Blocks(title=f"{TITLE}: ask about a video", analytics_enabled=False, fill_width=True) as app:
+    title = f"{TITLE}: ask about a video"
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
         parts = lay_out(engine.loaded, settings, examples)
         bind_looking(parts, handlers)
         bind_asking(parts, handlers)
@@ -140,7 +143,12 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         )
         top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="choose among the likeliest words of this share")
         max_new_tokens = gr.Slider(
-            1, 1024, settings.max_new_tokens, step=1, label="Longest answer", info="in tokens, about ¾ of a word each"
+            1,
+            max(1024, settings.max_new_tokens),
+            settings.max_new_tokens,
+            step=1,
+            label="Longest answer",
+            info="in tokens, about ¾ of a word each",
         )
         decoder = gr.Radio(
             ["pyav", "decord"],

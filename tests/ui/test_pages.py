@@ -1,0 +1,99 @@
+"""What belongs to a page stays its own, and a failed look neither loses what was there nor answers blind."""
+
+from pathlib import Path
+
+import pytest
+
+from longva_demo.chat import Engine, Sampling, VideoSource
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.settings import Settings
+from longva_demo.ui.pages import Look, Page, Pages
+from tests.ui.conftest import MODEL
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load(MODEL), SETTINGS)
+
+
+@pytest.fixture
+def page(engine: Engine) -> Page:
+    return Pages(engine).get("one")
+
+
+def fields(clip: Path | None, num_frames: object = 4, start: str = "", end: str = "") -> Look | None:
+    return Look.from_fields(str(clip) if clip else None, num_frames, start, end, "pyav", SETTINGS)
+
+
+def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
+    pages = Pages(engine)
+    one, two = pages.get("one"), pages.get("two")
+    one.look_at(fields(clip), engine, SETTINGS)
+    assert pages.get("one") is one
+    assert two.source is None
+    source = one.source
+    assert isinstance(source, VideoSource)
+    list(source.frames())
+    kept = source._folder
+    assert kept.exists()
+    pages.drop("one")
+    assert not kept.exists()
+    assert pages.get("one") is not one
+    assert len(pages) == 2
+
+
+def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine, clip: Path) -> None:
+    page.look_at(fields(clip), engine, SETTINGS)
+    source, ticket = page.source, page.ticket
+    with pytest.raises(DemoError):
+        page.look_at(fields(clip, start="50"), engine, SETTINGS)
+    assert page.source is source
+    assert page.ticket == ticket
+
+
+def test_a_new_file_that_fails_leaves_nothing_to_look_at(
+    page: Page, engine: Engine, clip: Path, tmp_path: Path
+) -> None:
+    page.look_at(fields(clip), engine, SETTINGS)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    with pytest.raises(DemoError, match=r"empty\.mp4"):
+        page.look_at(fields(empty), engine, SETTINGS)
+    assert page.source is None
+    with pytest.raises(DemoError, match=r"empty\.mp4"):
+        page.ensure(fields(empty), engine, SETTINGS)
+
+
+def test_the_same_frames_again_keep_the_conversation(page: Page, engine: Engine, clip: Path) -> None:
+    page.look_at(fields(clip), engine, SETTINGS)
+    list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
+    page.look_at(fields(clip), engine, SETTINGS)
+    assert len(page.session.turns) == 1
+    page.look_at(fields(clip, num_frames=5), engine, SETTINGS)
+    assert page.session.turns == []
+
+
+def test_one_answer_at_a_time(page: Page) -> None:
+    with page.alone(), pytest.raises(DemoError, match="still being written"), page.alone():
+        pass
+    with page.alone():
+        pass
+
+
+@pytest.mark.parametrize("num_frames", [0, -3, 2001, None, "many"])
+def test_budgets_outside_the_slider_are_refused(clip: Path, num_frames: object) -> None:
+    with pytest.raises(DemoError, match="budget"):
+        fields(clip, num_frames=num_frames)
+
+
+@pytest.mark.parametrize(("start", "end"), [("soon", ""), ("", "1:2:3:4"), ("5", "5"), ("0:09", "0:03"), ("-1", "")])
+def test_ranges_that_are_none_are_refused(clip: Path, start: str, end: str) -> None:
+    with pytest.raises(DemoError):
+        fields(clip, start=start, end=end)
+
+
+def test_no_file_is_nothing_to_look_at() -> None:
+    assert fields(None, num_frames="anything") is None
