@@ -8,7 +8,9 @@ from pathlib import Path
 
 import gradio as gr
 
-EXAMPLES_FOLDER = Path(__file__).resolve().parents[2] / "examples"
+PACKAGE = Path(__file__).resolve().parents[1]
+# Inside the package once it is installed, beside it in the repository.
+EXAMPLES_FOLDER = next(folder / "examples" for folder in (PACKAGE, PACKAGE.parent) if (folder / "examples").is_dir())
 
 
 @dataclass(frozen=True)
