@@ -38,9 +38,9 @@ def outline_points(shape: str) -> list[tuple[float, float]]:
             for turn, radius in zip(turns, [1.08, 0.52] * 5, strict=True)
         ]
     if shape == "heart":
-        turns = np.linspace(0, 2 * math.pi, 72, endpoint=False)
-        xs = 16 * np.sin(turns) ** 3 / 16.5
-        ys = -(13 * np.cos(turns) - 5 * np.cos(2 * turns) - 2 * np.cos(3 * turns) - np.cos(4 * turns)) / 16.5
+        around = np.linspace(0, 2 * math.pi, 72, endpoint=False)
+        xs = 16 * np.sin(around) ** 3 / 16.5
+        ys = -(13 * np.cos(around) - 5 * np.cos(2 * around) - 2 * np.cos(3 * around) - np.cos(4 * around)) / 16.5
         return list(zip(xs.tolist(), (ys - 0.1).tolist(), strict=True))
     if shape == "diamond":
         return [(0, -1.12), (0.8, 0), (0, 1.12), (-0.8, 0)]

@@ -7,19 +7,20 @@ Seeds of training are small numbers; those of the evaluation begin at EVALUATION
 """
 
 import argparse
-import json
 import random
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from longva_demo.tiny.ask import Asker
+from longva_demo.tiny.ask import WEIGHTS, Asker
 from longva_demo.tiny.clips import (
     Episode,
     colour_change,
@@ -172,57 +173,65 @@ def declining(asker: Asker, tally: Tally, count: int, seed: int) -> None:
         tally.add("declining, no picture at all", Asked(question, DECLINE, ""), asker.ask(None, [question])[0])
 
 
-def evaluate(asker: Asker, share: float = 1.0, log: Callable[[str], None] = lambda _: None) -> list[Row]:
-    """Run all tasks on `share` of the samples. One row a task: score, samples, seed."""
+JOBS: tuple[tuple[Callable[..., None], tuple[int, ...]], ...] = (  # the last number is that of the samples
+    (single_scenes, (400,)),
+    (follow_ups, (100,)),
+    (clips, (120,)),
+    (needle_clips, (16, 150)),
+    (needle_clips, (64, 120)),
+    (needle_clips, (256, 100)),
+    (long_needles, (1024, 60)),
+    (long_needles, (2000, 60)),
+    (declining, (100,)),
+)
 
-    def many(count: int) -> int:
-        return max(2, round(count * share))
 
-    jobs: Sequence[tuple[Callable[..., None], tuple[int, ...]]] = (
-        (single_scenes, (many(400),)),
-        (follow_ups, (many(100),)),
-        (clips, (many(120),)),
-        (needle_clips, (16, many(150))),
-        (needle_clips, (64, many(120))),
-        (needle_clips, (256, many(100))),
-        (long_needles, (1024, many(60))),
-        (long_needles, (2000, many(60))),
-        (declining, (many(100),)),
-    )
+def run_job(number: int, share: float, weights: Path) -> Tally:
+    """One job in a process of its own, on one thread."""
+    torch.set_num_threads(1)
+    job, arguments = JOBS[number]
+    tally = Tally()
+    job(Asker(weights), tally, *arguments[:-1], max(2, round(arguments[-1] * share)), seed_of(number))
+    return tally
+
+
+def seed_of(number: int) -> int:
+    return EVALUATION_SEED + 1000 * number
+
+
+def evaluate(weights: Path, share: float, processes: int, log: Callable[[str], None]) -> list[Row]:
+    """Run all jobs on `share` of the samples. One row a task: score, samples, seed."""
     rows: list[Row] = []
     refused, answered = 0, 0
-    for number, (job, arguments) in enumerate(jobs):
-        tally, begin, seed = Tally(), time.time(), EVALUATION_SEED + 1000 * number
-        job(asker, tally, *arguments, seed)
-        refused += tally.right.pop("false declines", 0)
-        answered += tally.total.pop("false declines", 0)
-        for task, total in sorted(tally.total.items()):
-            rows.append(Row(task, tally.right[task] / total, total, seed))
-            log(f"{rows[-1].score:.3f} of {total:4d}  {task}  ({time.time() - begin:.0f} s)")
-            for question, truth, answer in tally.examples[task][:2]:
-                log(f"      {question!r}: {answer!r}, true is {truth!r}")
-    rows.append(
-        Row("false declines (share of answerable questions)", refused / max(1, answered), answered, EVALUATION_SEED)
-    )
-    log(f"{rows[-1].score:.4f} of {answered}  {rows[-1].task}")
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {number: pool.submit(run_job, number, share, weights) for number in reversed(range(len(JOBS)))}
+        for number in range(len(JOBS)):
+            tally = running[number].result()
+            refused += tally.right.pop("false declines", 0)
+            answered += tally.total.pop("false declines", 0)
+            for task, total in sorted(tally.total.items()):
+                rows.append(Row(task, tally.right[task] / total, total, seed_of(number)))
+                log(f"{rows[-1].score:.3f} of {total:4d}  {task}")
+                for question, truth, answer in tally.examples[task][:2]:
+                    log(f"      {question!r}: {answer!r}, true is {truth!r}")
+    name = "false declines (share of answerable questions)"
+    rows.append(Row(name, refused / max(1, answered), answered, EVALUATION_SEED))
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, help="another checkpoint than the bundled one")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="another checkpoint than the bundled one")
     parser.add_argument("--share", type=float, default=1.0, help="share of the samples (1: all)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="one thread each")
     parser.add_argument("--no-write", action="store_true", help="leave evaluation.json and docs/tiny.md alone")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    asker = Asker(options.weights) if options.weights else Asker()
     begin = time.time()
-    rows = evaluate(asker, options.share, lambda line: print(line, file=sys.stderr, flush=True))
+    rows = evaluate(
+        options.weights, options.share, options.processes, lambda line: print(line, file=sys.stderr, flush=True)
+    )
     command = "python -m longva_demo.tiny.evaluate" + (f" --share {options.share}" if options.share != 1 else "")
-    text = write_report(rows, command, time.time() - begin, write=not options.no_write)
-    print(text)
-    print(json.dumps([row.to_dict(command) for row in rows]), file=sys.stderr)
+    print(write_report(rows, command, time.time() - begin, write=not options.no_write))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ later eyes fit an earlier reader.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 CODE_NORM = 2.0
 
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 160,
     "intermediate_size": 640,
     "num_hidden_layers": 5,
@@ -32,7 +33,7 @@ VISION = {
     "hidden_act": "quick_gelu",
     "projection_dim": 64,
 }
-LANGUAGE = {
+LANGUAGE: dict[str, Any] = {
     "hidden_size": LANGUAGE_DIM,
     "intermediate_size": 384,
     "num_hidden_layers": 4,
@@ -47,6 +48,9 @@ ROPE_THETA = 1_000_000_000.0
 
 class Eyes(nn.Module):
     """CLIP tower, projector and 2 × 2 average pooling: what the product computes for a frame, ready for training."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +129,7 @@ def build_reader(vocab_size: int, eos_token_id: int, pad_token_id: int) -> Qwen2
         eos_token_id=eos_token_id,
         pad_token_id=None,
         bos_token_id=pad_token_id,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa",  # type: ignore[call-arg]
     )
     reader = Qwen2ForCausalLM(config)
     for name, parameter in reader.named_parameters():

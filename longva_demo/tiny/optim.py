@@ -42,6 +42,7 @@ class Muon(torch.optim.Optimizer):
                     member.add_(update.view_as(member), alpha=-group["lr"])
 
     def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        assert parameter.grad is not None
         state = self.state[parameter]
         if "average" not in state:
             state["average"] = torch.zeros_like(parameter)
@@ -62,7 +63,8 @@ class Optimiser:
         vector_share: float = 1.0,
     ) -> None:
         """`vector_share`: AdamW's learning rate (embeddings, norms, biases) as a share of the matrices' `lr`."""
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for module in modules:
             for name, parameter in module.named_parameters():
                 is_matrix = parameter.ndim >= 2 and "embed_tokens" not in name and "position_embedding" not in name

@@ -96,8 +96,8 @@ class Batch:
 class Encoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.end = tokenizer.token_to_id("<|im_end|>")
-        self.pad = tokenizer.token_to_id("<|endoftext|>")
+        self.end = int(tokenizer.token_to_id("<|im_end|>") or 0)
+        self.pad = int(tokenizer.token_to_id("<|endoftext|>") or 0)
         self.known: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:

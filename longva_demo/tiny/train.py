@@ -149,7 +149,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, options.out / "eyes.pt", options.out / "joint.pt", tokenizer)
+        export(target, options.out / "eyes.pt", options.out / "polish.pt", tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

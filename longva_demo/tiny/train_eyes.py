@@ -14,7 +14,7 @@ from longva_demo.tiny.draw import draw
 from longva_demo.tiny.network import Codes, Eyes, outside_share, to_pixels
 from longva_demo.tiny.optim import Optimiser
 from longva_demo.tiny.outside import draw_outside
-from longva_demo.tiny.scenes import FACTORS, Cells, Mix, cells_of, random_scene
+from longva_demo.tiny.scenes import FACTORS, Cells, Mix, Scene, cells_of, random_scene
 
 LOGIT_SCALE = 3.0
 BATCH = 128
@@ -43,7 +43,8 @@ class FrameSource:
     def batch(self, size: int, progress: float) -> tuple[np.ndarray, Cells]:
         """`size` frames (size, 84, 84, 3). Things lie near their cells' centres at progress 0, and anywhere later."""
         spread = 0.2 + 0.7 * min(1.0, progress / 0.3)
-        scenes, frames = [], []
+        scenes: list[Scene | None] = []
+        frames: list[np.ndarray] = []
         for _ in range(size):
             lot = self.rng.random()
             if lot < 0.1:
