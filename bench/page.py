@@ -5,7 +5,6 @@ requests are counted by the browser from the click on. Run it with `python -m be
 """
 
 import argparse
-import socket
 import threading
 import time
 from pathlib import Path
@@ -16,12 +15,8 @@ import av
 from PIL import Image, ImageOps
 from playwright.sync_api import Page, sync_playwright
 
-from longva_demo.chat import Engine
-from longva_demo.model import load
-from longva_demo.settings import Settings
-from longva_demo.ui import build_app, launch_options
 from longva_demo.video import decode_frames, plan_frames, probe
-from tests.ui.conftest import ARGUMENTS, find_browser
+from tests.ui.conftest import ARGUMENTS, find_browser, serving
 
 SECONDS, FPS, WIDTH, HEIGHT = 100, 25, 960, 540
 BUDGETS = (200, 2000)
@@ -31,7 +26,7 @@ WATCH = """() => {
   window.longest = 0;
   new PerformanceObserver((list) => list.getEntries().forEach((e) => {
     window.longest = Math.max(window.longest, e.duration);
-  })).observe({ type: "longtask", buffered: true });
+  })).observe({ type: "longtask" });
 }"""
 
 
@@ -48,17 +43,6 @@ def write_clip(path: Path) -> None:
             frame = av.VideoFrame.from_image(wide.crop((left, 0, left + WIDTH, HEIGHT)))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-
-
-def serve(model: str) -> str:
-    """Start the page in this process; returns its address."""
-    with socket.socket() as probe_socket:
-        probe_socket.bind(("127.0.0.1", 0))
-        port = probe_socket.getsockname()[1]
-    settings = Settings(model=model, port=port)
-    app = build_app(Engine(load(model), settings), settings)
-    _, address, _ = app.launch(**launch_options(settings), prevent_thread_lock=True, quiet=True)
-    return str(address)
 
 
 def decode_seconds(path: Path, budget: int) -> float:
@@ -97,33 +81,32 @@ def measure(page: Page, budget: int) -> tuple[float, float, int, int, float]:
     page.wait_for_selector('.film[data-state="sampling"]')
     page.wait_for_selector(".film-frames li")
     first = time.perf_counter() - started
-    page.wait_for_selector(f'.film[data-state="done"][data-count="{budget}"]', timeout=600_000)
+    page.wait_for_selector(f'.film[data-state="done"][data-count="{budget}"]')
     return first, time.perf_counter() - started, traffic.requests, traffic.num_bytes, page.evaluate("window.longest")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    address = serve(parser.parse_args().model)
+    model = parser.parse_args().model
     print(f"{SECONDS} s of {WIDTH} × {HEIGHT} h264 at {FPS} frames a second\n")
     print("| frames | decoding alone, s | first frames on the page, s | all, s | requests | MB | longest task, ms |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "clip.mp4"
         write_clip(path)
         browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(address)
-        page.set_input_files("#player input[type=file]", str(path))
-        page.wait_for_selector('.film[data-state="done"]', timeout=300_000)
-        for budget in BUDGETS:
-            alone = decode_seconds(path, budget)
-            first, everything, requests, num_bytes, longest = measure(page, budget)
-            print(
-                f"| {budget:,} | {alone:.1f} | {first:.1f} | {everything:.1f} | {requests} | {num_bytes / 1e6:.1f} "
-                f"| {longest:.0f} |",
-                flush=True,
-            )
+        with serving(Path(folder) / "server.log", "--model", model) as address:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.set_default_timeout(600_000)
+            page.goto(address)
+            page.set_input_files("#player input[type=file]", str(path))
+            page.wait_for_selector('.film[data-state="done"]')
+            for budget in BUDGETS:
+                alone = decode_seconds(path, budget)
+                first, everything, requests, num_bytes, longest = measure(page, budget)
+                figures = f"{first:.1f} | {everything:.1f} | {requests} | {num_bytes / 1e6:.1f} | {longest:.0f}"
+                print(f"| {budget:,} | {alone:.1f} | {figures} |", flush=True)
         browser.close()
 
 

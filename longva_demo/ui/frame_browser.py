@@ -16,7 +16,7 @@ from longva_demo.video import FrameBatch
 SIZES = ((24, 180), (128, 126), (512, 99), (1024, 81), (10**9, 66))
 # The best quality with which all sheets together stay below MAX_BYTES; base64 makes 4 bytes of 3.
 QUALITIES = (80, 62, 45, 30, 15)
-MAX_BYTES = 6_000_000 * 3 // 4
+MAX_BYTES = 5_600_000 * 3 // 4
 SHEET_COLUMNS = 32
 # JPEG ends at 65,535 pixels a side.
 MAX_ASPECT = 4.0
