@@ -61,9 +61,9 @@ def h264(frames: np.ndarray, crf: int, preset: str = "ultrafast", fps: int = 10)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode())
     memory.seek(0)
-    with av.open(memory) as container:
-        container.streams.video[0].codec_context.thread_count = 1
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    with av.open(memory, "r") as clip:
+        clip.streams.video[0].codec_context.thread_count = 1
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)])
 
 
 def degrade(frames: np.ndarray, rng: random.Random, group: int = 32) -> np.ndarray:

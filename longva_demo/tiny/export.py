@@ -25,7 +25,7 @@ def make_config(tokenizer: Tokenizer) -> LongVAConfig:
     return LongVAConfig(
         **LANGUAGE,
         vocab_size=tokenizer.get_vocab_size(),
-        rope_theta=ROPE_THETA,
+        rope_theta=ROPE_THETA,  # type: ignore[call-arg]
         bos_token_id=tokenizer.token_to_id("<|endoftext|>"),
         eos_token_id=tokenizer.token_to_id("<|im_end|>"),
         mm_vision_tower=TOWER,
@@ -44,8 +44,8 @@ def make_tokenizer(tokenizer: Tokenizer) -> Qwen2Tokenizer:
     ]
     wrapped = Qwen2Tokenizer(
         vocab=description["model"]["vocab"] | marks,  # given here, the marks keep their numbers
-        merges=merges,
-        unk_token=None,
+        merges=merges,  # type: ignore[arg-type]
+        unk_token=None,  # type: ignore[arg-type]
         bos_token=None,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -82,7 +82,7 @@ def export(folder: Path, eyes_file: Path, reader_file: Path, tokenizer: Tokenize
     )
     if folder.exists():
         shutil.rmtree(folder)
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     LongVAProcessor(wrapped, config).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     return folder

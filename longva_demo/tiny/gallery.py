@@ -167,9 +167,9 @@ def change_example() -> Example:
     def frames() -> Iterator[np.ndarray]:
         for index in range(seconds * fps):
             share = min(1.0, max(0.0, (index / fps - 3.0) / 0.4))
-            rgb = tuple(round(a + (b - a) * share) for a, b in zip(before.rgb, after.rgb, strict=True))
+            red, green, blue = (round(a + (b - a) * share) for a, b in zip(before.rgb, after.rgb, strict=True))
             beat = 1 + 0.05 * max(0.0, math.sin(2 * math.pi * 1.1 * index / fps)) ** 3
-            yield smooth(scene.with_things(replace(before, rgb=rgb, radius=before.radius * beat)))
+            yield smooth(scene.with_things(replace(before, rgb=(red, green, blue), radius=before.radius * beat)))
 
     truth = Truth()
     truth.place("Where is the heart?", before)
