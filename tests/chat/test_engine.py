@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,18 +15,19 @@ from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.turnstile import Turnstile
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from tests.model.golden import CHECKPOINTS
 
 FIRST, FIRST_ANSWER = "What happens in the video?", "A dog runs along the beach."
 SECOND = "How many people walk over the bridge?"
 
 
-@pytest.mark.parametrize("name", ["a", "b"])
-def test_greedy_tokens_of_the_original(reference: Path, name: str) -> None:
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: "-".join(path.parts[-4:-1]))
+def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     """A first question, and a second one with the frames kept in the first turn, frame chunk by frame chunk."""
-    engine = Engine(load(str(reference / name / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    engine = Engine(load(str(checkpoint), device="cpu", dtype="float32"), Settings())
     template = engine.template
-    cases = json.loads((reference / name / "cases.json").read_text())["cases"]
-    frames = load_file(reference / "inputs" / "video_5f_portrait_48x80.safetensors")["frames"]
+    cases = json.loads((checkpoint.parent / "cases.json").read_text())["cases"]
+    frames = load_file(checkpoint.parents[1] / "inputs" / "video_5f_portrait_48x80.safetensors")["frames"]
     pixels = engine.processor.preprocess_frames(frames)
     cache = engine.new_cache(64)
     engine.read_text(template.header, cache)
@@ -33,18 +35,22 @@ def test_greedy_tokens_of_the_original(reference: Path, name: str) -> None:
         engine.read_features(engine.encode_frames(chunk), cache)
     prefix_length = cache.get_seq_length()
 
-    first = template.question(FIRST, first=True, has_frames=True)
-    expected = cases["conv_video_turn1"]["greedy_ids_generation_config"]
-    logits = engine.read_text(first, cache)
-    assert list(engine.generate(logits, cache, Sampling(max_new_tokens=len(expected)))) == expected
+    case = cases["video_5f_portrait_48x80"]
+    logits = engine.read_text(template.question(case["question"], first=True, has_frames=True), cache)
+    assert cache.get_seq_length() == case["sequence_length"]
+    assert_same_tokens(engine, logits, cache, case)
 
     cache.cut_to(prefix_length)
-    answer = [*engine.processor.encode_text(FIRST_ANSWER), template.end_of_turn]
-    second = [*first, *answer, *template.question(SECOND, first=False, has_frames=True)]
     case = cases["extra_video_turn2_tag_in_first_turn"]
-    expected = case["greedy_ids_generation_config"]
-    logits = engine.read_text(second, cache)
+    answer = [*engine.processor.encode_text(FIRST_ANSWER), template.end_of_turn]
+    second = template.question(SECOND, first=False, has_frames=True)
+    logits = engine.read_text([*template.question(FIRST, first=True, has_frames=True), *answer, *second], cache)
     assert cache.get_seq_length() == case["sequence_length"]
+    assert_same_tokens(engine, logits, cache, case)
+
+
+def assert_same_tokens(engine: Engine, logits: torch.Tensor, cache: GrowingCache, case: dict[str, Any]) -> None:
+    expected = case["greedy_ids_generation_config"]
     assert list(engine.generate(logits, cache, Sampling(max_new_tokens=len(expected)))) == expected
 
 
