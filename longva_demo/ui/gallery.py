@@ -10,7 +10,7 @@ import gradio as gr
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Inside the package once it is installed, beside it in the repository.
-EXAMPLES_FOLDER = next(folder / "examples" for folder in (PACKAGE, PACKAGE.parent) if (folder / "examples").is_dir())
+EXAMPLES_FOLDER = PACKAGE / "examples" if (PACKAGE / "examples").is_dir() else PACKAGE.parent / "examples"
 
 
 @dataclass(frozen=True)
