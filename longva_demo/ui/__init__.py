@@ -3,7 +3,7 @@
 Importing this loads no weights; the engine is handed in.
 """
 
-from longva_demo.ui.layout import build_app, launch_options
+from longva_demo.ui.layout import build_app
 from longva_demo.ui.serve import serve_page
 
-__all__ = ["build_app", "launch_options", "serve_page"]
+__all__ = ["build_app", "serve_page"]

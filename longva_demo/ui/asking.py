@@ -32,8 +32,10 @@ class Asker(Protocol):
 
 def ask_here(session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event) -> Events:
     """The session answers by itself, with its kept cache; `ChatSession.stop` stops it."""
-    del stopping
-    return session.edit(question, sampling) if again else session.ask(question, sampling)
+    for event in session.edit(question, sampling) if again else session.ask(question, sampling):
+        if stopping.is_set():  # it may have been set before the session began to listen
+            session.stop()
+        yield event
 
 
 def is_zero_gpu() -> bool:

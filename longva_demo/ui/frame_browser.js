@@ -1,29 +1,32 @@
-// Draws the sampled frames. `props.value` is {run, state, total, sheets}; sheets only grow within a run, so an
-// update adds buttons and never redraws those that are there. One JPEG sheet becomes one blob URL, and each frame
-// shows its part of it through background-position.
+// Draws the sampled frames. `props.value` is {token, total}; the sheets themselves are fetched as one stream of
+// records (see Sheets in frame_browser.py) and drawn as they come: an arriving sheet adds buttons and never redraws
+// those that are there. One JPEG sheet becomes one blob URL; each frame shows its part of it by background-position.
 const list = element.querySelector(".film-frames");
 const film = element.querySelector(".film");
 const state = element.querySelector(".film-state");
 const bar = element.querySelector(".film-bar i");
-let run = null, drawn = 0, urls = [], times = [], current = -1;
+let token = null, fetching = null, urls = [], times = [], current = -1, fine = false;
 
 const clock = (seconds) => {
   const whole = Math.floor(seconds + 1e-6), pad = (n) => String(n).padStart(2, "0");
   const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
   return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 };
-// Below a frame a second, tenths tell neighbours apart.
-const label = (seconds, fine) => fine ? `${clock(seconds)}.${Math.floor(seconds * 10 + 1e-6) % 10}` : clock(seconds);
+// Below a second from frame to frame, tenths tell neighbours apart.
+const label = (seconds) => fine ? `${clock(seconds)}.${Math.floor(seconds * 10 + 1e-6) % 10}` : clock(seconds);
 
 function reset() {
   urls.forEach((url) => URL.revokeObjectURL(url));
   list.replaceChildren();
-  drawn = 0; urls = []; times = []; current = -1;
+  urls = []; times = []; current = -1;
 }
 
-function addSheet(sheet, fine) {
-  const bytes = Uint8Array.from(atob(sheet.jpeg), (c) => c.charCodeAt(0));
-  const url = URL.createObjectURL(new Blob([bytes], { type: "image/jpeg" }));
+function addSheet(sheet, jpeg) {
+  if (!urls.length) {
+    fine = sheet.seconds.length > 1 && sheet.seconds[1] - sheet.seconds[0] < 1;
+    film.style.setProperty("--aspect", Math.max(0.6, sheet.width / sheet.height));
+  }
+  const url = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
   urls.push(url);
   const rows = Math.ceil(sheet.count / sheet.columns), part = document.createDocumentFragment();
   for (let i = 0; i < sheet.count; i++) {
@@ -38,7 +41,7 @@ function addSheet(sheet, fine) {
     button.type = "button";
     button.append(picture);
     if (i < sheet.seconds.length) {
-      const seconds = sheet.seconds[i], time = label(seconds, fine);
+      const seconds = sheet.seconds[i], time = label(seconds);
       button.dataset.seconds = seconds;
       button.title = `Frame ${sheet.indices[i]} of the video. Play from ${time}`;
       button.setAttribute("aria-label", `Sample ${number} at ${time}: play from here`);
@@ -56,26 +59,71 @@ function addSheet(sheet, fine) {
   list.append(part);
 }
 
-function draw() {
-  const value = props.value || { run: null, state: "empty", total: 0, sheets: [] };
-  if (value.run !== run) { reset(); run = value.run; }
-  const sheets = value.sheets || [];
-  const first = sheets.length ? sheets[0].seconds : [];
-  const fine = first.length > 1 && first[1] - first[0] < 1;
-  for (; drawn < sheets.length; drawn++) addSheet(sheets[drawn], fine);
-  const done = list.children.length;
-  film.dataset.state = value.state;
+// Reads exact numbers of bytes from a streamed response.
+function byteReader(stream) {
+  const reader = stream.getReader();
+  let kept = new Uint8Array(0);
+  return async (count) => {
+    const parts = [kept];
+    let length = kept.length;
+    while (length < count) {
+      const { done, value } = await reader.read();
+      if (done) return null;
+      parts.push(value);
+      length += value.length;
+    }
+    const all = new Uint8Array(length);
+    let at = 0;
+    for (const part of parts) { all.set(part, at); at += part.length; }
+    kept = all.subarray(count);
+    return all.subarray(0, count);
+  };
+}
+
+async function fetchSheets(value) {
+  fetching?.abort();
+  const mine = fetching = new AbortController();
+  const root = window.gradio_config?.root || location.origin;
+  try {
+    const response = await fetch(`${root}/longva/frames/${value.token}`, { signal: mine.signal });
+    if (!response.ok) return;
+    const take = byteReader(response.body);
+    for (let lengths; (lengths = await take(8)); ) {
+      const view = new DataView(lengths.buffer, lengths.byteOffset, 8);
+      const facts = JSON.parse(new TextDecoder().decode(await take(view.getUint32(0))));
+      const jpeg = await take(view.getUint32(4));
+      if (mine !== fetching) return;
+      addSheet(facts, jpeg.slice());
+      show("sampling", value.total);
+    }
+    if (mine === fetching) show("done", value.total);
+  } catch (error) {
+    if (error.name !== "AbortError") console.warn("the frames could not be fetched:", error);
+  }
+}
+
+function show(phase, total) {
+  const done = list.children.length, count = (n) => n.toLocaleString("en-US");
+  film.dataset.state = phase;
   film.dataset.count = done;
-  if (sheets.length) film.style.setProperty("--aspect", Math.max(0.6, sheets[0].width / sheets[0].height));
-  film.classList.toggle("many", value.total > 128);
-  film.classList.toggle("masses", value.total > 600);
-  film.classList.toggle("single", value.total === 1);
-  bar.style.width = value.state === "sampling" && value.total ? `${done / value.total * 100}%` : "0";
-  const count = (n) => n.toLocaleString("en-US");
+  film.classList.toggle("many", total > 128);
+  film.classList.toggle("masses", total > 600);
+  film.classList.toggle("single", total === 1);
+  bar.style.width = phase === "sampling" && total ? `${done / total * 100}%` : "0";
   state.textContent =
-    value.state === "sampling" ? `sampling, frame ${count(done)} of ${count(value.total)}` :
-    value.state === "done" && times.length ? `${count(done)} · ${clock(times[0])} to ${clock(times[times.length - 1])}` :
+    phase === "sampling" ? `sampling, frame ${count(done)} of ${count(total)}` :
+    phase === "done" && times.length ? `${count(done)} · ${clock(times[0])} to ${clock(times[times.length - 1])}` :
     "";
+}
+
+function draw() {
+  const value = props.value;
+  if ((value?.token ?? null) === token) return;
+  token = value?.token ?? null;
+  reset();
+  if (!value) { fetching?.abort(); fetching = null; show("empty", 0); return; }
+  show("sampling", value.total);
+  fetchSheets(value);
 }
 
 function seek(seconds) {

@@ -1,28 +1,42 @@
-"""The sampled frames on the page: sprite sheets that grow as frames are decoded, one update for many frames."""
+"""The sampled frames on the page: sprite sheets that stream to the browser while frames are decoded.
 
-import base64
+They go past Gradio, in one HTTP response of their own: Gradio would carry them as text, compare that text whenever
+anything on the page changes, and may drop an update when two come close together.
+"""
+
+import asyncio
 import io
+import json
 import math
+import secrets
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from longva_demo.ui.widgets import widget
 from longva_demo.video import FrameBatch
 
 # (up to this many frames, height of a thumbnail in pixels): the more frames, the smaller each is shown.
 SIZES = ((24, 180), (128, 126), (512, 99), (1024, 81), (10**9, 66))
-# The best quality with which all sheets together stay below MAX_BYTES; base64 makes 4 bytes of 3.
+# The best quality with which all sheets together stay below MAX_BYTES.
 QUALITIES = (80, 62, 45, 30, 15)
-MAX_BYTES = 5_600_000 * 3 // 4
+MAX_BYTES = 5_000_000
+ROUTE = "/longva/frames/{token}"
+SECONDS_BETWEEN_LOOKS = 0.05
 SHEET_COLUMNS = 32
 # JPEG ends at 65,535 pixels a side.
 MAX_ASPECT = 4.0
 
 SHELL = """
-<section class="film" aria-label="Sampled frames" data-state="empty">
+<section class="film" aria-label="Sampled frames" data-state="empty" data-count="0">
   <header class="film-head"><h2>Sampled frames</h2><span class="film-state" role="status"></span></header>
   <div class="film-bar"><i></i></div>
   <p class="film-empty">The frames that the model is given appear here, each with its time, before you ask.</p>
@@ -32,31 +46,40 @@ SHELL = """
 
 
 def make_frame_browser(elem_id: str) -> gr.HTML:
-    """A contact sheet whose frames are buttons that seek the player. Its value is what `Sheets.value` gives."""
+    """A contact sheet whose frames are buttons that seek the player. Its value: `Sheets.value`, or None."""
     return widget(SHELL, "frame_browser.js", None, elem_id)
 
 
 class Sheets:
-    """Collects thumbnails into JPEG sprite sheets.
+    """Collects thumbnails into JPEG sprite sheets, for one visitor, one video and one budget.
 
-    A sheet is closed when it holds half as many frames as are shown already, so that the first frames appear at
-    once and 2,000 frames take about 16 updates, each of which repeats what the page has (as unchanged strings,
-    which are not sent again).
+    A sheet is closed when it holds half as many frames as are shown already: the first frames appear at once, and
+    2,000 frames come in about 16 sheets. Whoever knows the random token can fetch them, while this object is kept.
     """
 
-    def __init__(self, ticket: int, total: int) -> None:
-        self.ticket = ticket
+    def __init__(self, total: int) -> None:
+        self.token = secrets.token_hex(16)
         self.total = total
         self.num_done = 0
-        self._sheets: list[dict[str, Any]] = []
+        self.is_finished = False
+        self._unclaimed = threading.Semaphore()
+        self._records: list[bytes] = []
         self._tiles: list[Image.Image] = []
         self._indices: list[int] = []
         self._seconds: list[float] = []
         self._height = next(height for most, height in SIZES if total <= most)
 
-    def add(self, batch: FrameBatch) -> bool:
-        """Take frames, uint8 (frames, height, width, 3); True when a new sheet is ready to be shown."""
-        ready = False
+    @property
+    def value(self) -> dict[str, Any]:
+        """What the page needs to know in order to fetch them."""
+        return {"token": self.token, "total": self.total}
+
+    def claim(self) -> bool:
+        """True for the first caller, who is to fill the sheets."""
+        return self._unclaimed.acquire(blocking=False)
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take frames, uint8 (frames, height, width, 3)."""
         for pixels, index, seconds in zip(batch.pixels, batch.indices, batch.seconds, strict=True):
             self._tiles.append(thumbnail(pixels, self._height))
             self._indices.append(index)
@@ -64,19 +87,29 @@ class Sheets:
             self.num_done += 1
             if len(self._tiles) >= max(4, (self.num_done - len(self._tiles)) // 2):
                 self._close_sheet()
-                ready = True
-        return ready
 
     def add_picture(self, picture: Image.Image) -> None:
         """A single picture in place of frames: it has no time."""
         self._tiles.append(thumbnail(np.asarray(picture), 320))
         self.num_done = 1
 
-    def value(self, state: str) -> dict[str, Any]:
-        """For the frame browser: `state` is "sampling", or "done" when no more frames will come."""
-        if state == "done" and self._tiles:
+    def finish(self) -> None:
+        """No more frames will come."""
+        if self._tiles:
             self._close_sheet()
-        return {"run": self.ticket, "state": state, "total": self.total, "sheets": list(self._sheets)}
+        self.is_finished = True
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The sheets so far and those to come, to the end. See `_close_sheet` for the format."""
+        sent = 0
+        while True:
+            was_finished = self.is_finished
+            while sent < len(self._records):
+                yield self._records[sent]
+                sent += 1
+            if was_finished:
+                return
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
     def _close_sheet(self) -> None:
         columns = min(SHEET_COLUMNS, len(self._tiles))
@@ -86,18 +119,31 @@ class Sheets:
             row, column = divmod(number, columns)
             sheet.paste(tile, (column * width, row * height))
         encoded = encode_jpeg(sheet, MAX_BYTES * len(self._tiles) // max(self.total, 32))
-        self._sheets.append(
-            {
-                "jpeg": base64.b64encode(encoded).decode("ascii"),
-                "columns": columns,
-                "count": len(self._tiles),
-                "width": width,
-                "height": height,
-                "indices": self._indices,
-                "seconds": [round(seconds, 3) for seconds in self._seconds],
-            }
-        )
+        facts = {
+            "columns": columns,
+            "count": len(self._tiles),
+            "width": width,
+            "height": height,
+            "indices": self._indices,
+            "seconds": [round(seconds, 3) for seconds in self._seconds],
+        }
+        # A record: two lengths of four bytes each, big-endian, then the facts as JSON, then the JPEG.
+        header = json.dumps(facts).encode()
+        self._records.append(struct.pack(">II", len(header), len(encoded)) + header + encoded)
         self._tiles, self._indices, self._seconds = [], [], []
+
+
+def frames_route(find: Callable[[str], Sheets | None]) -> Route:
+    """The address that the page fetches sheets from; `find` knows whose they are."""
+
+    async def send(request: Request) -> Response:
+        sheets = find(request.path_params["token"])
+        if sheets is None:
+            return Response(status_code=404)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(sheets.stream(), media_type="application/octet-stream", headers=headers)
+
+    return Route(ROUTE, send)
 
 
 def encode_jpeg(picture: Image.Image, most_bytes: int) -> bytes:

@@ -18,6 +18,8 @@ from longva_demo.ui.texts import cost_line, source_line
 
 # The transcript is sent at most this often while words stream in.
 SECONDS_BETWEEN_UPDATES = 0.05
+# The question field while an answer is written. It goes with every update, since one update may swallow another.
+ANSWERING = gr.update(submit_btn=False, stop_btn=True)
 Updates = Iterator[tuple[Any, ...]]
 
 
@@ -47,49 +49,48 @@ class Handlers:
         """Sample the frames and show them as they come; a newer call ends this one."""
         page = self.pages.get(request.session_hash)
         look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
-        if look is not None and look == page.look:
-            return
         try:
-            ticket = page.look_at(look, self.engine, self.settings)
-            yield from self._sample(page, ticket, num_frames)
+            sheets = page.look_at(look, self.engine, self.settings)
+            if sheets is None:
+                yield None, "", self._cost(page, num_frames), page.shown()
+            elif sheets.claim():
+                yield from self._sample(page, sheets)
         except DemoError:
             if page.look is None:
                 yield None, "", self._cost(page, num_frames), page.shown()
             raise
 
-    def _sample(self, page: Page, ticket: int, num_frames: int) -> Updates:
+    def _sample(self, page: Page, sheets: Sheets) -> Updates:
+        """Decode into `sheets`, which the browser fetches meanwhile.
+
+        Two updates that come close together may reach the browser as one, so each says everything.
+        """
         source, look = page.source, page.look
         if source is None or look is None:
-            yield None, "", self._cost(page, num_frames), page.shown()
             return
         name = look.path.name
-        sheets = Sheets(ticket, source.num_frames)
-        if isinstance(source, ImageSource):
-            sheets.add_picture(source.image)
-            yield sheets.value("done"), source_line(source, name), self._cost(page, source.num_frames), page.shown()
-            return
-        yield sheets.value("sampling"), source_line(source, name), self._cost(page, source.num_frames), page.shown()
+        yield sheets.value, source_line(source, name), self._cost(page, source.num_frames), page.shown()
         try:
-            for _ in self._decode(page, source, sheets):
-                yield sheets.value("sampling"), gr.skip(), gr.skip(), gr.skip()
+            if isinstance(source, ImageSource):
+                sheets.add_picture(source.image)
+            else:
+                self._decode(page, source, sheets)
         except DemoError:
-            page.give_up(ticket)
+            page.give_up(sheets)
             raise
-        if page.ticket != ticket:
-            return
-        yield sheets.value("done"), source_line(source, name), self._cost(page, source.num_frames), gr.skip()
-        # Gradio repeats the last outputs in full when a generator ends: end on a small one.
-        yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        finally:
+            sheets.finish()
+        if page.sheets is sheets:
+            yield sheets.value, source_line(source, name), self._cost(page, source.num_frames), page.shown()
 
-    def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> Iterator[None]:
-        """Decode into `sheets` until something newer is looked at; yields when there is more to show."""
+    def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
+        """Decode to the end, or until something else is looked at."""
         batches: Any = source.frames()
         try:
             for batch in batches:
-                if page.ticket != sheets.ticket:
+                if page.sheets is not sheets:
                     return
-                if sheets.add(batch):
-                    yield
+                sheets.add(batch)
         finally:
             batches.close()
 
@@ -127,15 +128,19 @@ class Handlers:
         max_new_tokens: int,
         request: gr.Request,
     ) -> Updates:
-        """Stream the answer; after an error the question stands in its field again."""
+        """Stream the answer. The page emptied the field; after an error the question stands there again."""
         page = self.pages.get(request.session_hash)
-        sampling = Sampling(temperature, top_p, int(max_new_tokens))
-        look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
-        if not (question or "").strip():
-            raise DemoError("there is no question yet", "type one, or click a suggested one")
-        with page.alone():
-            pass  # an answer is being written: say so before the field is emptied
-        page.ensure(look, self.engine, self.settings)
+        try:
+            if not (question or "").strip():
+                raise DemoError("there is no question yet", "type one, or click a suggested one")
+            sampling = Sampling(temperature, top_p, int(max_new_tokens))
+            look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+            with page.alone():
+                pass  # otherwise looking elsewhere would stop an answer that is being written
+            page.look_at(look, self.engine, self.settings)  # it does so already, unless the question came in a hurry
+        except Exception:
+            yield page.shown(), gr.update(value=question)
+            raise
         yield from self._answer(page, question, sampling)
 
     @streaming
@@ -169,9 +174,9 @@ class Handlers:
             events: Any = self.asker(page.session, question, sampling, old is not None, page.stopping)
             page.transcript.append(entry)
             try:
-                yield page.shown(), gr.update(value="", submit_btn=False, stop_btn=True)
+                yield page.shown(), ANSWERING
                 for _ in follow(events, entry):
-                    yield page.shown(), gr.skip()
+                    yield page.shown(), ANSWERING
             except Exception as error:
                 failure = error
             finally:

@@ -1,6 +1,7 @@
 """Where everything stands on the page, and which event calls which handler."""
 
 import html
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from longva_demo.model import LoadedModel
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import make_asker
-from longva_demo.ui.frame_browser import make_frame_browser
+from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.pages import Pages
@@ -20,7 +21,7 @@ from longva_demo.ui.widgets import make_budget, make_picture, make_suggestions, 
 
 HERE = Path(__file__).parent
 TITLE = "LongVA"
-LINE = "Ask about a video, and see which frames the answer comes from."
+LINE = "Ask about a video, and see the very frames that the model was given."
 # Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
 CONCURRENCY = 16
 # Uploads are deleted when they are a day old (looked for every hour), and when the server ends.
@@ -43,20 +44,33 @@ class Parts(NamedTuple):
     transcript: gr.HTML
     suggestions: gr.HTML
     question: gr.Textbox
+    asked: gr.Textbox
     decoder: gr.Radio
     temperature: gr.Slider
     top_p: gr.Slider
     max_new_tokens: gr.Slider
 
 
+class PageApp(gr.Blocks):
+    """Blocks that know what they need in order to be launched; what the caller gives wins."""
+
+    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
+        self.options = options
+        super().__init__(**kwargs)
+
+    def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().launch(**{**self.options, **kwargs})
+
+
 def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
-    """The page and its two API endpoints. Launch it with `launch_options(settings)`."""
+    """The page and its two API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
     examples = read_examples()
     pages = Pages(engine)
     asker = make_asker(engine)
     handlers = Handlers(engine, settings, pages, examples, asker)
+    options = launch_options(settings, pages)
     title = f"{TITLE}: ask about a video"
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
+    with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
         parts = lay_out(engine.loaded, settings, examples)
         bind_looking(parts, handlers)
         bind_asking(parts, handlers)
@@ -66,10 +80,11 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     return app
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
-    """What `launch` needs beside the app: address, look, and the folder that examples are served from."""
+def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
+    """What `launch` needs: address, look, the examples' folder, and the address that frames are fetched from."""
     return {
-        "server_name": settings.host,
+        # On a Space, Gradio is told to listen beyond this machine.
+        "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
         "server_port": settings.port,
         "theme": LightTable(),
         "css_paths": [HERE / "style.css"],
@@ -77,6 +92,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
+        "app_kwargs": {"routes": [frames_route(pages.find_sheets)]},
         "show_error": False,
         "ssr_mode": False,
         "pwa": False,
@@ -137,6 +153,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         max_lines=6,
         elem_id="question",
     )
+    asked = gr.Textbox(visible=False)  # the question on its way, while its field is empty again
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         temperature = gr.Slider(
             0, 1.5, 0, step=0.1, label="Temperature", info="0 takes the likeliest word each time; more is livelier"
@@ -160,6 +177,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         "transcript": transcript,
         "suggestions": suggestions,
         "question": question,
+        "asked": asked,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
@@ -235,13 +253,14 @@ def bind_asking(parts: Parts, handlers: Handlers) -> None:
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     ask: dict[str, Any] = {
         "fn": handlers.ask,
-        "inputs": [parts.question, *fields, *sampling],
+        "inputs": [parts.asked, *fields, *sampling],
         "outputs": shown,
         "trigger_mode": "multiple",
         **hidden,
     }
-    parts.question.submit(**ask)
-    parts.suggestions.choose(take_suggestion, None, parts.question, queue=False, **hidden).then(**ask)
+    take = "(question) => ['', question]"
+    parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden).then(**ask)
+    parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden).then(**ask)
     parts.question.stop(handlers.stop, queue=False, **hidden)
     parts.transcript.retry(handlers.retry, sampling, shown, **hidden)
     parts.transcript.edit(handlers.edit, sampling, shown, **hidden)

@@ -12,6 +12,7 @@ from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, Vid
 from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.texts import stats_line
 from longva_demo.video import DecodeLimits, plan_frames, probe
 
@@ -65,7 +66,7 @@ class Look:
 
 @dataclass
 class Page:
-    """One visitor. `answering` is held while an answer is written; `ticket` counts what was looked at."""
+    """One visitor. `answering` is held while an answer is written; `sheets` are new with each look."""
 
     session: ChatSession
     look: Look | None = None
@@ -73,32 +74,34 @@ class Page:
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
-    ticket: int = 0
+    sheets: Sheets | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property
     def source(self) -> Source | None:
         return self.session.source
 
-    def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> int:
-        """Turn to `look`, stopping an answer about the old one; returns the ticket for sampling its frames.
+    def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> Sheets | None:
+        """Turn to `look`, stopping an answer about something else; returns the sheets for its frames.
 
         Where another budget or range of the same file fails, everything stays; where a new file fails, the page
         looks at nothing, so that no question is answered about another video than the one that is shown.
         """
         with self.opening:
+            if look is not None and look == self.look:
+                return self.sheets
             try:
                 self._turn_to(look, look.open(engine, settings) if look else None)
             except Exception:
                 if look is None or self.look is None or look.path != self.look.path:
                     self._turn_to(None, None)
                 raise
-            return self.ticket
+            return self.sheets
 
-    def give_up(self, ticket: int) -> None:
-        """Look at nothing, unless something newer than `ticket` is looked at: its frames could not be read."""
+    def give_up(self, sheets: Sheets) -> None:
+        """Look at nothing, unless something else is looked at by now: the frames for `sheets` could not be read."""
         with self.opening:
-            if self.ticket == ticket:
+            if self.sheets is sheets:
                 self._turn_to(None, None)
 
     def stop(self) -> None:
@@ -112,20 +115,13 @@ class Page:
             old = self.session.source
             self.session.look_at(source)
             self.look = look
-            self.ticket += 1
+            self.sheets = Sheets(source.num_frames) if source is not None else None
             if isinstance(old, VideoSource):
                 old.close()
             if not self.session.turns and self.transcript:
                 if self.transcript[-1]["kind"] == "note":
                     self.transcript.pop()
                 self.transcript.append({"kind": "note", "text": "The frames changed: the model starts afresh here."})
-
-    def ensure(self, look: Look | None, engine: Engine, settings: Settings) -> None:
-        """Before a question: turn to `look` unless the page does so already (a restarted page, a hurried question)."""
-        with self.opening:
-            known = look == self.look
-        if not known:
-            self.look_at(look, engine, settings)
 
     @contextmanager
     def alone(self, timeout: float = 0.0) -> Iterator[None]:
@@ -160,7 +156,7 @@ class Page:
         return entries
 
     def close(self) -> None:
-        self.ticket += 1
+        self.sheets = None
         self.stop()
         self.session.close()
 
@@ -191,6 +187,12 @@ class Pages:
             page = self._pages.pop(str(session_hash), None)
         if page is not None:
             page.close()
+
+    def find_sheets(self, token: str) -> Sheets | None:
+        """The sheets that a page was told to fetch with `token`."""
+        with self._lock:
+            shown = [page.sheets for page in self._pages.values()]
+        return next((sheets for sheets in shown if sheets is not None and sheets.token == token), None)
 
     def __len__(self) -> int:
         return len(self._pages)

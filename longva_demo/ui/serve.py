@@ -11,7 +11,7 @@ from longva_demo.chat import Engine
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import is_zero_gpu
-from longva_demo.ui.layout import build_app, launch_options
+from longva_demo.ui.layout import build_app
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -24,4 +24,4 @@ def serve_page(settings: Settings) -> None:
     """Serve the page until interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    build_app(make_engine(settings), settings).launch(**launch_options(settings))
+    build_app(make_engine(settings), settings).launch()

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from longva_demo.chat import Engine, Sampling, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.ui.frame_browser import ROUTE, frames_route
 from longva_demo.ui.pages import Look, Page, Pages
 from tests.ui.conftest import MODEL
 
@@ -47,11 +50,11 @@ def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
 
 def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine, clip: Path) -> None:
     page.look_at(fields(clip), engine, SETTINGS)
-    source, ticket = page.source, page.ticket
+    source, sheets = page.source, page.sheets
     with pytest.raises(DemoError):
         page.look_at(fields(clip, start="50"), engine, SETTINGS)
     assert page.source is source
-    assert page.ticket == ticket
+    assert page.sheets is sheets
 
 
 def test_a_new_file_that_fails_leaves_nothing_to_look_at(
@@ -64,13 +67,16 @@ def test_a_new_file_that_fails_leaves_nothing_to_look_at(
         page.look_at(fields(empty), engine, SETTINGS)
     assert page.source is None
     with pytest.raises(DemoError, match=r"empty\.mp4"):
-        page.ensure(fields(empty), engine, SETTINGS)
+        page.look_at(fields(empty), engine, SETTINGS)
 
 
 def test_the_same_frames_again_keep_the_conversation(page: Page, engine: Engine, clip: Path) -> None:
-    page.look_at(fields(clip), engine, SETTINGS)
+    sheets = page.look_at(fields(clip), engine, SETTINGS)
+    assert sheets is not None
+    assert sheets.claim()
     list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
-    page.look_at(fields(clip), engine, SETTINGS)
+    assert page.look_at(fields(clip), engine, SETTINGS) is sheets
+    assert not sheets.claim()
     assert len(page.session.turns) == 1
     page.look_at(fields(clip, num_frames=5), engine, SETTINGS)
     assert page.session.turns == []
@@ -97,3 +103,17 @@ def test_ranges_that_are_none_are_refused(clip: Path, start: str, end: str) -> N
 
 def test_no_file_is_nothing_to_look_at() -> None:
     assert fields(None, num_frames="anything") is None
+
+
+def test_frames_are_sent_to_whoever_knows_the_token_while_the_page_looks_at_them(engine: Engine, clip: Path) -> None:
+    pages = Pages(engine)
+    page = pages.get("one")
+    sheets = page.look_at(fields(clip), engine, SETTINGS)
+    assert sheets is not None
+    sheets.finish()
+    client = TestClient(Starlette(routes=[frames_route(pages.find_sheets)]))
+    address = ROUTE.format(token=sheets.token)
+    assert client.get(address).status_code == 200
+    assert client.get(ROUTE.format(token="0" * 32)).status_code == 404
+    page.look_at(None, engine, SETTINGS)
+    assert client.get(address).status_code == 404

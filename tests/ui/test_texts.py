@@ -1,9 +1,16 @@
 """What is put into HTML or a toast is escaped; numbers read as people write them."""
 
+import asyncio
 import doctest
+import io
+import json
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from longva_demo.chat import AnswerStats, BudgetMeter
 from longva_demo.errors import BudgetError, VideoError
@@ -62,20 +69,42 @@ def frame(index: int) -> FrameBatch:
     return FrameBatch(pixels=np.zeros((1, 36, 64, 3), np.uint8), seconds=(index / 10,), indices=(index,))
 
 
+def records(sheets: Sheets) -> list[tuple[dict[str, Any], bytes]]:
+    """What a browser reads from the stream: facts and JPEG of each sheet."""
+
+    async def collect() -> bytes:
+        return b"".join([part async for part in sheets.stream()])
+
+    with ThreadPoolExecutor(1) as elsewhere:  # the browser's driver keeps a loop running in this thread
+        data = elsewhere.submit(asyncio.run, collect()).result()
+    found = []
+    while data:
+        header, picture = struct.unpack(">II", data[:8])
+        found.append((json.loads(data[8 : 8 + header]), data[8 + header : 8 + header + picture]))
+        data = data[8 + header + picture :]
+    return found
+
+
 @pytest.mark.parametrize("total", [1, 4, 5, 64, 2000])
-def test_sheets_hold_every_frame_once_in_few_updates(total: int) -> None:
-    sheets = Sheets(ticket=7, total=total)
-    num_updates = sum(sheets.add(frame(index)) for index in range(total))
-    value = sheets.value("done")
-    assert [index for sheet in value["sheets"] for index in sheet["indices"]] == list(range(total))
-    assert sum(sheet["count"] for sheet in value["sheets"]) == total
-    assert num_updates <= 18
+def test_sheets_hold_every_frame_once_in_few_records(total: int) -> None:
+    sheets = Sheets(total)
+    for index in range(total):
+        sheets.add(frame(index))
+    sheets.finish()
+    found = records(sheets)
+    assert [index for facts, _ in found for index in facts["indices"]] == list(range(total))
+    assert len(found) <= 18
+    for facts, jpeg in found:
+        with Image.open(io.BytesIO(jpeg)) as sheet:
+            assert sheet.width == facts["columns"] * facts["width"]
+            assert facts["columns"] * sheet.height >= facts["count"] * facts["height"]
 
 
-def test_sheets_of_2000_noisy_frames_stay_below_6_megabytes() -> None:
+def test_2000_noisy_frames_stay_below_6_megabytes() -> None:
     rng = np.random.default_rng(0)
-    sheets = Sheets(ticket=1, total=2000)
+    sheets = Sheets(2000)
     for index in range(2000):
         pixels = rng.integers(0, 256, (1, 33, 59, 3), np.uint8).repeat(2, 1).repeat(2, 2)
         sheets.add(FrameBatch(pixels=pixels, seconds=(index / 10,), indices=(index,)))
-    assert sum(len(sheet["jpeg"]) for sheet in sheets.value("done")["sheets"]) < 6_000_000
+    sheets.finish()
+    assert sum(len(jpeg) for _, jpeg in records(sheets)) < 6_000_000
