@@ -1,10 +1,11 @@
 """The commands behind `python -m longva_demo`. Results go to standard output, progress to standard error."""
 
+import gc
 import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "
 def serve(options: Namespace) -> None:
     """Load the model and serve the page until interrupted."""
     settings = make_settings(options)
-    from longva_demo.ui import serve_page
+    with quick_imports():
+        from longva_demo.ui import serve_page
 
     serve_page(settings)
 
@@ -34,8 +36,9 @@ def ask(options: Namespace) -> None:
     path = Path(options.video)
     info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
     # Imported late: torch takes seconds, and what is wrong with the video is told without it.
-    from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
-    from longva_demo.model import load
+    with quick_imports():
+        from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
+        from longva_demo.model import load
 
     sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
     engine = Engine(load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention), settings)
@@ -96,13 +99,28 @@ def frames(options: Namespace) -> None:
 
 def doctor(options: Namespace) -> None:
     """Print what was found on this machine and which model would be chosen."""
-    from longva_demo.doctor import examine, report
+    with quick_imports():
+        from longva_demo.doctor import examine, report
 
     findings = examine(Settings.from_environment())
     if options.json:
         print_json(**findings)
     else:
         print(report(findings))
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import without Python's garbage collector, which takes a quarter of the time of importing torch and gradio.
+
+    It would look again and again through objects that last as long as the program; later on it skips them too.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def make_settings(options: Namespace) -> Settings:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "longva_demo"
-BASE = {"errors", "settings", "clock"}
+BASE = {"errors", "settings", "clock", "parallel"}
 ALLOWED = {
     "errors": set(),
     "clock": {"errors"},
+    "parallel": set(),
     "settings": {"errors"},
     "video": BASE,
     "model": BASE,

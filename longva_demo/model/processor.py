@@ -23,6 +23,7 @@ from longva_demo.model.config import (
     write_preprocessor,
 )
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
+from longva_demo.parallel import in_threads
 
 TAG = "<image>"  # stands for one picture or one whole video in a prompt
 
@@ -139,14 +140,15 @@ class LongVAProcessor(ProcessorMixin):
         return written
 
     def preprocess_frames(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), one frame in memory at a time."""
+        """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), on all cores."""
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
             raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (frames, height, width, 3)")
         size = self.image_size
-        pixels = np.empty((len(frames), size, size, 3), np.uint8)
-        for index, frame in enumerate(frames):
-            pixels[index] = np.asarray(resize_and_crop(Image.fromarray(np.ascontiguousarray(frame)), size))
-        return pixels
+
+        def small(frame: np.ndarray) -> np.ndarray:
+            return np.asarray(resize_and_crop(Image.fromarray(np.ascontiguousarray(frame)), size))
+
+        return np.stack(list(in_threads(small, frames)))
 
     def preprocess_image(self, image: Image.Image) -> np.ndarray:
         """UniRes: a picture to uint8 (1 + grids, S, S, 3): the whole, squashed, then its grids row by row."""

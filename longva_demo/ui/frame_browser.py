@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from longva_demo.parallel import in_threads
 from longva_demo.ui.widgets import widget
 from longva_demo.video import FrameBatch
 
@@ -80,8 +81,9 @@ class Sheets:
 
     def add(self, batch: FrameBatch) -> None:
         """Take frames, uint8 (frames, height, width, 3)."""
-        for pixels, index, seconds in zip(batch.pixels, batch.indices, batch.seconds, strict=True):
-            self._tiles.append(thumbnail(pixels, self._height))
+        tiles = in_threads(lambda pixels: thumbnail(pixels, self._height), batch.pixels)
+        for tile, index, seconds in zip(tiles, batch.indices, batch.seconds, strict=True):
+            self._tiles.append(tile)
             self._indices.append(index)
             self._seconds.append(seconds)
             self.num_done += 1

@@ -1,6 +1,5 @@
 """Opening a local video file with PyAV, and nothing else with it. Runs in the worker."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from longva_demo.errors import VideoError
+from longva_demo.parallel import available_cpus
 from longva_demo.video.limits import DecodeLimits
 
 CONVERT = "convert it to an MP4 with H.264 video and try again"
@@ -97,7 +97,7 @@ def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
 
 def use_threads(video: Video, most: int = 4) -> None:
     """Decode with as many threads as there are processors, up to `most`: each holds frames in memory."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = available_cpus()
     video.stream.codec_context.thread_type = "FRAME"
     video.stream.codec_context.thread_count = min(available, most)
 
