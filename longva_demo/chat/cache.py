@@ -65,6 +65,13 @@ class GrowingCache(Cache):
             layer.lazy_initialization(empty, empty)
             layer.reserve(num_tokens)
 
+    def kept(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer so far, (kv_heads, tokens, head_dim) each."""
+        growing = self._growing[layer]
+        assert growing.keys is not None
+        assert growing.values is not None
+        return growing.keys[0], growing.values[0]
+
     def cut_to(self, num_tokens: int) -> None:
         """Forget every token from position `num_tokens` on."""
         surplus = self.get_seq_length() - num_tokens

@@ -1,7 +1,7 @@
 """The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,6 +17,14 @@ from transformers import (
 
 from longva_demo.chat.budget import BudgetMeter, measure_budget
 from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat.evidence import (
+    Evidence,
+    FramePlaces,
+    Hiding,
+    QueryRecorder,
+    attention_to_frames,
+    log_probabilities,
+)
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.turnstile import Turnstile
 from longva_demo.errors import BudgetError, DemoError
@@ -95,9 +103,9 @@ class Engine:
         with self._step():
             self._append(self._model.encode_image(self._to_device(slots)), cache)
 
-    def read_text(self, ids: list[int], cache: GrowingCache) -> torch.Tensor:
+    def read_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
         """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,)."""
-        with self._step():
+        with self._step(), recorder.row(cache.get_seq_length() + len(ids) - 1) if recorder else nullcontext():
             # One position is projected: all of them would be tokens × vocabulary logits.
             return (
                 self._model(inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -105,18 +113,36 @@ class Engine:
                 .float()
             )
 
-    def generate(self, logits: torch.Tensor, cache: GrowingCache, sampling: Sampling) -> Iterator[int]:
-        """New token ids, one at a time, the end-of-turn token included; the last one is not yet in the cache."""
+    def generate(
+        self, logits: torch.Tensor, cache: GrowingCache, sampling: Sampling, recorder: QueryRecorder | None = None
+    ) -> Iterator[tuple[int, float]]:
+        """New token ids with their log-probabilities (nats), the end-of-turn token included.
+
+        The last token is not yet in the cache.
+        """
         warpers = self._warpers(sampling)
         new_ids: list[int] = []
         for count in range(sampling.max_new_tokens):
             if count:
-                logits = self.read_text(new_ids[-1:], cache)
+                logits = self.read_text(new_ids[-1:], cache, recorder)
             token = self._choose(logits, new_ids, warpers, sampling.temperature > 0)
             new_ids.append(token)
-            yield token
+            yield token, float(logits[token] - logits.logsumexp(-1))
             if token in self.stop_ids:
                 return
+
+    def recorder(self) -> QueryRecorder:
+        return QueryRecorder(self._model)
+
+    def weigh_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> Evidence:
+        """What the recorded rows attended to."""
+        with self._step():
+            return Evidence(attention_to_frames(recorder, cache, frames))
+
+    def log_probabilities(self, hiding: Hiding, question: Sequence[int], answer: Sequence[int]) -> list[float]:
+        """Log-probability (nats) of an answer, for each window of tokens that is hidden from it."""
+        with self._step():
+            return log_probabilities(self._model, hiding, question, answer).tolist()
 
     def text_stream(self) -> "TextStream":
         return TextStream(self.processor)

@@ -11,6 +11,7 @@ import torch
 from longva_demo.chat.budget import TEXT_TOKENS
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.evidence import AT_ONCE, MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.errors import BudgetError, DemoError, VideoError
 
@@ -47,6 +48,7 @@ class AnswerStats:
     seconds: float = 0.0
     reused: bool = False  # the video was read before: only the question was new
     stopped: bool = False
+    log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
 
     @property
     def tokens_per_second(self) -> float:
@@ -56,12 +58,18 @@ class AnswerStats:
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer; `ids` are all the tokens that they add to the conversation."""
+    """One question and its answer; the ids are all the tokens that they add to the conversation."""
 
     question: str
     answer: str
     stats: AnswerStats
-    ids: tuple[int, ...] = field(repr=False)
+    question_ids: tuple[int, ...] = field(repr=False)
+    answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
+    evidence: Evidence | None = field(default=None, repr=False)  # of an answer about a video
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.question_ids + self.answer_ids
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,25 @@ class ChatSession:
                 if len(self.turns) == num_turns:
                     self.turns.append(old)
 
+    def try_without_frames(self) -> Turn | None:
+        """See how far the last answer's probability falls without the frames that it attended to most.
+
+        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, or after `stop`.
+
+        Raises:
+            BudgetError: the memory ran out; the conversation is unharmed.
+        """
+        with self._alone():
+            self._stop.clear()
+            turn = self.turns[-1] if self.turns else None
+            if turn is None or turn.evidence is None or not self._is_read() or len(turn.answer_ids) < 2:
+                return None
+            falls = self._falls(turn, turn.evidence)
+            if falls is None:
+                return None
+            self.turns[-1] = replace(turn, evidence=replace(turn.evidence, falls=falls))
+            return self.turns[-1]
+
     def clear(self) -> None:
         """Forget the conversation, but not the video that was read."""
         with self._alone():
@@ -201,15 +228,18 @@ class ChatSession:
         pending = [*self._turn_ids()[num_fed:], *question_ids]
         answer_ids: list[int] = []
         pieces: list[str] = []
+        log_probabilities: list[float] = []
         text = self.engine.text_stream()
+        recorder = self.engine.recorder() if isinstance(self.source, VideoSource) else None
         try:
             with self._rescue():
-                logits = self.engine.read_text(pending, self._cache)
+                logits = self.engine.read_text(pending, self._cache, recorder)
                 stats = replace(stats, num_tokens=self._cache.get_seq_length())
-                for token in self.engine.generate(logits, self._cache, sampling):
+                for token, log_probability in self.engine.generate(logits, self._cache, sampling, recorder):
                     if not answer_ids:
                         stats = replace(stats, seconds_to_first_token=time.perf_counter() - started)
                     answer_ids.append(token)
+                    log_probabilities.append(log_probability)
                     pieces.append(text.add(token))
                     if pieces[-1]:
                         yield TextDelta(pieces[-1])
@@ -220,8 +250,13 @@ class ChatSession:
             raise
         finally:
             if answer_ids:
-                stats = replace(stats, num_new_tokens=len(answer_ids), seconds=time.perf_counter() - started)
-                self._add_turn(question, "".join(pieces), stats, question_ids, answer_ids, sampling)
+                stats = replace(
+                    stats,
+                    num_new_tokens=len(answer_ids),
+                    seconds=time.perf_counter() - started,
+                    log_probability=sum(log_probabilities) / len(log_probabilities),
+                )
+                self._add_turn(question, "".join(pieces), stats, question_ids, answer_ids, sampling, recorder)
 
     def _add_turn(
         self,
@@ -231,12 +266,43 @@ class ChatSession:
         question_ids: list[int],
         answer_ids: list[int],
         sampling: Sampling,
+        recorder: QueryRecorder | None,
     ) -> None:
         ended = answer_ids[-1] in self.engine.stop_ids
         stopped = not ended and len(answer_ids) < sampling.max_new_tokens
         kept = answer_ids[:-1] if ended else answer_ids
-        ids = (*question_ids, *kept, self.engine.template.end_of_turn)
-        self.turns.append(Turn(question, answer, replace(stats, stopped=stopped), ids))
+        ids = (*kept, self.engine.template.end_of_turn)
+        evidence = self._weigh(recorder) if recorder else None
+        stats = replace(stats, stopped=stopped)
+        self.turns.append(Turn(question, answer, stats, tuple(question_ids), ids, evidence))
+
+    def _weigh(self, recorder: QueryRecorder) -> Evidence | None:
+        """What a finished answer attended to; None where memory lacks for that: the answer stands without it."""
+        assert self._cache is not None
+        try:
+            return self.engine.weigh_frames(recorder, self._cache, self._frame_places())
+        except BudgetError:
+            return None
+
+    def _falls(self, turn: Turn, evidence: Evidence) -> tuple[tuple[int, float], ...] | None:
+        """(place, fall in nats) of the candidates, the largest fall first; None after `stop`."""
+        assert self._cache is not None
+        frames, candidates = self._frame_places(), evidence.candidates
+        length = self._prefix_length + len(self._turn_ids()) - len(turn.ids)
+        answer = turn.answer_ids[:-1][:MAX_ROWS]
+        windows = [(0, 0), *(frames.window(place) for place in candidates)]  # the first hides nothing
+        found: list[float] = []
+        for first in range(0, len(windows), AT_ONCE):
+            if self._stop.is_set():
+                return None
+            hiding = Hiding(self._cache, length, tuple(windows[first : first + AT_ONCE]))
+            found += self.engine.log_probabilities(hiding, turn.question_ids, answer)
+        falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
+        return tuple(sorted(falls, key=lambda fall: -fall[1]))
+
+    def _frame_places(self) -> FramePlaces:
+        header = len(self.engine.template.header)
+        return FramePlaces(header, self.engine.loaded.model.config.tokens_per_frame, len(self.frames))
 
     def _read(self) -> Iterator[Progress]:
         """Fill a new cache with the header and the source. Dropped again unless all of it was read."""

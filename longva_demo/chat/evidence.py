@@ -1,0 +1,248 @@
+"""Which frames an answer drew on: what its rows attended to, and how much less likely it is without them.
+
+Attention of the rows that predict the answer's tokens is nearly free: their queries are kept while they are computed,
+and then swept over the kept keys once. It points at the right frames, but is no proof. The frames that it puts first
+are therefore hidden one after the other from the question and the answer: the fall of the answer's log-probability
+says how much it hung on them. Neither says that the answer is right.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, apply_rotary_pos_emb
+
+from longva_demo.chat.cache import GrowingCache
+
+# Rows that are looked at: the first of a long answer stand for it.
+MAX_ROWS = 32
+# Working memory of one step of the sweep.
+SWEEP_BYTES = 64 << 20
+# Frames that are hidden in turn, and how many at a time (others may use the model in between).
+NUM_CANDIDATES, AT_ONCE = 8, 4
+# A frame's neighbours often show the same: those up to this far on either side are hidden with it.
+MAX_NEIGHBOURS = 3
+# From this fall on (nats) a frame is shown as one that the answer drew on.
+CLEAR_FALL = 1.0
+NAME = "longva_hiding_frames"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much an answer drew on each frame.
+
+    `attention`: its share of the attention to frames, one number a frame (they add up to 1). `falls`: (place of the
+    frame, fall of the answer's log-probability in nats when it is hidden) of the frames tried, the largest fall first;
+    None while they were not tried.
+    """
+
+    attention: tuple[float, ...]
+    falls: tuple[tuple[int, float], ...] | None = None
+
+    @property
+    def drawn_on(self) -> tuple[int, ...]:
+        """Places of up to three frames with a clear fall, the largest first."""
+        return tuple(place for place, fall in (self.falls or ())[:3] if fall >= CLEAR_FALL)
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The places to try: those with most attention."""
+        order = sorted(range(len(self.attention)), key=lambda place: -self.attention[place])
+        return tuple(order[:NUM_CANDIDATES])
+
+
+@dataclass(frozen=True)
+class FramePlaces:
+    """Where frames stand among the tokens: `count` frames of `size` tokens each, from token `start` on.
+
+    >>> FramePlaces(start=14, size=9, count=64).token(2)
+    32
+    """
+
+    start: int
+    size: int
+    count: int
+
+    def token(self, place: int) -> int:
+        return self.start + place * self.size
+
+    def window(self, place: int) -> tuple[int, int]:
+        """Tokens of a frame and its neighbours, fewer of them in a short clip: [first, last)."""
+        reach = min(MAX_NEIGHBOURS, self.count // 16)
+        return self.token(max(0, place - reach)), self.token(min(self.count, place + reach + 1))
+
+
+class QueryRecorder:
+    """Keeps the last row's queries of forward passes, in every layer, at no cost beside the memory.
+
+    They are what `q_proj` gives, before rotation, whatever attention or quantisation the model uses.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.positions: list[int] = []
+        self._model = model
+        self._rows: list[list[Tensor]] = []
+
+    @contextmanager
+    def row(self, position: int) -> Iterator[None]:
+        """Record the last row of the forward pass inside, which stands at `position`; beyond MAX_ROWS nothing."""
+        if len(self.positions) >= MAX_ROWS:
+            yield
+            return
+        row: list[Tensor] = []
+        hooks = [
+            layer.self_attn.q_proj.register_forward_hook(lambda _module, _inputs, output: row.append(output[0, -1:]))
+            for layer in self._model.model.layers
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self.positions.append(position)
+        self._rows.append([query.clone() for query in row])  # not a view of a whole prompt's queries
+
+    def queries(self, layer: int) -> Tensor:
+        """Rotated queries (heads, rows, head_dim) of one layer."""
+        flat = torch.cat([row[layer] for row in self._rows])  # (rows, heads * head_dim)
+        size = self._model.model.layers[layer].self_attn.head_dim
+        query = flat.view(len(flat), -1, size).transpose(0, 1)[None]  # (1, heads, rows, head_dim)
+        places = torch.tensor([self.positions], device=flat.device)
+        cos, sin = self._model.model.rotary_emb(query, places)
+        return apply_rotary_pos_emb(query, query, cos, sin)[0][0]
+
+
+def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> tuple[float, ...]:
+    """Each frame's share of the attention that went to frames, over all layers, heads and recorded rows."""
+    total = torch.zeros(frames.count, dtype=torch.float64)
+    for layer in range(len(cache.layers)):
+        keys, _ = cache.kept(layer)  # (kv_heads, tokens, head_dim)
+        queries = recorder.queries(layer)
+        rows, size = queries.shape[1:]
+        queries = queries.reshape(len(keys), -1, size) / math.sqrt(size)  # (kv_heads, group * rows, head_dim)
+        on_frames = torch.cat(list(frame_scores(queries, keys, frames)), dim=-1)  # (kv_heads, group * rows, frames)
+        places = torch.tensor(recorder.positions, device=keys.device).repeat(queries.shape[1] // rows)
+        on_text = text_scores(queries, keys, frames, places)
+        everything = torch.logaddexp(on_frames.logsumexp(-1), on_text)
+        total += (on_frames - everything[..., None]).exp().sum((0, 1)).double().cpu()
+    return tuple((total / total.sum()).tolist())
+
+
+def frame_scores(queries: Tensor, keys: Tensor, frames: FramePlaces) -> Iterator[Tensor]:
+    """Logarithm of the summed exponentials over each frame's keys, (kv_heads, rows, some frames), frames in order."""
+    bytes_per_frame = 4 * queries.shape[0] * queries.shape[1] * frames.size
+    step = max(1, SWEEP_BYTES // bytes_per_frame)
+    for first in range(0, frames.count, step):
+        last = min(frames.count, first + step)
+        part = keys[:, frames.token(first) : frames.token(last)]
+        scores = (queries @ part.transpose(1, 2)).float()
+        yield scores.view(*scores.shape[:2], last - first, frames.size).logsumexp(-1)
+
+
+def text_scores(queries: Tensor, keys: Tensor, frames: FramePlaces, places: Tensor) -> Tensor:
+    """The same over all keys before and after the frames, for rows at `places`: (kv_heads, rows)."""
+    where = torch.arange(keys.shape[1], device=keys.device)
+    where = where[(where < frames.start) | (where >= frames.token(frames.count))]
+    scores = (queries @ keys[:, where].transpose(1, 2)).float()
+    return scores.masked_fill(where > places[:, None], -math.inf).logsumexp(-1)
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """The keys and values before a question, and for each variant those, [first, last), that it does not see."""
+
+    cache: GrowingCache
+    length: int
+    windows: tuple[tuple[int, int], ...]
+
+
+def log_probabilities(model: Any, hiding: Hiding, question: Sequence[int], answer: Sequence[int]) -> Tensor:
+    """Log-probability (nats) of the answer to the question in each variant: (variants,) float32.
+
+    The cache is only read. An empty window hides nothing.
+    """
+    ids = torch.tensor([*question, *answer[:-1]], device=model.device)
+    embeds = model.get_input_embeddings()(ids).expand(len(hiding.windows), -1, -1)  # (variants, tokens, dim)
+    positions = torch.arange(hiding.length, hiding.length + len(ids), device=model.device)[None]
+    before = model.config._attn_implementation
+    model.config._attn_implementation = NAME
+    try:
+        hidden = model.model(
+            inputs_embeds=embeds, position_ids=positions, use_cache=False, hiding=hiding
+        ).last_hidden_state
+    finally:
+        model.config._attn_implementation = before
+    wanted = torch.tensor(answer, device=model.device)
+    found = [
+        model.lm_head(rows[-len(answer) :])[:, : model.num_tokens]
+        .float()
+        .log_softmax(-1)
+        .gather(1, wanted[:, None])
+        .sum()
+        for rows in hidden
+    ]
+    return torch.stack(found)
+
+
+def attend_while_hiding(
+    module: Qwen2Attention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _mask: None,
+    *,
+    hiding: Hiding,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of (variants, heads, rows, size) on the kept keys that each variant may see, and causally on its own.
+
+    The kept keys are swept in pieces, all variants and the query heads of a key head as rows of one product: nothing
+    is copied. Returns (variants, rows, heads, size), and None for the weights.
+    """
+    kept_keys, kept_values = (kept[:, : hiding.length] for kept in hiding.cache.kept(module.layer_idx))
+    variants, heads, rows, size = query.shape
+    kv_heads, group = key.shape[1], heads // key.shape[1]
+    query = (query * scaling).reshape(variants, kv_heads, group * rows, size)
+    own = (query @ key.transpose(2, 3)).float().view(variants, kv_heads, group, rows, rows)
+    own = own.masked_fill(torch.ones(rows, rows, dtype=torch.bool, device=own.device).triu(1), -math.inf)
+    running = Softmax(own.flatten(2, 3), value)
+    flat = query.transpose(0, 1).reshape(kv_heads, -1, size)  # (kv_heads, variants * group * rows, size)
+    step = max(1, SWEEP_BYTES // (4 * flat.shape[0] * flat.shape[1]))
+    for first in range(0, hiding.length, step):
+        part = slice(first, min(hiding.length, first + step))
+        scores = (flat @ kept_keys[:, part].transpose(1, 2)).float()
+        scores = scores.view(kv_heads, variants, group * rows, -1).transpose(0, 1)
+        for variant, (begin, end) in enumerate(hiding.windows):
+            scores[variant, :, :, max(0, begin - first) : max(0, end - first)] = -math.inf
+        running.add(scores, kept_values[:, part])
+    return running.result().reshape(variants, heads, rows, size).transpose(1, 2).contiguous().to(query.dtype), None
+
+
+class Softmax:
+    """Average of values under a softmax seen piece by piece: scores (variants, kv_heads, rows, keys), float32."""
+
+    def __init__(self, scores: Tensor, values: Tensor) -> None:
+        self.most = scores.amax(-1, keepdim=True)
+        weights = (scores - self.most).exp()
+        self.total = weights.sum(-1, keepdim=True)
+        self.sum = (weights.to(values.dtype) @ values).float()  # (variants, kv_heads, rows, size)
+
+    def add(self, scores: Tensor, values: Tensor) -> None:
+        most = torch.maximum(self.most, scores.amax(-1, keepdim=True))
+        shrink, weights = (self.most - most).exp(), (scores - most).exp()
+        self.total = shrink * self.total + weights.sum(-1, keepdim=True)
+        self.sum = shrink * self.sum + (weights.to(values.dtype) @ values).float()
+        self.most = most
+
+    def result(self) -> Tensor:
+        return self.sum / self.total
+
+
+AttentionInterface.register(NAME, attend_while_hiding)
+AttentionMaskInterface.register(NAME, lambda **_: None)
