@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from longva_demo.errors import VideoError
-from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.limits import MIB, DecodeLimits
 from longva_demo.video.probe import VideoInfo, check_unchanged
 from longva_demo.video.process import WorkerProcess
 from longva_demo.video.wire import pack_arrays
@@ -25,6 +25,7 @@ MAX_KEY_SECONDS = 30.0  # where key frames lie farther apart than this on averag
 # After so long at work, the rest is made of key frames; after the other, there is no preview.
 PATIENCE_SECONDS = 60.0
 TIMEOUT_SECONDS = 180.0
+MAX_PREVIEW_BYTES = 512 * MIB
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def _request(
         "task": "preview",
         "path": str(file.resolve()),
         "target": str(part.absolute()),
+        "most_bytes": MAX_PREVIEW_BYTES,
         "limits": limits.to_dict(),
         "width": width,
         "height": height,

@@ -14,12 +14,10 @@ from av.video.frame import VideoFrame
 
 from longva_demo.errors import VideoError
 from longva_demo.video.frames import PacketReader, exact_frames
-from longva_demo.video.limits import MIB
 from longva_demo.video.pictures import PictureWriter
 
 TIME_BASE = Fraction(1, 90_000)
 KEY_EVERY = 15  # frames: a seek decodes no more than these
-MAX_PREVIEW_BYTES = 512 * MIB
 SECONDS_BETWEEN_REPORTS = 0.25
 # Without B-frames, decoding and presentation times are the same, and the file needs no edit list to start at 0.
 ENCODER = {"preset": "superfast", "crf": "26", "bf": "0", "g": str(KEY_EVERY)}
@@ -96,8 +94,6 @@ def write_preview(
 def why_not_written(name: str, error: Exception) -> VideoError | None:
     """The user's line for an error of the disk; None for any other error."""
     number = getattr(error, "errno", None)
-    if number == errno.EFBIG:
-        return VideoError(f"the preview of {name} would be larger than {MAX_PREVIEW_BYTES // MIB} MB", "do without it")
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EACCES, errno.EROFS):
+    if number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EACCES, errno.EROFS):
         return VideoError(f"the preview of {name} cannot be written ({os.strerror(number)})", "free some space")
     return None

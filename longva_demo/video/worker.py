@@ -174,10 +174,10 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
 def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
     from longva_demo.video.frames import PacketReader
     from longva_demo.video.packets import PacketIndex
-    from longva_demo.video.preview_file import MAX_PREVIEW_BYTES, PreviewFile, why_not_written, write_preview
+    from longva_demo.video.preview_file import PreviewFile, why_not_written, write_preview
 
     path = Path(request["path"])
-    limit_resources(limits, MAX_PREVIEW_BYTES)
+    limit_resources(limits, request["most_bytes"])
     os.nice(10)  # the frames for the model, which are decoded meanwhile, go first
     index = PacketIndex(**unpack_arrays(request["arrays"], payload), can_seek=request["can_seek"])
     seconds = dict(zip(index.shown[np.array(request["indices"])].tolist(), request["seconds"], strict=True))

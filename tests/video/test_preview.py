@@ -274,6 +274,13 @@ def test_limits(long_clip: tuple[Path, VideoInfo], tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_large_for_the_disk(plain_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "MAX_PREVIEW_BYTES", 5000)
+    with pytest.raises(VideoError, match=r"preview of plain.mp4 cannot be written \(File too large\); free some space"):
+        list(make_preview(plain_clip, tmp_path / "preview.mp4", probe(plain_clip)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nowhere_to_write(plain_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="cannot be written"):
         list(make_preview(plain_clip, tmp_path / "no folder" / "preview.mp4", probe(plain_clip)))
