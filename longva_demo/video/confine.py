@@ -10,7 +10,7 @@ from pathlib import Path
 
 from longva_demo.video.limits import MIB, DecodeLimits
 
-MAX_WRITTEN_BYTES = MIB  # to files: a worker has nothing to write but its last words
+MAX_WRITTEN_BYTES = MIB  # to files: most workers have nothing to write but their last words
 
 
 def die_with_parent(lifeline: int) -> None:
@@ -27,14 +27,14 @@ def die_with_parent(lifeline: int) -> None:
         sys.exit(0)  # it went before we listened
 
 
-def limit_memory(limits: DecodeLimits) -> None:
-    """Cap the address space at what is mapped now plus the limit. macOS does not enforce this."""
+def limit_resources(limits: DecodeLimits, most_written_bytes: int = MAX_WRITTEN_BYTES) -> None:
+    """Cap the address space at what is mapped now plus the limit (macOS does not enforce this), and files written."""
     with contextlib.suppress(OSError, ValueError):
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         most = mapped + limits.memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_WRITTEN_BYTES, MAX_WRITTEN_BYTES))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_written_bytes, most_written_bytes))
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -11,7 +11,7 @@ import numpy as np
 from longva_demo.errors import VideoError
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.plan import FramePlan
-from longva_demo.video.probe import VideoInfo, check_decoder, check_file, probe
+from longva_demo.video.probe import VideoInfo, check_decoder, check_unchanged, probe
 from longva_demo.video.process import WorkerProcess
 from longva_demo.video.shared import Ring, anonymous_file
 from longva_demo.video.wire import pack_arrays
@@ -69,11 +69,9 @@ def decode_frames(
     limits = limits or DecodeLimits()
     check_decoder(decoder)
     file = Path(path)
-    size_bytes, changed = check_file(file, limits)
     if info is None:
         info = probe(file, limits, decoder=decoder)
-    if (info.size_bytes, info.index["changed"]) != (size_bytes, changed):
-        raise VideoError(f"{file.name} was changed after it was probed", "load it again")
+    check_unchanged(file, info, limits)
     if plan.indices[-1] >= info.num_frames:
         message = f"frame {plan.indices[-1]} was asked for, but {file.name} has {info.num_frames} frames"
         raise VideoError(message, f"use frame numbers from 0 to {info.num_frames - 1}")

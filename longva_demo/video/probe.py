@@ -27,6 +27,7 @@ class VideoInfo:
     duration_seconds: the end of the last frame on that clock.
     rotation: degrees clockwise by which the stored pictures are turned for display: 0, 90, 180 or 270.
     notes: what was lost or guessed, one sentence each.
+    pixel_format: FFmpeg's name of what the decoder gives, such as yuv420p10le.
     index: where each frame's packets are; for the decoder.
     """
 
@@ -42,6 +43,7 @@ class VideoInfo:
     size_bytes: int
     frame_seconds: np.ndarray = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    pixel_format: str = ""
     index: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +113,12 @@ def check_file(file: Path, limits: DecodeLimits) -> tuple[int, int]:
         message = f"{file.name} cannot be read ({error.strerror})"
         raise VideoError(message, "check the permissions of the file") from error
     return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(file: Path, info: VideoInfo, limits: DecodeLimits) -> None:
+    """Refuse a file that is no longer the one that `info` describes."""
+    if (info.size_bytes, info.index["changed"]) != check_file(file, limits):
+        raise VideoError(f"{file.name} was changed after it was probed", "load it again")
 
 
 def check_is_binary(name: str, opened: BinaryIO) -> None:

@@ -34,7 +34,7 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self.limits = limits
-        self._remedy = CONVERT if request["task"] == "probe" else "choose fewer frames or a shorter range"
+        self._remedy = "choose fewer frames or a shorter range" if request["task"] == "decode" else CONVERT
         self._remedy += ", or raise the time limit"
         self._waited_seconds = 0.0
         self._patience = max(limits.stall_seconds, START_SECONDS)

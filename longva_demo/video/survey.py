@@ -39,6 +39,7 @@ class Trial:
     packets: list[int]
     size: tuple[int, int] = (0, 0)
     rotation: int = 0
+    pixel_format: str = ""
     num_errors: int = 0
     error: str = ""
 
@@ -76,6 +77,7 @@ def survey(path: Path, limits: DecodeLimits, beat: Beat) -> tuple[dict[str, Any]
             "height": trial.size[1],
             "codec": video.stream.codec_context.codec.canonical_name,
             "rotation": trial.rotation,
+            "pixel_format": trial.pixel_format,
             "container": video.container.format.name,
         }
         return info, table.notes, index, seconds
@@ -182,6 +184,7 @@ def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> lis
 def describe(video: Video, frame: VideoFrame, trial: Trial) -> None:
     width, height = square_size(frame.width, frame.height, video.stream.sample_aspect_ratio)
     trial.rotation = clockwise_rotation(frame)
+    trial.pixel_format = frame.format.name
     trial.size = (height, width) if trial.rotation % 180 else (width, height)
 
 

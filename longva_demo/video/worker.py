@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from longva_demo.errors import VideoError
-from longva_demo.video.confine import die_with_parent, limit_memory, memory_is_short
+from longva_demo.video.confine import die_with_parent, limit_resources, memory_is_short
 from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.process import memory_error
+from longva_demo.video.process import CONVERT, memory_error
 from longva_demo.video.shared import Ring
 from longva_demo.video.wire import Message, encode, pack_arrays, read_request, unpack_arrays
 
@@ -171,6 +171,38 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
         yield index
 
 
+def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
+    from longva_demo.video.frames import PacketReader
+    from longva_demo.video.packets import PacketIndex
+    from longva_demo.video.preview_file import PreviewFile, why_not_written, write_preview
+
+    path = Path(request["path"])
+    limit_resources(limits, request["most_bytes"])
+    os.nice(10)  # the frames for the model, which are decoded meanwhile, go first
+    index = PacketIndex(**unpack_arrays(request["arrays"], payload), can_seek=request["can_seek"])
+    seconds = dict(zip(index.shown[np.array(request["indices"])].tolist(), request["seconds"], strict=True))
+
+    def report(share: float, num_frames: int) -> None:
+        parent.send({"kind": "progress", "share": share, "num_frames": num_frames})
+
+    try:
+        preview = PreviewFile(Path(request["target"]), request["width"], request["height"])
+        reader = PacketReader(path, index, limits, parent.beat)
+        write_preview(reader, seconds, preview, request["patience_seconds"], report)
+        reader.close()
+        if preview.num_frames == 0:
+            if memory_is_short(limits):
+                raise MemoryError
+            raise VideoError(f"none of the frames of {path.name} could be decoded", CONVERT)
+        preview.finish(request["end_seconds"])
+    except Exception as error:
+        refusal = why_not_written(path.name, error)
+        if refusal is None:
+            raise
+        raise refusal from error
+    parent.send({"kind": "done", "num_frames": preview.num_frames})
+
+
 def places(seconds: list[float]) -> str:
     """Name frames in a note, eight at most: "2 frames (at 1.00, 2.50 s)"."""
     named = ", ".join(f"{second:.2f}" for second in seconds[:8])
@@ -186,7 +218,10 @@ def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: 
 
         assert av
         parent.send({"kind": "alive"})
-        limit_memory(limits)
+        if request["task"] == "preview":
+            run_preview(request, payload, limits, parent)
+            return
+        limit_resources(limits)
         if request["task"] == "probe":
             run_probe(request, limits, parent)
         else:

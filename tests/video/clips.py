@@ -103,6 +103,22 @@ def write_sound_only(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
+def repeat_clip(path: Path, num_frames: int, fps: int = 15) -> Path:
+    """A Matroska file beside `path` with its packets again and again: long in no time. For clips without B-frames."""
+    target = path.with_suffix(".long.mkv")
+    with av.open(str(path)) as source, av.open(str(target), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        packets = [(bytes(packet), packet.is_keyframe) for packet in source.demux(video=0) if packet.size]
+        for number in range(num_frames):
+            data, is_key = packets[number % len(packets)]
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, fps)
+            packet.pts = packet.dts = number
+            packet.is_keyframe = is_key
+            output.mux(packet)
+    return target
+
+
 def find_box(data: bytes, name: bytes) -> int:
     """Offset of the payload of the first MP4 box of that name."""
     place = data.index(name)
