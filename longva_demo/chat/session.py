@@ -56,11 +56,15 @@ class AnswerStats:
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer; `ids` are all the tokens that they add to the conversation."""
+    """One question and its answer; `ids` are all the tokens that they add to the conversation.
+
+    sampling: how the answer was chosen, its length cut to what the context had left.
+    """
 
     question: str
     answer: str
     stats: AnswerStats
+    sampling: Sampling
     ids: tuple[int, ...] = field(repr=False)
 
 
@@ -236,7 +240,7 @@ class ChatSession:
         stopped = not ended and len(answer_ids) < sampling.max_new_tokens
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*question_ids, *kept, self.engine.template.end_of_turn)
-        self.turns.append(Turn(question, answer, replace(stats, stopped=stopped), ids))
+        self.turns.append(Turn(question, answer, replace(stats, stopped=stopped), sampling, ids))
 
     def _read(self) -> Iterator[Progress]:
         """Fill a new cache with the header and the source. Dropped again unless all of it was read."""
