@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | doctor`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | replay | doctor`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -19,6 +19,7 @@ EPILOG = """examples:
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo replay chat.json clip.mp4                 ask a saved chat again: are the answers the same?
   longva-demo doctor                                    what this machine has, and which model would be chosen
 
 Every flag of `serve` and `ask` can also be set in the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT ..."""
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|doctor")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|replay|doctor")
     serve = commands.add_parser("serve", help="serve the page")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     serve.add_argument("--port", type=int, help="port (default 7860)")
@@ -65,6 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_frame_flags(frames)
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
 
+    replay = commands.add_parser("replay", help="ask the questions of a saved chat again, and compare the answers")
+    replay.add_argument("record", metavar="chat.json", help='a chat that the page saved ("Save as JSON")')
+    replay.add_argument("video", nargs="?", help="the video or picture that it is about; none for a chat without one")
+    add_model_flags(replay, default="the record's")
+    replay.add_argument("--json", action="store_true", help="print one JSON object")
+
     doctor = commands.add_parser("doctor", help="what this machine has, and which model would be chosen")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -78,8 +85,8 @@ def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="ID", help="auto (default), tiny, a folder, or a hub id")
+def add_model_flags(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    parser.add_argument("--model", metavar="ID", help=f"auto, tiny, a folder, or a hub id (default: {default})")
     parser.add_argument("--quant", choices=CHOICES["quant"], help="4bit needs a third of the memory")
     parser.add_argument("--device", help="auto (default), cuda or cpu")
     parser.add_argument("--dtype", choices=CHOICES["dtype"])
@@ -92,8 +99,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported late: --help and a mistyped flag answer at once.
     from longva_demo import cli
 
+    commands = {
+        "serve": cli.serve,
+        "ask": cli.ask,
+        "frames": cli.frames,
+        "replay": cli.replay,
+        "doctor": cli.doctor,
+    }
     try:
-        {"serve": cli.serve, "ask": cli.ask, "frames": cli.frames, "doctor": cli.doctor}[options.command](options)
+        commands[options.command](options)
     except DemoError as error:
         print(f"longva-demo: {error}", file=sys.stderr)
         return 2

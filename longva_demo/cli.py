@@ -97,6 +97,48 @@ def frames(options: Namespace) -> None:
         say(f"note: {note}")
 
 
+def replay(options: Namespace) -> None:
+    """Ask the questions of a saved chat again, with its own model unless another is named; print both answers."""
+    with quick_imports():
+        from longva_demo.chat import Engine, Progress, read_record
+        from longva_demo.chat.replay import check_file, open_recorded, replay
+        from longva_demo.model import load
+
+    record = read_record(Path(options.record))
+    path = Path(options.video) if options.video else None
+    check_file(record, path)
+    if options.model is None:
+        options.model, options.dtype = record.model.id, options.dtype or record.model.dtype
+        options.quant = options.quant or record.model.quant
+    settings = make_settings(options)
+    engine = Engine(load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention), settings)
+    source = open_recorded(record, path, engine.processor, DecodeLimits.from_settings(settings))
+    if engine.loaded.revision != record.model.revision:
+        say(f"note: the chat was with revision {record.model.revision}, this is {engine.loaded.revision}")
+    if any(turn.temperature > 0 for turn in record.turns):
+        say("note: words were drawn at random (temperature above 0), so other answers are to be expected")
+    results = []
+    for event in replay(engine, record, source):
+        if isinstance(event, Progress):
+            say_progress(f"{event.stage} frame", event.done, event.total)
+        else:
+            results.append(event)
+            if not options.json:
+                old, new = printable(event.old), printable(event.new)
+                verdict = "equal" if event.equal else "NOT equal"
+                print(f"{printable(event.question)}\n  then: {old}\n  now:  {new}\n  {verdict}", flush=True)
+    if options.json:
+        print_json(
+            equal=all(result.equal for result in results),
+            model=engine.loaded.model_id,
+            revision=engine.loaded.revision,
+            quant=engine.loaded.quant,
+            turns=[{"question": r.question, "old": r.old, "new": r.new, "equal": r.equal} for r in results],
+        )
+    else:
+        print(f"{sum(result.equal for result in results)} of {len(results)} answers are equal")
+
+
 def doctor(options: Namespace) -> None:
     """Print what was found on this machine and which model would be chosen."""
     with quick_imports():
@@ -153,6 +195,11 @@ def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, sett
 
 def print_json(**values: object) -> None:
     print(json.dumps(values, ensure_ascii=False, allow_nan=False))
+
+
+def printable(text: str) -> str:
+    """In one line and without control characters: what stands in a file must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def say(line: str) -> None:

@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from longva_demo.__main__ import main
+from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat.record import record_chat
+from longva_demo.model import load
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -115,7 +121,79 @@ def test_doctor_says_what_would_be_chosen() -> None:
     assert found["model"]["reason"] in run("doctor").stdout
 
 
-@pytest.mark.parametrize("command", ["", "serve", "ask", "frames", "doctor"])
+@pytest.fixture(scope="module")
+def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three questions about an example, asked of the bundled model and saved."""
+    engine = Engine(load("tiny"), Settings())
+    info = probe(EXAMPLES / "shapes.mp4")
+    session = ChatSession(engine)
+    session.look_at(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))
+    for question in ("What colour is the star?", "What number is on the yellow square?", "Where is the circle?"):
+        list(session.ask(question))
+    file = tmp_path_factory.mktemp("chats") / "chat.json"
+    file.write_text(record_chat(session, 12).to_json(), "utf-8")
+    session.close()
+    return file
+
+
+def test_replay_gives_the_same_answers(saved_chat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = EXAMPLES / "shapes.mp4"
+    result = run("replay", saved_chat, clip, "--json", OMP_NUM_THREADS="1")
+    assert result.returncode == 0, result.stderr
+    reply = json.loads(result.stdout)
+    assert reply["equal"] is True
+    assert [turn["old"] for turn in reply["turns"]] == [turn["new"] for turn in reply["turns"]]
+    assert reply["turns"][0]["new"] == "It is red."
+    assert (reply["model"], reply["quant"]) == ("tiny", "none")
+    assert main(["replay", str(saved_chat), str(clip)]) == 0
+    plain = capsys.readouterr().out
+    assert "What colour is the star?\n  then: It is red.\n  now:  It is red.\n  equal\n" in plain
+    assert plain.endswith("3 of 3 answers are equal\n")
+
+
+def test_replay_shows_an_answer_that_differs(
+    saved_chat: Path, reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another model, asked the same."""
+    other = reference / "a" / "checkpoint"
+    assert main(["replay", str(saved_chat), str(EXAMPLES / "shapes.mp4"), "--json", "--model", str(other)]) == 0
+    printed = capsys.readouterr()
+    reply = json.loads(printed.out)
+    assert reply["equal"] is False
+    assert reply["turns"][0]["old"] == "It is red." != reply["turns"][0]["new"]
+    assert "note: the chat was with revision" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("change", "video", "words"),
+    [
+        (("", ""), "motion.mp4", "motion.mp4 is not the file of this chat"),
+        (("", ""), "missing.mp4", "missing.mp4 cannot be read"),
+        (("", ""), "", "the chat is about shapes.mp4"),
+        (("It is red.", "It is blue."), "shapes.mp4", "the field digest does not match"),
+        (('"budget"', '"buget"'), "shapes.mp4", "the field media.frames.budget is missing"),
+        (('"version": 1', '"version": 2'), "shapes.mp4", "the field version is 2"),
+        (("{", "["), "shapes.mp4", "this is no JSON"),
+    ],
+)
+def test_replay_refuses_in_one_line(
+    change: tuple[str, str],
+    video: str,
+    words: str,
+    saved_chat: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text(saved_chat.read_text("utf-8").replace(*change, 1), "utf-8")
+    assert main(["replay", str(file), *([str(EXAMPLES / video)] if video else []), "--json"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert words in printed.err
+
+
+@pytest.mark.parametrize("command", ["", "serve", "ask", "frames", "replay", "doctor"])
 def test_help(command: str) -> None:
     result = run(*command.split(), "--help")
     assert result.returncode == 0

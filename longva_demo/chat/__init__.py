@@ -2,6 +2,7 @@
 
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.record import ChatRecord, read_record
 from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
 from longva_demo.chat.source import ImageSource, Source, VideoSource
 from longva_demo.video.still import is_picture
@@ -9,6 +10,7 @@ from longva_demo.video.still import is_picture
 __all__ = [
     "AnswerStats",
     "BudgetMeter",
+    "ChatRecord",
     "ChatSession",
     "Engine",
     "FrameRef",
@@ -20,4 +22,5 @@ __all__ = [
     "Turn",
     "VideoSource",
     "is_picture",
+    "read_record",
 ]

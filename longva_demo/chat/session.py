@@ -58,11 +58,15 @@ class AnswerStats:
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer; the ids are all the tokens that they add to the conversation."""
+    """One question and its answer; the ids are all the tokens that they add to the conversation.
+
+    sampling: how the answer was chosen, its length cut to what the context had left.
+    """
 
     question: str
     answer: str
     stats: AnswerStats
+    sampling: Sampling
     question_ids: tuple[int, ...] = field(repr=False)
     answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
     evidence: Evidence | None = field(default=None, repr=False)  # of an answer about a video
@@ -274,7 +278,7 @@ class ChatSession:
         ids = (*kept, self.engine.template.end_of_turn)
         evidence = self._weigh(recorder) if recorder else None
         stats = replace(stats, stopped=stopped)
-        self.turns.append(Turn(question, answer, stats, tuple(question_ids), ids, evidence))
+        self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, evidence))
 
     def _weigh(self, recorder: QueryRecorder) -> Evidence | None:
         """What a finished answer attended to; None where memory lacks for that: the answer stands without it."""

@@ -44,7 +44,7 @@ class VideoSource:
         self.notes: list[str] = [*info.notes, *([plan.note] if plan.note else [])]
         self.complete = False
         self._processor = processor
-        self._limits = limits or DecodeLimits()
+        self.limits = limits or DecodeLimits()
         self._folder = Path(tempfile.mkdtemp(prefix="longva-frames-"))
         self._file = self._folder / "pixels.bin"
         self._filling = threading.Lock()
@@ -59,11 +59,16 @@ class VideoSource:
         return len(self.indices) if self.complete else self.plan.num_frames
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Same key, same pixels: the file's SHA-256, the frame indices and the decoder."""
+    def sha256(self) -> str:
+        """Of the file, in hexadecimal; computed once."""
         if self._sha256 is None:
             self._sha256 = file_sha256(self.info.path)
-        return ("video", self._sha256, self.plan.indices, self.decoder)
+        return self._sha256
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Same key, same pixels: the file's SHA-256, the frame indices and the decoder."""
+        return ("video", self.sha256, self.plan.indices, self.decoder)
 
     def frames(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size, keeping the model's pixels; a later call decodes again.
@@ -97,7 +102,7 @@ class VideoSource:
                 self._grown.notify_all()
 
     def _decode(self) -> Generator[FrameBatch]:
-        yield from decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self._limits)
+        yield from decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits)
 
     def pixels(self, chunk: int, should_stop: Callable[[], bool]) -> Iterator[np.ndarray | None]:
         """The frames' model pixels, uint8 (at most `chunk`, S, S, 3), in order; None while decoding goes on.
@@ -128,6 +133,11 @@ class VideoSource:
             if filler is not None:
                 filler.stop()
 
+    def kept_frame(self, position: int) -> np.ndarray:
+        """One of the frames read so far, as the model was given it: uint8 (S, S, 3)."""
+        assert 0 <= position < len(self.indices), position
+        return self._read(position, 1)[0]
+
     # Features are kept only where each question runs in another process, and finds neither cache nor this object.
 
     @property
@@ -149,7 +159,7 @@ class VideoSource:
         """A copy in another process reads the same kept files; it neither decodes nor deletes them."""
         assert self.complete, "only a source that was read to its end can be handed to another process"
         kept = ("info", "plan", "decoder", "indices", "seconds", "notes", "complete", "_folder", "_file", "_shape")
-        return {name: self.__dict__[name] for name in kept} | {"_sha256": self.key[1]}
+        return {name: self.__dict__[name] for name in kept} | {"_sha256": self.sha256}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
@@ -215,7 +225,10 @@ class ImageSource:
         Raises:
             VideoError: no such file, not a picture, damaged, or with more than 100 million pixels.
         """
+        self.path = None if isinstance(image, Image.Image) else Path(image)
         self.image = image if isinstance(image, Image.Image) else open_image(Path(image))
+        self.size_bytes = self.path.stat().st_size if self.path else 0
+        self.sha256 = file_sha256(self.path) if self.path else ""  # of the file
         self.notes: list[str] = []
         self.slots = processor.preprocess_image(self.image)  # (1 + grids, S, S, 3) uint8, the base picture first
         self.num_frames = len(self.slots) - 1  # a grid costs as much as a frame

@@ -214,6 +214,7 @@ class Handlers:
         with page.alone(10.0):
             page.session.clear()
             page.transcript.clear()
+            page.past.clear()
         return []
 
     def leave(self, request: gr.Request) -> None:

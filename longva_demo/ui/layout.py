@@ -12,9 +12,11 @@ from longva_demo.model import LoadedModel
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import make_asker
+from longva_demo.ui.checks import Checks
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
+from longva_demo.ui.keeping import DOWNLOAD, Keeping
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.widgets import make_budget, make_picture, make_suggestions, make_transcript
@@ -45,6 +47,7 @@ class Parts(NamedTuple):
     suggestions: gr.HTML
     question: gr.Textbox
     asked: gr.Textbox
+    file: gr.Textbox
     decoder: gr.Radio
     temperature: gr.Slider
     top_p: gr.Slider
@@ -74,6 +77,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         parts = lay_out(engine.loaded, settings, examples)
         bind_looking(parts, handlers)
         bind_asking(parts, handlers)
+        bind_checking(parts, Checks(engine, pages, asker), Keeping(pages))
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
@@ -154,6 +158,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         elem_id="question",
     )
     asked = gr.Textbox(visible=False)  # the question on its way, while its field is empty again
+    file = gr.Textbox(visible=False)  # a saved chat on its way to the browser
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         temperature = gr.Slider(
             0, 1.5, 0, step=0.1, label="Temperature", info="0 takes the likeliest word each time; more is livelier"
@@ -178,6 +183,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         "suggestions": suggestions,
         "question": question,
         "asked": asked,
+        "file": file,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
@@ -266,6 +272,17 @@ def bind_asking(parts: Parts, handlers: Handlers) -> None:
     parts.transcript.edit(handlers.edit, sampling, shown, **hidden)
     parts.transcript.undo(handlers.undo, None, shown, **hidden)
     parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden)
+
+
+def bind_checking(parts: Parts, checks: Checks, keeping: Keeping) -> None:
+    """The buttons under an answer and above the chat."""
+    shown = [parts.transcript, parts.question]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    parts.transcript.blind(checks.blind, None, shown, **hidden)
+    parts.transcript.compare(checks.compare, None, shown, **hidden)
+    parts.transcript.save(keeping.save, None, parts.file, **hidden).success(
+        None, parts.file, None, js=DOWNLOAD, **hidden
+    )
 
 
 def take_suggestion(event: gr.EventData) -> str:

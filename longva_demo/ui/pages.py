@@ -1,5 +1,6 @@
 """What belongs to one open page: its chat session, what it looks at, and the transcript. Pages never share these."""
 
+import copy
 import threading
 import time
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, VideoSource, is_picture
+from longva_demo.chat.record import record_chat
 from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.export import Part, make_thumbnails
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.texts import stats_line
 from longva_demo.video import DecodeLimits, plan_frames, probe
@@ -66,11 +69,15 @@ class Look:
 
 @dataclass
 class Page:
-    """One visitor. `answering` is held while an answer is written; `sheets` are new with each look."""
+    """One visitor. `answering` is held while an answer is written; `sheets` are new with each look.
+
+    past: the chats about earlier looks, which the transcript still shows.
+    """
 
     session: ChatSession
     look: Look | None = None
     transcript: list[dict[str, Any]] = field(default_factory=list)
+    past: list[Part] = field(default_factory=list)
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -112,8 +119,10 @@ class Page:
     def _turn_to(self, look: Look | None, source: Source | None) -> None:
         self.stop()
         with self.alone(STOP_SECONDS):
-            old = self.session.source
+            old, part = self.session.source, self.part()
             self.session.look_at(source)
+            if part is not None and not self.session.turns:
+                self.past.append(part)
             self.look = look
             self.sheets = Sheets(source.num_frames) if source is not None else None
             if isinstance(old, VideoSource):
@@ -148,10 +157,39 @@ class Page:
         while self.transcript and self.transcript.pop()["kind"] != "turn":
             pass
 
+    def turn_entries(self) -> list[dict[str, Any]]:
+        """The transcript's entries of the turns that the session remembers, in the same order."""
+        finished = [entry for entry in self.transcript if entry["kind"] == "turn" and "status" not in entry]
+        return finished[max(0, len(finished) - len(self.session.turns)) :]
+
+    def turn_at(self, number: int) -> tuple[dict[str, Any], Turn]:
+        """The transcript's entry `number` and its turn; raises DemoError where the session remembers none."""
+        for entry, turn in zip(self.turn_entries(), self.session.turns, strict=True):
+            if entry is self.transcript[number]:
+                return entry, turn
+        raise DemoError("this answer is about frames that are no longer there", "ask again")
+
+    def part(self) -> Part | None:
+        """The turns that the session remembers, ready to be saved; None without any."""
+        if not self.session.turns:
+            return None
+        record = record_chat(self.session, self.look.num_frames if self.look is not None else 0)
+        checks = tuple(copy.deepcopy(entry) for entry in self.turn_entries())
+        return Part(record, make_thumbnails(self.source), checks)
+
     def shown(self) -> list[dict[str, Any]]:
-        """The transcript for the page: the last turn can be undone while the session remembers it."""
-        entries = [dict(entry) for entry in self.transcript]
-        if entries and entries[-1]["kind"] == "turn" and "status" not in entries[-1] and self.session.turns:
+        """The transcript for the page: while the session knows them, each turn can be checked, the last one undone."""
+        if isinstance(self.source, VideoSource):
+            checks = ["blind", "compare"]
+        else:
+            checks = ["blind"] if self.source is not None else []
+        remembered = self.turn_entries()
+        entries = []
+        for entry in self.transcript:
+            entries.append(copy.deepcopy(entry))
+            if any(entry is other for other in remembered):
+                entries[-1]["checks"] = checks
+        if entries and remembered and self.transcript[-1] is remembered[-1]:
             entries[-1]["tools"] = True
         return entries
 

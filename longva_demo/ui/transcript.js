@@ -3,20 +3,17 @@
 const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
-const clear = element.querySelector(".chat-clear");
-clear.addEventListener("click", () => trigger("clear"));
+const keep = element.querySelector(".chat-keep");
+element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
+for (const button of keep.querySelectorAll("[data-format]"))
+  button.addEventListener("click", () => trigger("save", { format: button.dataset.format }));
 let seen = [];
-
-const make = (tag, name, text) => {
-  const node = document.createElement(tag);
-  node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 
 function newTurn() {
   const node = make("article", "turn");
-  node.append(make("p", "question"), make("div", "status"), make("p", "answer"), make("p", "stats"), make("div", "tools"));
+  const answers = make("div", "answers");
+  answers.append(make("p", "answer"));
+  node.append(make("p", "question"), make("div", "status"), answers, make("p", "stats"), make("div", "tools"));
   return node;
 }
 
@@ -53,7 +50,7 @@ function startEdit(node) {
   area.focus();
 }
 
-function fill(node, entry) {
+function fill(node, entry, number) {
   if (entry.kind === "note") { node.textContent = entry.text; return; }
   const part = (name) => node.querySelector(`.${name}`);
   const area = part("edit-area");
@@ -70,6 +67,9 @@ function fill(node, entry) {
   const box = part("tools");
   box.replaceChildren();
   if (entry.tools) addTools(node, box);
+  addChecks(box, entry, number);
+  drawBlind(part("answers"), entry.blind);
+  drawComparison(node, entry.compare);
 }
 
 function draw() {
@@ -85,13 +85,13 @@ function draw() {
       node ? node.replaceWith(fresh) : turns.append(fresh);
       node = fresh;
     }
-    fill(node, entry);
+    fill(node, entry, i);
     seen[i] = text;
   });
   while (turns.children.length > entries.length) turns.lastChild.remove();
   seen.length = entries.length;
   empty.hidden = entries.length > 0;
-  clear.hidden = entries.length === 0;
+  keep.hidden = entries.length === 0;
   if (following) log.scrollTop = log.scrollHeight;
 }
 

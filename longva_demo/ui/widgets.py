@@ -13,8 +13,13 @@ HERE = Path(__file__).parent
 TRANSCRIPT_SHELL = """
 <section class="chat">
   <header class="chat-head"><h2>Conversation</h2>
-    <button type="button" class="tool chat-clear" hidden
-            title="Forget the conversation; the video stays read">Clear</button>
+    <div class="chat-keep" hidden>
+      <button type="button" class="tool" data-format="html"
+              title="Questions, answers and frames as one page to read or send">Save as HTML</button>
+      <button type="button" class="tool" data-format="json"
+              title="The questions about the present frames, to ask again: longva-demo replay">Save as JSON</button>
+      <button type="button" class="tool chat-clear" title="Forget the conversation; the video stays read">Clear</button>
+    </div>
   </header>
   <div class="chat-log" role="log" aria-label="Conversation" tabindex="0">
     <div class="chat-empty">
@@ -37,24 +42,30 @@ BUDGET_SHELL = """
 """
 
 
-def widget(shell: str, script: str, value: Any, elem_id: str) -> gr.HTML:
-    """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup."""
+def widget(shell: str, script: str, value: Any, elem_id: str, helpers: str = "") -> gr.HTML:
+    """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup.
+
+    `helpers` names a script of functions that the script uses.
+    """
+    scripts = [(HERE / name).read_text("utf-8") for name in (helpers, script) if name]
     return gr.HTML(
         value=value,
         html_template=shell,
-        js_on_load=(HERE / script).read_text("utf-8"),
+        js_on_load="\n".join(scripts),
         apply_default_css=False,
         elem_id=elem_id,
     )
 
 
 def make_transcript(elem_id: str) -> gr.HTML:
-    """The chat. Events: `retry`, `undo`, `clear`, and `edit` with the new `question`.
+    """The chat. Events: `retry`, `undo`, `clear`, `edit` with the new `question`, `blind` and `compare` with the
+    `number` of the entry, `save` with the `format`.
 
     Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
-    turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo.
+    turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
+    offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then.
     """
-    return widget(TRANSCRIPT_SHELL, "transcript.js", [], elem_id)
+    return widget(TRANSCRIPT_SHELL, "transcript.js", [], elem_id, helpers="checks.js")
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -117,3 +117,21 @@ def test_frames_are_sent_to_whoever_knows_the_token_while_the_page_looks_at_them
     assert client.get(ROUTE.format(token="0" * 32)).status_code == 404
     page.look_at(None, engine, SETTINGS)
     assert client.get(address).status_code == 404
+
+
+def test_what_was_said_about_earlier_frames_is_kept_for_saving(page: Page, engine: Engine, clip: Path) -> None:
+    for num_frames, question in ((4, "What is there?"), (5, "What moves?")):
+        page.look_at(fields(clip, num_frames), engine, SETTINGS)
+        page.transcript.append({"kind": "turn", "question": question, "answer": ""})
+        list(page.session.ask(question, Sampling(max_new_tokens=4)))
+        page.settle(page.session.turns[-1], None)
+    part = page.part()
+    assert part is not None
+    assert [len(one.thumbnails) for one in (*page.past, part)] == [4, 5]
+    assert [one.record.turns[0].question for one in (*page.past, part)] == ["What is there?", "What moves?"]
+    # Only what the session remembers can be checked: not the first answer, nor the note that the frames changed.
+    assert [entry.get("checks") for entry in page.shown()] == [None, None, ["blind", "compare"]]
+    assert page.turn_at(2)[1] is page.session.turns[0]
+    for number in (0, 1):
+        with pytest.raises(DemoError, match="no longer there"):
+            page.turn_at(number)

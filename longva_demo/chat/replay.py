@@ -1,0 +1,88 @@
+"""A recorded chat, asked again: the same frames, the same questions in the same order; are the answers the same?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from longva_demo.chat.engine import Engine
+from longva_demo.chat.record import ChatRecord, Exchange, Frames
+from longva_demo.chat.schema import REMEDY, RecordError
+from longva_demo.chat.session import ChatSession, Progress, TextDelta
+from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.errors import DemoError, VideoError
+from longva_demo.model import LongVAProcessor
+from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, file_sha256, probe
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A recorded question with the answer it had and the answer it has now."""
+
+    question: str
+    old: str
+    new: str
+
+    @property
+    def equal(self) -> bool:
+        return self.old == self.new
+
+
+def check_file(record: ChatRecord, path: Path | None) -> None:
+    """Whether `path` is the file that the chat is about.
+
+    Raises:
+        DemoError: a file is missing, or there is one and the chat is about none.
+        VideoError: it is another file, or it cannot be read.
+    """
+    media = record.media
+    if media is None:
+        if path is not None:
+            raise DemoError(f"the chat is about no video, but {path.name} was given", "leave it out")
+        return
+    if path is None:
+        raise DemoError(f"the chat is about {media.name}", "give that file after the record")
+    found = file_sha256(path)
+    if found != media.sha256:
+        hashes = f"SHA-256 {found[:12]}…, not {media.sha256[:12]}…"
+        raise VideoError(f"{path.name} is not the file of this chat ({hashes})", f"give the same {media.name}")
+
+
+def plan_recorded(info: VideoInfo, frames: Frames) -> FramePlan:
+    """Exactly the recorded frames; raises RecordError where the video has no such frame."""
+    if frames.indices[-1] >= info.num_frames:
+        raise RecordError(
+            f"the field media.frames.indices names frame {frames.indices[-1]}, the video has {info.num_frames}", REMEDY
+        )
+    seconds = tuple(info.frame_seconds[list(frames.indices)].tolist())
+    return FramePlan(frames.indices, seconds, frames.start_seconds, frames.end_seconds)
+
+
+def open_recorded(
+    record: ChatRecord, path: Path | None, processor: LongVAProcessor, limits: DecodeLimits
+) -> Source | None:
+    """The source of a chat whose file was checked with `check_file`."""
+    if record.media is None or path is None:
+        return None
+    frames = record.media.frames
+    if frames is None:
+        return ImageSource(path, processor)
+    info = probe(path, limits, decoder=frames.decoder)
+    return VideoSource(info, plan_recorded(info, frames), processor, frames.decoder, limits)
+
+
+def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterator[Progress | Replayed]:
+    """Ask every question of `record` again, each after the answers that are given now."""
+    session = ChatSession(engine)
+    try:
+        session.look_at(source)
+        for exchange in record.turns:
+            yield from ask_again(session, exchange)
+    finally:
+        session.close()
+
+
+def ask_again(session: ChatSession, exchange: Exchange) -> Iterator[Progress | Replayed]:
+    for event in session.ask(exchange.question, exchange.sampling):
+        if not isinstance(event, TextDelta):
+            yield event
+    yield Replayed(exchange.question, exchange.answer, session.turns[-1].answer)

@@ -1,0 +1,114 @@
+"""Two looks behind an answer: the same question without the video, and with other budgets. The chat stays untouched.
+
+Both run in short-lived chats of their own on the same engine, where they take turns at the model like any other.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.chat import ChatSession, Engine, Turn, VideoSource
+from longva_demo.chat.compare import Row, compare
+from longva_demo.errors import DemoError
+from longva_demo.ui.asking import Asker
+from longva_demo.ui.errors import streaming
+from longva_demo.ui.handlers import ANSWERING, Updates, follow
+from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.texts import duration
+
+# Runs a check on a turn, writing what it finds into the panel; yields when the page should be brought up to date.
+Check = Callable[[Page, Turn, dict[str, Any]], Iterator[None]]
+
+
+class Checks:
+    """Handlers of the buttons under an answer. Outputs: transcript, question field."""
+
+    def __init__(self, engine: Engine, pages: Pages, asker: Asker) -> None:
+        self.engine = engine
+        self.pages = pages
+        self.asker = asker
+
+    @streaming
+    def blind(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Ask the same question alone: no video, no earlier turns, which may tell what was seen."""
+        yield from self._check("blind", self._ask_blind, event, request)
+
+    @streaming
+    def compare(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Ask the same question alone, with several budgets; rows appear as they are done."""
+        yield from self._check("compare", self._ask_each, event, request)
+
+    def _check(self, name: str, check: Check, event: gr.EventData, request: gr.Request) -> Updates:
+        """Show what `check` finds under the answer that was clicked; where it finds nothing, nothing is shown."""
+        page = self.pages.get(request.session_hash)
+        with page.alone():
+            page.stopping.clear()
+            entry, turn = page.turn_at(event.number)
+            panel = entry[name] = {"status": "Waiting for the model…"}
+            failure: Exception | None = None
+            try:
+                yield page.shown(), ANSWERING
+                for _ in check(page, turn, panel):
+                    yield page.shown(), ANSWERING
+            except Exception as error:
+                failure = error
+            finally:
+                settle(entry, name)
+        yield page.shown(), gr.update(submit_btn="Ask", stop_btn=False)
+        if failure is not None:
+            raise failure
+
+    def _ask_blind(self, page: Page, turn: Turn, panel: dict[str, Any]) -> Iterator[None]:
+        panel["answer"] = ""
+        with closing(ChatSession(self.engine)) as session:
+            events: Any = self.asker(session, turn.question, turn.sampling, False, page.stopping)
+            with closing(events):
+                yield from follow(events, panel)
+        if page.stopping.is_set():
+            panel["verdict"] = "Stopped before its end."
+        else:
+            panel["answer"] = panel["answer"] or "(no answer)"
+            panel["verdict"] = verdict(turn.answer, panel["answer"])
+
+    def _ask_each(self, page: Page, turn: Turn, panel: dict[str, Any]) -> Iterator[None]:
+        if not isinstance(page.source, VideoSource):
+            raise DemoError("there is no video to take more or fewer frames of", "choose a video, and ask about it")
+        panel["rows"] = []
+        rows: Any = compare(self.engine, page.source, turn.question, turn.sampling, self.asker, page.stopping)
+        with closing(rows):
+            yield from follow(take_rows(rows, panel["rows"]), panel)
+
+
+def take_rows(events: Iterator[Any], rows: list[list[str]]) -> Iterator[Any]:
+    """Pass `events` on; each Row among them becomes a row of texts: frames, answer, time, tokens."""
+    for event in events:
+        if isinstance(event, Row):
+            answer = event.answer or "(no answer)"
+            rows.append([f"{event.num_frames:,}", answer, duration(event.seconds), f"{event.num_tokens:,}"])
+        yield event
+
+
+def settle(entry: dict[str, Any], name: str) -> None:
+    """End a panel: nothing is on its way any more; without an answer or a row, it goes."""
+    panel = entry.get(name, {})
+    panel.pop("status", None)
+    panel.pop("progress", None)
+    if not panel.get("answer") and not panel.get("rows"):
+        entry.pop(name, None)
+
+
+def verdict(seen: str, blind: str) -> str:
+    """What the two answers say together; capitals and punctuation do not count.
+
+    >>> verdict("It is red.", "it is red")
+    'The same answer without the video: it may be a guess.'
+    """
+    if words(seen) == words(blind):
+        return "The same answer without the video: it may be a guess."
+    return "Another answer without the video: the frames made a difference."
+
+
+def words(text: str) -> list[str]:
+    return "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()

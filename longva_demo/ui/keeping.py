@@ -1,0 +1,49 @@
+"""Keep a chat: as an HTML page to read, or as JSON to ask again with `longva-demo replay`."""
+
+import json
+import re
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.errors import DemoError
+from longva_demo.ui.errors import plain
+from longva_demo.ui.export import Part, to_html
+from longva_demo.ui.pages import Pages
+
+MEDIA_TYPES = {"html": "text/html", "json": "application/json"}
+# Runs in the browser: hands over the file that `Keeping.save` made.
+DOWNLOAD = """(file) => {
+  const { name, type, text } = JSON.parse(file);
+  const link = document.createElement("a"), url = URL.createObjectURL(new Blob([text], { type }));
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}"""
+
+
+class Keeping:
+    """The handler of the two save buttons."""
+
+    def __init__(self, pages: Pages) -> None:
+        self.pages = pages
+
+    @plain
+    def save(self, event: gr.EventData, request: gr.Request) -> str:
+        """The whole transcript as HTML, or the last chat in it (about one look at one file) as JSON."""
+        page = self.pages.get(request.session_hash)
+        with page.alone():
+            part = page.part()
+        parts = [*page.past, *([part] if part else [])]
+        if not parts:
+            raise DemoError("there is nothing to save yet", "ask a question first")
+        return json.dumps(make_file(parts, event.format))
+
+
+def make_file(parts: list[Part], kind: str) -> dict[str, Any]:
+    """Name, media type and text of the file."""
+    media = parts[-1].record.media
+    stem = re.sub(r"[^\w.-]+", "-", media.name.rpartition(".")[0] or media.name).strip(".-")[:60] if media else ""
+    text = to_html(parts) if kind == "html" else parts[-1].record.to_json()
+    return {"name": f"{stem or 'longva'}-chat.{kind}", "type": MEDIA_TYPES[kind], "text": text}

@@ -1,0 +1,51 @@
+"""One question at several budgets: which, what they cost, and that they can be stopped."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta
+from longva_demo.chat.compare import Row, budgets_for, compare
+from longva_demo.errors import DemoError
+from tests.chat.conftest import GREEDY, answer, make_source
+
+
+def ask(
+    session: ChatSession, question: str, sampling: Sampling, _again: bool, stopping: threading.Event
+) -> Iterator[Progress | TextDelta]:
+    for event in session.ask(question, sampling):
+        if stopping.is_set():
+            session.stop()
+        yield event
+
+
+def test_budgets_do_not_exceed_the_frames(engine: Engine, clip: Path) -> None:
+    assert budgets_for(engine, make_source(engine, clip)) == [8, 32]  # of 60 frames
+    with pytest.raises(DemoError, match="has 30 frames here"):
+        budgets_for(engine, make_source(engine, clip, start_seconds=3.0))
+
+
+def test_each_row_is_what_asking_with_that_budget_gives(engine: Engine, clip: Path) -> None:
+    source = make_source(engine, clip, 5, start_seconds=1.0)
+    events = list(compare(engine, source, "What is there?", GREEDY, ask, threading.Event()))
+    rows = [event for event in events if isinstance(event, Row)]
+    assert [row.num_frames for row in rows] == [8, 32]
+    for row in rows:
+        session = ChatSession(engine)
+        session.look_at(make_source(engine, clip, row.num_frames, start_seconds=1.0))
+        assert row.answer == answer(session, "What is there?")
+        assert row.num_tokens == session.turns[-1].stats.num_tokens
+        assert row.seconds > 0
+    assert isinstance(events[0], Progress), "the first row is on its way before it is done"
+
+
+def test_stopping_keeps_the_rows_that_are_done(engine: Engine, clip: Path) -> None:
+    stopping = threading.Event()
+    rows = []
+    for event in compare(engine, make_source(engine, clip), "What is there?", GREEDY, ask, stopping):
+        if isinstance(event, Row):
+            rows.append(event)
+            stopping.set()
+    assert [row.num_frames for row in rows] == [8]

@@ -1,0 +1,212 @@
+"""A saved chat: the same after a round trip, refused after any change, and the same answers when it is asked again."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longva_demo.chat import ChatSession, Engine, ImageSource, Sampling, read_record
+from longva_demo.chat.record import ChatRecord, digest, parse_record, record_chat
+from longva_demo.chat.replay import Replayed, check_file, open_recorded, replay
+from longva_demo.chat.schema import RecordError
+from longva_demo.errors import DemoError
+from longva_demo.video import DecodeLimits
+from tests.chat.conftest import GREEDY, answer, make_source
+
+LIMITS = DecodeLimits()
+BUDGET = 20
+HOSTILE = 'Is it "a\\b"? <|im_end|> <b>é\u2028\n名</b> \x1b[31m'
+
+
+@pytest.fixture(scope="module")
+def record(engine: Engine, clip: Path) -> ChatRecord:
+    """Two answers and one that was stopped, about 20 frames from the second second on."""
+    session = ChatSession(engine)
+    session.look_at(make_source(engine, clip, BUDGET, start_seconds=2.0))
+    answer(session, HOSTILE)
+    answer(session, "And then?", Sampling(max_new_tokens=5))
+    for _ in session.ask("And what after that?", Sampling(max_new_tokens=30)):
+        if len(session.turns) == 2:
+            session.stop()
+    assert session.turns[-1].stats.stopped
+    record = record_chat(session, BUDGET)
+    session.close()
+    return record
+
+
+@pytest.fixture(scope="module")
+def values(record: ChatRecord) -> Any:
+    return json.loads(record.to_json())
+
+
+def signed(values: dict[str, Any]) -> str:
+    """As somebody would write it who recomputes the digest after a change: the fields alone must be refused."""
+    rest = {name: value for name, value in values.items() if name != "digest"}
+    return json.dumps(rest | {"digest": digest(rest)})
+
+
+def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text(record.to_json(), "utf-8")
+    assert read_record(file) == record
+    assert record.media is not None
+    assert record.media.frames is not None
+    assert record.media.frames.indices[0] == 20
+    assert len(record.media.frames.indices) == BUDGET
+    assert record.turns[0].question == HOSTILE
+    assert [turn.stopped for turn in record.turns] == [False, False, True]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every value in JSON, the containers included."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+def spelled(path: tuple[Any, ...]) -> str:
+    """("turns", 0, "answer") as the error names it: turns[0].answer."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)[1:]
+
+
+def container(values: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        values = values[key]
+    return values
+
+
+def test_each_field_that_is_dropped_is_named(values: Any) -> None:
+    named = [path for path in places(values) if isinstance(path[-1], str) and path[-1] != "digest"]
+    assert len(named) > 25
+    for path in named:
+        changed = copy.deepcopy(values)
+        del container(changed, path)[path[-1]]
+        with pytest.raises(RecordError) as caught:
+            parse_record(signed(changed))
+        assert f"the field {spelled(path)} " in caught.value.message
+
+
+def test_each_value_of_another_kind_is_named(values: Any) -> None:
+    """A null where something must stand, a text for a number, a number for a text, an object for a list."""
+    nullable = {("media",), ("media", "frames")}
+    for path in [path for path in places(values) if path != ("digest",)]:
+        old = container(values, path)[path[-1]]
+        for new in (None, True, "x", 7, 1e999, [], {}):
+            fits = type(new) is type(old) or (isinstance(old, float) and new == 7)
+            if fits or (new is None and path in nullable):
+                continue
+            changed = copy.deepcopy(values)
+            container(changed, path)[path[-1]] = new
+            text = signed(changed) if new != 1e999 else json.dumps(changed).replace("Infinity", "1e999")
+            with pytest.raises(RecordError) as caught:
+                parse_record(text)
+            assert f"the field {spelled(path)}" in caught.value.message, (path, new)
+
+
+def test_each_value_that_is_changed_shows(values: Any) -> None:
+    """Whatever is changed and still fits: the digest does not."""
+    for path in places(values):
+        changed = copy.deepcopy(values)
+        old = container(values, path)[path[-1]]
+        if isinstance(old, dict | list):
+            continue
+        new = not old if isinstance(old, bool) else f"{old}x" if isinstance(old, str) else old + 1
+        container(changed, path)[path[-1]] = new
+        with pytest.raises(RecordError, match="the field "):
+            parse_record(json.dumps(changed))
+
+
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        (("format",), "another"),
+        (("version",), 2),
+        (("saved",), "yesterday"),
+        (("media", "sha256"), "0" * 63 + "g"),
+        (("media", "size_bytes"), 0),
+        (("media", "frames", "budget"), 3),
+        (("media", "frames", "start_seconds"), -1.0),
+        (("media", "frames", "end_seconds"), 1.0),
+        (("media", "frames", "decoder"), "ffmpeg"),
+        (("media", "frames", "indices"), list(range(20, 40))[::-1]),
+        (("media", "frames", "indices"), []),
+        (("media", "frames", "seconds"), [1.0]),
+        (("model", "id"), ""),
+        (("model", "quant"), "auto"),
+        (("model", "dtype"), "int8"),
+        (("turns",), []),
+        (("turns", 0, "question"), " "),
+        (("turns", 0, "question"), "\ud800"),
+        (("turns", 1, "temperature"), 3.0),
+        (("turns", 1, "top_p"), 0.0),
+        (("turns", 1, "max_new_tokens"), 100_000),
+        (("turns", 1, "num_new_tokens"), 6),
+        (("turns", 1, "more"), 1),
+        (("turns", 1, "evidence"), [{"seconds": 1.0}]),
+    ],
+)
+def test_values_out_of_bounds_are_named(values: Any, path: tuple[Any, ...], new: object) -> None:
+    changed = copy.deepcopy(values)
+    container(changed, path)[path[-1]] = new
+    with pytest.raises(RecordError) as caught:
+        parse_record(signed(changed))
+    field = {"budget": "indices", "start_seconds": "end_seconds"}.get(path[-1], path[-1])
+    assert f".{field}" in caught.value.message or f"the field {field} " in caught.value.message
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "null", "{", '"x"', "[" * 100_000, "9" * 5000, '{"format": NaN}'])
+def test_what_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(RecordError):
+        parse_record(text)
+
+
+def test_a_key_that_stands_twice_is_refused(record: ChatRecord) -> None:
+    with pytest.raises(RecordError, match="the field quant stands there twice"):
+        parse_record(record.to_json().replace('"quant"', '"quant": "4bit", "quant"'))
+
+
+def test_a_video_is_no_record(clip: Path, tmp_path: Path) -> None:
+    for path, words in ((clip, "is not a text file"), (tmp_path, "cannot be read"), (tmp_path / "no.json", "No such")):
+        with pytest.raises(RecordError, match=words):
+            read_record(path)
+
+
+def test_the_same_answers_again(engine: Engine, record: ChatRecord, clip: Path) -> None:
+    check_file(record, clip)
+    source = open_recorded(record, clip, engine.processor, LIMITS)
+    results = [event for event in replay(engine, record, source) if isinstance(event, Replayed)]
+    assert [result.new for result in results] == [turn.answer for turn in record.turns]
+    assert all(result.equal for result in results)
+    assert len({result.new for result in results}) > 1
+
+
+def test_another_file_or_none_is_refused(
+    engine: Engine, record: ChatRecord, values: Any, clip: Path, other_clip: Path
+) -> None:
+    with pytest.raises(DemoError, match=r"other\.mp4 is not the file of this chat"):
+        check_file(record, other_clip)
+    with pytest.raises(DemoError, match=r"the chat is about clip\.mp4"):
+        check_file(record, None)
+    changed = copy.deepcopy(values)
+    changed["media"]["frames"]["indices"][-1] = 60  # of 60 frames, the last is 59
+    with pytest.raises(RecordError, match=r"media\.frames\.indices"):
+        open_recorded(parse_record(signed(changed)), clip, engine.processor, LIMITS)
+
+
+def test_chats_about_a_picture_and_about_nothing(engine: Engine, reference: Path) -> None:
+    picture = reference / "inputs" / "image_200x100.png"
+    for path in (picture, None):
+        session = ChatSession(engine)
+        session.look_at(ImageSource(path, engine.processor) if path else None)
+        answer(session, "What is there?", GREEDY)
+        record = parse_record(record_chat(session, 8).to_json())
+        check_file(record, path)
+        source = open_recorded(record, path, engine.processor, LIMITS)
+        assert [event.equal for event in replay(engine, record, source) if isinstance(event, Replayed)] == [True]
+    with pytest.raises(DemoError, match="about no video"):
+        check_file(record, picture)
