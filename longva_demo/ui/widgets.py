@@ -37,12 +37,16 @@ BUDGET_SHELL = """
 """
 
 
-def widget(shell: str, script: str, value: Any, elem_id: str) -> gr.HTML:
-    """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup."""
+def widget(shell: str, script: str | tuple[str, ...], value: Any, elem_id: str) -> gr.HTML:
+    """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup.
+
+    Several scripts run as one, in their order.
+    """
+    scripts = (script,) if isinstance(script, str) else script
     return gr.HTML(
         value=value,
         html_template=shell,
-        js_on_load=(HERE / script).read_text("utf-8"),
+        js_on_load="\n".join((HERE / name).read_text("utf-8") for name in scripts),
         apply_default_css=False,
         elem_id=elem_id,
     )
