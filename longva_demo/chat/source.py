@@ -77,11 +77,11 @@ class VideoSource:
             VideoError: no frame could be decoded, a limit was hit, or the disk is full.
         """
         if self.complete or not self._filling.acquire(blocking=False):
-            yield from self._decode()
+            yield from self.decode()
             return
         try:
             self._forget()
-            with self._file.open("wb") as file, closing(self._decode()) as batches:
+            with self._file.open("wb") as file, closing(self.decode()) as batches:
                 for batch in batches:
                     self._keep(batch, file)
                     yield batch
@@ -101,7 +101,8 @@ class VideoSource:
             with self._grown:
                 self._grown.notify_all()
 
-    def _decode(self) -> Generator[FrameBatch]:
+    def decode(self) -> Generator[FrameBatch]:
+        """Decode the planned frames at full size and keep nothing."""
         yield from decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits)
 
     def pixels(self, chunk: int, should_stop: Callable[[], bool]) -> Iterator[np.ndarray | None]:

@@ -1,62 +1,76 @@
-// Draws the sampled frames. `props.value` is {token, total}; the sheets themselves are fetched as one stream of
+// Draws the sampled frames. `props.value` is {token, total, …}; the sheets themselves are fetched as one stream of
 // records (see Sheets in frame_browser.py) and drawn as they come: an arriving sheet adds buttons and never redraws
 // those that are there. One JPEG sheet becomes one blob URL; each frame shows its part of it by background-position.
 const list = element.querySelector(".film-frames");
 const film = element.querySelector(".film");
 const state = element.querySelector(".film-state");
 const bar = element.querySelector(".film-bar i");
-let token = null, fetching = null, urls = [], times = [], current = -1, fine = false;
+const links = [...element.querySelectorAll(".film-foot a")];
+// A script that works for longer than this in one go makes scrolling and typing wait.
+const SLICE_MILLISECONDS = 12;
+let token = null, fetching = null, urls = [], frames = [], current = -1, decimals = 0;
 
-const clock = (seconds) => {
-  const whole = Math.floor(seconds + 1e-6), pad = (n) => String(n).padStart(2, "0");
-  const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
-  return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
-};
-// Below a second from frame to frame, tenths tell neighbours apart.
-const label = (seconds) => fine ? `${clock(seconds)}.${Math.floor(seconds * 10 + 1e-6) % 10}` : clock(seconds);
+const blank = document.createElement("li");
+blank.innerHTML = '<button type="button" tabindex="-1"><span class="film-picture"></span>' +
+  '<span class="film-edge"><b></b><time></time></span></button>';
 
 function reset() {
   urls.forEach((url) => URL.revokeObjectURL(url));
+  closeLoupe();
   list.replaceChildren();
-  urls = []; times = []; current = -1;
+  urls = []; frames = []; current = -1;
 }
 
-function addSheet(sheet, jpeg) {
+// Shows a frame in `node`: its part of its sheet.
+function paint(node, { sheet, column, row }) {
+  const { url, columns, rows, width, height } = sheet;
+  node.style.cssText = `background-image:url(${url});background-size:${columns * 100}% ${rows * 100}%;` +
+    `background-position:${columns > 1 ? column / (columns - 1) * 100 : 0}% ` +
+    `${rows > 1 ? row / (rows - 1) * 100 : 0}%;aspect-ratio:${width}/${height}`;
+}
+
+function makeItem(frame, number) {
+  const item = blank.cloneNode(true), button = item.firstChild;
+  const [picture, edge] = button.children;
+  paint(picture, frame);
+  if (frame.seconds === undefined) {
+    button.disabled = true;
+    button.setAttribute("aria-label", "The picture");
+    edge.remove();
+  } else {
+    button.dataset.seconds = frame.seconds;
+    button.setAttribute("aria-label", `Sample ${number} at ${label(frame.seconds)}: play from here`);
+    edge.firstChild.textContent = number;
+    edge.lastChild.textContent = label(frame.seconds);
+  }
+  // Arrow keys walk through the frames; Tab enters and leaves the whole sheet.
+  if (number === 1) button.tabIndex = 0;
+  return item;
+}
+
+// Below a second from frame to frame, tenths tell neighbours apart.
+const label = (seconds) => clock(seconds, decimals);
+
+async function addSheet(facts, jpeg, isWanted) {
+  const { count, columns, width, height, indices, seconds } = facts;
   if (!urls.length) {
-    fine = sheet.seconds.length > 1 && sheet.seconds[1] - sheet.seconds[0] < 1;
-    film.style.setProperty("--aspect", Math.max(0.6, sheet.width / sheet.height));
+    decimals = seconds.length > 1 && seconds[1] - seconds[0] < 1 ? 1 : 0;
+    film.style.setProperty("--aspect", Math.max(0.6, width / height));
   }
   const url = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
   urls.push(url);
-  const rows = Math.ceil(sheet.count / sheet.columns), part = document.createDocumentFragment();
-  for (let i = 0; i < sheet.count; i++) {
-    const number = list.children.length + part.children.length + 1;
-    const item = document.createElement("li"), button = document.createElement("button");
-    const picture = document.createElement("span");
-    const column = i % sheet.columns, row = Math.floor(i / sheet.columns);
-    picture.className = "film-picture";
-    picture.style.cssText = `background-image:url(${url});background-size:${sheet.columns * 100}% ${rows * 100}%;` +
-      `background-position:${sheet.columns > 1 ? column / (sheet.columns - 1) * 100 : 0}% ` +
-      `${rows > 1 ? row / (rows - 1) * 100 : 0}%;aspect-ratio:${sheet.width}/${sheet.height}`;
-    button.type = "button";
-    button.append(picture);
-    if (i < sheet.seconds.length) {
-      const seconds = sheet.seconds[i], time = label(seconds);
-      button.dataset.seconds = seconds;
-      button.title = `Frame ${sheet.indices[i]} of the video. Play from ${time}`;
-      button.setAttribute("aria-label", `Sample ${number} at ${time}: play from here`);
-      button.insertAdjacentHTML("beforeend", `<span class="film-edge"><b>${number}</b><time>${time}</time></span>`);
-      times.push(seconds);
-    } else {
-      button.disabled = true;
-      button.setAttribute("aria-label", "The picture");
+  const sheet = { url, columns, rows: Math.ceil(count / columns), width, height };
+  for (let i = 0; i < count; ) {
+    const started = performance.now(), slice = document.createDocumentFragment();
+    for (; i < count && performance.now() - started < SLICE_MILLISECONDS; i++) {
+      const frame = { sheet, column: i % columns, row: Math.floor(i / columns), index: indices[i], seconds: seconds[i] };
+      frames.push(frame);
+      slice.append(makeItem(frame, frames.length));
     }
-    // Arrow keys walk through the frames; Tab enters and leaves the whole sheet.
-    button.tabIndex = number === 1 ? 0 : -1;
-    item.append(button);
-    part.append(item);
+    list.append(slice);
+    await new Promise((go) => setTimeout(go));
+    if (!isWanted()) return;
   }
-  list.append(part);
 }
 
 // Reads exact numbers of bytes from a streamed response.
@@ -80,39 +94,42 @@ function byteReader(stream) {
   };
 }
 
+const address = (value) => `${window.gradio_config?.root || location.origin}/longva/frames/${value.token}`;
+
 async function fetchSheets(value) {
   fetching?.abort();
-  const mine = fetching = new AbortController();
-  const root = window.gradio_config?.root || location.origin;
+  const mine = fetching = new AbortController(), isWanted = () => mine === fetching;
   try {
-    const response = await fetch(`${root}/longva/frames/${value.token}`, { signal: mine.signal });
+    const response = await fetch(address(value), { signal: mine.signal });
     if (!response.ok) return;
     const take = byteReader(response.body);
     for (let lengths; (lengths = await take(8)); ) {
       const view = new DataView(lengths.buffer, lengths.byteOffset, 8);
       const facts = JSON.parse(new TextDecoder().decode(await take(view.getUint32(0))));
       const jpeg = await take(view.getUint32(4));
-      if (mine !== fetching) return;
-      addSheet(facts, jpeg.slice());
+      if (isWanted()) await addSheet(facts, jpeg.slice(), isWanted);
+      if (!isWanted()) return;
       show("sampling", value.total);
     }
-    if (mine === fetching) show("done", value.total);
+    if (isWanted()) show("done", value.total);
   } catch (error) {
     if (error.name !== "AbortError") console.warn("the frames could not be fetched:", error);
   }
 }
 
 function show(phase, total) {
-  const done = list.children.length, count = (n) => n.toLocaleString("en-US");
+  const done = frames.length, count = (n) => n.toLocaleString("en-US");
+  const hasTimes = done > 0 && frames[0].seconds !== undefined;
   film.dataset.state = phase;
   film.dataset.count = done;
   film.classList.toggle("many", total > 128);
   film.classList.toggle("masses", total > 600);
   film.classList.toggle("single", total === 1);
+  film.classList.toggle("timed", hasTimes);
   bar.style.width = phase === "sampling" && total ? `${done / total * 100}%` : "0";
   state.textContent =
     phase === "sampling" ? `sampling, frame ${count(done)} of ${count(total)}` :
-    phase === "done" && times.length ? `${count(done)} · ${clock(times[0])} to ${clock(times[times.length - 1])}` :
+    phase === "done" && hasTimes ? `${count(done)} · ${clock(frames[0].seconds)} to ${clock(frames[done - 1].seconds)}` :
     "";
 }
 
@@ -122,6 +139,7 @@ function draw() {
   token = value?.token ?? null;
   reset();
   if (!value) { fetching?.abort(); fetching = null; show("empty", 0); return; }
+  for (const link of links) link.href = `${address(value)}/${link.dataset.file}`;
   show("sampling", value.total);
   fetchSheets(value);
 }
@@ -133,15 +151,29 @@ function seek(seconds) {
   player.play().catch(() => {});  // a browser may refuse to play; the position is set all the same
 }
 
-// The frame under the player's clock is marked: the last one that was taken at or before it.
+// The frame under the player's clock is marked: the last one that was taken at or before it. While the video plays,
+// the list follows, unless somebody is busy in it.
 function follow(event) {
-  if (!event.target.closest || !event.target.closest("#player") || !times.length) return;
-  let low = 0, high = times.length;
-  while (low < high) { const mid = (low + high) >> 1; if (times[mid] <= event.target.currentTime + 0.01) low = mid + 1; else high = mid; }
+  if (!event.target.closest?.("#player") || frames[0]?.seconds === undefined) return;
+  let low = 0, high = frames.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (frames[middle].seconds <= event.target.currentTime + 0.01) low = middle + 1; else high = middle;
+  }
   if (low - 1 === current) return;
   list.children[current]?.removeAttribute("aria-current");
   current = low - 1;
-  list.children[current]?.setAttribute("aria-current", "true");
+  const item = list.children[current];
+  item?.setAttribute("aria-current", "true");
+  if (!item || event.target.paused || list.matches(":hover, :focus-within")) return;
+  const box = item.getBoundingClientRect(), view = list.getBoundingClientRect();
+  if (box.top < view.top || box.bottom > view.bottom) list.scrollTop += box.top - view.top - 10;
+}
+
+// Moves the single tab stop to `item`.
+function rove(item) {
+  list.querySelector('button[tabindex="0"]')?.setAttribute("tabindex", "-1");
+  item.firstChild.tabIndex = 0;
 }
 
 list.addEventListener("click", (event) => {
@@ -149,17 +181,17 @@ list.addEventListener("click", (event) => {
   if (button) seek(Number(button.dataset.seconds));
 });
 list.addEventListener("keydown", (event) => {
-  const here = [...list.children].indexOf(event.target.closest("li"));
+  const here = numberOf(event.target), last = frames.length - 1;
   const columns = getComputedStyle(list).gridTemplateColumns.split(" ").length;
-  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -here, End: list.children.length - 1 - here };
-  if (here < 0 || !(event.key in steps)) return;
-  const target = list.children[here + steps[event.key]];
+  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -here, End: last - here };
+  if (here < 0 || !(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
-  if (!target) return;
-  event.target.tabIndex = -1;
-  target.firstChild.tabIndex = 0;
-  target.firstChild.focus();
+  list.children[here + steps[event.key]]?.firstChild.focus();
+});
+list.addEventListener("focusin", (event) => rove(event.target.closest("li")));
+element.querySelector(".film-size").addEventListener("input", (event) => {
+  film.style.setProperty("--size", event.target.value);
+  closeLoupe();
 });
 document.addEventListener("timeupdate", follow, true);  // media events do not bubble: catch them on the way down
 watch("value", draw);
-draw();

@@ -11,7 +11,7 @@ import math
 import secrets
 import struct
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -38,17 +38,30 @@ MAX_ASPECT = 4.0
 
 SHELL = """
 <section class="film" aria-label="Sampled frames" data-state="empty" data-count="0">
-  <header class="film-head"><h2>Sampled frames</h2><span class="film-state" role="status"></span></header>
+  <header class="film-head"><h2>Sampled frames</h2>
+    <input class="film-size" type="range" min="0.7" max="3.5" step="0.1" value="1" aria-label="Size of the frames"
+           title="How large the frames are shown">
+    <span class="film-state" role="status"></span>
+  </header>
   <div class="film-bar"><i></i></div>
   <p class="film-empty">The frames that the model is given appear here, each with its time, before you ask.</p>
   <ol class="film-frames"></ol>
+  <footer class="film-foot">Save
+    <a download data-file="contact-sheet.jpg" title="All frames and their times in one picture (JPEG)">contact sheet</a>
+    <a download data-file="frames.zip" title="Every frame in full size (ZIP of JPEGs); decoded again">frames</a>
+    <a download data-file="plan.json" title="Which frames were taken and when (JSON)">plan</a>
+  </footer>
 </section>
+<div class="loupe" role="group" aria-label="Larger view" hidden>
+  <span class="loupe-picture"></span>
+  <p class="loupe-foot"><span class="loupe-text"></span></p>
+</div>
 """
 
 
 def make_frame_browser(elem_id: str) -> gr.HTML:
     """A contact sheet whose frames are buttons that seek the player. Its value: `Sheets.value`, or None."""
-    return widget(SHELL, "frame_browser.js", None, elem_id)
+    return widget(SHELL, ("clock.js", "frame_browser.js", "loupe.js"), None, elem_id)
 
 
 class Sheets:
@@ -100,6 +113,18 @@ class Sheets:
         if self._tiles:
             self._close_sheet()
         self.is_finished = True
+
+    def thumbnails(self) -> Iterator[tuple[Image.Image, float]]:
+        """The frames so far, small as they are on the page, each with its time in seconds."""
+        for record in list(self._records):
+            header_length, _ = struct.unpack_from(">II", record)
+            facts = json.loads(record[8 : 8 + header_length])
+            width, height = facts["width"], facts["height"]
+            with Image.open(io.BytesIO(record[8 + header_length :])) as sheet:
+                for number, seconds in enumerate(facts["seconds"]):
+                    row, column = divmod(number, facts["columns"])
+                    left, top = column * width, row * height
+                    yield sheet.crop((left, top, left + width, top + height)), seconds
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The sheets so far and those to come, to the end. See `_close_sheet` for the format."""

@@ -13,6 +13,7 @@ from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import make_asker
 from longva_demo.ui.checks import Checks
+from longva_demo.ui.downloads import download_routes
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
@@ -96,7 +97,7 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": [frames_route(pages.find_sheets)]},
+        "app_kwargs": {"routes": [frames_route(pages.find_sheets), *download_routes(pages.find_video)]},
         "show_error": False,
         "ssr_mode": False,
         "pwa": False,

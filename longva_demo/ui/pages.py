@@ -228,9 +228,18 @@ class Pages:
 
     def find_sheets(self, token: str) -> Sheets | None:
         """The sheets that a page was told to fetch with `token`."""
+        found = self._find(token)
+        return found[0] if found else None
+
+    def find_video(self, token: str) -> tuple[Sheets, VideoSource] | None:
+        """These sheets, once they are finished, and the video whose frames they show."""
+        sheets, source = self._find(token) or (None, None)
+        return (sheets, source) if sheets and sheets.is_finished and isinstance(source, VideoSource) else None
+
+    def _find(self, token: str) -> tuple[Sheets, Source | None] | None:
         with self._lock:
-            shown = [page.sheets for page in self._pages.values()]
-        return next((sheets for sheets in shown if sheets is not None and sheets.token == token), None)
+            shown = [(page.sheets, page.source) for page in self._pages.values()]
+        return next(((sheets, source) for sheets, source in shown if sheets and sheets.token == token), None)
 
     def __len__(self) -> int:
         return len(self._pages)

@@ -42,16 +42,16 @@ BUDGET_SHELL = """
 """
 
 
-def widget(shell: str, script: str, value: Any, elem_id: str, helpers: str = "") -> gr.HTML:
+def widget(shell: str, script: str | tuple[str, ...], value: Any, elem_id: str) -> gr.HTML:
     """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup.
 
-    `helpers` names a script of functions that the script uses.
+    Several scripts run as one, in their order.
     """
-    scripts = [(HERE / name).read_text("utf-8") for name in (helpers, script) if name]
+    scripts = (script,) if isinstance(script, str) else script
     return gr.HTML(
         value=value,
         html_template=shell,
-        js_on_load="\n".join(scripts),
+        js_on_load="\n".join((HERE / name).read_text("utf-8") for name in scripts),
         apply_default_css=False,
         elem_id=elem_id,
     )
@@ -65,7 +65,7 @@ def make_transcript(elem_id: str) -> gr.HTML:
     turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
     offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then.
     """
-    return widget(TRANSCRIPT_SHELL, "transcript.js", [], elem_id, helpers="checks.js")
+    return widget(TRANSCRIPT_SHELL, ("checks.js", "transcript.js"), [], elem_id)
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -1,6 +1,6 @@
 """The contact sheet: the sampled frames, with their times, as one picture."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -20,13 +20,8 @@ def contact_sheet(batches: Iterable[FrameBatch], target: Path) -> None:
     Raises:
         DemoError: the file cannot be written. An earlier file of that name is then left as it was.
     """
-    cells = [cell(pixels, time) for batch in batches for pixels, time in zip(batch.pixels, batch.seconds, strict=True)]
-    columns = ceil(sqrt(len(cells)))
-    rows = ceil(len(cells) / columns)
-    sheet = Image.new("RGB", (columns * CELL_WIDTH, rows * (CELL_HEIGHT + CAPTION_HEIGHT)), BACKGROUND)
-    for number, image in enumerate(cells):
-        row, column = divmod(number, columns)
-        sheet.paste(image, (column * CELL_WIDTH, row * (CELL_HEIGHT + CAPTION_HEIGHT)))
+    frames = (frame for batch in batches for frame in zip(batch.pixels, batch.seconds, strict=True))
+    sheet = join_cells([cell(Image.fromarray(pixels), seconds) for pixels, seconds in frames])
     draft = target.with_name(f".{target.name}.part{target.suffix}")
     try:
         sheet.save(draft, quality=88)
@@ -38,6 +33,17 @@ def contact_sheet(batches: Iterable[FrameBatch], target: Path) -> None:
         ) from error
 
 
+def join_cells(cells: Sequence[Image.Image]) -> Image.Image:
+    """Cells of one size as one picture, as wide as high where possible."""
+    columns = ceil(sqrt(len(cells)))
+    width, height = cells[0].size
+    sheet = Image.new("RGB", (columns * width, ceil(len(cells) / columns) * height), BACKGROUND)
+    for number, image in enumerate(cells):
+        row, column = divmod(number, columns)
+        sheet.paste(image, (column * width, row * height))
+    return sheet
+
+
 def check_sheet(target: Path) -> None:
     """Raises DemoError when no picture can be written there: better before the decoding than after it."""
     if not target.parent.is_dir():
@@ -46,12 +52,12 @@ def check_sheet(target: Path) -> None:
         raise DemoError(f"{target.name} has no picture suffix", "name it .jpg, .png or .webp")
 
 
-def cell(pixels: object, seconds: float) -> Image.Image:
-    """One frame, fitted into its cell, with its time below."""
-    image = Image.fromarray(pixels)  # type: ignore[arg-type]
-    image.thumbnail((CELL_WIDTH - 4, CELL_HEIGHT - 4))
-    framed = Image.new("RGB", (CELL_WIDTH, CELL_HEIGHT + CAPTION_HEIGHT), BACKGROUND)
-    framed.paste(image, ((CELL_WIDTH - image.width) // 2, (CELL_HEIGHT - image.height) // 2))
-    middle = (CELL_WIDTH // 2, CELL_HEIGHT + CAPTION_HEIGHT // 2 - 2)
+def cell(image: Image.Image, seconds: float, width: int = CELL_WIDTH, height: int = CELL_HEIGHT) -> Image.Image:
+    """One frame, fitted into `width` × `height`, with its time below."""
+    image = image.copy()
+    image.thumbnail((width - 4, height - 4))
+    framed = Image.new("RGB", (width, height + CAPTION_HEIGHT), BACKGROUND)
+    framed.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    middle = (width // 2, height + CAPTION_HEIGHT // 2 - 2)
     ImageDraw.Draw(framed).text(middle, clock_time(seconds), fill=INK, anchor="mm", font=ImageFont.load_default(13))
     return framed

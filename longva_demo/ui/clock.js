@@ -1,0 +1,8 @@
+// Times as people read them: m:ss or h:mm:ss, cut, never rounded up past the moment (see texts.clock).
+const clock = (seconds, decimals = 0) => {
+  const step = 10 ** decimals, units = Math.floor(Math.max(0, seconds) * step + 1e-6);
+  const whole = Math.floor(units / step), pad = (n, width = 2) => String(n).padStart(width, "0");
+  const h = Math.floor(whole / 3600), m = Math.floor(whole / 60) % 60, s = whole % 60;
+  const text = h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
+  return decimals ? `${text}.${pad(units % step, decimals)}` : text;
+};
