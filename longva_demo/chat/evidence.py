@@ -32,6 +32,11 @@ CLEAR_FALL = 1.0
 NAME = "longva_hiding_frames"
 
 
+def reach(num_frames: int) -> int:
+    """How many neighbours on either side are hidden with a frame: fewer in a short clip."""
+    return min(MAX_NEIGHBOURS, num_frames // 16)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """How much an answer drew on each frame.
@@ -51,9 +56,17 @@ class Evidence:
 
     @property
     def candidates(self) -> tuple[int, ...]:
-        """The places to try: those with most attention."""
-        order = sorted(range(len(self.attention)), key=lambda place: -self.attention[place])
-        return tuple(order[:NUM_CANDIDATES])
+        """The places to try: those with most attention, of neighbours that are hidden together only the first.
+
+        >>> Evidence((0.0,) * 40 + (0.1, 0.4, 0.3) + (0.0,) * 19 + (0.2, 0.0)).candidates[:2]
+        (41, 62)
+        """
+        apart = reach(len(self.attention))
+        chosen: list[int] = []
+        for place in sorted(range(len(self.attention)), key=lambda place: -self.attention[place]):
+            if all(abs(place - other) > apart for other in chosen):
+                chosen.append(place)
+        return tuple(chosen[:NUM_CANDIDATES])
 
 
 @dataclass(frozen=True)
@@ -73,8 +86,8 @@ class FramePlaces:
 
     def window(self, place: int) -> tuple[int, int]:
         """Tokens of a frame and its neighbours, fewer of them in a short clip: [first, last)."""
-        reach = min(MAX_NEIGHBOURS, self.count // 16)
-        return self.token(max(0, place - reach)), self.token(min(self.count, place + reach + 1))
+        apart = reach(self.count)
+        return self.token(max(0, place - apart)), self.token(min(self.count, place + apart + 1))
 
 
 class QueryRecorder:

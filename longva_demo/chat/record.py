@@ -7,6 +7,7 @@ the wrong kind or out of bounds, or a change after saving ends in one line that 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from longva_demo.chat.engine import Sampling
 from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
-from longva_demo.chat.session import ChatSession, Turn
+from longva_demo.chat.session import ChatSession, FrameRef, Turn
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.settings import CHOICES
@@ -78,7 +79,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much an answer drew on the frame at `seconds`."""
+    """A frame that an answer drew on; `weight` is its share of the attention to frames."""
 
     seconds: float
     weight: float
@@ -107,9 +108,19 @@ class Exchange:
                 require(False, name, f"is out of bounds ({error.remedy})")
 
     @classmethod
-    def of(cls, turn: Turn) -> "Exchange":
-        count, stopped = turn.stats.num_new_tokens, turn.stats.stopped
-        return cls(turn.question, turn.answer, **asdict(turn.sampling), num_new_tokens=count, stopped=stopped)
+    def of(cls, turn: Turn, frames: Sequence[FrameRef]) -> "Exchange":
+        """`frames` are those that the session read."""
+        count, stopped, found = turn.stats.num_new_tokens, turn.stats.stopped, turn.evidence
+        drawn_on = found.drawn_on if found is not None else ()
+        evidence = tuple(Evidence(frames[place].seconds, found.attention[place]) for place in drawn_on if found)
+        return cls(
+            turn.question,
+            turn.answer,
+            **asdict(turn.sampling),
+            num_new_tokens=count,
+            stopped=stopped,
+            evidence=evidence,
+        )
 
     @property
     def sampling(self) -> Sampling:
@@ -148,7 +159,7 @@ def record_chat(session: ChatSession, budget: int) -> ChatRecord:
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
         media=describe(session.source, budget) if session.source is not None else None,
         model=ModelFacts(loaded.model_id, loaded.revision, loaded.quant, dtype),
-        turns=tuple(map(Exchange.of, session.turns)),
+        turns=tuple(Exchange.of(turn, session.frames) for turn in session.turns),
     )
 
 

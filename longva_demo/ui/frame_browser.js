@@ -19,6 +19,7 @@ function reset() {
   closeLoupe();
   list.replaceChildren();
   urls = []; frames = []; current = -1;
+  film.classList.remove("weighed");
 }
 
 // Shows a frame in `node`: its part of its sheet.
@@ -170,6 +171,17 @@ function follow(event) {
   if (box.top < view.top || box.bottom > view.bottom) list.scrollTop += box.top - view.top - 10;
 }
 
+// How much of the newest answer's attention each frame has, as a strip under it. Only what changed is touched.
+let weights = null;
+function heat(event) {
+  weights = event.detail;
+  film.classList.toggle("weighed", weights !== null);
+  frames.forEach((_, i) => {
+    const item = list.children[i], weight = weights?.[i] ?? 0;
+    if (Number(item.style.getPropertyValue("--weight") || 0) !== weight) item.style.setProperty("--weight", weight);
+  });
+}
+
 // Moves the single tab stop to `item`.
 function rove(item) {
   list.querySelector('button[tabindex="0"]')?.setAttribute("tabindex", "-1");
@@ -193,5 +205,6 @@ element.querySelector(".film-size").addEventListener("input", (event) => {
   film.style.setProperty("--size", event.target.value);
   closeLoupe();
 });
+document.addEventListener("longva:weights", heat);
 document.addEventListener("timeupdate", follow, true);  // media events do not bubble: catch them on the way down
 watch("value", draw);

@@ -191,6 +191,12 @@ class Handlers:
         if failure is not None:
             raise failure
 
+    @plain
+    def weigh(self, wanted: bool, request: gr.Request) -> Any:
+        """After an answer: find the frames that it drew on, if that is `wanted`."""
+        page = self.pages.get(request.session_hash)
+        return page.shown() if wanted and page.weigh() else gr.skip()
+
     def stop(self, request: gr.Request) -> None:
         """End the running answer. What was said so far stays."""
         self.pages.get(request.session_hash).stop()

@@ -49,6 +49,7 @@ class Parts(NamedTuple):
     question: gr.Textbox
     asked: gr.Textbox
     file: gr.Textbox
+    weighing: gr.Checkbox
     decoder: gr.Radio
     temperature: gr.Slider
     top_p: gr.Slider
@@ -173,6 +174,11 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
             label="Longest answer",
             info="in tokens, about ¾ of a word each",
         )
+        weighing = gr.Checkbox(
+            True,
+            label="Find the frames that an answer drew on",
+            info="hides frames from the answer, one after the other; takes about twice an answer's time, after it",
+        )
         decoder = gr.Radio(
             ["pyav", "decord"],
             value=settings.decoder,
@@ -185,6 +191,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         "question": question,
         "asked": asked,
         "file": file,
+        "weighing": weighing,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
@@ -266,11 +273,16 @@ def bind_asking(parts: Parts, handlers: Handlers) -> None:
         **hidden,
     }
     take = "(question) => ['', question]"
-    parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden).then(**ask)
-    parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden).then(**ask)
+    taken = parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden)
+    suggested = parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden)
     parts.question.stop(handlers.stop, queue=False, **hidden)
-    parts.transcript.retry(handlers.retry, sampling, shown, **hidden)
-    parts.transcript.edit(handlers.edit, sampling, shown, **hidden)
+    for answered in (
+        taken.then(**ask),
+        suggested.then(**ask),
+        parts.transcript.retry(handlers.retry, sampling, shown, **hidden),
+        parts.transcript.edit(handlers.edit, sampling, shown, **hidden),
+    ):
+        answered.success(handlers.weigh, parts.weighing, parts.transcript, **hidden)
     parts.transcript.undo(handlers.undo, None, shown, **hidden)
     parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden)
 

@@ -14,6 +14,7 @@ from longva_demo.chat.record import record_chat
 from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.evidence import evidence_entry
 from longva_demo.ui.export import Part, make_thumbnails
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.texts import stats_line
@@ -81,6 +82,7 @@ class Page:
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
+    weighing: bool = False  # `answering` is held, but only to see which frames mattered
     sheets: Sheets | None = None
     used: float = field(default_factory=time.monotonic)
 
@@ -135,6 +137,9 @@ class Page:
     @contextmanager
     def alone(self, timeout: float = 0.0) -> Iterator[None]:
         """Raises DemoError when an answer is being written and has not ended after `timeout` seconds."""
+        if self.weighing:
+            self.session.stop()
+            timeout = max(timeout, STOP_SECONDS)
         if not self.answering.acquire(timeout=timeout) if timeout else not self.answering.acquire(blocking=False):
             raise DemoError("an answer is still being written", "wait for its end, or press Stop")
         try:
@@ -148,9 +153,24 @@ class Page:
         if turn is not None:
             stats = stats_line(turn.stats, turn.answer, self.source is not None)
             answer = turn.answer or "(no answer)"
-            self.transcript.append({"kind": "turn", "question": turn.question, "answer": answer, "stats": stats})
+            entry = {"kind": "turn", "question": turn.question, "answer": answer, "stats": stats}
+            self.transcript.append(entry | evidence_entry(turn, self.source))
         elif old is not None:
             self.transcript.append(old)
+
+    def weigh(self) -> bool:
+        """Find the frames that the last answer drew on; False where nothing was found. A new question ends it."""
+        if not self.answering.acquire(blocking=False):
+            return False
+        try:
+            self.weighing = True
+            turn = self.session.try_without_frames()
+            if turn is not None:
+                self.turn_entries()[-1].update(evidence_entry(turn, self.source))
+            return turn is not None
+        finally:
+            self.weighing = False
+            self.answering.release()
 
     def drop_turn(self) -> None:
         """Take the last turn out of the transcript."""
@@ -175,7 +195,8 @@ class Page:
             return None
         record = record_chat(self.session, self.look.num_frames if self.look is not None else 0)
         checks = tuple(copy.deepcopy(entry) for entry in self.turn_entries())
-        return Part(record, make_thumbnails(self.source), checks)
+        drawn_on = [frame for turn in record.turns for frame in turn.evidence]
+        return Part(record, make_thumbnails(self.source, drawn_on), checks)
 
     def shown(self) -> list[dict[str, Any]]:
         """The transcript for the page: while the session knows them, each turn can be checked, the last one undone."""
@@ -189,6 +210,8 @@ class Page:
             entries.append(copy.deepcopy(entry))
             if any(entry is other for other in remembered):
                 entries[-1]["checks"] = checks
+            if not remembered or entry is not remembered[-1]:
+                entries[-1].pop("heat", None)
         if entries and remembered and self.transcript[-1] is remembered[-1]:
             entries[-1]["tools"] = True
         return entries

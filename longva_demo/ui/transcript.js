@@ -58,6 +58,7 @@ function fill(node, entry, number) {
   part("question").textContent = entry.question;
   part("answer").textContent = entry.answer || "";
   part("stats").textContent = entry.stats || "";
+  drawEvidence(node, entry);
   const live = entry.status !== undefined;
   node.classList.toggle("live", live);
   const status = part("status");
@@ -93,6 +94,7 @@ function draw() {
   empty.hidden = entries.length > 0;
   keep.hidden = entries.length === 0;
   if (following) log.scrollTop = log.scrollHeight;
+  showHeat(entries);
 }
 
 watch("value", draw);

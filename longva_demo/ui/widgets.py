@@ -63,9 +63,10 @@ def make_transcript(elem_id: str) -> gr.HTML:
 
     Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
     turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
-    offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then.
+    offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
+    "sure", "heat" and "drawn" come from `evidence_entry`.
     """
-    return widget(TRANSCRIPT_SHELL, ("checks.js", "transcript.js"), [], elem_id)
+    return widget(TRANSCRIPT_SHELL, ("checks.js", "evidence.js", "transcript.js"), [], elem_id)
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -1,5 +1,6 @@
 """The sweep and the hiding compute what the whole attention matrix says, and leave the conversation as it is."""
 
+import doctest
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,10 @@ def test_log_probability_is_the_mean_over_the_answer(session: ChatSession) -> No
     wanted = torch.tensor(turn.answer_ids[: turn.stats.num_new_tokens])
     rows = logits[-len(turn.answer_ids) :].log_softmax(-1)[: len(wanted)]
     assert turn.stats.log_probability == pytest.approx(float(rows.gather(1, wanted[:, None]).mean()), abs=1e-4)
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(evidence).failed == 0
 
 
 def test_only_clear_falls_are_shown() -> None:

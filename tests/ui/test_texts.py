@@ -6,6 +6,7 @@ import io
 import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from longva_demo.chat import AnswerStats, BudgetMeter
 from longva_demo.errors import BudgetError, VideoError
-from longva_demo.ui import texts
+from longva_demo.ui import evidence, texts
 from longva_demo.ui.errors import plain, toast
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.video import FrameBatch
@@ -22,8 +23,11 @@ from longva_demo.video import FrameBatch
 NASTY = "<img src=x onerror=alert(1)>.mp4"
 
 
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(texts).failed == 0
+@pytest.mark.parametrize("module", [texts, evidence], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_a_toast_is_one_escaped_line() -> None:

@@ -1,0 +1,71 @@
+"""What stands under an answer: how sure the model is, and the frames that the answer drew on."""
+
+import math
+from typing import Any
+
+from PIL import Image
+
+from longva_demo.chat import Source, Turn, VideoSource
+from longva_demo.ui.export import data_address
+from longva_demo.ui.texts import clock
+
+# The probability that the answer's tokens have on average (geometric mean), and the word for it.
+SURENESS = ((0.98, "sure"), (0.9, "fairly sure"), (0.0, "unsure"))
+THUMBNAIL_SIDE = 112
+# Attention goes to the page as one digit a frame, 0 to 9.
+LEVELS = 9
+
+
+def evidence_entry(turn: Turn, source: Source | None) -> dict[str, Any]:
+    """For the transcript: "sure" and, of an answer about a video, "heat" and, once frames were hidden, "drawn"."""
+    word, figure = sureness(turn.stats.log_probability)
+    entry: dict[str, Any] = {"sure": {"word": word, "figure": figure}}
+    if turn.evidence is None or not isinstance(source, VideoSource):
+        return entry
+    entry["heat"] = heat(turn.evidence.attention)
+    if turn.evidence.falls is not None:
+        falls = dict(turn.evidence.falls)
+        entry["drawn"] = [chip(source, place, falls[place]) for place in turn.evidence.drawn_on]
+    return entry
+
+
+def chip(source: VideoSource, place: int, fall: float) -> dict[str, Any]:
+    """One frame to click: its time, a thumbnail, and what its figure means."""
+    seconds = source.seconds[place]
+    return {
+        "seconds": seconds,
+        "time": clock(seconds, 1),
+        "picture": data_address(Image.fromarray(source.kept_frame(place)), THUMBNAIL_SIDE),
+        "figure": f"Without this frame the answer is {times(math.exp(min(fall, 40.0)))} less likely. Play from here",
+    }
+
+
+def times(factor: float) -> str:
+    """
+    >>> times(2.72), times(148.4), times(2.2e6)
+    ('2.7 times', '150 times', 'over 10,000 times')
+    """
+    if factor > 10_000:
+        return "over 10,000 times"
+    return f"{factor:.1f} times" if factor < 10 else f"{float(f'{factor:.2g}'):,.0f} times"
+
+
+def heat(attention: tuple[float, ...]) -> str:
+    """A digit a frame: the square root of its share of the attention, as a part of the largest one.
+
+    >>> heat((0.01, 0.81, 0.18))
+    '194'
+    """
+    most = max(attention, default=0.0) or 1.0
+    return "".join(str(round(LEVELS * math.sqrt(share / most))) for share in attention)
+
+
+def sureness(log_probability: float) -> tuple[str, str]:
+    """A word for the mean log-probability (nats) of an answer's tokens, and the figure.
+
+    >>> sureness(-0.005)[0], sureness(-0.05)[0], sureness(-0.5)
+    ('sure', 'fairly sure', ('unsure', 'The model gave its words a probability of 61% on average.'))
+    """
+    probability = math.exp(log_probability)
+    word = next(word for least, word in SURENESS if probability >= least)
+    return word, f"The model gave its words a probability of {probability:.0%} on average."

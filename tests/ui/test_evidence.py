@@ -1,0 +1,56 @@
+"""After an answer: how sure the model was, and the frames that it drew on, which play the video there."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.ui.conftest import Visit
+
+# The gallery's needle clip shows its number in these seconds.
+NEEDLE = (37.4, 38.4)
+
+
+def test_the_needle_is_named_and_plays(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    visit.ask("What number appears in the video?")
+    chips = visit.page.locator(".evidence-frame")
+    expect(chips.first).to_be_visible(timeout=60_000)
+    assert chips.count() <= 3
+    chips.first.click()
+    seconds = visit.page.evaluate("document.querySelector('#player video').currentTime")
+    assert NEEDLE[0] <= seconds <= NEEDLE[1] + 0.5  # it may have begun to play
+    sure = visit.page.locator(".turn .sure")
+    figure = re.fullmatch(r"The model gave its words a probability of (\d+)% on average\.", sure.get_attribute("title"))
+    assert figure is not None
+    probability = int(figure[1]) / 100
+    assert sure.text_content() == ("sure" if probability >= 0.98 else "fairly sure" if probability >= 0.9 else "unsure")
+    weights = visit.page.eval_on_selector_all(
+        ".film-frames li", "items => items.map((item) => Number(item.style.getPropertyValue('--weight')))"
+    )
+    times = visit.frame_seconds
+    assert len(weights) == len(times) == 64
+    assert max(weights) == 1
+    assert NEEDLE[0] <= times[weights.index(1)] <= NEEDLE[1]
+    assert visit.complaints == []
+
+
+def test_a_new_question_does_not_wait_and_a_new_range_takes_the_weights_away(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    visit.ask("What number appears in the video?")
+    visit.ask("What is the number?")
+    expect(visit.page.locator(".turn:last-child .evidence-frame").first).to_be_visible(timeout=60_000)
+    assert "weighed" in visit.page.get_attribute(".film", "class").split()
+    visit.page.fill("#start textarea, #start input", "0:02")
+    visit.page.press("#start textarea, #start input", "Enter")
+    expect(visit.page.locator(".film.weighed")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_it_can_be_switched_off(visit: Visit) -> None:
+    visit.page.click("#settings button")
+    visit.page.get_by_label("Find the frames that an answer drew on").uncheck()
+    visit.pick("One second in a minute")
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".film.weighed")).to_have_count(1)  # what it attended to costs nothing
+    expect(visit.page.locator(".evidence")).to_have_count(0)
+    assert visit.complaints == []
