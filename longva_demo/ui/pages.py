@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, VideoSource, is_picture
-from longva_demo.chat.record import record_chat
+from longva_demo.chat.record import ChatRecord, record_chat
 from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
@@ -169,11 +169,17 @@ class Page:
                 return entry, turn
         raise DemoError("this answer is about frames that are no longer there", "ask again")
 
-    def part(self) -> Part | None:
-        """The turns that the session remembers, ready to be saved; None without any."""
+    def record(self) -> ChatRecord | None:
+        """The turns that the session remembers; None without any."""
         if not self.session.turns:
             return None
-        record = record_chat(self.session, self.look.num_frames if self.look is not None else 0)
+        return record_chat(self.session, self.look.num_frames if self.look is not None else 0)
+
+    def part(self) -> Part | None:
+        """The same, ready to be saved as a page."""
+        record = self.record()
+        if record is None:
+            return None
         checks = tuple(copy.deepcopy(entry) for entry in self.turn_entries())
         return Part(record, make_thumbnails(self.source), checks)
 
