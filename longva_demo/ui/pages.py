@@ -165,7 +165,7 @@ class Page:
     def turn_at(self, number: int) -> tuple[dict[str, Any], Turn]:
         """The transcript's entry `number` and its turn; raises DemoError where the session remembers none."""
         for entry, turn in zip(self.turn_entries(), self.session.turns, strict=True):
-            if entry is self.transcript[number]:
+            if 0 <= number < len(self.transcript) and entry is self.transcript[number]:
                 return entry, turn
         raise DemoError("this answer is about frames that are no longer there", "ask again")
 
