@@ -30,6 +30,12 @@ class Checks:
         self.pages = pages
         self.asker = asker
 
+    def bind(self, transcript: gr.HTML, question: gr.Textbox) -> None:
+        """Let the buttons call their handlers."""
+        common: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        transcript.blind(self.blind, None, [transcript, question], **common)
+        transcript.compare(self.compare, None, [transcript, question], **common)
+
     @streaming
     def blind(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Ask the same question alone: no video, no earlier turns, which may tell what was seen."""

@@ -1,4 +1,4 @@
-"""Keep a chat: as an HTML page to read, or as JSON to ask again with `longva-demo replay`."""
+"""Keep a chat: as an HTML page to read, as JSON to ask again with `longva-demo replay`, or in the browser."""
 
 import json
 import re
@@ -24,10 +24,20 @@ DOWNLOAD = """(file) => {
 
 
 class Keeping:
-    """The handler of the two save buttons."""
+    """The handlers of the two save buttons, and of what the browser keeps."""
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
+
+    def bind(
+        self, transcript: gr.HTML, file: gr.Textbox, history: gr.HTML, changes: list[gr.events.Dependency]
+    ) -> None:
+        """Let the buttons call `save`, and each of the `changes` of the chat end in a copy in the browser."""
+        common: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        saved = transcript.save(self.save, None, file, **common)
+        saved.success(None, file, None, js=DOWNLOAD, **common)
+        for change in changes:
+            change.then(self.remember, None, history, **common)
 
     @plain
     def save(self, event: gr.EventData, request: gr.Request) -> str:
@@ -39,6 +49,15 @@ class Keeping:
         if not parts:
             raise DemoError("there is nothing to save yet", "ask a question first")
         return json.dumps(make_file(parts, event.format))
+
+    @plain
+    def remember(self, request: gr.Request) -> dict[str, Any]:
+        """The present chat for the browser to keep, in place of the page's one with the same number."""
+        page = self.pages.get(request.session_hash)
+        if page.answering.locked():
+            return gr.skip()  # it comes again when that answer is finished
+        record = page.record()
+        return {"number": len(page.past), "record": record.to_json() if record is not None else None}
 
 
 def make_file(parts: list[Part], kind: str) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from longva_demo.ui.downloads import download_routes
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
-from longva_demo.ui.keeping import DOWNLOAD, Keeping
+from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.theme import LightTable
-from longva_demo.ui.widgets import make_budget, make_picture, make_suggestions, make_transcript
+from longva_demo.ui.widgets import make_budget, make_history, make_picture, make_suggestions, make_transcript
 
 HERE = Path(__file__).parent
 TITLE = "LongVA"
@@ -50,6 +50,7 @@ class Parts(NamedTuple):
     asked: gr.Textbox
     file: gr.Textbox
     weighing: gr.Checkbox
+    history: gr.HTML
     decoder: gr.Radio
     temperature: gr.Slider
     top_p: gr.Slider
@@ -78,8 +79,9 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
         parts = lay_out(engine.loaded, settings, examples)
         bind_looking(parts, handlers)
-        bind_asking(parts, handlers)
-        bind_checking(parts, Checks(engine, pages, asker), Keeping(pages))
+        changes = bind_asking(parts, handlers)
+        Checks(engine, pages, asker).bind(parts.transcript, parts.question)
+        Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
@@ -185,6 +187,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
             label="Decoder",
             info="pyav is exact; decord reproduces the published demo's frames",
         )
+    history = make_history(elem_id="history")
     return {
         "transcript": transcript,
         "suggestions": suggestions,
@@ -192,6 +195,7 @@ def lay_out_asking(settings: Settings) -> dict[str, Any]:
         "asked": asked,
         "file": file,
         "weighing": weighing,
+        "history": history,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
@@ -259,8 +263,8 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
         change(**look)
 
 
-def bind_asking(parts: Parts, handlers: Handlers) -> None:
-    """Enter, the button and a suggestion share one handler."""
+def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
+    """Enter, the button and a suggestion share one handler. Returns the events that change the conversation."""
     sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
     shown = [parts.transcript, parts.question]
@@ -273,29 +277,20 @@ def bind_asking(parts: Parts, handlers: Handlers) -> None:
         **hidden,
     }
     take = "(question) => ['', question]"
-    taken = parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden)
-    suggested = parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden)
+    submitted = parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden)
+    chosen = parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden)
     parts.question.stop(handlers.stop, queue=False, **hidden)
-    for answered in (
-        taken.then(**ask),
-        suggested.then(**ask),
+    answered = [
+        submitted.then(**ask),
+        chosen.then(**ask),
         parts.transcript.retry(handlers.retry, sampling, shown, **hidden),
         parts.transcript.edit(handlers.edit, sampling, shown, **hidden),
-    ):
-        answered.success(handlers.weigh, parts.weighing, parts.transcript, **hidden)
-    parts.transcript.undo(handlers.undo, None, shown, **hidden)
-    parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden)
-
-
-def bind_checking(parts: Parts, checks: Checks, keeping: Keeping) -> None:
-    """The buttons under an answer and above the chat."""
-    shown = [parts.transcript, parts.question]
-    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    parts.transcript.blind(checks.blind, None, shown, **hidden)
-    parts.transcript.compare(checks.compare, None, shown, **hidden)
-    parts.transcript.save(keeping.save, None, parts.file, **hidden).success(
-        None, parts.file, None, js=DOWNLOAD, **hidden
-    )
+    ]
+    return [
+        *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
+        parts.transcript.undo(handlers.undo, None, shown, **hidden),
+        parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden),
+    ]
 
 
 def take_suggestion(event: gr.EventData) -> str:

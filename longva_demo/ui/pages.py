@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, VideoSource, is_picture
-from longva_demo.chat.record import record_chat
+from longva_demo.chat.record import ChatRecord, record_chat
 from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
@@ -185,15 +185,21 @@ class Page:
     def turn_at(self, number: int) -> tuple[dict[str, Any], Turn]:
         """The transcript's entry `number` and its turn; raises DemoError where the session remembers none."""
         for entry, turn in zip(self.turn_entries(), self.session.turns, strict=True):
-            if entry is self.transcript[number]:
+            if 0 <= number < len(self.transcript) and entry is self.transcript[number]:
                 return entry, turn
         raise DemoError("this answer is about frames that are no longer there", "ask again")
 
-    def part(self) -> Part | None:
-        """The turns that the session remembers, ready to be saved; None without any."""
+    def record(self) -> ChatRecord | None:
+        """The turns that the session remembers; None without any."""
         if not self.session.turns:
             return None
-        record = record_chat(self.session, self.look.num_frames if self.look is not None else 0)
+        return record_chat(self.session, self.look.num_frames if self.look is not None else 0)
+
+    def part(self) -> Part | None:
+        """The same, ready to be saved as a page."""
+        record = self.record()
+        if record is None:
+            return None
         checks = tuple(copy.deepcopy(entry) for entry in self.turn_entries())
         drawn_on = [frame for turn in record.turns for frame in turn.evidence]
         return Part(record, make_thumbnails(self.source, drawn_on), checks)

@@ -15,9 +15,9 @@ TRANSCRIPT_SHELL = """
   <header class="chat-head"><h2>Conversation</h2>
     <div class="chat-keep" hidden>
       <button type="button" class="tool" data-format="html"
-              title="Questions, answers and frames as one page to read or send">Save as HTML</button>
+              title="Questions, answers and frames as one page to read or send">Save <span>as </span>HTML</button>
       <button type="button" class="tool" data-format="json"
-              title="The questions about the present frames, to ask again: longva-demo replay">Save as JSON</button>
+              title="These questions, to ask again: longva-demo replay">Save <span>as </span>JSON</button>
       <button type="button" class="tool chat-clear" title="Forget the conversation; the video stays read">Clear</button>
     </div>
   </header>
@@ -30,6 +30,14 @@ TRANSCRIPT_SHELL = """
     <div class="chat-turns"></div>
   </div>
 </section>
+"""
+
+HISTORY_SHELL = """
+<details class="history" hidden>
+  <summary title="Kept in this browser alone, without the videos">Earlier chats in this browser</summary>
+  <div class="history-chats"></div>
+  <button type="button" class="tool history-forget" title="Delete these chats from this browser">Forget all</button>
+</details>
 """
 
 BUDGET_SHELL = """
@@ -67,6 +75,11 @@ def make_transcript(elem_id: str) -> gr.HTML:
     "sure", "heat" and "drawn" come from `evidence_entry`.
     """
     return widget(TRANSCRIPT_SHELL, ("checks.js", "evidence.js", "transcript.js"), [], elem_id)
+
+
+def make_history(elem_id: str) -> gr.HTML:
+    """The last chats of this browser, to read. Value: the present one to remember, {"number", "record"}, or None."""
+    return widget(HISTORY_SHELL, "history.js", None, elem_id)
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -157,3 +157,41 @@ def test_the_saved_page_shows_all_of_the_chat_and_runs_nothing(visit: Visit, tmp
     assert page.evaluate("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
     assert page.locator("script, a, iframe, [onerror]").count() == 0
     assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
+
+
+def test_a_chat_can_be_read_again_after_a_reload(visit: Visit) -> None:
+    hostile = '<img src=x onerror="document.title=1"> & more'
+    expect(visit.page.locator(".history")).to_be_hidden()
+    visit.pick("Three shapes")
+    visit.ask(hostile)
+    answer = visit.ask("What colour is the star?")
+    visit.page.wait_for_function("localStorage.getItem('longva-chats')?.includes('the star')", timeout=BUSY_MS)
+    expect(visit.page.locator(".history")).to_be_hidden()
+    visit.page.reload()
+    visit.page.click(".history > summary")
+    visit.page.click(".history-chat > summary")
+    assert visit.page.locator(".history-question").all_inner_texts() == [hostile, "What colour is the star?"]
+    assert visit.page.locator(".history-answer").all_inner_texts()[1] == answer
+    expect(visit.page.locator(".history-hint")).to_contain_text("choose shapes.mp4 again with a budget of 16 frames")
+    assert visit.page.locator(".history img").count() == 0
+    # A chat that is cleared is forgotten in the browser too; the earlier one stays until it is.
+    visit.page.wait_for_selector(".film")
+    visit.ask("What is there?")
+    visit.page.wait_for_function("JSON.parse(localStorage.getItem('longva-chats')).length === 2", timeout=BUSY_MS)
+    visit.page.click(".chat-clear")
+    visit.page.wait_for_function("JSON.parse(localStorage.getItem('longva-chats')).length === 1", timeout=BUSY_MS)
+    visit.page.click(".history-forget")
+    expect(visit.page.locator(".history")).to_be_hidden()
+    assert visit.page.evaluate("localStorage.getItem('longva-chats')") == "[]"
+    assert visit.complaints == []
+
+
+def test_foreign_values_in_the_browser_do_no_harm(visit: Visit) -> None:
+    for value in ("no json", "7", '[null, {"record": 7}, {"record": "no json"}, {"record": "{}"}]'):
+        visit.page.evaluate("(value) => localStorage.setItem('longva-chats', value)", value)
+        visit.page.reload()
+        visit.page.wait_for_selector(".chat-empty")
+        expect(visit.page.locator(".history")).to_be_hidden()
+    assert visit.ask("What is there?")
+    visit.page.wait_for_function("localStorage.getItem('longva-chats').includes('What is there?')", timeout=BUSY_MS)
+    assert visit.complaints == []
