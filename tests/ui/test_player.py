@@ -103,6 +103,15 @@ def test_another_video_takes_the_previews_place(visit: Visit, folder: Path, clip
     assert visit.page.request.get(preview).status == 404
 
 
+def test_what_this_browser_plays_stays_in_the_player(visit: Visit, folder: Path) -> None:
+    """Not every browser plays Matroska; one that does needs no smaller picture."""
+    visit.upload(write_clip(folder / "clip.mkv", 20, fps=10))
+    visit.page.wait_for_function(PLAYS)
+    visit.wait_for_frames(20)
+    assert "/longva/preview/" not in visit.page.eval_on_selector("#player video", "video => video.currentSrc")
+    expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
+
+
 def test_what_is_no_video_gets_no_line(visit: Visit, folder: Path) -> None:
     bad = folder / "notes.avi"
     bad.write_text("these are not pictures")
