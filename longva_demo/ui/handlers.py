@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,9 @@ from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.gallery import Example
 from longva_demo.ui.pages import Look, Page, Pages
+from longva_demo.ui.preview import preview_steps
 from longva_demo.ui.texts import cost_line, source_line
+from longva_demo.video import DecodeLimits
 
 # The transcript is sent at most this often while words stream in.
 SECONDS_BETWEEN_UPDATES = 0.05
@@ -103,6 +106,14 @@ class Handlers:
         page = self.pages.get(request.session_hash)
         meter = self.engine.meter(int(num_frames))
         return cost_line(meter, page.source, waiting=isinstance(page.source, VideoSource))
+
+    @streaming
+    def preview(self, video: str | None, event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
+        """The browser cannot play the file: make a preview for its player."""
+        if video:
+            page, limits = self.pages.get(request.session_hash), DecodeLimits.from_settings(self.settings)
+            for step in preview_steps(page, Path(video), limits):
+                yield {"ask": event.ask, **step}
 
     def pick(self, event: gr.EventData) -> tuple[Any, ...]:
         """An example: video, picture, tab, budget, start, end, suggestions."""

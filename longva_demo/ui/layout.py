@@ -19,6 +19,7 @@ from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_
 from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.pages import Pages
+from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.widgets import make_budget, make_history, make_picture, make_suggestions, make_transcript
 
@@ -38,6 +39,7 @@ class Parts(NamedTuple):
     tabs: gr.Tabs
     video: gr.Video
     picture: gr.Image
+    preview: gr.HTML
     about: gr.HTML
     budget: gr.HTML
     start: gr.Textbox
@@ -90,6 +92,11 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
 
 def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the address that frames are fetched from."""
+    routes = [
+        frames_route(pages.find_sheets),
+        *download_routes(pages.find_video),
+        preview_route(pages.find_preview),
+    ]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
@@ -100,7 +107,7 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": [frames_route(pages.find_sheets), *download_routes(pages.find_video)]},
+        "app_kwargs": {"routes": routes},
         "show_error": False,
         "ssr_mode": False,
         "pwa": False,
@@ -129,6 +136,7 @@ def lay_out_looking(settings: Settings) -> dict[str, Any]:
             )
         with gr.Tab("Picture", id="picture"):
             picture = make_picture(elem_id="picture")
+    preview = make_preview_line(elem_id="preview")
     about = gr.HTML(elem_id="about", apply_default_css=False)
     with gr.Row(elem_id="sampling", equal_height=True):
         budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
@@ -140,6 +148,7 @@ def lay_out_looking(settings: Settings) -> dict[str, Any]:
         "tabs": tabs,
         "video": video,
         "picture": picture,
+        "preview": preview,
         "about": about,
         "budget": budget,
         "start": start,
@@ -233,7 +242,8 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
         "api_visibility": "private",
         "trigger_mode": "multiple",
     }
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet: dict[str, Any] = {**hidden, "queue": False}
 
     # A new video takes the picture's place, and the other way round; an old range and old suggestions go.
     def fresh() -> tuple[None, str, str, list[str]]:
@@ -257,6 +267,9 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
     ]
     parts.gallery.pick(handlers.pick, None, picked, **quiet).then(**look)
 
+    parts.preview.need(
+        handlers.preview, parts.video, parts.preview, concurrency_limit=2, trigger_mode="multiple", **hidden
+    )
     parts.budget.move(handlers.meter, parts.budget, parts.cost, trigger_mode="always_last", **quiet)
     changes = [parts.start.submit, parts.start.blur, parts.end.submit, parts.end.blur, parts.decoder.input]
     for change in (parts.budget.settle, *changes):

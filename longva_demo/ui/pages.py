@@ -17,8 +17,9 @@ from longva_demo.settings import Settings
 from longva_demo.ui.evidence import evidence_entry
 from longva_demo.ui.export import Part, make_thumbnails
 from longva_demo.ui.frame_browser import Sheets
+from longva_demo.ui.preview import Preview
 from longva_demo.ui.texts import stats_line
-from longva_demo.video import DecodeLimits, plan_frames, probe
+from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
 
 # A page that was not used for this long is closed even if its browser never said goodbye.
 IDLE_SECONDS = 3 * 3600.0
@@ -84,6 +85,7 @@ class Page:
     stopping: threading.Event = field(default_factory=threading.Event)
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
     sheets: Sheets | None = None
+    preview: Preview | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -97,6 +99,8 @@ class Page:
         looks at nothing, so that no question is answered about another video than the one that is shown.
         """
         with self.opening:
+            if self.preview is not None and (look is None or look.path != self.preview.path):
+                self._drop_preview()
             if look is not None and look == self.look:
                 return self.sheets
             try:
@@ -106,6 +110,26 @@ class Page:
                     self._turn_to(None, None)
                 raise
             return self.sheets
+
+    def start_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]:
+        """The preview of this file, the old one where there is one, and what the file is.
+
+        Raises:
+            VideoError: the file cannot be used.
+        """
+        with self.opening:  # a look at the same file saves a second probe
+            source = self.source
+            known = isinstance(source, VideoSource) and source.info.path == path and source.decoder == "pyav"
+            info = source.info if isinstance(source, VideoSource) and known else probe(path, limits)
+            if self.preview is None or self.preview.path != path or not self.preview.is_ready:
+                self._drop_preview()
+                self.preview = Preview(path)
+            return self.preview, info
+
+    def _drop_preview(self) -> None:
+        if self.preview is not None:
+            self.preview.close()
+        self.preview = None
 
     def give_up(self, sheets: Sheets) -> None:
         """Look at nothing, unless something else is looked at by now: the frames for `sheets` could not be read."""
@@ -224,6 +248,7 @@ class Page:
 
     def close(self) -> None:
         self.sheets = None
+        self._drop_preview()
         self.stop()
         self.session.close()
 
@@ -269,6 +294,12 @@ class Pages:
         with self._lock:
             shown = [(page.sheets, page.source) for page in self._pages.values()]
         return next(((sheets, source) for sheets, source in shown if sheets and sheets.token == token), None)
+
+    def find_preview(self, token: str) -> Preview | None:
+        """The preview that a page was told to fetch with `token`."""
+        with self._lock:
+            kept = [page.preview for page in self._pages.values()]
+        return next((preview for preview in kept if preview is not None and preview.token == token), None)
 
     def __len__(self) -> int:
         return len(self._pages)

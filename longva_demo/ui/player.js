@@ -1,0 +1,79 @@
+// What the player cannot do by itself. Where it shows no picture, a preview is asked for (event `need`), and takes the
+// file's place in the player alone: the field's value stays the file. `props.value` is {ask, line, token?}; see
+// preview.py. And it lets the player's field take every kind of file that has moving pictures.
+const line = element.querySelector(".preview");
+let asks = 0;
+
+const isPlayer = (target) => target.matches?.("#player video");
+
+function say(text) {
+  line.textContent = text;
+  line.hidden = !text;
+}
+
+// Gradio makes a new element for each file, which carries the number under which its preview was asked for.
+function fail(video) {
+  if (video.dataset.preview) return say(line.dataset.helpless);
+  if (video.dataset.ask) return;
+  video.dataset.ask = ++asks;
+  say(line.dataset.waiting);
+  trigger("need", { ask: asks });
+}
+
+function draw() {
+  const value = props.value, video = value && document.querySelector(`#player video[data-ask="${value.ask}"]`);
+  if (!video || video.dataset.preview) return;
+  say(value.line);
+  if (!value.token) return;
+  video.dataset.preview = value.token;
+  video.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
+}
+
+// Media events do not bubble: they are caught on the way down, errors before Gradio covers the player with them.
+document.addEventListener("error", (event) => {
+  if (!isPlayer(event.target)) return;
+  event.stopImmediatePropagation();
+  fail(event.target);
+}, true);
+document.addEventListener("loadedmetadata", (event) => {
+  if (isPlayer(event.target) && !event.target.videoWidth) fail(event.target);  // only its sound can be played
+}, true);
+document.addEventListener("loadstart", (event) => {
+  if (isPlayer(event.target) && !event.target.dataset.ask) say("");
+}, true);
+watch("value", draw);
+
+// Gradio takes only files that the system calls video/…: never a GIF, and on many systems no .mkv, .ts or .mxf either.
+const OTHERS = ("gif apng mkv avi flv f4v ts mts m2ts mpg mpeg vob wmv asf mxf ogv rm nut ivf dv gxf wtv y4m " +
+  "h264 264 hevc h265 265").split(" ");
+
+// The same files, those with such names as videos; null where there is none.
+function asVideos(files) {
+  const kept = new DataTransfer();
+  let changed = false;
+  for (const file of files) {
+    const kind = file.name.split(".").pop().toLowerCase();
+    const other = !file.type.startsWith("video/") && OTHERS.includes(kind);
+    kept.items.add(other ? new File([file], file.name, { type: `video/x-${kind}` }) : file);
+    changed ||= other;
+  }
+  return changed ? kept.files : null;
+}
+
+const isChooser = (target) => target.matches?.("#player input[type=file]");
+document.addEventListener("click", (event) => {
+  if (isChooser(event.target)) event.target.accept = ["video/*", ...OTHERS.map((kind) => `.${kind}`)].join(",");
+}, true);
+document.addEventListener("change", (event) => {
+  const files = isChooser(event.target) && asVideos(event.target.files);
+  if (files) event.target.files = files;
+}, true);
+document.addEventListener("drop", (event) => {
+  const chooser = event.target.closest?.("#player")?.querySelector("input[type=file]");
+  const files = chooser && asVideos(event.dataTransfer.files);
+  if (!files) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  chooser.files = files;
+  chooser.dispatchEvent(new Event("change", { bubbles: true }));
+}, true);

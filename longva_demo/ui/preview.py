@@ -1,0 +1,109 @@
+"""A preview in the player, where the browser cannot play the file: asked for by the page, made while it waits.
+
+The file itself stays what the model is asked about; only the player's address changes (player.js).
+"""
+
+import html
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from longva_demo.errors import VideoError
+from longva_demo.ui.texts import interval
+from longva_demo.ui.widgets import widget
+from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
+
+ROUTE = "/longva/preview/{token}"
+WAITING = "This browser cannot play this file. A preview for the player is being made…"
+HELPLESS = "This browser may not be able to play this file{reason}. Frames and questions work all the same."
+READY = "This browser cannot play this file: the player shows a small preview without sound{rate}."
+SHELL = f"""
+<p class="preview" role="status" data-waiting="{html.escape(WAITING)}"
+   data-helpless="{html.escape(HELPLESS.format(reason=""))}" hidden></p>
+"""
+
+
+class Preview:
+    """The preview of one file, for one visitor. Whoever knows the random token can fetch it, while it is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.token = secrets.token_hex(16)
+        self.line = ""  # what the page says about it, once it is ready
+        folder = Path(tempfile.mkdtemp(prefix="longva-preview-"))
+        self.file = folder / "preview.mp4"
+        self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self.line)
+
+    def make(self, info: VideoInfo, limits: DecodeLimits) -> Iterator[PreviewProgress]:
+        """Make it; without another file in its place, the page may show it after the last item."""
+        with closing(make_preview(self.path, self.file, info, limits)) as steps:  # type: ignore[type-var]
+            for step in steps:
+                if step.is_ready:
+                    between = info.duration_seconds / step.num_frames
+                    rate = f" and with a frame every {interval(between)}" if between > 0.25 else ""
+                    self.line = READY.format(rate=rate)
+                yield step
+
+
+class Owner(Protocol):
+    """A page, as seen from here: it has one preview at most, and may turn to something else at any time."""
+
+    preview: Preview | None
+
+    def start_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]: ...
+
+
+def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dict[str, Any]]:
+    """Yield what is to be shown: {"line"}, and in the end {"line", "token"}; ends early when the page turns away."""
+    try:
+        preview, info = page.start_preview(path, limits)
+    except VideoError:
+        yield {"line": ""}  # sampling the frames, which begins with the same steps, says what is wrong
+        return
+    if is_playable(info):
+        # An ordinary file: the connection failed, or the browser lacks what the preview would need too.
+        yield {"line": HELPLESS.format(reason="")}
+        return
+    try:
+        if not preview.is_ready:
+            for step in preview.make(info, limits):
+                if page.preview is not preview:
+                    return
+                yield {"line": f"{WAITING} {step.share:.0%}"}
+        yield {"line": preview.line, "token": preview.token}
+    except VideoError as error:
+        yield {"line": HELPLESS.format(reason=f", and no preview could be made: {error.message}")}
+
+
+def make_preview_line(elem_id: str) -> gr.HTML:
+    """The line below the player. Event: `need` with a number, `ask`, where the browser cannot play the file.
+
+    Value: an item of `preview_steps` with that `ask`, or None.
+    """
+    return widget(SHELL, "player.js", None, elem_id)
+
+
+def preview_route(find: Callable[[str], Preview | None]) -> Route:
+    """The address that the player fetches previews from, whole or in parts; `find` knows whose they are."""
+
+    async def send(request: Request) -> Response:
+        preview = find(request.path_params["token"])
+        if preview is None or not preview.is_ready:
+            return Response(status_code=404)
+        return FileResponse(preview.file, media_type="video/mp4", headers={"Cache-Control": "no-store"})
+
+    return Route(ROUTE, send, methods=["GET"])
