@@ -1,6 +1,6 @@
 """Question → answer: read a video once, ask about it many times."""
 
-from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.budget import BudgetMeter, ReadTimes
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
 from longva_demo.chat.source import ImageSource, Source, VideoSource
@@ -14,6 +14,7 @@ __all__ = [
     "FrameRef",
     "ImageSource",
     "Progress",
+    "ReadTimes",
     "Sampling",
     "Source",
     "TextDelta",

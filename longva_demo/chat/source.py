@@ -59,6 +59,11 @@ class VideoSource:
         return len(self.indices) if self.complete else self.plan.num_frames
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes on disk of what is kept."""
+        return sum(path.stat().st_size for path in self._folder.glob("*"))
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Same key, same pixels: the file's SHA-256, the frame indices and the decoder."""
         if self._sha256 is None:

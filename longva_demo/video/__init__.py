@@ -5,7 +5,7 @@ Importing this package imports neither a decoder, nor torch, nor gradio.
 
 from longva_demo.video.decode import FrameBatch, decode_frames
 from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.plan import FramePlan, plan_frames
+from longva_demo.video.plan import FramePlan, frames_in_range, plan_frames
 from longva_demo.video.probe import VideoInfo, file_sha256, probe
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "VideoInfo",
     "decode_frames",
     "file_sha256",
+    "frames_in_range",
     "plan_frames",
     "probe",
 ]
