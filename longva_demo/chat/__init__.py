@@ -1,6 +1,6 @@
 """Question → answer: read a video once, ask about it many times."""
 
-from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.budget import BudgetMeter, ReadTimes
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.record import ChatRecord, read_record
 from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
@@ -16,6 +16,7 @@ __all__ = [
     "FrameRef",
     "ImageSource",
     "Progress",
+    "ReadTimes",
     "Sampling",
     "Source",
     "TextDelta",

@@ -43,6 +43,22 @@ class BudgetMeter:
         raise BudgetError(f"{self.num_frames:,} frames need {cost}, but {limit}", remedy, self.largest_budget)
 
 
+class ReadTimes:
+    """How long videos took to read on this machine, from the question to the answer's first word."""
+
+    def __init__(self) -> None:
+        self._newest: dict[int, tuple[int, float]] = {}
+
+    def add(self, num_frames: int, seconds: float) -> None:
+        """Take the place of the reading before it of about this size: powers of 2 tell sizes apart."""
+        self._newest[num_frames.bit_length()] = (num_frames, round(seconds, 3))
+
+    @property
+    def known(self) -> list[tuple[int, float]]:
+        """(number of frames, seconds) of the newest reading of each size."""
+        return sorted(self._newest.values())
+
+
 def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, held_bytes: int = 0) -> BudgetMeter:
     """Tokens and KV bytes of `num_frames` frames, and how many frames fit.
 

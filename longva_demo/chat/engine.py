@@ -15,7 +15,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from longva_demo.chat.budget import BudgetMeter, measure_budget
+from longva_demo.chat.budget import BudgetMeter, ReadTimes, measure_budget
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import (
     Evidence,
@@ -58,6 +58,7 @@ class Engine:
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
+        self.reads = ReadTimes()
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
         self._turn = Turnstile()

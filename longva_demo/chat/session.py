@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from longva_demo.chat.budget import TEXT_TOKENS
+from longva_demo.chat.budget import TEXT_TOKENS, BudgetMeter
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.evidence import AT_ONCE, MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
+from longva_demo.chat.shelf import Prefix, Shelf
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.errors import BudgetError, DemoError, VideoError
 
@@ -99,13 +100,16 @@ class ChatSession:
         self._cache: GrowingCache | None = None
         self._prefix_length = 0
         self._prefix_key: tuple[object, ...] | None = None
+        self._shelf = Shelf()
         self._stop = threading.Event()
         self._busy = threading.Lock()
 
     # What the chat is about
 
     def look_at(self, source: Source | None) -> None:
-        """Ask about `source` from now on; None is text alone. Another source clears the turns and the cache.
+        """Ask about `source` from now on; None is text alone. Another source clears the turns.
+
+        What was read of the old one is put by while there is room: coming back, its first answer is quick again.
 
         Raises:
             BudgetError: its frames do not fit into the context or the memory; the session stays as it was.
@@ -114,11 +118,19 @@ class ChatSession:
             if source is self.source:
                 return
             if source is not None:
-                self.engine.meter(source.num_frames, self._held_bytes()).check()
+                self.meter(source.num_frames).check()
             if source is None or self.source is None or source.key != self.source.key:
-                self._drop_cache()
+                kept = self._shelf.take(self._key(source)) if self._shelf else None
+                self._put_by()
                 self.turns = []
+                if kept is not None:
+                    self._cache, self._prefix_key = kept.cache, kept.key
+                    self._prefix_length = kept.cache.get_seq_length()
             self.source = source
+
+    def meter(self, num_frames: int) -> BudgetMeter:
+        """The cost of `num_frames` frames, where what this chat holds would be freed for them."""
+        return self.engine.meter(num_frames, self._held_bytes())
 
     @property
     def frames(self) -> list[FrameRef]:
@@ -211,6 +223,7 @@ class ChatSession:
         self.stop()
         with self._busy:
             self._drop_cache()
+            self._shelf.clear()
             if isinstance(self.source, VideoSource):
                 self.source.close()
 
@@ -313,6 +326,8 @@ class ChatSession:
         self._drop_cache()
         header = self.engine.template.header
         num_frames = self.source.num_frames if self.source is not None else 0
+        while self._shelf and not self.engine.meter(num_frames).fits:
+            self._shelf.drop_oldest()
         cache = self.engine.new_cache(self.engine.meter(num_frames).num_tokens + TEXT_TOKENS)
         with self._rescue():
             self.engine.read_text(header, cache)
@@ -324,7 +339,7 @@ class ChatSession:
             return
         self._cache = cache
         self._prefix_length = cache.get_seq_length()
-        self._prefix_key = self._key()
+        self._prefix_key = self._key(self.source)
 
     def _read_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
         done = 0
@@ -375,14 +390,21 @@ class ChatSession:
         self._cache = None
         self._prefix_key = None
 
-    def _key(self) -> tuple[object, ...]:
-        return (self.source.key if self.source is not None else None, *self.engine.identity)
+    def _put_by(self) -> None:
+        """Keep what was read of the present source, without the turns."""
+        if self._cache is not None and self._is_read():
+            self._cache.cut_to(self._prefix_length)
+            self._shelf.put(Prefix(self._key(self.source), self._cache), self.engine.meter(0).free_bytes or 0)
+        self._drop_cache()
+
+    def _key(self, source: Source | None) -> tuple[object, ...]:
+        return (source.key if source is not None else None, *self.engine.identity)
 
     def _is_read(self) -> bool:
-        return self._cache is not None and self._prefix_key == self._key()
+        return self._cache is not None and self._prefix_key == self._key(self.source)
 
     def _held_bytes(self) -> int:
-        return self._cache.num_bytes if self._cache is not None else 0
+        return self._shelf.num_bytes + (self._cache.num_bytes if self._cache is not None else 0)
 
     def _within_context(self, sampling: Sampling, num_question_tokens: int) -> Sampling:
         """The sampling with its answer cut to what the context has left.
@@ -416,6 +438,7 @@ class ChatSession:
             yield
         except BudgetError as error:
             self._drop_cache()
+            self._shelf.clear()
             num_frames = self.source.num_frames if self.source is not None else 0
             largest = max(1, num_frames // 2)
             raise BudgetError(

@@ -59,6 +59,11 @@ class VideoSource:
         return len(self.indices) if self.complete else self.plan.num_frames
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes on disk of what is kept."""
+        return sum(path.stat().st_size for path in self._folder.glob("*"))
+
+    @property
     def sha256(self) -> str:
         """Of the file, in hexadecimal; computed once."""
         if self._sha256 is None:

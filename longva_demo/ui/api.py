@@ -13,7 +13,7 @@ from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
-from longva_demo.ui.pages import Look
+from longva_demo.ui.views import Look
 
 
 class Api:

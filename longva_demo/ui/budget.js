@@ -5,7 +5,6 @@ const largest = Number(number.max);
 const toFrames = (step) => Math.round(Math.pow(largest, step / 1000));
 const toStep = (frames) => Math.round(1000 * Math.log(frames) / Math.log(largest));
 const clamp = (frames) => Math.min(largest, Math.max(1, Math.round(frames) || 1));
-let lastMove = 0, pending = null;
 
 function show() {
   const frames = clamp(props.value);
@@ -13,15 +12,11 @@ function show() {
   number.value = frames;
   slider.setAttribute("aria-valuetext", `${frames} frames`);
   slider.style.setProperty("--filled", `${slider.value / 10}%`);
+  document.dispatchEvent(new CustomEvent("longva:budget"));  // the cost follows
 }
 function set(frames) { props.value = clamp(frames); show(); }
-// While the slider moves, the cost follows, ten times a second at most.
-function move() {
-  clearTimeout(pending);
-  pending = setTimeout(() => { lastMove = Date.now(); trigger("move"); }, Math.max(0, 100 - (Date.now() - lastMove)));
-}
-slider.addEventListener("input", () => { set(toFrames(Number(slider.value))); move(); });
-slider.addEventListener("change", () => { clearTimeout(pending); trigger("settle"); });
+slider.addEventListener("input", () => { set(toFrames(Number(slider.value))); });
+slider.addEventListener("change", () => trigger("settle"));
 number.addEventListener("change", () => { set(Number(number.value)); trigger("settle"); });
 watch("value", show);
 show();

@@ -123,6 +123,7 @@ function show(phase, total) {
   const hasTimes = done > 0 && frames[0].seconds !== undefined;
   film.dataset.state = phase;
   film.dataset.count = done;
+  if (hasTimes) tell("samples", frames.map((frame) => frame.seconds));
   film.classList.toggle("many", total > 128);
   film.classList.toggle("masses", total > 600);
   film.classList.toggle("single", total === 1);
@@ -134,11 +135,15 @@ function show(phase, total) {
     "";
 }
 
+// What other parts of the page, such as the timeline, show too.
+const tell = (what, detail) => document.dispatchEvent(new CustomEvent(`longva:${what}`, { detail }));
+
 function draw() {
   const value = props.value;
   if ((value?.token ?? null) === token) return;
   token = value?.token ?? null;
   reset();
+  tell("look", value);
   if (!value) { fetching?.abort(); fetching = null; show("empty", 0); return; }
   for (const link of links) link.href = `${address(value)}/${link.dataset.file}`;
   show("sampling", value.total);
@@ -182,6 +187,16 @@ function heat(event) {
   });
 }
 
+// Spends the whole budget on the stretch around a frame: from the sample before it to the one after it, inside the
+// present range.
+function lookCloser(number) {
+  const { duration, trail } = props.value, [start, end] = trail.at(-1);
+  const first = start ?? 0, last = Math.min(end ?? duration, duration);
+  const before = frames[number - 1]?.seconds ?? first, after = frames[number + 1]?.seconds ?? last;
+  closeLoupe();
+  trigger("closer", stretch(before, after, first, last));
+}
+
 // Moves the single tab stop to `item`.
 function rove(item) {
   list.querySelector('button[tabindex="0"]')?.setAttribute("tabindex", "-1");
@@ -199,6 +214,11 @@ list.addEventListener("keydown", (event) => {
   if (here < 0 || !(event.key in steps) || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
   list.children[here + steps[event.key]]?.firstChild.focus();
+});
+list.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "l" || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  lookCloser(numberOf(event.target));
 });
 list.addEventListener("focusin", (event) => rove(event.target.closest("li")));
 element.querySelector(".film-size").addEventListener("input", (event) => {

@@ -54,14 +54,19 @@ SHELL = """
 </section>
 <div class="loupe" role="group" aria-label="Larger view" hidden>
   <span class="loupe-picture"></span>
-  <p class="loupe-foot"><span class="loupe-text"></span></p>
+  <p class="loupe-foot"><span class="loupe-text"></span>
+    <button type="button" tabindex="-1" title="Spend the whole budget on the stretch around this frame (key L)">look
+    closer here</button></p>
 </div>
 """
 
 
 def make_frame_browser(elem_id: str) -> gr.HTML:
-    """A contact sheet whose frames are buttons that seek the player. Its value: `Sheets.value`, or None."""
-    return widget(SHELL, ("clock.js", "frame_browser.js", "loupe.js"), None, elem_id)
+    """A contact sheet whose frames are buttons that seek the player. Its value: `View.value`, or None.
+
+    Event: `closer` with `start` and `end` in seconds, the stretch around a frame.
+    """
+    return widget(SHELL, ("times.js", "frame_browser.js", "loupe.js"), None, elem_id)
 
 
 class Sheets:

@@ -14,9 +14,11 @@ from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.gallery import Example
-from longva_demo.ui.pages import Look, Page, Pages
+from longva_demo.ui.meter import meter_facts
+from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.preview import preview_steps
-from longva_demo.ui.texts import cost_line, source_line
+from longva_demo.ui.texts import moment, source_line
+from longva_demo.ui.views import Look, View
 from longva_demo.video import DecodeLimits
 
 # The transcript is sent at most this often while words stream in.
@@ -53,38 +55,43 @@ class Handlers:
         page = self.pages.get(request.session_hash)
         look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
         try:
-            sheets = page.look_at(look, self.engine, self.settings)
-            if sheets is None:
-                yield None, "", self._cost(page, num_frames), page.shown()
-            elif sheets.claim():
-                yield from self._sample(page, sheets)
+            page.look_at(look, self.engine, self.settings)
+            view = page.view
+            if view is None:
+                yield None, "", self._meter(page), page.shown()
+            elif view.sheets.is_finished:
+                yield self._shown(page, view)
+            elif view.sheets.claim():
+                yield from self._sample(page, view)
         except DemoError:
             if page.look is None:
-                yield None, "", self._cost(page, num_frames), page.shown()
+                yield None, "", self._meter(page), page.shown()
             raise
 
-    def _sample(self, page: Page, sheets: Sheets) -> Updates:
-        """Decode into `sheets`, which the browser fetches meanwhile.
+    def _sample(self, page: Page, view: View) -> Updates:
+        """Decode into the view's sheets, which the browser fetches meanwhile.
 
         Two updates that come close together may reach the browser as one, so each says everything.
         """
-        source, look = page.source, page.look
-        if source is None or look is None:
-            return
-        name = look.path.name
-        yield sheets.value, source_line(source, name), self._cost(page, source.num_frames), page.shown()
+        yield self._shown(page, view)
+        sheets = view.sheets
         try:
-            if isinstance(source, ImageSource):
-                sheets.add_picture(source.image)
+            if isinstance(view.source, ImageSource):
+                sheets.add_picture(view.source.image)
             else:
-                self._decode(page, source, sheets)
+                self._decode(page, view.source, sheets)
         except DemoError:
             page.give_up(sheets)
             raise
         finally:
             sheets.finish()
         if page.sheets is sheets:
-            yield sheets.value, source_line(source, name), self._cost(page, source.num_frames), page.shown()
+            yield self._shown(page, view)
+
+    def _shown(self, page: Page, view: View) -> tuple[Any, ...]:
+        source = view.source
+        about = source_line(source, view.look.path.name)
+        return view.value, about, self._meter(page), page.shown()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
         """Decode to the end, or until something else is looked at."""
@@ -97,15 +104,23 @@ class Handlers:
         finally:
             batches.close()
 
-    def _cost(self, page: Page, num_frames: int) -> str:
-        return cost_line(self.engine.meter(int(num_frames)), page.source)
+    @plain
+    def meter(self, request: gr.Request) -> dict[str, Any]:
+        """What the page needs in order to say what a budget costs."""
+        return self._meter(self.pages.get(request.session_hash))
+
+    def _meter(self, page: Page) -> dict[str, Any]:
+        return meter_facts(page.session.meter(1), page.source, self.engine.reads)
 
     @plain
-    def meter(self, num_frames: int, request: gr.Request) -> str:
-        """The cost of a budget that is still being chosen."""
-        page = self.pages.get(request.session_hash)
-        meter = self.engine.meter(int(num_frames))
-        return cost_line(meter, page.source, waiting=isinstance(page.source, VideoSource))
+    def take_range(self, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
+        """The fields From and To for a range chosen on the timeline or around a frame."""
+        source = self.pages.get(request.session_hash).source
+        if not isinstance(source, VideoSource):
+            raise DemoError("there is no video", "load one first")
+        start, end = event.start, event.end
+        is_last = end is None or end >= source.info.duration_seconds - 0.005
+        return moment(start) if start else "", "" if is_last else moment(end)
 
     @streaming
     def preview(self, video: str | None, event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:

@@ -18,9 +18,11 @@ from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
 from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.keeping import Keeping
+from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
+from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.widgets import make_budget, make_history, make_picture, make_suggestions, make_transcript
 
 HERE = Path(__file__).parent
@@ -40,6 +42,7 @@ class Parts(NamedTuple):
     video: gr.Video
     picture: gr.Image
     preview: gr.HTML
+    timeline: gr.HTML
     about: gr.HTML
     budget: gr.HTML
     start: gr.Textbox
@@ -79,7 +82,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     options = launch_options(settings, pages)
     title = f"{TITLE}: ask about a video"
     with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
-        parts = lay_out(engine.loaded, settings, examples)
+        parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
         Checks(engine, pages, asker).bind(parts.transcript, parts.question)
@@ -114,19 +117,19 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
     }
 
 
-def lay_out(loaded: LoadedModel, settings: Settings, examples: list[Example]) -> Parts:
+def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:
     """Header and gallery above; the video, its frames and their cost on the left, the chat on the right."""
-    gr.HTML(header(loaded), elem_id="header", apply_default_css=False)
+    gr.HTML(header(engine.loaded), elem_id="header", apply_default_css=False)
     gallery = make_gallery(examples, elem_id="gallery")
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=6, min_width=340, elem_id="looking"):
-            looking = lay_out_looking(settings)
+            looking = lay_out_looking(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
             asking = lay_out_asking(settings)
     return Parts(gallery=gallery, **looking, **asking)
 
 
-def lay_out_looking(settings: Settings) -> dict[str, Any]:
+def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
     with gr.Tabs(elem_id="media") as tabs:
         with gr.Tab("Video", id="video"):
             # A camera's full resolution would be thrown away by the model, and slows the recording.
@@ -137,18 +140,20 @@ def lay_out_looking(settings: Settings) -> dict[str, Any]:
         with gr.Tab("Picture", id="picture"):
             picture = make_picture(elem_id="picture")
     preview = make_preview_line(elem_id="preview")
+    timeline = make_timeline(elem_id="timeline")
     about = gr.HTML(elem_id="about", apply_default_css=False)
     with gr.Row(elem_id="sampling", equal_height=True):
         budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
         start = gr.Textbox(label="From", placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
         end = gr.Textbox(label="To", placeholder="end", max_lines=1, elem_id="end", min_width=80)
-    cost = gr.HTML(elem_id="cost", apply_default_css=False)
+    cost = make_meter(meter_facts(engine.meter(1), None, engine.reads), elem_id="cost")
     frames = make_frame_browser(elem_id="frames")
     return {
         "tabs": tabs,
         "video": video,
         "picture": picture,
         "preview": preview,
+        "timeline": timeline,
         "about": about,
         "budget": budget,
         "start": start,
@@ -270,7 +275,9 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
     parts.preview.need(
         handlers.preview, parts.video, parts.preview, concurrency_limit=2, trigger_mode="multiple", **hidden
     )
-    parts.budget.move(handlers.meter, parts.budget, parts.cost, trigger_mode="always_last", **quiet)
+    for zoom in (parts.timeline.range, parts.frames.closer):
+        zoom(handlers.take_range, None, [parts.start, parts.end], **quiet).then(**look)
+
     changes = [parts.start.submit, parts.start.blur, parts.end.submit, parts.end.blur, parts.decoder.input]
     for change in (parts.budget.settle, *changes):
         change(**look)
@@ -289,6 +296,8 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
         "trigger_mode": "multiple",
         **hidden,
     }
+    # What was read says how long reading takes here, and takes room.
+    meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, "queue": False, **hidden}
     take = "(question) => ['', question]"
     submitted = parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden)
     chosen = parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden)
@@ -299,6 +308,8 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
         parts.transcript.retry(handlers.retry, sampling, shown, **hidden),
         parts.transcript.edit(handlers.edit, sampling, shown, **hidden),
     ]
+    for answer in answered:
+        answer.then(**meter)
     return [
         *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
         parts.transcript.undo(handlers.undo, None, shown, **hidden),

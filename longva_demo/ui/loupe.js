@@ -50,11 +50,13 @@ list.addEventListener("pointerover", (event) => {
 });
 list.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
 loupe.addEventListener("pointerenter", () => clearTimeout(timer));
+loupe.addEventListener("mousedown", (event) => event.preventDefault());  // a press leaves the focus on the frame
 loupe.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
 list.addEventListener("focusin", (event) => { if (event.target.matches(":focus-visible")) openLoupe(numberOf(event.target)); });
 list.addEventListener("focusout", closeLoupe);
 // A finger does not hover: it opens the larger view with the tap that plays.
 list.addEventListener("click", (event) => { if (event.pointerType === "touch") openLoupe(numberOf(event.target)); });
+loupe.querySelector("button").addEventListener("click", () => { if (shown !== null) lookCloser(shown); });
 document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) closeLoupe(); });
 element.addEventListener("keydown", (event) => { if (event.key === "Escape") closeLoupe(); });
 document.addEventListener("scroll", place, { capture: true, passive: true });

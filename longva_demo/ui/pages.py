@@ -5,13 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Source, Turn, VideoSource, is_picture
+from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
 from longva_demo.chat.record import ChatRecord, record_chat
-from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.evidence import evidence_entry
@@ -19,7 +18,8 @@ from longva_demo.ui.export import Part, make_thumbnails
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.preview import Preview
 from longva_demo.ui.texts import stats_line
-from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
+from longva_demo.ui.views import WHOLE, KeptViews, Look, View, trail_to
+from longva_demo.video import DecodeLimits, VideoInfo, probe
 
 # A page that was not used for this long is closed even if its browser never said goodbye.
 IDLE_SECONDS = 3 * 3600.0
@@ -27,70 +27,36 @@ IDLE_SECONDS = 3 * 3600.0
 STOP_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Look:
-    """What the page is asked to look at: a file, how many frames of it, and which stretch."""
-
-    path: Path
-    num_frames: int
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    decoder: str = "pyav"
-
-    @classmethod
-    def from_fields(
-        cls, path: str | None, num_frames: object, start: str | None, end: str | None, decoder: str, settings: Settings
-    ) -> "Look | None":
-        """What the fields say, checked; None without a file.
-
-        Raises:
-            DemoError: a budget outside 1 to `settings.max_frames`, a time that is none, an end before the start.
-        """
-        if not path:
-            return None
-        if not isinstance(num_frames, int | float) or not 1 <= num_frames <= settings.max_frames:
-            raise DemoError(f"the budget is {num_frames!r} frames", f"use 1 to {settings.max_frames:,}")
-        first, last = (parse_time(text) if text and text.strip() else None for text in (start, end))
-        if last is not None and last <= (first or 0.0):
-            raise DemoError(f"the end {end!r} is not after the start {start or '0:00'!r}", "let the range end later")
-        return cls(Path(path), int(num_frames), first, last, decoder)
-
-    def open(self, engine: Engine, settings: Settings) -> Source:
-        """Probe and plan; nothing is decoded yet, except a picture.
-
-        Raises:
-            DemoError: the file cannot be used, the range lies outside it, or the budget does not fit.
-        """
-        if is_picture(self.path):
-            return ImageSource(self.path, engine.processor)
-        limits = DecodeLimits.from_settings(settings)
-        info = probe(self.path, limits=limits, decoder=self.decoder)
-        plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
-        return VideoSource(info, plan, engine.processor, self.decoder, limits)
-
-
 @dataclass
 class Page:
-    """One visitor. `answering` is held while an answer is written; `sheets` are new with each look.
+    """One visitor. `answering` is held while an answer is written; `view` is new with each look, or a kept one.
 
     past: the chats about earlier looks, which the transcript still shows.
     """
 
     session: ChatSession
-    look: Look | None = None
+    view: View | None = None
+    kept: KeptViews = field(default_factory=KeptViews)
     transcript: list[dict[str, Any]] = field(default_factory=list)
     past: list[Part] = field(default_factory=list)
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
-    sheets: Sheets | None = None
     preview: Preview | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property
     def source(self) -> Source | None:
         return self.session.source
+
+    @property
+    def look(self) -> Look | None:
+        return self.view.look if self.view else None
+
+    @property
+    def sheets(self) -> Sheets | None:
+        return self.view.sheets if self.view else None
 
     def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> Sheets | None:
         """Turn to `look`, stopping an answer about something else; returns the sheets for its frames.
@@ -104,10 +70,10 @@ class Page:
             if look is not None and look == self.look:
                 return self.sheets
             try:
-                self._turn_to(look, look.open(engine, settings) if look else None)
+                self._turn_to(self._view_of(look, engine, settings) if look else None)
             except Exception:
                 if look is None or self.look is None or look.path != self.look.path:
-                    self._turn_to(None, None)
+                    self._turn_to(None)
                 raise
             return self.sheets
 
@@ -135,24 +101,35 @@ class Page:
         """Look at nothing, unless something else is looked at by now: the frames for `sheets` could not be read."""
         with self.opening:
             if self.sheets is sheets:
-                self._turn_to(None, None)
+                self._turn_to(None)
 
     def stop(self) -> None:
         """End the running answer, wherever it is written."""
         self.stopping.set()
         self.session.stop()
 
-    def _turn_to(self, look: Look | None, source: Source | None) -> None:
+    def _view_of(self, look: Look, engine: Engine, settings: Settings) -> View:
+        """A kept view of `look`, or a new one; either with the way to its range."""
+        is_same_file = self.look is not None and self.look.path == look.path
+        trail = trail_to(look.range, self.view.trail if self.view and is_same_file else (WHOLE,))
+        kept = self.kept.find(look)
+        if kept is not None:
+            return replace(kept, trail=trail)
+        source = look.open(engine, settings)
+        return View(look, source, Sheets(source.num_frames), trail)
+
+    def _turn_to(self, view: View | None) -> None:
         self.stop()
         with self.alone(STOP_SECONDS):
-            old, part = self.session.source, self.part()
-            self.session.look_at(source)
+            part = self.part()
+            self.session.look_at(view.source if view else None)
             if part is not None and not self.session.turns:
                 self.past.append(part)
-            self.look = look
-            self.sheets = Sheets(source.num_frames) if source is not None else None
-            if isinstance(old, VideoSource):
-                old.close()
+            old, self.view = self.view, view
+            if view is not None:
+                self.kept.take(view.look)
+            if old is not None:
+                self.kept.put(old)
             if not self.session.turns and self.transcript:
                 if self.transcript[-1]["kind"] == "note":
                     self.transcript.pop()
@@ -175,6 +152,8 @@ class Page:
         """Put the finished turn in place of the unfinished entry; without one, what stood there before, if anything."""
         self.transcript.pop()
         if turn is not None:
+            if isinstance(self.source, VideoSource) and not turn.stats.reused:
+                self.session.engine.reads.add(self.source.num_frames, turn.stats.seconds_to_first_token)
             stats = stats_line(turn.stats, turn.answer, self.source is not None)
             answer = turn.answer or "(no answer)"
             entry = {"kind": "turn", "question": turn.question, "answer": answer, "stats": stats}
@@ -247,10 +226,11 @@ class Page:
         return entries
 
     def close(self) -> None:
-        self.sheets = None
+        self.view = None
         self._drop_preview()
         self.stop()
         self.session.close()
+        self.kept.close()
 
 
 class Pages:

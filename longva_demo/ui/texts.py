@@ -2,8 +2,9 @@
 
 import html
 import math
+import re
 
-from longva_demo.chat import AnswerStats, BudgetMeter, ImageSource, Source
+from longva_demo.chat import AnswerStats, ImageSource, Source
 
 
 def clock(seconds: float, decimals: int = 0) -> str:
@@ -21,6 +22,15 @@ def clock(seconds: float, decimals: int = 0) -> str:
     return f"{text}.{part:0{decimals}}" if decimals else text
 
 
+def moment(seconds: float) -> str:
+    """Seconds as a person would type them, to the hundredth.
+
+    >>> moment(80.0), moment(80.5), moment(3.256)
+    ('1:20', '1:20.5', '0:03.26')
+    """
+    return re.sub(r"\.?0+$", "", clock(round(seconds, 2), 2))
+
+
 def size(num_bytes: int) -> str:
     """Bytes in GB, MB or kB, with two or three digits.
 
@@ -33,13 +43,6 @@ def size(num_bytes: int) -> str:
     return f"{num_bytes / 1e3:.0f} kB"
 
 
-def share(part: float) -> str:
-    """A share in percent with two significant digits; small ones as "under 0.1%"."""
-    if 0 < part < 0.001:
-        return "under 0.1%"
-    return f"{part:.1%}" if part < 0.1 else f"{part:.0%}"
-
-
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
@@ -49,35 +52,6 @@ def interval(seconds: float) -> str:
     if seconds >= 90:
         return clock(seconds)
     return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
-
-
-def cost_line(meter: BudgetMeter, source: Source | None, waiting: bool = False) -> str:
-    """HTML: what the frames cost and what can be missed between them."""
-    unit = "grid" if isinstance(source, ImageSource) else "frame"
-    cost = (
-        f"<b>{plural(meter.num_frames, unit)}</b> · {meter.num_tokens:,} tokens · "
-        f"{share(meter.context_share)} of the context · {size(meter.kv_bytes)} of memory"
-    )
-    if not meter.fits:
-        room = f"This model has room for {plural(meter.largest_budget, 'frame')} here."
-        return f'<p class="cost over">{cost}<br>{html.escape(room)}</p>'
-    return f'<p class="cost">{cost}<br>{html.escape(gap_text(source, waiting))}</p>'
-
-
-def gap_text(source: Source | None, waiting: bool = False) -> str:
-    """What happens between two sampled frames, which nobody sees."""
-    if source is None:
-        return "A frame budget for the next video; a picture costs what it needs."
-    if isinstance(source, ImageSource):
-        return f"The picture is read in {plural(source.num_frames, 'piece')}, in full detail."
-    if waiting:
-        return "Sampling with this budget…"
-    plan = source.plan
-    if plan.num_frames == source.info.num_frames:
-        return "Every frame of the video is taken."
-    if plan.num_frames == 1:
-        return f"A single frame, at {clock(plan.seconds[0], 1)}: the rest is not seen."
-    return f"A frame every {interval(plan.seconds_between)}: what is shorter can be missed."
 
 
 def source_line(source: Source | None, name: str) -> str:

@@ -43,8 +43,11 @@ HISTORY_SHELL = """
 BUDGET_SHELL = """
 <div class="budget">
   <label for="budget-slider">Frame budget</label>
-  <input id="budget-slider" type="range" min="0" max="1000" step="1"
-         title="How many frames the model may look at, spread evenly over the video or the range">
+  <div class="budget-way">
+    <input id="budget-slider" type="range" min="0" max="1000" step="1"
+           title="How many frames the model may look at, spread evenly over the video or the range">
+    <i class="budget-most"></i>
+  </div>
   <input class="budget-number" type="number" min="1" max="MAXIMUM" step="1" aria-label="Number of frames">
 </div>
 """
@@ -89,7 +92,7 @@ def make_suggestions(elem_id: str) -> gr.HTML:
 
 
 def make_budget(value: int, maximum: int, elem_id: str) -> gr.HTML:
-    """How many frames: a logarithmic slider with a number field. Events: `move` while it moves, `settle` after."""
+    """How many frames: a logarithmic slider with a number field. Event: `settle` when it was moved."""
     return widget(BUDGET_SHELL.replace("MAXIMUM", str(maximum)), "budget.js", value, elem_id)
 
 

@@ -60,8 +60,7 @@ def plan_frames(
     """
     budget = _whole_budget(budget)
     start, end = _checked_range(info, start_seconds, end_seconds)
-    first = int(np.searchsorted(info.frame_seconds, start, side="left")) if start > 0 else 0
-    last = info.num_frames if end is None else int(np.searchsorted(info.frame_seconds, end, side="left"))
+    first, last = frames_in_range(info, start, end)
     num_in_range = last - first
     shown_end = info.duration_seconds if end is None else end
     if num_in_range <= 0:
@@ -80,6 +79,14 @@ def plan_frames(
     indices = first + np.linspace(0, num_in_range - 1, budget, dtype=int)
     seconds = info.frame_seconds[indices]
     return FramePlan(tuple(indices.tolist()), tuple(seconds.tolist()), start, shown_end, "; ".join(notes))
+
+
+def frames_in_range(info: VideoInfo, start_seconds: float, end_seconds: float | None) -> tuple[int, int]:
+    """Numbers of the first frame in [start_seconds, end_seconds) and of the one after the last."""
+    first = int(np.searchsorted(info.frame_seconds, start_seconds, side="left")) if start_seconds > 0 else 0
+    if end_seconds is None or end_seconds >= info.duration_seconds:
+        return first, info.num_frames
+    return first, int(np.searchsorted(info.frame_seconds, end_seconds, side="left"))
 
 
 def _whole_budget(budget: Any) -> int:

@@ -50,11 +50,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(log: Path, *flags: str) -> Iterator[str]:
-    """Address of `longva-demo serve` in a process of its own, which ends with the block."""
+def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
+    """Address of `longva-demo serve` in a process of its own, which ends with the block.
+
+    `variables` go into its environment, such as LONGVA_MAX_FRAMES.
+    """
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
-    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
     command = [sys.executable, "app.py", "--port", str(port), *flags]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)

@@ -19,7 +19,8 @@ from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.downloads import download_routes, zipped
 from longva_demo.ui.frame_browser import Sheets
-from longva_demo.ui.pages import Look, Pages
+from longva_demo.ui.pages import Pages
+from longva_demo.ui.views import Look
 from longva_demo.video import plan_frames, probe
 from tests.ui.conftest import MODEL, Visit, write_clip
 

@@ -10,8 +10,10 @@ from longva_demo.chat import Engine, Sampling, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.ui import views
 from longva_demo.ui.frame_browser import ROUTE, frames_route
-from longva_demo.ui.pages import Look, Page, Pages
+from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.views import WHOLE, Look
 from tests.ui.conftest import MODEL
 
 SETTINGS = Settings()
@@ -80,6 +82,66 @@ def test_the_same_frames_again_keep_the_conversation(page: Page, engine: Engine,
     assert len(page.session.turns) == 1
     page.look_at(fields(clip, num_frames=5), engine, SETTINGS)
     assert page.session.turns == []
+
+
+def read(page: Page, look: Look | None, engine: Engine) -> VideoSource:
+    """Look there and read the frames to the end, as the page does."""
+    sheets = page.look_at(look, engine, SETTINGS)
+    assert sheets is not None
+    assert isinstance(page.source, VideoSource)
+    if sheets.claim():
+        for batch in page.source.frames():
+            sheets.add(batch)
+        sheets.finish()
+    return page.source
+
+
+def test_going_back_finds_the_frames_still_there(page: Page, engine: Engine, clip: Path) -> None:
+    whole = read(page, fields(clip), engine)
+    sheets = page.sheets
+    part = read(page, fields(clip, start="2", end="8"), engine)
+    read(page, fields(clip, start="4", end="5"), engine)
+    assert page.view is not None
+    assert page.view.trail == (WHOLE, (2.0, 8.0), (4.0, 5.0))
+    assert read(page, fields(clip, start="2", end="8"), engine) is part
+    assert page.view.trail == (WHOLE, (2.0, 8.0))
+    assert read(page, fields(clip), engine) is whole
+    assert page.sheets is sheets
+    assert page.view.trail == (WHOLE,)
+
+
+def test_unfinished_and_old_views_are_closed(page: Page, engine: Engine, clip: Path) -> None:
+    page.look_at(fields(clip), engine, SETTINGS)
+    unfinished = page.source
+    assert isinstance(unfinished, VideoSource)
+    sources = [read(page, fields(clip, num_frames=count), engine) for count in range(5, 5 + views.MOST_VIEWS + 2)]
+    assert not unfinished._folder.exists()
+    assert [source._folder.exists() for source in sources] == [False] + [True] * (views.MOST_VIEWS + 1)
+    page.close()
+    assert not any(source._folder.exists() for source in sources)
+
+
+def test_bytes_bound_what_is_kept(page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read(page, fields(clip, num_frames=20), engine)
+    assert first.num_bytes > 0
+    monkeypatch.setattr(views, "MOST_BYTES", first.num_bytes - 1)
+    second = read(page, fields(clip, num_frames=4), engine)
+    third = read(page, fields(clip, num_frames=5), engine)
+    assert [source._folder.exists() for source in (first, second, third)] == [False, True, True]
+
+
+def test_a_failed_return_keeps_the_view(
+    page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read(page, fields(clip), engine)
+    part = read(page, fields(clip, start="2", end="8"), engine)
+    with monkeypatch.context() as patch:
+        patch.setattr("longva_demo.chat.budget.free_memory", lambda _device: 0)
+        patch.setattr(type(page.session), "_held_bytes", lambda _self: 0)
+        with pytest.raises(DemoError, match="room for 0 frames"):
+            page.look_at(fields(clip), engine, SETTINGS)
+    assert page.source is part
+    assert read(page, fields(clip), engine) is whole
 
 
 def test_one_answer_at_a_time(page: Page) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longva_demo.chat import AnswerStats, BudgetMeter
+from longva_demo.chat import AnswerStats
 from longva_demo.errors import BudgetError, VideoError
-from longva_demo.ui import evidence, texts
+from longva_demo.ui import downloads, evidence, texts, views
 from longva_demo.ui.errors import plain, toast
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.video import FrameBatch
@@ -23,7 +23,7 @@ from longva_demo.video import FrameBatch
 NASTY = "<img src=x onerror=alert(1)>.mp4"
 
 
-@pytest.mark.parametrize("module", [texts, evidence], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [texts, downloads, evidence, views], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
@@ -45,22 +45,6 @@ def test_an_unexpected_error_is_one_line_without_its_text(caplog: pytest.LogCapt
         broken()
     assert "secret" not in str(caught.value)
     assert "secret" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"), [(0.25, "0.25 s"), (1.875, "1.9 s"), (9.96, "10 s"), (14.2, "14 s"), (90.0, "1:30")]
-)
-def test_intervals(seconds: float, written: str) -> None:
-    assert texts.interval(seconds) == written
-
-
-def test_the_cost_says_what_does_not_fit() -> None:
-    meter = BudgetMeter(3000, 432_000, 224_000, 24_772_608_000, 1551, None)
-    line = texts.cost_line(meter, None)
-    assert "432,000 tokens" in line
-    assert "193% of the context" in line
-    assert "24.8 GB" in line
-    assert "room for 1,551 frames" in line
 
 
 def test_stats() -> None:

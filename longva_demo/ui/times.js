@@ -6,3 +6,10 @@ const clock = (seconds, decimals = 0) => {
   const text = h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
   return decimals ? `${text}.${pad(units % step, decimals)}` : text;
 };
+
+// A range (seconds) at least a second long, if there is so much between `least` and `most`, which it keeps to.
+const stretch = (from, to, least, most) => {
+  const lack = Math.max(0, 1 - (to - from)) / 2;
+  const start = Math.max(least, Math.min(from - lack, most - 1));
+  return { start, end: Math.min(most, Math.max(to + lack, start + 1)) };
+};

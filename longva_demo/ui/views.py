@@ -1,0 +1,145 @@
+"""A look and what came of it; the last few are kept, so that going back to a range is instant."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longva_demo.chat import Engine, ImageSource, Source, VideoSource, is_picture
+from longva_demo.clock import parse_time
+from longva_demo.errors import DemoError
+from longva_demo.settings import Settings
+from longva_demo.ui.frame_browser import Sheets
+from longva_demo.video import DecodeLimits, plan_frames, probe
+
+# Views kept beside the present one, and the bytes of frames on disk that they may take together.
+MOST_VIEWS = 4
+MOST_BYTES = 10**9
+
+# Seconds; None is the beginning or the end of the video.
+Range = tuple[float | None, float | None]
+WHOLE: Range = (None, None)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the page is asked to look at: a file, how many frames of it, and which stretch."""
+
+    path: Path
+    num_frames: int
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    decoder: str = "pyav"
+
+    @classmethod
+    def from_fields(
+        cls, path: str | None, num_frames: object, start: str | None, end: str | None, decoder: str, settings: Settings
+    ) -> "Look | None":
+        """What the fields say, checked; None without a file.
+
+        Raises:
+            DemoError: a budget outside 1 to `settings.max_frames`, a time that is none, an end before the start.
+        """
+        if not path:
+            return None
+        if not isinstance(num_frames, int | float) or not 1 <= num_frames <= settings.max_frames:
+            raise DemoError(f"the budget is {num_frames!r} frames", f"use 1 to {settings.max_frames:,}")
+        first, last = (parse_time(text) if text and text.strip() else None for text in (start, end))
+        if last is not None and last <= (first or 0.0):
+            raise DemoError(f"the end {end!r} is not after the start {start or '0:00'!r}", "let the range end later")
+        return cls(Path(path), int(num_frames), first, last, decoder)
+
+    def open(self, engine: Engine, settings: Settings) -> Source:
+        """Probe and plan; nothing is decoded yet, except a picture.
+
+        Raises:
+            DemoError: the file cannot be used, the range lies outside it, or the budget does not fit.
+        """
+        if is_picture(self.path):
+            return ImageSource(self.path, engine.processor)
+        limits = DecodeLimits.from_settings(settings)
+        info = probe(self.path, limits=limits, decoder=self.decoder)
+        plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
+        return VideoSource(info, plan, engine.processor, self.decoder, limits)
+
+    @property
+    def range(self) -> Range:
+        return self.start_seconds or None, self.end_seconds
+
+
+@dataclass(frozen=True)
+class View:
+    """A look, its frames, and their thumbnails; `trail` is the way to its range, from the whole video on."""
+
+    look: Look
+    source: Source
+    sheets: Sheets
+    trail: tuple[Range, ...] = (WHOLE,)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its frames were read to the end."""
+        return isinstance(self.source, VideoSource) and self.source.complete and self.sheets.is_finished
+
+    @property
+    def num_bytes(self) -> int:
+        return self.source.num_bytes if isinstance(self.source, VideoSource) else 0
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What the page needs in order to fetch the frames and to draw the timeline."""
+        duration = self.source.info.duration_seconds if isinstance(self.source, VideoSource) else None
+        return {**self.sheets.value, "duration": duration, "trail": self.trail}
+
+    def close(self) -> None:
+        if isinstance(self.source, VideoSource):
+            self.source.close()
+
+
+class KeptViews:
+    """The last complete views, oldest first, under a bound; what does not fit is closed."""
+
+    def __init__(self) -> None:
+        self._views: list[View] = []
+
+    def find(self, look: Look) -> View | None:
+        return next((view for view in self._views if view.look == look), None)
+
+    def put(self, view: View) -> None:
+        self._views.append(view)
+        if not view.is_complete:
+            self._close(view)
+        while len(self._views) > MOST_VIEWS or sum(view.num_bytes for view in self._views) > MOST_BYTES:
+            self._close(self._views[0])
+
+    def take(self, look: Look) -> None:
+        """Let go of the view of `look`, if there is one, without closing it: it is looked at again."""
+        self._views = [view for view in self._views if view.look != look]
+
+    def close(self) -> None:
+        while self._views:
+            self._close(self._views[0])
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def _close(self, view: View) -> None:
+        self._views.remove(view)
+        view.close()
+
+
+def trail_to(new: Range, old: tuple[Range, ...]) -> tuple[Range, ...]:
+    """The way to the range `new`: the ranges of the way so far that contain it, and itself.
+
+    >>> trail_to((80.0, 100.0), (WHOLE, (60.0, 120.0), (60.0, 70.0)))
+    ((None, None), (60.0, 120.0), (80.0, 100.0))
+    >>> trail_to(WHOLE, (WHOLE, (60.0, 120.0)))
+    ((None, None),)
+    """
+
+    def bounds(range_: Range) -> tuple[float, float]:
+        start, end = range_
+        return start or 0.0, float("inf") if end is None else end
+
+    first, last = bounds(new)
+    around = [one for one in old if one != new and bounds(one)[0] <= first and last <= bounds(one)[1]]
+    return (*around, new) if WHOLE in around or new == WHOLE else (WHOLE, *around, new)
