@@ -24,7 +24,7 @@ def test_an_example_shows_its_frames_with_their_times(visit: Visit) -> None:
     assert len(seconds) == 16
     assert seconds[0] == 0.0
     assert seconds == sorted(set(seconds))
-    assert visit.page.text_content(".film li:first-child time") == "0:00.0"
+    expect(visit.page.locator(".film li:first-child time")).to_have_text("0:00.0")
     expect(visit.page.locator("#cost")).to_contain_text("16 frames")
     expect(visit.page.locator("#cost")).to_contain_text("of the context")
     expect(visit.page.locator("#cost")).to_contain_text("A frame every 0.33 s")
