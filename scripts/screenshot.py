@@ -28,6 +28,7 @@ def show_answer(visit: Visit, title: str) -> None:
     for number in range(2):
         visit.page.click(f".chip >> nth={number}")
         visit.wait_for_answer(number + 1)
+    visit.page.wait_for_selector(".turn:last-child .evidence")
     distances = [abs(seconds - NEEDLE_SECONDS) for seconds in visit.frame_seconds]
     visit.page.locator(".film button").nth(distances.index(min(distances))).click()
     visit.page.wait_for_selector(".film li[aria-current]")

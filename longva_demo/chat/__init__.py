@@ -3,8 +3,9 @@
 from longva_demo.chat.budget import BudgetMeter, ReadTimes
 from longva_demo.chat.engine import Engine, Sampling
 from longva_demo.chat.record import ChatRecord, read_record
-from longva_demo.chat.session import AnswerStats, ChatSession, FrameRef, Progress, TextDelta, Turn
+from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.turn import AnswerStats, FrameRef, Progress, TextDelta, Turn
 from longva_demo.video.still import is_picture
 
 __all__ = [

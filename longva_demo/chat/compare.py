@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from longva_demo.chat.engine import Engine, Sampling
-from longva_demo.chat.session import ChatSession, Progress, TextDelta
+from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import VideoSource
+from longva_demo.chat.turn import Progress, TextDelta
 from longva_demo.errors import DemoError
 from longva_demo.video import plan_frames
 

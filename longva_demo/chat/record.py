@@ -15,8 +15,9 @@ from typing import Any
 
 from longva_demo.chat.engine import Sampling
 from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
-from longva_demo.chat.session import ChatSession, FrameRef, Turn
+from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
+from longva_demo.chat.turn import FrameRef, Turn
 from longva_demo.errors import DemoError
 from longva_demo.settings import CHOICES
 

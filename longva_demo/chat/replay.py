@@ -7,8 +7,9 @@ from pathlib import Path
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.record import ChatRecord, Exchange, Frames
 from longva_demo.chat.schema import REMEDY, RecordError
-from longva_demo.chat.session import ChatSession, Progress, TextDelta
+from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.turn import Progress, TextDelta
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, file_sha256, probe

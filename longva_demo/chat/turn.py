@@ -1,0 +1,69 @@
+"""What a conversation is made of, and what is told while it goes on."""
+
+from dataclasses import dataclass, field
+
+from longva_demo.chat.engine import Sampling
+from longva_demo.chat.evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` frames are through `stage`: "sampling" (decoded) or "reading" (in the model's cache)."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """The next piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class AnswerStats:
+    """How an answer came about. Seconds count from the moment of asking."""
+
+    num_tokens: int = 0  # the whole prompt: frames, earlier turns and the question
+    num_new_tokens: int = 0
+    seconds_to_first_token: float = 0.0
+    seconds_to_read: float = 0.0
+    seconds: float = 0.0
+    reused: bool = False  # the video was read before: only the question was new
+    stopped: bool = False
+    log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
+
+    @property
+    def tokens_per_second(self) -> float:
+        seconds = self.seconds - self.seconds_to_first_token
+        return (self.num_new_tokens - 1) / seconds if seconds > 0 and self.num_new_tokens > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer; the ids are all the tokens that they add to the conversation.
+
+    sampling: how the answer was chosen, its length cut to what the context had left.
+    """
+
+    question: str
+    answer: str
+    stats: AnswerStats
+    sampling: Sampling
+    question_ids: tuple[int, ...] = field(repr=False)
+    answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
+    evidence: Evidence | None = field(default=None, repr=False)  # of an answer about a video
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.question_ids + self.answer_ids
+
+
+@dataclass(frozen=True)
+class FrameRef:
+    """A frame that the model was given: its number in the video and its presentation time."""
+
+    index: int
+    seconds: float
