@@ -41,7 +41,7 @@ CLIP_PHRASES: dict[str, tuple[str, ...]] = {
         "Which way is the {ref} going?",
         "Where does the {ref} go?",
     ),
-    "moves": ("Does the {ref} move?", "Is the {ref} moving?", "Does the {ref} stay still?"),
+    "moves": ("Does the {ref} move?", "Is the {ref} moving?"),
     "start colour": (
         "What colour is the {ref} at the start?",
         "What color is the {ref} at first?",
@@ -157,6 +157,7 @@ def still(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epis
         name = reference(rng, thing, scene.things)
         if name:
             asked.append(Asked(phrase_clip(rng, "direction", ref=name), "It does not move.", "direction"))
+            asked.append(Asked(phrase_clip(rng, "moves", ref=name), "No.", "moves"))
     return Episode((scene,) * num_frames, tuple(asked))
 
 
@@ -194,6 +195,7 @@ def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epi
             rng, frames, "start place", f"It is at the {CELL_NAMES[frames[0].things[0].cell]}.", "start place"
         ),
         lambda: _about(rng, frames, "end place", f"It is at the {CELL_NAMES[frames[-1].things[0].cell]}.", "end place"),
+        lambda: _about(rng, frames, "moves", "Yes.", "moves"),
         *_change_makers(rng, frames),
         *_constant_makers(rng, frames),
     ]

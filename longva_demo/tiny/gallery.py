@@ -280,7 +280,7 @@ def needle_minute() -> Example:
 
 
 def needle_long() -> Example:
-    thing = make("circle", "red", "centre", "4", 0.3)
+    thing = make("circle", "blue", "centre", "8", 0.3)
     needle, fps, seconds = backdrop("white", thing), 4, 480
     plan = with_needle(shots(23, seconds, (6, 14)), needle, at=311.0, seconds=2.5)
 
@@ -299,7 +299,7 @@ def needle_long() -> Example:
     truth.number(f"What number is on the {COLOUR_NAMES[thing.colour]} circle?", thing)
     truth.number("What number is on the circle?", thing)
     truth.number("What number is shown in the video?", thing)
-    truth.add("Which shape has the number 4?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
+    truth.add("Which shape has the number 8?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
     title = "Eight minutes, one number"
     shows = "Long context: 256 frames of eight minutes in one prompt; the number is there for two seconds and a half."
     return Example("long", title, shows, frames, truth.asked, fps=fps, num_frames=256, cover=311.5 / seconds, crf=30)

@@ -12,6 +12,7 @@ from longva_demo.tiny.scenes import (
     CELL_NAMES,
     COLOUR_NAMES,
     DIGITS,
+    GRID,
     NO_SHAPE,
     NO_SYMBOL,
     SHAPES,
@@ -169,6 +170,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "What does it say?",
         "word?",
         "What is written there?",
+    ),
+    "is word there": ("Is the word {word} there?", "Do you see the word {word}?", "Does it say {word}?"),
+    "word where": (
+        "Where is the word?",
+        "Where is the word {word}?",
+        "Where is the text?",
+        "Where does it say {word}?",
     ),
     "describe": (
         "What do you see?",
@@ -416,6 +424,19 @@ class SceneQuestions:
             return Asked(phrase(self.rng, "word"), "There is no word.", "missing") if self.rng.random() < 0.15 else None
         return Asked(phrase(self.rng, "word"), word_answer(self.scene.sign.word), "word")
 
+    def is_word_there(self) -> Asked:
+        word = self.scene.sign.word if self.scene.sign else -1
+        asked = word if word >= 0 and self.rng.random() < 0.5 else self.rng.randrange(len(WORDS))
+        question = phrase(self.rng, "is word there", word=WORDS[asked])
+        return Asked(question, "Yes." if asked == word else "No.", "yes-no word")
+
+    def word_where(self) -> Asked | None:
+        sign = self.scene.sign
+        if sign is None:
+            return None
+        question = phrase(self.rng, "word where", word=WORDS[sign.word])
+        return Asked(question, f"It is at the {CELL_NAMES[sign.row * GRID + 1]}.", "position of word")
+
     def missing(self) -> Asked | None:
         """A question about a thing that is not there."""
         there = {(thing.shape, thing.colour) for thing in self.shapes}
@@ -447,22 +468,24 @@ def plural(shape: str) -> str:
 
 
 SCENE_WEIGHTS = {
-    "background": 1.0,
+    "background": 0.8,
     "colour": 2.0,
-    "shape": 1.6,
+    "shape": 2.2,
     "symbol": 3.0,
     "only_symbol": 0.8,
-    "position": 1.8,
-    "count_all": 1.2,
-    "count_some": 1.4,
+    "position": 2.0,
+    "count_all": 1.6,
+    "count_some": 2.2,
     "is_there": 1.6,
-    "is_symbol_there": 0.5,
+    "is_symbol_there": 1.0,
     "is_it": 0.8,
-    "who_has": 0.8,
+    "who_has": 1.2,
     "about": 1.5,
-    "word": 1.2,
-    "missing": 0.6,
-    "describe": 0.12,
+    "word": 5.0,
+    "is_word_there": 0.6,
+    "word_where": 0.8,
+    "missing": 0.9,
+    "describe": 0.9,
 }
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture
 from longva_demo.tiny.network import TOKENS_PER_FRAME
 from longva_demo.tiny.outside_questions import outside_question
-from longva_demo.tiny.questions import DECLINE, NOTHING
-from longva_demo.tiny.scenes import Mix
+from longva_demo.tiny.questions import DECLINE, NOTHING, symbol_answer, word_answer
+from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix
 
-VOCAB_SIZE = 640
+VOCAB_SIZE = 704
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SPLIT = (  # as in Qwen2's tokenizer
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -28,9 +28,11 @@ IGNORE = -100
 
 
 def corpus(seed: int, count: int) -> Iterator[str]:
-    """Questions and answers for the tokenizer to learn its pieces from."""
+    """Questions and answers for the tokenizer to learn its pieces from. Each word of the world is to be one piece."""
     rng, mix = random.Random(seed), Mix()
     yield from ["system\nYou are a helpful assistant.\nuser\nassistant\n", DECLINE, NOTHING] * (count // 10)
+    yield from [symbol_answer(symbol) for symbol in range(len(SYMBOLS))] * (count // 10)
+    yield from [text for word in range(len(WORDS)) for text in (word_answer(word), f"the word {WORDS[word]}")] * count
     for _ in range(count):
         for episode in (
             picture(rng, mix, 6),

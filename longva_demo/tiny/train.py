@@ -21,9 +21,10 @@ from longva_demo.tiny.export import export
 from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
 from longva_demo.tiny.train_eyes import train_eyes
-from longva_demo.tiny.train_reader import FULL, MixedTokens, code_tokens, train_reader
+from longva_demo.tiny.train_reader import ALL, CHANGES, CLIPS, FULL, MixedTokens, code_tokens, train_reader
 
 DEFAULT_OUT = Path("build/tiny")
+JOINT_PLAN, CLIPS_PLAN = 6000, 4000  # steps for which the falling rates are set: these stages are ended long before
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ def run_binding(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
         steps,
         seed=202,
         lr=5e-3,
-        gap_share=0.0,
         decay_share=0.0,
         apart_share=1.0,
     )
@@ -65,42 +65,81 @@ def load_eyes(folder: Path) -> Eyes:
 
 def run_joint(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
     rank = distributed.get_rank() if distributed.is_initialized() else 0
-    tokens = MixedTokens(load_eyes(folder), seed=7 + rank, seen_share=0.35)
+    tokens = MixedTokens(load_eyes(folder), seed=7 + rank, seen_share=0.2)
     return train_reader(
         folder,
         "joint",
         tokenizer,
         tokens,
         FULL,
-        steps,
+        JOINT_PLAN,
         seed=404,
         lr=4e-3,
         start_from=folder / "binding.pt",
+        stop=steps,
         decay_share=0.85,
     )
 
 
-def run_polish(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+def run_clips(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     return train_reader(
         folder,
-        "polish",
+        "clips",
         tokenizer,
-        MixedTokens(load_eyes(folder), seed=8 + rank, seen_share=0.5),
-        FULL,
-        steps,
+        MixedTokens(load_eyes(folder), seed=8 + rank, seen_share=0.3),
+        CLIPS,
+        CLIPS_PLAN,
         seed=505,
-        lr=2.5e-3,
+        lr=3.6e-3,
         start_from=folder / "joint.pt",
+        stop=steps,
+        with_words=True,
+        decay_share=0.8,
+    )
+
+
+def run_all(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    return train_reader(
+        folder,
+        "all",
+        tokenizer,
+        MixedTokens(load_eyes(folder), seed=9 + rank, seen_share=0.3),
+        ALL,
+        steps,
+        seed=606,
+        lr=1.8e-3,
+        start_from=folder / "clips.pt",
+        decay_share=1.0,
+    )
+
+
+def run_changes(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    return train_reader(
+        folder,
+        "changes",
+        tokenizer,
+        MixedTokens(load_eyes(folder), seed=10 + rank, seen_share=0.3),
+        CHANGES,
+        steps,
+        seed=707,
+        lr=1.5e-3,
+        start_from=folder / "all.pt",
         decay_share=1.0,
     )
 
 
 STAGES: dict[str, Stage] = {
     "eyes": Stage(2800, 101, "tower and projector, single frames against scene codes", run_eyes),
-    "binding": Stage(400, 202, "Qwen2 on scene codes: finding one of several things by its name", run_binding),
-    "joint": Stage(1600, 404, "Qwen2 on scene codes and on what the trained eyes see, all kinds of clips", run_joint),
-    "polish": Stage(600, 505, "the same with more of what the eyes see, at a falling rate", run_polish),
+    "binding": Stage(500, 202, "Qwen2 on scene codes: finding one of several things by its name", run_binding),
+    "joint": Stage(1770, 404, "Qwen2 on scene codes and on what the trained eyes see, all kinds of clips", run_joint),
+    "clips": Stage(1307, 505, "the same with more of what happens in time", run_clips),
+    "all": Stage(
+        3000, 606, "the same with batches of words, counts and descriptions alone, at a falling rate", run_all
+    ),
+    "changes": Stage(1000, 707, "the same with more of what was before and after, at a falling rate", run_changes),
 }
 
 
@@ -149,7 +188,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, options.out / "eyes.pt", options.out / "polish.pt", tokenizer)
+        export(target, options.out / "eyes.pt", options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

@@ -1,7 +1,7 @@
-"""Stages 2 to 4, the reader: frame tokens and questions → answers.
+"""The reader's stages: frame tokens and questions → answers.
 
-Stages "reader" and "long" take the scene codes as frame tokens, so that they need no eyes; stage "joint" takes what
-the trained eyes make of drawn and degraded frames. All use the same kinds of episodes, in different shares.
+Stage "binding" takes the scene codes as frame tokens, so that it needs no eyes; the later ones take what the
+trained eyes make of drawn and degraded frames too.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.beginnings import attend_to_likeness, name_the_codes
+from longva_demo.tiny.beginnings import attend_to_likeness, name_the_codes, name_the_words
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
@@ -35,32 +35,57 @@ APART = 0.7  # share of batches in which a question does not see the others of i
 FramesToTokens = Callable[[Sequence[Scene | None]], Tensor]
 
 
+MIX = Mix(count_weights=(0.05, 0.2, 0.24, 0.23, 0.14, 0.09, 0.05), word_share=0.45)
+
+
 @dataclass(frozen=True)
 class Share:
-    """How often a kind of episode is drawn, how many go into one batch, and how long they are."""
+    """How often a kind of episode is drawn, how many go into one batch, how long they are, how often with leaps."""
 
     weight: float
     batch: int
     num_frames: tuple[int, ...] = (1,)
     needles: int = 0
     questions: int = 6
+    leaps: float = 0.3
+    mix: Mix = MIX
+    ask: dict[str, float] | None = None  # of pictures: how often each question, if not as usual
 
 
 PICTURES = Share(5.0, 16, questions=6)
 FULL = {
     "picture": PICTURES,
     "still": Share(0.5, 4, (4, 8, 16, 32)),
-    "motion": Share(1.2, 5, (8, 12, 16, 24, 32)),
-    "colour change": Share(0.7, 5, (8, 16, 24, 32)),
-    "order": Share(0.8, 5, (4, 8, 16, 32)),
+    "motion": Share(2.0, 6, (4, 8, 8, 12, 16, 32), questions=8),
+    "colour change": Share(1.2, 6, (4, 8, 16, 32), questions=8),
+    "order": Share(1.4, 6, (4, 8, 16, 32)),
     "needles": Share(0.8, 5, (16, 32), needles=6, questions=9),
-    "one needle": Share(0.6, 4, (8, 16, 32, 64), needles=1, questions=3),
+    "one needle": Share(0.5, 4, (8, 16, 32, 64), needles=1, questions=3),
     "long": Share(1.0, 2, (64,), needles=16, questions=18),
-    "longer": Share(1.0, 1, (160, 256), needles=26, questions=28),
+    "longer": Share(0.7, 1, (160, 256), needles=26, questions=28),
+}
+CLIPS = FULL | {  # what happens in time is learned last: more of it, shorter and with fewer leaps
+    "picture": Share(3.5, 16, questions=6, leaps=0.1),
+    "motion": Share(3.0, 6, (4, 8, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "colour change": Share(2.0, 7, (2, 4, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "order": Share(2.4, 7, (4, 4, 8, 8, 16, 32), leaps=0.08),
+}
+WORDY = Mix(count_weights=(0.4, 0.3, 0.2, 0.1), word_share=0.9)
+WORD_QUESTIONS = {"word": 4.0, "is_word_there": 1.0, "word_where": 1.0, "describe": 1.0}
+ALL = CLIPS | {  # and what a mixture of everything hardly teaches: a few kinds of questions alone in a batch
+    "words": Share(3.0, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
+    "counts": Share(1.0, 16, leaps=0.1, ask={"count_all": 1.0, "count_some": 2.0}),
+    "descriptions": Share(0.5, 16, questions=4, leaps=0.1, ask={"describe": 1.0, "about": 1.0}),
+}
+CHANGES = ALL | {  # what was before and after is learned last of all
+    "picture": Share(3.0, 16, questions=6, leaps=0.1),
+    "motion": Share(2.0, 6, (4, 8, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "colour change": Share(5.0, 8, (2, 4, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "order": Share(3.0, 7, (4, 4, 8, 8, 16, 32), leaps=0.08),
+    "words": Share(0.5, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
 }
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
-MIX = Mix(count_weights=(0.05, 0.2, 0.24, 0.23, 0.14, 0.09, 0.05), word_share=0.22)
 
 
 class EpisodeSource:
@@ -82,8 +107,8 @@ class EpisodeSource:
         return name, [self._declining(self._one(name, share, num_frames)) for _ in range(share.batch)]
 
     def _one(self, name: str, share: Share, num_frames: int) -> Episode:
-        if name == "picture":
-            return picture(self.rng, MIX, share.questions)
+        if share.num_frames == (1,):
+            return picture(self.rng, share.mix, share.questions, share.ask)
         if share.needles:
             count = share.needles if share.needles < 3 else self.rng.randint(2, share.needles)
             return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
@@ -154,7 +179,7 @@ class MixedTokens:
         return (self.seen if self.rng.random() < self.seen_share else self.codes)(frames)
 
 
-def positions(rng: random.Random, batch: Batch, gap_share: float) -> Tensor:
+def positions(rng: random.Random, batch: Batch, leap_share: float) -> Tensor:
     """0, 1, 2 … with, at times, one or two leaps, so that far distances are known from short sequences.
 
     Turns that are apart all begin at the place after the frames, as each would alone. Returns (batch or 1, length).
@@ -162,7 +187,7 @@ def positions(rng: random.Random, batch: Batch, gap_share: float) -> Tensor:
     length = batch.ids.shape[1]
     steps = torch.ones(length, dtype=torch.long)
     steps[0] = 0
-    if rng.random() < gap_share:
+    if rng.random() < leap_share:
         for _ in range(rng.randint(1, 2)):
             room = CONTEXT_LENGTH - int(steps.sum()) - 1
             leap = int(math.exp(rng.uniform(math.log(50), math.log(max(60, room)))))
@@ -229,12 +254,17 @@ def train_reader(
     seed: int,
     lr: float,
     start_from: Path | None = None,
-    gap_share: float = 0.3,
+    stop: int | None = None,
+    with_words: bool = False,
     resume: bool = True,
     decay_share: float = 0.4,
     apart_share: float = APART,
 ) -> Path:
-    """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
+    """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there.
+
+    The learning rate falls as planned for `steps`; `stop` ends the stage earlier. `with_words`: see
+    `name_the_words`.
+    """
     torch.manual_seed(seed)
     encoder = Encoder(tokenizer)
     reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad)
@@ -248,15 +278,19 @@ def train_reader(
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
         reader.load_state_dict(torch.load(start_from, weights_only=True)["reader"])
+        if with_words:
+            name_the_words(reader, encoder, Codes.make())
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     source = EpisodeSource(seed + 1_000_003 * optimiser.done, shares, rank)
     begin, saved_at = time.time(), time.time()
     averages: dict[str, float] = {}
-    while optimiser.done < steps:
+    stop = min(steps, stop or steps)
+    while optimiser.done < stop:
         label, episodes = source.episodes() if shares else ("binding", source.binding())
         batch = encoder.batch(episodes, apart=source.rng.random() < apart_share)
         seen = torch.cat([frames_to_tokens(episode.frames) for episode in episodes])
-        loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, gap_share))
+        leaps = shares[label].leaps if shares else 0.0
+        loss, right = answer_loss(reader, batch, seen, positions(source.rng, batch, leaps))
         loss.backward()
         average_gradients(optimiser.parameters)
         scores = {f"loss of {label}": float(loss.detach()), **exact_by_task(batch, right, episodes)}
@@ -265,8 +299,8 @@ def train_reader(
         optimiser.step()
         if optimiser.done % 20 == 0 and rank == 0:
             line = ", ".join(f"{task} {value:.2f}" for task, value in averages.items())
-            print(f"{name} {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
-        if rank == 0 and (time.time() - saved_at > 120 or optimiser.done == steps):
+            print(f"{name} {optimiser.done}/{stop} {time.time() - begin:.0f} s {line}", flush=True)
+        if rank == 0 and (time.time() - saved_at > 120 or optimiser.done == stop):
             save(path, {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()})
             saved_at = time.time()
     return path

@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", trained / "eyes.pt", trained / "polish.pt", tokenizer)
+    folder = export(tmp_path / "weights", trained / "eyes.pt", trained / f"{list(STAGES)[-1]}.pt", tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
@@ -101,11 +101,11 @@ def test_positions_rise_and_stay_in_the_context(tokenizer):
     rng = random.Random(2)
     batch = Encoder(tokenizer).batch([needles(rng, 64, 2, 2)])
     for _ in range(50):
-        place = positions(rng, batch, gap_share=0.8)[0]
+        place = positions(rng, batch, leap_share=0.8)[0]
         assert place[0] == 0
         assert (place.diff() > 0).all()
         assert place[-1] < 32768
-    assert positions(rng, batch, gap_share=0.0)[0].tolist() == list(range(batch.ids.shape[1]))
+    assert positions(rng, batch, leap_share=0.0)[0].tolist() == list(range(batch.ids.shape[1]))
 
 
 def test_orthogonalise():
