@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for name in ("sampling", "chat", "page"):
+for name in ("sampling", "chat", "page", "evidence"):
     print(f"\n## bench.{name}\n", flush=True)
     subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)

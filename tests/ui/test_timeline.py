@@ -108,7 +108,11 @@ def test_a_drag_spends_the_whole_budget_there_and_the_trail_leads_back(desk: Vis
     page.click(".trail button >> nth=1")
     wait_for_range(desk, 19.5, 40.5)
     page.click(".trail button >> nth=0")
-    wait_for_range(desk, 0, 60)
+    page.wait_for_function(
+        "(last) => Number([...document.querySelectorAll('.film button')].at(-1)?.dataset.seconds) === last",
+        arg=before[-1],
+    )
+    desk.wait_for_frames(64)
     assert fields(page) == ("", "")
     assert desk.frame_seconds == before
     expect(page.locator(".trail")).to_have_text("Whole video")
