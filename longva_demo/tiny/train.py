@@ -2,15 +2,14 @@
 
     python -m longva_demo.tiny.train                  # everything; hours on two CPU cores
     python -m longva_demo.tiny.train --stage joint    # one stage, continuing from its checkpoint if there is one
-    python -m longva_demo.tiny.train --steps 2 --out /tmp/x   # every stage for two steps: does it run?
+    python -m longva_demo.tiny.train --steps 2 --out build/try   # every stage for two steps: does it run?
 
 Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes.
 """
 
 import argparse
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,40 +20,95 @@ from longva_demo.tiny.export import export
 from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
 from longva_demo.tiny.train_eyes import train_eyes
-from longva_demo.tiny.train_reader import ALL, CHANGES, CLIPS, FULL, MixedTokens, code_tokens, train_reader
+from longva_demo.tiny.train_reader import (
+    ALL,
+    APART,
+    CHANGES,
+    CLIPS,
+    FULL,
+    MixedTokens,
+    Share,
+    code_tokens,
+    train_reader,
+)
 
 DEFAULT_OUT = Path("build/tiny")
-JOINT_PLAN, CLIPS_PLAN = 6000, 4000  # steps for which the falling rates are set: these stages are ended long before
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`run(folder, steps, tokenizer)` writes `folder/{name}.pt`. `about` is what docs/tiny.md says of it."""
+    """`about` is what docs/tiny.md says of it. All but "eyes" train the reader, from the weights of the stage `after`.
+
+    plan: steps for which the falling rate is set, where the stage ends before (`steps`).
+    seen_share: of the clips, those whose frames go through the eyes (drawn with `frames_seed`); the others are codes.
+    """
 
     steps: int
     seed: int
+    lr: float
     about: str
-    run: Callable[[Path, int, Tokenizer], Path]
+    shares: dict[str, Share] = field(default_factory=dict)
+    after: str | None = None
+    plan: int | None = None
+    seen_share: float = 0.0
+    frames_seed: int = 1
+    decay_share: float = 1.0
+    apart_share: float = APART
+    with_words: bool = False
 
 
-def run_eyes(folder: Path, steps: int, _: Tokenizer) -> Path:
-    return train_eyes(folder, steps, seed=101, lr=2.5e-3)
-
-
-def run_binding(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    tokens = code_tokens(Codes.make(), noise=0.06, seed=1)
-    return train_reader(
-        folder,
+CODES = "Qwen2 on scene codes"
+STAGES: dict[str, Stage] = {
+    "eyes": Stage(2800, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
+    "binding": Stage(
+        500, 202, 5e-3, f"{CODES}: finding one of several things by its name", decay_share=0.0, apart_share=1.0
+    ),
+    "joint": Stage(
+        1770,
+        404,
+        4e-3,
+        f"{CODES} and on what the trained eyes see, all kinds of clips",
+        FULL,
         "binding",
-        tokenizer,
-        tokens,
-        {},
-        steps,
-        seed=202,
-        lr=5e-3,
-        decay_share=0.0,
-        apart_share=1.0,
-    )
+        plan=6000,
+        seen_share=0.2,
+        frames_seed=7,
+        decay_share=0.85,
+    ),
+    "clips": Stage(
+        1307,
+        505,
+        3.6e-3,
+        "the same with more of what happens in time",
+        CLIPS,
+        "joint",
+        plan=4000,
+        seen_share=0.3,
+        frames_seed=8,
+        decay_share=0.8,
+        with_words=True,
+    ),
+    "all": Stage(
+        3000,
+        606,
+        1.8e-3,
+        "the same with batches of words, counts and descriptions alone",
+        ALL,
+        "clips",
+        seen_share=0.3,
+        frames_seed=9,
+    ),
+    "changes": Stage(
+        1000,
+        707,
+        1.5e-3,
+        "the same with more of what was before and after",
+        CHANGES,
+        "all",
+        seen_share=0.3,
+        frames_seed=10,
+    ),
+}
 
 
 def load_eyes(folder: Path) -> Eyes:
@@ -63,84 +117,30 @@ def load_eyes(folder: Path) -> Eyes:
     return eyes
 
 
-def run_joint(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
+    """Train one stage for `steps`; returns its checkpoint, `folder/{name}.pt`."""
+    stage = STAGES[name]
+    if name == "eyes":
+        return train_eyes(folder, steps, stage.seed, stage.lr)
     rank = distributed.get_rank() if distributed.is_initialized() else 0
-    tokens = MixedTokens(load_eyes(folder), seed=7 + rank, seen_share=0.2)
+    codes = code_tokens(Codes.make(), noise=0.06, seed=stage.frames_seed)
+    seen = stage.seen_share > 0
+    tokens = MixedTokens(load_eyes(folder), stage.frames_seed + rank, stage.seen_share) if seen else codes
     return train_reader(
         folder,
-        "joint",
+        name,
         tokenizer,
         tokens,
-        FULL,
-        JOINT_PLAN,
-        seed=404,
-        lr=4e-3,
-        start_from=folder / "binding.pt",
+        stage.shares,
+        stage.plan or steps,
+        stage.seed,
+        stage.lr,
+        start_from=folder / f"{stage.after}.pt" if stage.after else None,
         stop=steps,
-        decay_share=0.85,
+        with_words=stage.with_words,
+        decay_share=stage.decay_share,
+        apart_share=stage.apart_share,
     )
-
-
-def run_clips(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    return train_reader(
-        folder,
-        "clips",
-        tokenizer,
-        MixedTokens(load_eyes(folder), seed=8 + rank, seen_share=0.3),
-        CLIPS,
-        CLIPS_PLAN,
-        seed=505,
-        lr=3.6e-3,
-        start_from=folder / "joint.pt",
-        stop=steps,
-        with_words=True,
-        decay_share=0.8,
-    )
-
-
-def run_all(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    return train_reader(
-        folder,
-        "all",
-        tokenizer,
-        MixedTokens(load_eyes(folder), seed=9 + rank, seen_share=0.3),
-        ALL,
-        steps,
-        seed=606,
-        lr=1.8e-3,
-        start_from=folder / "clips.pt",
-        decay_share=1.0,
-    )
-
-
-def run_changes(folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    return train_reader(
-        folder,
-        "changes",
-        tokenizer,
-        MixedTokens(load_eyes(folder), seed=10 + rank, seen_share=0.3),
-        CHANGES,
-        steps,
-        seed=707,
-        lr=1.5e-3,
-        start_from=folder / "all.pt",
-        decay_share=1.0,
-    )
-
-
-STAGES: dict[str, Stage] = {
-    "eyes": Stage(2800, 101, "tower and projector, single frames against scene codes", run_eyes),
-    "binding": Stage(500, 202, "Qwen2 on scene codes: finding one of several things by its name", run_binding),
-    "joint": Stage(1770, 404, "Qwen2 on scene codes and on what the trained eyes see, all kinds of clips", run_joint),
-    "clips": Stage(1307, 505, "the same with more of what happens in time", run_clips),
-    "all": Stage(
-        3000, 606, "the same with batches of words, counts and descriptions alone, at a falling rate", run_all
-    ),
-    "changes": Stage(1000, 707, "the same with more of what was before and after, at a falling rate", run_changes),
-}
 
 
 def get_tokenizer(folder: Path) -> Tokenizer:
@@ -157,14 +157,14 @@ def run_one_of(rank: int, processes: int, name: str, folder: Path, steps: int) -
     torch.set_num_threads(1)
     meeting = f"file://{(folder / 'meeting').resolve()}"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-    STAGES[name].run(folder, steps, get_tokenizer(folder))
+    train_stage(name, folder, steps, get_tokenizer(folder))
     distributed.destroy_process_group()
 
 
 def run_stage(name: str, folder: Path, steps: int, processes: int) -> None:
     tokenizer = get_tokenizer(folder)
     if processes == 1 or name == "eyes":
-        STAGES[name].run(folder, steps, tokenizer)
+        train_stage(name, folder, steps, tokenizer)
         return
     (folder / "meeting").unlink(missing_ok=True)
     multiprocessing.spawn(run_one_of, (processes, name, folder, steps), nprocs=processes)

@@ -18,7 +18,7 @@ from longva_demo.tiny.network import Codes, Eyes, encode
 from longva_demo.tiny.optim import orthogonalise
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
 from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import STAGES
+from longva_demo.tiny.train import STAGES, train_stage
 from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
 from longva_demo.tiny.train_reader import FULL, code_tokens, positions, train_reader
 
@@ -32,8 +32,8 @@ def tokenizer() -> Tokenizer:
 def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
     """All stages for one step each."""
     folder = tmp_path_factory.mktemp("tiny")
-    for name, stage in STAGES.items():
-        path = stage.run(folder, 1, tokenizer)
+    for name in STAGES:
+        path = train_stage(name, folder, 1, tokenizer)
         assert path == folder / f"{name}.pt"
     return folder
 
