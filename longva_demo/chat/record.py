@@ -79,7 +79,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvidenceFrame:
     """A frame that an answer drew on; `weight` is its share of the attention to frames."""
 
     seconds: float
@@ -97,7 +97,7 @@ class Exchange:
     max_new_tokens: int
     num_new_tokens: int
     stopped: bool
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[EvidenceFrame, ...] = ()
 
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", "is empty")
@@ -113,7 +113,7 @@ class Exchange:
         """`frames` are those that the session read."""
         count, stopped, found = turn.stats.num_new_tokens, turn.stats.stopped, turn.evidence
         drawn_on = found.drawn_on if found is not None else ()
-        evidence = tuple(Evidence(frames[place].seconds, found.attention[place]) for place in drawn_on if found)
+        evidence = tuple(EvidenceFrame(frames[place].seconds, found.attention[place]) for place in drawn_on if found)
         return cls(
             turn.question,
             turn.answer,

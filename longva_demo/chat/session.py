@@ -123,10 +123,8 @@ class ChatSession:
     def try_without_frames(self) -> Turn | None:
         """See how far the last answer's probability falls without the frames that it attended to most.
 
-        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, or after `stop`.
-
-        Raises:
-            BudgetError: the memory ran out; the conversation is unharmed.
+        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, after `stop`, or
+        where the memory lacks for it. The conversation stays as it is.
         """
         with self._alone():
             self._stop.clear()
@@ -240,7 +238,7 @@ class ChatSession:
             return None
 
     def _falls(self, turn: Turn, evidence: Evidence) -> tuple[tuple[int, float], ...] | None:
-        """(place, fall in nats) of the candidates, the largest fall first; None after `stop`."""
+        """(place, fall in nats) of the candidates, the largest fall first; None after `stop` or without memory."""
         assert self._cache is not None
         frames, candidates = self._frame_places(), evidence.candidates
         length = self._prefix_length + len(self._turn_ids()) - len(turn.ids)
@@ -251,7 +249,10 @@ class ChatSession:
             if self._stop.is_set():
                 return None
             hiding = Hiding(self._cache, length, tuple(windows[first : first + AT_ONCE]))
-            found += self.engine.log_probabilities(hiding, turn.question_ids, answer)
+            try:
+                found += self.engine.log_probabilities(hiding, turn.question_ids, answer)
+            except BudgetError:
+                return None
         falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
         return tuple(sorted(falls, key=lambda fall: -fall[1]))
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, reference, style, symbol_answer, symbol_kind
+from longva_demo.tiny.phrases import phrase_clip
+from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, reference, symbol_answer, symbol_kind
 from longva_demo.tiny.scenes import (
     CELL_NAMES,
     COLOUR_NAMES,
@@ -28,108 +29,6 @@ from longva_demo.tiny.scenes import (
 
 DIRECTIONS = {"to the right": (1, 0), "to the left": (-1, 0), "up": (0, -1), "down": (0, 1)}
 
-CLIP_PHRASES: dict[str, tuple[str, ...]] = {
-    "direction": (
-        "Which way does the {ref} move?",
-        "In which direction does the {ref} move?",
-        "Where does the {ref} move to?",
-        "What direction does the {ref} move?",
-        "How does the {ref} move?",
-        "Which direction is the {ref} moving?",
-        "Direction of the {ref}?",
-        "{ref} direction?",
-        "Which way is the {ref} going?",
-        "Where does the {ref} go?",
-    ),
-    "moves": ("Does the {ref} move?", "Is the {ref} moving?"),
-    "start colour": (
-        "What colour is the {ref} at the start?",
-        "What color is the {ref} at first?",
-        "What colour does the {ref} have at the beginning?",
-        "What colour was the {ref} before it changed?",
-        "Start colour of the {ref}?",
-        "Which colour is the {ref} in the first frame?",
-    ),
-    "end colour": (
-        "What colour is the {ref} at the end?",
-        "What color is the {ref} in the end?",
-        "What colour does the {ref} turn into?",
-        "What colour does the {ref} change to?",
-        "What colour does the {ref} become?",
-        "End colour of the {ref}?",
-        "Which colour is the {ref} in the last frame?",
-    ),
-    "changes": (
-        "Does the {ref} change colour?",
-        "Does the colour of the {ref} change?",
-        "Does the {ref} change its colour?",
-        "Is there a change of colour?",
-    ),
-    "start place": ("Where is the {ref} at the start?", "Where is the {ref} at first?", "Where does the {ref} start?"),
-    "end place": ("Where is the {ref} at the end?", "Where does the {ref} end?", "Where does the {ref} end up?"),
-    "first shape": (
-        "What comes first?",
-        "Which shape comes first?",
-        "What shape appears first?",
-        "What is shown first?",
-        "What do you see at the start?",
-        "first shape?",
-    ),
-    "last shape": (
-        "What comes last?",
-        "Which shape comes last?",
-        "What shape appears last?",
-        "What is shown last?",
-        "What do you see at the end?",
-        "last shape?",
-    ),
-    "which first": (
-        "Which comes first, the {one} or the {two}?",
-        "What comes first, the {one} or the {two}?",
-        "Does the {one} or the {two} come first?",
-        "Which appears first, {one} or {two}?",
-    ),
-    "which last": (
-        "Which comes last, the {one} or the {two}?",
-        "What comes last, the {one} or the {two}?",
-        "Which appears last, {one} or {two}?",
-    ),
-    "is before": ("Does the {one} come before the {two}?", "Is the {one} shown before the {two}?"),
-    "needle": (
-        "What number is on the {ref}?",
-        "Which number is on the {ref}?",
-        "What digit is on the {ref}?",
-        "{ref} number?",
-        "{ref}?",
-        "What is the number on the {ref}?",
-        "What number does the {ref} show?",
-        "What number is written on the {ref}?",
-    ),
-    "only needle": (
-        "What number appears in the video?",
-        "Which number appears?",
-        "What number is shown in the video?",
-        "What number do you see?",
-        "What digit appears in the clip?",
-        "What is the number?",
-        "number?",
-        "Which number is hidden in the video?",
-    ),
-    "needle letter": ("What letter is on the {ref}?", "{ref} letter?", "Which letter is on the {ref}?"),
-    "needle shape": (
-        "Which shape has the number {symbol}?",
-        "What has the {symbol} on it?",
-        "On which shape is the number {symbol}?",
-        "Which shape shows the {symbol}?",
-    ),
-    "needle there": (
-        "Is there a number {symbol} in the video?",
-        "Does the number {symbol} appear?",
-        "Do you see the number {symbol}?",
-        "Is there a {symbol}?",
-    ),
-}
-
 
 @dataclass(frozen=True)
 class Episode:
@@ -137,10 +36,6 @@ class Episode:
 
     frames: tuple[Scene | None, ...]
     asked: tuple[Asked, ...]
-
-
-def phrase_clip(rng: random.Random, kind: str, /, **slots: str) -> str:
-    return style(rng, rng.choice(CLIP_PHRASES[kind]).format(**slots))
 
 
 def picture(rng: random.Random, mix: Mix, questions: int, weights: dict[str, float] | None = None) -> Episode:

@@ -29,7 +29,6 @@ from longva_demo.tiny.clips import (
     needle_scene,
     needles,
     order,
-    phrase_clip,
     picture,
     still,
 )
@@ -37,6 +36,7 @@ from longva_demo.tiny.degrade import h264
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.outside import KNOWN, UNSEEN, draw_outside
 from longva_demo.tiny.outside_questions import outside_question
+from longva_demo.tiny.phrases import phrase_clip
 from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.report import Row, write_report
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, SYMBOLS, Mix, Scene

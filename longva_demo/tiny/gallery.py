@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.questions import DECLINE, Asked, article
+from longva_demo.tiny.phrases import article
+from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,

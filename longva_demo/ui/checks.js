@@ -1,11 +1,4 @@
 // What stands under an answer: the same question without the video, and with other budgets.
-const make = (tag, name, text) => {
-  const node = document.createElement(tag);
-  node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-
 // The names are in quotes since Gradio looks for them there.
 const checks = {
   "blind": ["Blind check", "Ask the same question without the video: is the answer a guess?"],

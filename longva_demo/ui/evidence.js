@@ -22,12 +22,7 @@ function drawEvidence(node, entry) {
     picture.src = frame.picture;
     picture.alt = "";
     button.append(picture, make("time", "", frame.time));
-    button.addEventListener("click", () => {
-      const player = document.querySelector("#player video");
-      if (!player) return;
-      player.currentTime = frame.seconds;
-      player.play().catch(() => {});  // a browser may refuse to play; the position is set all the same
-    });
+    button.addEventListener("click", () => playFrom(frame.seconds));
     box.append(button);
   }
   stats.after(box);

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from longva_demo.chat import ChatRecord, ImageSource, Source, VideoSource
-from longva_demo.chat.record import Evidence, Exchange, Media
+from longva_demo.chat.record import EvidenceFrame, Exchange, Media
 from longva_demo.ui.texts import clock, plural, size
 
 # The contact strip: so many frames at most, evenly from those that were read, in pixels and JPEG quality.
@@ -68,7 +68,7 @@ class Part:
     checks: tuple[dict[str, Any], ...]
 
 
-def make_thumbnails(source: Source | None, evidence: Iterable[Evidence] = ()) -> tuple[Thumbnail, ...]:
+def make_thumbnails(source: Source | None, evidence: Iterable[EvidenceFrame] = ()) -> tuple[Thumbnail, ...]:
     """At most MOST_THUMBNAILS of the frames that were read, as the model was given them, and those of `evidence`."""
     if source is None:
         return ()

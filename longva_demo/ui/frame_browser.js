@@ -150,13 +150,6 @@ function draw() {
   fetchSheets(value);
 }
 
-function seek(seconds) {
-  const player = document.querySelector("#player video");
-  if (!player) return;
-  player.currentTime = seconds;
-  player.play().catch(() => {});  // a browser may refuse to play; the position is set all the same
-}
-
 // The frame under the player's clock is marked: the last one that was taken at or before it. While the video plays,
 // the list follows, unless somebody is busy in it.
 function follow(event) {
@@ -205,7 +198,7 @@ function rove(item) {
 
 list.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-seconds]");
-  if (button) seek(Number(button.dataset.seconds));
+  if (button) playFrom(Number(button.dataset.seconds));
 });
 list.addEventListener("keydown", (event) => {
   const here = numberOf(event.target), last = frames.length - 1;

@@ -66,7 +66,7 @@ def make_frame_browser(elem_id: str) -> gr.HTML:
 
     Event: `closer` with `start` and `end` in seconds, the stretch around a frame.
     """
-    return widget(SHELL, ("times.js", "frame_browser.js", "loupe.js"), None, elem_id)
+    return widget(SHELL, ("times.js", "dom.js", "frame_browser.js", "loupe.js"), None, elem_id)
 
 
 class Sheets:

@@ -6,13 +6,6 @@ const mine = `${Date.now()}-${Math.random()}`;
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
 
-const make = (tag, name, text) => {
-  const node = document.createElement(tag);
-  node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-
 function load() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) || "[]");

@@ -77,12 +77,12 @@ def make_transcript(elem_id: str) -> gr.HTML:
     offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
     "sure", "heat" and "drawn" come from `evidence_entry`.
     """
-    return widget(TRANSCRIPT_SHELL, ("checks.js", "evidence.js", "transcript.js"), [], elem_id)
+    return widget(TRANSCRIPT_SHELL, ("dom.js", "checks.js", "evidence.js", "transcript.js"), [], elem_id)
 
 
 def make_history(elem_id: str) -> gr.HTML:
     """The last chats of this browser, to read. Value: the present one to remember, {"number", "record"}, or None."""
-    return widget(HISTORY_SHELL, "history.js", None, elem_id)
+    return widget(HISTORY_SHELL, ("dom.js", "history.js"), None, elem_id)
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from longva_demo.chat import ChatSession, Engine, ImageSource, VideoSource
-from longva_demo.chat.record import ChatRecord, Evidence, Exchange, Frames, Media, ModelFacts
+from longva_demo.chat.record import ChatRecord, EvidenceFrame, Exchange, Frames, Media, ModelFacts
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.export import MOST_THUMBNAILS, Part, Thumbnail, make_thumbnails, to_html
@@ -74,7 +74,7 @@ def jpeg_address() -> str:
 def make_part(hostile: str) -> Part:
     """A part in which every text is `hostile`."""
     frames = Frames(8, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5))
-    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (Evidence(1.5, 0.62),))
+    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (EvidenceFrame(1.5, 0.62),))
     record = ChatRecord(
         "2026-11-22T21:00:00+00:00",
         Media(hostile, "0" * 64, 10, frames),
@@ -119,7 +119,7 @@ def test_the_strip_is_bounded_and_holds_frames_with_evidence(engine: Engine, cli
     few = make_thumbnails(source)
     assert len(few) == MOST_THUMBNAILS
     assert (few[0].seconds, few[-1].seconds) == (source.seconds[0], source.seconds[-1])
-    more = make_thumbnails(source, [Evidence(seconds, 0.5)])
+    more = make_thumbnails(source, [EvidenceFrame(seconds, 0.5)])
     assert seconds in [one.seconds for one in more]
     assert sum(len(one.address) for one in more) < 400_000
     picture = Image.open(io.BytesIO(base64.b64decode(few[5].address.partition(",")[2])))
