@@ -64,7 +64,7 @@ class Stage:
 
 CODES = "Qwen2 on scene codes"
 STAGES: dict[str, Stage] = {
-    "eyes": Stage(2800, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
+    "eyes": Stage(4400, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
     "binding": Stage(
         500, 202, 5e-3, f"{CODES}: finding one of several things by its name", decay_share=0.0, apart_share=1.0
     ),
