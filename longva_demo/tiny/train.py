@@ -146,7 +146,7 @@ STAGES: dict[str, Stage] = {
         "with one more layer, which notices words, at a falling rate",
         LAST,
         "whole",
-        seen_share=0.35,
+        seen_share=0.5,
         frames_seed=13,
         num_layers=7,
         added=(0,),
