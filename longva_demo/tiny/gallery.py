@@ -1,15 +1,22 @@
 """The example gallery as scenes: what each clip shows, its questions, and their true answers read off the scenes."""
 
 import math
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
-from PIL import Image
 
 from longva_demo.tiny.draw import draw
+from longva_demo.tiny.gallery_frames import (
+    Frames,
+    floating,
+    moving_colours,
+    panned_landscape,
+    shots,
+    smooth,
+    stills,
+    with_needle,
+)
 from longva_demo.tiny.phrases import article
 from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.scenes import (
@@ -23,22 +30,24 @@ from longva_demo.tiny.scenes import (
     SHAPES,
     SYMBOLS,
     WORDS,
-    Mix,
     Scene,
     Thing,
     WordSign,
-    random_scene,
 )
 
-SIZE = 480
-Frames = Callable[[], Iterator[np.ndarray]]
+# Pictures of these sides make as many pieces of 336 pixels as LongVA-7B takes (7 × 7), and 6 × 3.
+LARGE, WIDE = 2352, 2016
 
 
 @dataclass(frozen=True)
 class Example:
-    """One entry of the gallery. `fps` 0 makes a picture. `cover` is the thumbnail's place in the clip, 0…1."""
+    """One entry of the gallery. `fps` 0 makes a picture. `cover` is the thumbnail's place in the clip, 0…1.
+
+    `group` is a key of `GROUPS` in `ui/gallery.py`.
+    """
 
     name: str
+    group: str
     title: str
     shows: str
     frames: Frames
@@ -98,30 +107,6 @@ def backdrop(name: str, *things: Thing, gradient: tuple[int, int] = (6, 14)) -> 
     return Scene(BACKGROUND_NAMES.index(name), things, rgb=BACKGROUNDS[name], gradient=gradient)
 
 
-def smooth(scene: Scene) -> np.ndarray:
-    """Drawn at twice the size and brought down, so that slow movements do not jump from pixel to pixel."""
-    return np.asarray(Image.fromarray(draw(scene, 2 * SIZE)).reduce(2))
-
-
-def floating(scene: Scene, seconds: float, fps: int, sway: float = 0.012) -> Frames:
-    """The scene with its things gently swaying about their places."""
-
-    def frames() -> Iterator[np.ndarray]:
-        for index in range(round(seconds * fps)):
-            time = index / fps
-            things = [
-                replace(
-                    thing,
-                    x=thing.x + sway * math.sin(1.1 * time + 2 * at),
-                    y=thing.y + sway * math.cos(0.9 * time + 3 * at),
-                )
-                for at, thing in enumerate(scene.things)
-            ]
-            yield smooth(scene.with_things(*things))
-
-    return frames
-
-
 def shapes_example() -> Example:
     star, circle = make("star", "red", "top left", "5", 0.17), make("circle", "cyan", "right", "", 0.15)
     square = make("square", "yellow", "bottom", "8", 0.16)
@@ -133,8 +118,8 @@ def shapes_example() -> Example:
     truth.add("Is there a green heart?", "No.")
     truth.number("What number is on the star?", star)
     truth.colour("What colour is the circle?", circle)
-    title, shows = "Three shapes", "Single-frame questions: colours, numbers, places; the second answer comes at once."
-    return Example("shapes", title, shows, floating(scene, 6, 25), truth.asked, num_frames=16)
+    title, shows = "Three shapes", "The clip is read once: the second answer comes at once."
+    return Example("shapes", "first", title, shows, floating(scene, 6, 25, sway=0.03), truth.asked)
 
 
 def motion_example() -> Example:
@@ -148,16 +133,14 @@ def motion_example() -> Example:
             yield smooth(scene.with_things(replace(ball, x=x), cross))
 
     truth = Truth()
+    truth.add("Which way does the circle move?", "It moves to the right.")
     truth.number("What number is on the circle?", ball)
     truth.colour("What colour is the circle?", ball)
     truth.colour("What colour is the cross?", cross)
     truth.background("What colour is the background?", scene)
     truth.place("Where is the cross?", cross)
-    title, shows = (
-        "A rolling circle",
-        "A thing in motion keeps its number and colour.",
-    )
-    return Example("motion", title, shows, frames, truth.asked, fps=fps, num_frames=16)
+    title, shows = "A rolling circle", "Sixteen frames of five seconds: a thing in motion keeps its number."
+    return Example("motion", "first", title, shows, frames, truth.asked, fps=fps)
 
 
 def change_example() -> Example:
@@ -179,94 +162,18 @@ def change_example() -> Example:
     truth.add("Is there a heart?", "Yes.")
     truth.add("Is there a green star?", "No.")
     truth.shape("What shape is the thing at the centre?", before)
-    title, shows = (
-        "A change of heart",
-        "It turns from red to blue halfway: narrow the range.",
-    )
-    return Example("change", title, shows, frames, truth.asked, num_frames=16, cover=0.3)
-
-
-def counting_example() -> Example:
-    scene = backdrop(
-        "black",
-        make("star", "yellow", "top left", "", 0.13),
-        make("star", "white", "top right", "", 0.12),
-        make("star", "pink", "bottom", "", 0.13),
-        make("diamond", "green", "left", "", 0.12),
-        make("triangle", "blue", "bottom right", "", 0.13),
-        gradient=(10, 18),
-    )
-    truth = Truth()
-    truth.place("Where is the triangle?", scene.things[4])
-    truth.colour("What colour is the diamond?", scene.things[3])
-    truth.colour("What colour is the triangle?", scene.things[4])
-    truth.place("Where is the diamond?", scene.things[3])
-    truth.background("What colour is the background?", scene)
-    truth.add("Is there a white star?", "Yes.")
-    truth.add("Is there a red circle?", "No.")
-    title, shows = "Night sky", "Finding one of several things by its shape."
-    return Example("counting", title, shows, floating(scene, 6, 25), truth.asked, num_frames=8)
-
-
-def order_example() -> Example:
-    parts = [
-        make("triangle", "green", "centre", "", 0.27),
-        make("square", "purple", "centre", "", 0.26),
-        make("star", "orange", "centre", "", 0.28),
-    ]
-    scene, fps, each = backdrop("gray", gradient=(8, 16)), 25, 2.5
-
-    def frames() -> Iterator[np.ndarray]:
-        for part in parts:
-            for index in range(round(each * fps)):
-                grown = part.radius * min(1.0, 0.7 + index / fps)
-                yield smooth(scene.with_things(replace(part, radius=grown)))
-
-    truth = Truth()
-    truth.colour("What colour is the square?", parts[1])
-    truth.background("What colour is the background?", scene)
-    truth.colour("What colour is the triangle?", parts[0])
-    truth.colour("What colour is the star?", parts[2])
-    title, shows = "One after the other", "Three shapes, one at a time: each is found in the frames that show it."
-    return Example("order", title, shows, frames, truth.asked, num_frames=12, cover=0.2)
-
-
-def shots(seed: int, seconds: float, shot_seconds: tuple[float, float]) -> list[tuple[float, Scene]]:
-    """(length in seconds, scene without symbols or words) until `seconds` are full."""
-    rng, mix = random.Random(seed), Mix(symbol_share=0, bare_share=0, word_share=0, large_share=0.5, spread=0.4)
-    found: list[tuple[float, Scene]] = []
-    left = seconds
-    while left > 0:
-        length = min(left, rng.uniform(*shot_seconds))
-        found.append((length, random_scene(rng, mix, count=rng.choice((1, 1, 2, 2, 3)))))
-        left -= length
-    return found
-
-
-def with_needle(
-    haystack: list[tuple[float, Scene]], needle: Scene, at: float, seconds: float
-) -> list[tuple[float, Scene]]:
-    """The shots with `needle` laid over from `at` on, the total length unchanged."""
-    found, now = [], 0.0
-    for length, scene in haystack:
-        before = min(length, max(0.0, at - now))
-        after = min(length, max(0.0, now + length - at - seconds))
-        found += [(before, scene)] if before else []
-        if now <= at < now + length:
-            found.append((seconds, needle))
-        found += [(after, scene)] if after else []
-        now += length
-    return found
+    title, shows = "A change of heart", "Red, then blue: drag over the timeline to ask about one part."
+    return Example("change", "first", title, shows, frames, truth.asked, cover=0.3)
 
 
 def needle_minute() -> Example:
     thing = make("star", "yellow", "centre", "7", 0.3)
-    needle, fps, sway = backdrop("green", thing), 25, 0.012
+    needle, fps = backdrop("green", thing), 12
     plan = with_needle(shots(11, 60, (4, 8)), needle, at=37.4, seconds=1.0)
 
     def frames() -> Iterator[np.ndarray]:
         for length, scene in plan:
-            yield from floating(scene, length, fps, sway)()
+            yield from floating(scene, length, fps)()
 
     truth = Truth()
     for question in ("What number appears in the video?", "Which number appears?", "What is the number?"):
@@ -275,25 +182,14 @@ def needle_minute() -> Example:
     truth.add("Which shape has the number 7?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
     truth.number("What number is on the star?", thing)
     truth.number("What number is shown in the video?", thing)
-    title = "One second in a minute"
-    shows = "A needle: one second of sixty has a number. 64 frames catch it; with 16 it may be missed."
-    return Example("needle", title, shows, frames, truth.asked, num_frames=64, cover=0.63, crf=30)
+    title, shows = "One second in a minute", "64 frames catch the one second with a number; 16 may miss it."
+    return Example("needle", "long", title, shows, frames, truth.asked, fps=fps, num_frames=64, cover=0.63, crf=30)
 
 
 def needle_long() -> Example:
     thing = make("circle", "blue", "centre", "8", 0.3)
-    needle, fps, seconds = backdrop("white", thing), 4, 480
-    plan = with_needle(shots(23, seconds, (6, 14)), needle, at=311.0, seconds=2.5)
-
-    @lru_cache(maxsize=2)
-    def still(index: int) -> np.ndarray:
-        return smooth(plan[index][1])
-
-    def frames() -> Iterator[np.ndarray]:
-        ends = np.cumsum([length for length, _ in plan])
-        for tick in range(seconds * fps):
-            yield still(min(len(plan) - 1, int(np.searchsorted(ends, tick / fps, side="right"))))
-
+    needle, fps, seconds, at = backdrop("white", thing), 4, 600, 388.0
+    plan = with_needle(shots(23, seconds, (6, 14)), needle, at=at, seconds=2.5)
     truth = Truth()
     for question in ("What number appears in the video?", "Which number appears?", "What is the number?"):
         truth.number(question, thing)
@@ -301,28 +197,31 @@ def needle_long() -> Example:
     truth.number("What number is on the circle?", thing)
     truth.number("What number is shown in the video?", thing)
     truth.add("Which shape has the number 8?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
-    title = "Eight minutes, one number"
-    shows = "Long context: 256 frames of eight minutes in one prompt; the number is there for two seconds and a half."
-    return Example("long", title, shows, frames, truth.asked, fps=fps, num_frames=256, cover=311.5 / seconds, crf=30)
+    title, shows = "Ten minutes, one number", "256 frames in one prompt; the number is there for 2.5 seconds."
+    cover = (at + 0.5) / seconds
+    frames = stills(plan, fps)
+    return Example("long", "long", title, shows, frames, truth.asked, fps=fps, num_frames=256, cover=cover, crf=30)
 
 
-def outside_example() -> Example:
-    def frames() -> Iterator[np.ndarray]:
-        ramp = np.linspace(0, 1, SIZE, dtype=np.float32)
-        x, y = ramp[None, :], ramp[:, None]
-        for index in range(125):
-            time = 2 * math.pi * index / 125
-            planes = []
-            for shift in (0.0, 2.1, 4.2):
-                wave = np.sin(9 * x + time + shift) + np.sin(11 * y - time) + np.sin(8 * (x + y) + shift + time)
-                planes.append(128 + 42 * (wave + np.sin(14 * np.hypot(x - 0.5, y - 0.5) - time + shift)))
-            yield np.clip(np.stack(planes, axis=-1), 0, 255).astype(np.uint8)
-
+def order_example() -> Example:
+    parts = [
+        make("triangle", "green", "centre", "", 0.27),
+        make("square", "purple", "centre", "", 0.26),
+        make("star", "orange", "centre", "", 0.28),
+    ]
+    scene = backdrop("gray", gradient=(8, 16))
     truth = Truth()
-    for question in ("What do you see?", "What is this?", "What colour is the star?"):
-        truth.add(question, DECLINE)
-    title, shows = "Not its world", "Limits: the small built-in model says what it knows instead of guessing."
-    return Example("outside", title, shows, frames, truth.asked, num_frames=16, crf=33)
+    truth.colour("What colour is the square?", parts[1])
+    truth.background("What colour is the background?", scene)
+    truth.colour("What colour is the triangle?", parts[0])
+    truth.colour("What colour is the star?", parts[2])
+    title, shows = "One after the other", "Two minutes in three parts: each answer names its frames."
+    frames = stills([(40.0, scene.with_things(part)) for part in parts], 5)
+    return Example("order", "long", title, shows, frames, truth.asked, fps=5, num_frames=12, cover=0.2)
+
+
+def picture(name: str, title: str, shows: str, drawn: Callable[[], np.ndarray], truth: Truth) -> Example:
+    return Example(name, "images", title, shows, lambda: iter([drawn()]), truth.asked, fps=0, num_frames=1)
 
 
 def picture_example() -> Example:
@@ -335,15 +234,69 @@ def picture_example() -> Example:
     truth.colour("What colour is the heart?", heart)
     truth.colour("What colour is the square?", square)
     truth.background("What colour is the background?", scene)
+    title, shows = "A picture", "Asked about like a video: numbers, colours, places."
+    return picture("picture", title, shows, lambda: smooth(scene), truth)
 
-    def frames() -> Iterator[np.ndarray]:
-        yield smooth(scene)
 
-    title, shows = "A picture", "Pictures can be asked about too: numbers, colours, places."
-    return Example("picture", title, shows, frames, truth.asked, fps=0, num_frames=1)
+def large_picture_example() -> Example:
+    star, pink = make("star", "yellow", "top left", "", 0.13), make("star", "pink", "bottom", "", 0.13)
+    diamond, triangle = make("diamond", "green", "left", "", 0.12), make("triangle", "blue", "bottom right", "", 0.13)
+    white = make("star", "white", "top right", "", 0.12)
+    scene = backdrop("black", star, white, pink, diamond, triangle, gradient=(10, 18))
+    truth = Truth()
+    truth.add("How many stars are there?", "I count 3.")
+    truth.place("Where is the triangle?", triangle)
+    truth.colour("What colour is the diamond?", diamond)
+    truth.add("Is there a white star?", "Yes.")
+    truth.place("Where is the diamond?", diamond)
+    truth.colour("What colour is the triangle?", triangle)
+    truth.background("What colour is the background?", scene)
+    title, shows = "Night sky", f"{LARGE:,} pixels a side: LongVA-7B reads 49 pieces, the built-in model one."
+    return picture("sky", title, shows, lambda: draw(scene, LARGE), truth)
+
+
+def wide_picture_example() -> Example:
+    star, heart = make("star", "yellow", "left", "", 0.15), make("heart", "red", "right", "5", 0.2)
+    scene = backdrop("navy", star, heart)
+    truth = Truth()
+    truth.number("What number is on the heart?", heart)
+    truth.place("Where is the star?", star)
+    truth.colour("What colour is the star?", star)
+    truth.colour("What colour is the heart?", heart)
+    title, shows = "A wide picture", "Kept whole, never cropped: 3 rows of 6 pieces for LongVA-7B."
+    return picture("wide", title, shows, lambda: draw(scene, WIDE)[WIDE // 4 : WIDE * 3 // 4], truth)
+
+
+def colours_example() -> Example:
+    title, shows = "Not its world", "No shapes at all: it says what it knows instead of guessing."
+    questions = ("What do you see?", "What is this?", "What colour is the star?", "How many things are there?")
+    return Example("outside", "limits", title, shows, moving_colours(5, 25), declined(*questions), crf=33)
+
+
+def landscape_example() -> Example:
+    title, shows = "Clouds and ground", "Texture as in photographs: this model knows drawn shapes alone."
+    questions = ("What do you see?", "Is there a heart?", "Where is the circle?", "What is this?")
+    return Example(
+        "landscape", "limits", title, shows, panned_landscape(5, 5, 12), declined(*questions), fps=12, crf=33
+    )
+
+
+def questions_example() -> Example:
+    square, circle = make("square", "blue", "left", "K", 0.19), make("circle", "red", "right", "A", 0.19)
+    frames = floating(backdrop("beige", square, circle), 5, 25, sway=0.03)
+    title, shows = "The wrong questions", "A clip of its own kind, but shapes do not tell the weather."
+    questions = ("What is the weather in Paris?", "Is there a dog?", "What do people say?", "What will happen next?")
+    return Example("questions", "limits", title, shows, frames, declined(*questions, "Who are you?"))
+
+
+def declined(*questions: str) -> list[Asked]:
+    """Questions to which the true answer is that the built-in model cannot tell."""
+    return [Asked(question, DECLINE, "example") for question in questions]
 
 
 EXAMPLES = (
-    *(shapes_example, motion_example, change_example, counting_example, order_example),
-    *(needle_minute, needle_long, outside_example, picture_example),
+    *(shapes_example, motion_example, change_example),
+    *(needle_minute, needle_long, order_example),
+    *(picture_example, large_picture_example, wide_picture_example),
+    *(colours_example, landscape_example, questions_example),
 )

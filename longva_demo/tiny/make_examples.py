@@ -1,6 +1,7 @@
-"""The example gallery: small clips and a picture drawn from the model's world, with questions and their true answers.
+"""The example gallery: small clips and pictures drawn from the model's world, with questions and their true answers.
 
     python -m longva_demo.tiny.make_examples              # draw all, keep the questions that are answered right
+    python -m longva_demo.tiny.make_examples --keep-files # only ask again, as after a training
     python -m longva_demo.tiny.make_examples --no-check   # draw all, keep all questions
 
 The answers are those of the scenes. The model is only asked which questions it gets right, so that the gallery shows
@@ -17,15 +18,18 @@ import av
 import numpy as np
 from PIL import Image
 
-from longva_demo.tiny.gallery import EXAMPLES, SIZE, Example
+from longva_demo.tiny.gallery import EXAMPLES, Example
+from longva_demo.tiny.gallery_frames import SIZE
 from longva_demo.tiny.questions import Asked
+from longva_demo.video import FramePlan, decode_frames, plan_frames, probe
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
+CARD = 160  # the longer side of a card's picture, in pixels
+PREVIEW_FRAMES, PREVIEW_MILLISECONDS = 12, 250  # of a moving preview, and how long each is shown
 
 
-def write_clip(path: Path, frames: Iterator[np.ndarray], fps: int, crf: int) -> int:
-    """H.264 that every browser plays; returns the number of frames."""
-    count = 0
+def write_clip(path: Path, frames: Iterator[np.ndarray], fps: int, crf: int) -> None:
+    """H.264 that every browser plays."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps))
         stream.width = stream.height = SIZE
@@ -33,33 +37,54 @@ def write_clip(path: Path, frames: Iterator[np.ndarray], fps: int, crf: int) -> 
         stream.options = {"crf": str(crf), "preset": "slow", "threads": "1"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-            count += 1
         container.mux(stream.encode())
-    return count
 
 
 def write_files(example: Example, folder: Path) -> None:
-    """The clip or picture, and its thumbnail."""
+    """The clip or picture, its thumbnail, and for a clip its moving preview."""
     (folder / "thumbs").mkdir(parents=True, exist_ok=True)
-    path = folder / example.file
-    if example.fps:
-        count = write_clip(path, example.frames(), example.fps, example.crf)
-        wanted = min(count - 1, int(example.cover * count))
-        cover = next(frame for index, frame in enumerate(example.frames()) if index == wanted)
-    else:
-        cover = next(example.frames())
-        Image.fromarray(cover).save(path, optimize=True)
-    Image.fromarray(cover).resize((240, 240), Image.Resampling.LANCZOS).save(
-        folder / "thumbs" / f"{example.name}.jpg", quality=88
+    path, thumbnail = folder / example.file, folder / "thumbs" / f"{example.name}.jpg"
+    if not example.fps:
+        picture = Image.fromarray(next(example.frames()))
+        picture.save(path, optimize=True)
+        small(picture).save(thumbnail, quality=88)
+        return
+    write_clip(path, example.frames(), example.fps, example.crf)
+    info = probe(path)
+    start = example.cover * info.duration_seconds
+    cover = plan_frames(info, 1, start)
+    small(pictures(path, cover)[0]).save(thumbnail, quality=88)
+    # The cover is among the frames, so that a needle is seen in its place.
+    before = max(1, round(PREVIEW_FRAMES * example.cover))
+    parts = [plan_frames(info, before, 0, start), plan_frames(info, PREVIEW_FRAMES - before, start)]
+    write_preview(thumbnail.with_suffix(".webp"), [small(one) for part in parts for one in pictures(path, part)])
+
+
+def pictures(path: Path, plan: FramePlan) -> list[Image.Image]:
+    return [Image.fromarray(frame) for batch in decode_frames(path, plan) for frame in batch.pixels]
+
+
+def small(picture: Image.Image) -> Image.Image:
+    picture = picture.copy()
+    picture.thumbnail((CARD, CARD), Image.Resampling.LANCZOS)
+    return picture
+
+
+def write_preview(path: Path, frames: list[Image.Image]) -> None:
+    """An animation without end."""
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=PREVIEW_MILLISECONDS, loop=0, quality=60, method=6
     )
 
 
 def entry(example: Example, asked: list[Asked]) -> dict[str, object]:
     return {
         "file": example.file,
+        "group": example.group,
         "title": example.title,
         "shows": example.shows,
         "thumbnail": f"thumbs/{example.name}.jpg",
+        "preview": f"thumbs/{example.name}.webp" if example.fps else None,
         "num_frames": example.num_frames,
         "questions": [{"question": one.question, "answer": one.answer} for one in asked],
     }

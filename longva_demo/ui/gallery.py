@@ -1,4 +1,5 @@
-"""The example gallery: cards read from examples/examples.json, each with a thumbnail, a title and its questions."""
+"""The example gallery: cards read from examples/examples.json in four groups, each with a thumbnail, a title, what it
+shows and its questions, and a preview that moves while it is pointed at."""
 
 import base64
 import html
@@ -7,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from longva_demo.ui.words import line
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Inside the package once it is installed, beside it in the repository.
 EXAMPLES_FOLDER = PACKAGE / "examples" if (PACKAGE / "examples").is_dir() else PACKAGE.parent / "examples"
+PREVIEWS = "/longva/previews"
+
+# In their order. Their texts, and those of the examples, are in the catalogues ("gallery.…").
+GROUPS = ("first", "long", "images", "limits")
 
 
 @dataclass(frozen=True)
@@ -18,9 +27,11 @@ class Example:
     """One clip or picture, the budget that shows it well, and questions to ask."""
 
     path: Path
+    group: str
     title: str
     shows: str
     thumbnail: Path
+    preview: Path | None
     num_frames: int
     questions: tuple[str, ...]
     answers: tuple[str, ...]
@@ -38,9 +49,11 @@ def read_examples(folder: Path = EXAMPLES_FOLDER) -> list[Example]:
     return [
         Example(
             path=folder / entry["file"],
+            group=entry["group"],
             title=entry["title"],
             shows=entry["shows"],
             thumbnail=folder / entry["thumbnail"],
+            preview=folder / entry["preview"] if entry["preview"] else None,
             num_frames=entry["num_frames"],
             questions=tuple(item["question"] for item in entry["questions"]),
             answers=tuple(item["answer"] for item in entry["questions"]),
@@ -49,32 +62,50 @@ def read_examples(folder: Path = EXAMPLES_FOLDER) -> list[Example]:
     ]
 
 
-SCRIPT = """
-element.addEventListener("click", (event) => {
-  const card = event.target.closest("button[data-number]");
-  if (card) trigger("pick", { number: Number(card.dataset.number) });
-});
-"""
+def previews_route() -> Mount:
+    """The address that moving previews are fetched from."""
+    return Mount(PREVIEWS, StaticFiles(directory=EXAMPLES_FOLDER / "thumbs", check_dir=False))
 
 
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
-    """A row of cards. Event: `pick` with the `number` of the example."""
-    cards = "".join(card(number, example) for number, example in enumerate(examples))
+    """The groups with their cards, side by side. Event: `pick` with the `number` of the example."""
+    assert all(example.group in GROUPS for example in examples)
+    groups = "".join(group(name, examples) for name in GROUPS)
     return gr.HTML(
-        value=f'<div class="cards" role="group" aria-label="Examples">{cards}</div>',
-        js_on_load=SCRIPT,
+        html_template=f'<div class="groups" role="group" aria-label="{said("label")}">{groups}</div>',
+        js_on_load=(Path(__file__).parent / "gallery.js").read_text("utf-8"),
         apply_default_css=False,
         visible=bool(examples),
         elem_id=elem_id,
     )
 
 
-def card(number: int, example: Example) -> str:
-    """A button; its picture travels inside the page, so that the gallery costs no request."""
-    picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
-    kind = "picture" if example.is_picture else f"{example.num_frames:,} frames"
+def said(name: str) -> str:
+    """The browser puts a text of the catalogues in its place."""
+    return f'${{say("{line(f"gallery.{name}")["key"]}")}}'
+
+
+def group(name: str, examples: list[Example]) -> str:
+    """A heading, its line, and the cards below. In the first group a newcomer reads the hint in the line's place."""
+    cards = "".join(card(number, example) for number, example in enumerate(examples) if example.group == name)
+    hint = f'<span class="hint" hidden>{said("hint")}</span>' if name == GROUPS[0] else ""
     return (
-        f'<button type="button" class="card" data-number="{number}" title="{html.escape(example.shows)}">'
-        f'<img src="data:image/jpeg;base64,{picture}" alt="" width="160" height="90">'
-        f"<span><b>{html.escape(example.title)}</b>{html.escape(example.shows)}</span><i>{kind}</i></button>"
+        f'<section class="group" aria-labelledby="group-{name}">'
+        f'<h2 id="group-{name}" title="{said(f"group_{name}")}">{said(f"group_{name}")}</h2>'
+        f'<p class="group-line"><span>{said(f"group_{name}_line")}</span>{hint}</p>{cards}</section>'
+    )
+
+
+def card(number: int, example: Example) -> str:
+    """A button. Its still picture travels inside the page, so that the gallery costs no request."""
+    picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
+    name, questions = example.path.stem, [html.escape(question) for question in example.questions]
+    frames = "" if example.is_picture else f'<i>${{say("count.frames", {{ count: {example.num_frames} }})}}</i>'
+    preview = f' data-preview="{PREVIEWS}/{example.preview.name}"' if example.preview else ""
+    return (
+        f'<button type="button" class="card" data-number="{number}"{preview} '
+        f'title="{chr(10).join((said(f"{name}_shows"), *questions))}">'
+        f'<span class="card-picture"><img src="data:image/jpeg;base64,{picture}" alt="">{frames}</span>'
+        f'<span class="card-text"><b>{said(name)}</b><span class="card-shows">{said(f"{name}_shows")}</span>'
+        f'<span class="card-questions"><q lang="en">{questions[0]}</q> +{len(questions) - 1}</span></span></button>'
     )

@@ -13,7 +13,7 @@ from longva_demo.ui.asking import make_asker
 from longva_demo.ui.checks import Checks
 from longva_demo.ui.downloads import download_routes
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
-from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, read_examples
+from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, previews_route, read_examples
 from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.header import is_builtin, make_header
 from longva_demo.ui.keeping import Keeping
@@ -104,6 +104,7 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
         frames_route(pages.find_sheets),
         *download_routes(pages.find_video),
         preview_route(pages.find_preview),
+        previews_route(),
     ]
     return {
         # On a Space, Gradio is told to listen beyond this machine.

@@ -75,13 +75,13 @@ def test_budgets_are_compared_and_the_chat_is_left_alone(visit: Visit) -> None:
 
 
 def test_a_comparison_that_is_stopped_keeps_its_rows(visit: Visit) -> None:
-    visit.pick("Eight minutes")
+    visit.pick("Ten minutes")
     visit.ask("What number is in the video?")
     check(visit, "Compare budgets")
     visit.page.wait_for_selector(".turn:last-child .budgets tr:nth-child(2)", timeout=BUSY_MS)
     visit.page.click("#question .stop-button")
     wait_until_idle(visit)
-    assert 1 <= len(rows(visit)) < 4  # 8, 32, 128 and 512 of 1,920 frames
+    assert 1 <= len(rows(visit)) < 4  # 8, 32, 128 and 512 of 2,400 frames
     expect(visit.page.locator(".comparison .status")).to_have_count(0)
     visit.ask("What colour is the background?")
     assert "video read once, reused" in visit.stats()

@@ -93,7 +93,7 @@ def test_the_cost_follows_the_slider(visit: Visit) -> None:
 
 
 def test_answers_stream_and_the_second_question_reuses_the_video(visit: Visit) -> None:
-    visit.pick("Eight minutes")
+    visit.pick("Ten minutes")
     visit.page.evaluate(WATCH_ANSWER)
     first = visit.ask("What number is in the video?")
     assert first
@@ -188,7 +188,7 @@ def test_bad_ranges_and_budgets_say_so(visit: Visit) -> None:
 
 def test_stop_ends_a_long_reading(visit: Visit) -> None:
     visit.page.evaluate("window.scrollTo(0, 0)")
-    visit.pick("Eight minutes")
+    visit.pick("Ten minutes")
     visit.page.fill(".budget-number", "2000")
     visit.page.press(".budget-number", "Enter")
     visit.page.wait_for_selector('.film[data-state="sampling"]')
