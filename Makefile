@@ -22,7 +22,7 @@ bench: .venv/dev-installed browser
 	$(BIN)/python -m bench
 
 screenshots: .venv/dev-installed browser
-	$(BIN)/python scripts/screenshot.py
+	$(BIN)/python scripts/screenshots.py
 
 browser: .venv/dev-installed
 	sh scripts/install_browser.sh $(BIN)/python

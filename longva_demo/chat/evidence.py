@@ -154,14 +154,18 @@ def frame_scores(queries: Tensor, keys: Tensor, frames: FramePlaces) -> Iterator
         last = min(frames.count, first + step)
         part = keys[:, frames.token(first) : frames.token(last)]
         scores = (queries @ part.transpose(1, 2)).float()
-        yield scores.view(*scores.shape[:2], last - first, frames.size).logsumexp(-1)
+        most = scores.amax(-1, keepdim=True)
+        weights = (scores - most).exp_()  # of frames far below the row's highest nothing is left, nor is it needed
+        yield weights.view(*scores.shape[:2], last - first, frames.size).sum(-1).log_() + most
 
 
 def text_scores(queries: Tensor, keys: Tensor, frames: FramePlaces, places: Tensor) -> Tensor:
     """The same over all keys before and after the frames, for rows at `places`: (kv_heads, rows)."""
-    where = torch.arange(keys.shape[1], device=keys.device)
-    where = where[(where < frames.start) | (where >= frames.token(frames.count))]
-    scores = (queries @ keys[:, where].transpose(1, 2)).float()
+    end = frames.token(frames.count)
+    text = torch.cat((keys[:, : frames.start], keys[:, end:]), dim=1)
+    where = torch.arange(len(text[0]), device=keys.device)
+    where = where.where(where < frames.start, where + end - frames.start)
+    scores = (queries @ text.transpose(1, 2)).float()
     return scores.masked_fill(where > places[:, None], -math.inf).logsumexp(-1)
 
 

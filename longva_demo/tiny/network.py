@@ -36,7 +36,7 @@ VISION: dict[str, Any] = {
 LANGUAGE: dict[str, Any] = {
     "hidden_size": LANGUAGE_DIM,
     "intermediate_size": 384,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 7,
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
     "max_position_embeddings": CONTEXT_LENGTH,
@@ -120,10 +120,12 @@ def outside_share(values: Tensor) -> Tensor:
     return values[:, 0, -1] == OUTSIDE
 
 
-def build_reader(vocab_size: int, eos_token_id: int, pad_token_id: int) -> Qwen2ForCausalLM:
+def build_reader(
+    vocab_size: int, eos_token_id: int, pad_token_id: int, num_layers: int = LANGUAGE["num_hidden_layers"]
+) -> Qwen2ForCausalLM:
     """A fresh Qwen2 of the bundled size with tied embeddings."""
     config = Qwen2Config(
-        **LANGUAGE,
+        **{**LANGUAGE, "num_hidden_layers": num_layers},
         vocab_size=vocab_size,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         eos_token_id=eos_token_id,

@@ -142,6 +142,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Where is the text?",
         "Where does it say {word}?",
     ),
+    "word at": (
+        "What word is at the {place}?",
+        "Which word is written at the {place}?",
+        "What does it say at the {place}?",
+        "Read the word at the {place}.",
+        "Word at the {place}?",
+    ),
     "describe": (
         "What do you see?",
         "Describe the picture.",

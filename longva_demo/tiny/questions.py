@@ -265,6 +265,14 @@ class SceneQuestions:
         question = phrase(self.rng, "word where", word=WORDS[sign.word])
         return Asked(question, f"It is at the {CELL_NAMES[sign.row * GRID + 1]}.", "position of word")
 
+    def word_at(self) -> Asked | None:
+        """Looking a place up is learned early, and with it that words can be read; "what word?" alone never was."""
+        sign = self.scene.sign
+        if sign is None:
+            return None
+        question = phrase(self.rng, "word at", place=CELL_NAMES[sign.row * GRID + 1])
+        return Asked(question, word_answer(sign.word), "word at a place")
+
     def missing(self) -> Asked | None:
         """A question about a thing that is not there."""
         there = {(thing.shape, thing.colour) for thing in self.shapes}
@@ -309,7 +317,8 @@ SCENE_WEIGHTS = {
     "is_it": 0.8,
     "who_has": 1.2,
     "about": 1.5,
-    "word": 5.0,
+    "word": 4.0,
+    "word_at": 2.0,
     "is_word_there": 0.6,
     "word_where": 0.8,
     "missing": 0.9,

@@ -26,6 +26,9 @@ from longva_demo.tiny.train_reader import (
     CHANGES,
     CLIPS,
     FULL,
+    LAST,
+    MOMENTS,
+    WHOLE,
     MixedTokens,
     Share,
     code_tokens,
@@ -55,11 +58,13 @@ class Stage:
     decay_share: float = 1.0
     apart_share: float = APART
     with_words: bool = False
+    num_layers: int = 4
+    added: tuple[int, ...] = ()
 
 
 CODES = "Qwen2 on scene codes"
 STAGES: dict[str, Stage] = {
-    "eyes": Stage(2800, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
+    "eyes": Stage(4400, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
     "binding": Stage(
         500, 202, 5e-3, f"{CODES}: finding one of several things by its name", decay_share=0.0, apart_share=1.0
     ),
@@ -108,6 +113,44 @@ STAGES: dict[str, Stage] = {
         seen_share=0.3,
         frames_seed=10,
     ),
+    "moments": Stage(
+        500,
+        808,
+        3e-3,
+        "the same with two more layers, clips of eight frames",
+        MOMENTS,
+        "changes",
+        seen_share=0.2,
+        frames_seed=11,
+        decay_share=0.0,
+        num_layers=6,
+        added=(1, 4),
+    ),
+    "whole": Stage(
+        600,
+        909,
+        2.2e-3,
+        "everything, clips of all lengths",
+        WHOLE,
+        "moments",
+        plan=5000,
+        seen_share=0.35,
+        frames_seed=12,
+        decay_share=1.0,
+        num_layers=6,
+    ),
+    "last": Stage(
+        3800,
+        1010,
+        1.8e-3,
+        "with one more layer, which notices words, at a falling rate",
+        LAST,
+        "whole",
+        seen_share=0.35,
+        frames_seed=13,
+        num_layers=7,
+        added=(0,),
+    ),
 }
 
 
@@ -140,6 +183,8 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
         with_words=stage.with_words,
         decay_share=stage.decay_share,
         apart_share=stage.apart_share,
+        num_layers=stage.num_layers,
+        added=stage.added,
     )
 
 

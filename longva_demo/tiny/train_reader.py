@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.beginnings import attend_to_likeness, name_the_codes, name_the_words
+from longva_demo.tiny.beginnings import attend_to_likeness, deepen, name_the_codes, name_the_words, notice_words
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
+from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
 from longva_demo.tiny.optim import Optimiser
 from longva_demo.tiny.outside_questions import outside_question
 from longva_demo.tiny.questions import DECLINE, Asked
@@ -71,7 +72,7 @@ CLIPS = FULL | {  # what happens in time is learned last: more of it, shorter an
     "order": Share(2.4, 7, (4, 4, 8, 8, 16, 32), leaps=0.08),
 }
 WORDY = Mix(count_weights=(0.4, 0.3, 0.2, 0.1), word_share=0.9)
-WORD_QUESTIONS = {"word": 4.0, "is_word_there": 1.0, "word_where": 1.0, "describe": 1.0}
+WORD_QUESTIONS = {"word": 4.0, "word_at": 4.0, "is_word_there": 1.0, "word_where": 1.0, "describe": 1.0}
 ALL = CLIPS | {  # and what a mixture of everything hardly teaches: a few kinds of questions alone in a batch
     "words": Share(3.0, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
     "counts": Share(1.0, 16, leaps=0.1, ask={"count_all": 1.0, "count_some": 2.0}),
@@ -84,6 +85,22 @@ CHANGES = ALL | {  # what was before and after is learned last of all
     "order": Share(3.0, 7, (4, 4, 8, 8, 16, 32), leaps=0.08),
     "words": Share(0.5, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
 }
+MOMENTS = CHANGES | {  # but from clips of one length it is learned within 250 steps
+    "picture": Share(2.0, 16, questions=6, leaps=0.1),
+    "motion": Share(1.5, 8, (8,), questions=8, leaps=0.0),
+    "colour change": Share(6.0, 12, (8,), questions=8, leaps=0.0),
+    "order": Share(2.0, 8, (8,), leaps=0.0),
+    "words": Share(2.0, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
+    "longer": Share(0.3, 1, (160, 256), needles=26, questions=28),
+}
+WHOLE = ALL | {
+    "picture": Share(5.0, 20, questions=6, leaps=0.1),
+    "motion": Share(2.0, 8, (4, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "colour change": Share(2.0, 10, (2, 4, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "order": Share(2.0, 8, (4, 4, 8, 8, 16, 32), leaps=0.08),
+    "words": Share(2.0, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
+}
+LAST = WHOLE | {"words": replace(WHOLE["words"], weight=4.0)}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 
@@ -199,8 +216,8 @@ def positions(rng: random.Random, batch: Batch, leap_share: float) -> Tensor:
     begins = torch.zeros_like(batch.turn, dtype=torch.bool)
     begins[:, 1:] = batch.turn[:, 1:] != batch.turn[:, :-1]
     for row in range(len(place)):
-        starts = begins[row].nonzero().flatten().tolist()
-        for begin, end in zip(starts, [*starts[1:], length], strict=True):
+        starts = begins[row].nonzero().flatten().tolist()  # none where nothing is asked
+        for begin, end in pairwise([*starts, length]):
             place[row, begin:end] += place[row, starts[0]] - place[row, begin].item()
     return place
 
@@ -259,15 +276,17 @@ def train_reader(
     resume: bool = True,
     decay_share: float = 0.4,
     apart_share: float = APART,
+    num_layers: int = LANGUAGE["num_hidden_layers"],
+    added: Sequence[int] = (),
 ) -> Path:
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there.
 
     The learning rate falls as planned for `steps`; `stop` ends the stage earlier. `with_words`: see
-    `name_the_words`.
+    `name_the_words`. What it starts from lacks the layers `added`.
     """
     torch.manual_seed(seed)
     encoder = Encoder(tokenizer)
-    reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad)
+    reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad, num_layers)
     name_the_codes(reader, encoder, Codes.make())
     attend_to_likeness(reader)
     optimiser = Optimiser([reader], lr, steps, decay_share, vector_share=0.5)
@@ -277,7 +296,10 @@ def train_reader(
         reader.load_state_dict(saved["reader"])
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
-        reader.load_state_dict(torch.load(start_from, weights_only=True)["reader"])
+        start = torch.load(start_from, weights_only=True)["reader"]
+        deepen(reader, start, added)
+        if 0 in added:
+            notice_words(reader, Codes.make())
         if with_words:
             name_the_words(reader, encoder, Codes.make())
     rank = distributed.get_rank() if distributed.is_initialized() else 0

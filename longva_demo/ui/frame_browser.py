@@ -156,7 +156,7 @@ class Sheets:
             "width": width,
             "height": height,
             "indices": self._indices,
-            "seconds": [round(seconds, 3) for seconds in self._seconds],
+            "seconds": [round(seconds, 6) for seconds in self._seconds],
         }
         # A record: two lengths of four bytes each, big-endian, then the facts as JSON, then the JPEG.
         header = json.dumps(facts).encode()

@@ -83,9 +83,9 @@ def test_hiding_equals_a_mask_over_the_whole_conversation(
     wanted = torch.tensor(turn.answer_ids[:-1])
     before = length - len(turn.ids) + 1
     windows = [(0, 0), frames.window(0), frames.window(17), frames.window(39), (frames.start, before)]
-    assert session._cache is not None
+    assert session._reading.cache is not None
     found = session.engine.log_probabilities(
-        Hiding(session._cache, before, tuple(windows)), turn.question_ids, turn.answer_ids[:-1]
+        Hiding(session._reading.cache, before, tuple(windows)), turn.question_ids, turn.answer_ids[:-1]
     )
     for window, value in zip(windows, found, strict=True):
         mask = torch.ones(length, length, dtype=torch.bool).tril()
@@ -127,7 +127,7 @@ def test_nothing_to_try(engine: Engine, clip: Path) -> None:
     assert session.try_without_frames() is None
     session.look_at(make_source(engine, clip))
     answer(session, "What is first?")
-    session._drop_cache()
+    session._reading.drop()
     assert session.try_without_frames() is None
     session.close()
 

@@ -103,6 +103,17 @@ def test_another_video_takes_the_previews_place(visit: Visit, folder: Path, clip
     assert visit.page.request.get(preview).status == 404
 
 
+def test_a_click_shows_the_very_frame(visit: Visit, folder: Path) -> None:
+    """A thirtieth of a second has no end of decimals: cut too short, the player would show the frame before."""
+    visit.upload(write_clip(folder / "thirtieths.mp4", 20, fps=30))
+    visit.wait_for_frames(20)
+    visit.page.wait_for_function(PLAYS)
+    visit.page.eval_on_selector("#player video", "video => { video.play = async () => {}; }")
+    for place in (1, 2, 7, 16, 19):
+        seek_by_frame(visit, place)
+        assert number_shown(visit) == place
+
+
 def test_what_this_browser_plays_stays_in_the_player(visit: Visit, folder: Path) -> None:
     """Not every browser plays Matroska; one that does needs no smaller picture."""
     visit.upload(write_clip(folder / "clip.mkv", 20, fps=10))

@@ -1,0 +1,120 @@
+"""Screenshots of the real page with the bundled model, for the README: `make screenshots` writes docs/*.png.
+
+Starts the server and, for each state, a browser of its own: an answer with its frames, the checks of an answer, a zoom
+into 2,000 frames, a phone, a refused file.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from tests.ui.conftest import ARGUMENTS, Visit, find_browser, serving  # noqa: E402
+
+MOST_BYTES = 400_000
+NEEDLE, LONG, SHAPES = "One second in a minute", "Ten minutes, one number", "Three shapes"
+NEEDLE_SECONDS = 38.0  # the number is there for this second alone
+SLOW = 300_000  # ms: 2,000 frames are read
+
+
+def answer(visit: Visit) -> None:
+    """An example with two of its questions answered, the player at the frame that they are about."""
+    visit.pick(NEEDLE)
+    for number in range(2):
+        visit.page.click(f".chip >> nth={number}")
+        visit.wait_for_answer(number + 1)
+    visit.page.wait_for_selector(".turn:last-child .evidence")
+    distances = [abs(seconds - NEEDLE_SECONDS) for seconds in visit.frame_seconds]
+    visit.page.locator(".film button").nth(distances.index(min(distances))).click()
+    visit.page.wait_for_selector(".film li[aria-current]")
+    visit.page.eval_on_selector("#player video", "video => video.pause()")
+
+
+def checks(visit: Visit) -> None:
+    """The same question without the video and at several budgets, side by side."""
+    visit.pick(LONG)
+    visit.page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:nth-child(4)")):
+        visit.page.wait_for_selector(".turn:last-child .evidence")
+        visit.page.click(f'.turn:last-child button:has-text("{name}")')
+        visit.page.wait_for_selector(f".turn:last-child {result}")
+    visit.page.eval_on_selector(".chat-log", "log => log.scrollTo(0, log.scrollHeight)")
+
+
+def many(visit: Visit) -> None:
+    """2,000 frames of one video."""
+    visit.pick(LONG)
+    visit.page.fill(".budget-number", "2000")
+    visit.page.press(".budget-number", "Enter")
+    visit.wait_for_frames(2000)
+    visit.page.locator("#timeline").scroll_into_view_if_needed()
+
+
+def refused(visit: Visit) -> None:
+    """A file that is no video; the chat and the frames stay."""
+    visit.pick(SHAPES)
+    visit.page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    with tempfile.TemporaryDirectory() as folder:
+        bad = Path(folder) / "notes.mp4"
+        bad.write_text("not a video")
+        visit.upload(bad)
+        visit.page.wait_for_selector(".toast-body")
+
+
+class Shot(NamedTuple):
+    """One picture: the state, and the window that it is seen in."""
+
+    show: Callable[[Visit], None]
+    width: int = 1440
+    height: int = 1240
+    scheme: Any = "light"
+
+
+SHOTS = {
+    "screenshot": Shot(answer),
+    "page-checks": Shot(checks, scheme="dark"),
+    "page-frames": Shot(many, height=1100),
+    "page-phone": Shot(answer, width=390, height=2200),
+    "page-refused": Shot(refused, height=900),
+}
+
+
+def save(browser: Browser, address: str, name: str, shot: Shot) -> None:
+    """As a PNG of 256 colours where it would be too large otherwise."""
+    window: Any = {"width": shot.width, "height": shot.height}
+    context = browser.new_context(viewport=window, color_scheme=shot.scheme)
+    visit = Visit(context, address)
+    visit.page.set_default_timeout(SLOW)
+    shot.show(visit)
+    visit.page.evaluate("window.scrollTo(0, 0)")
+    visit.page.mouse.move(0, 0)
+    visit.page.wait_for_timeout(1500)  # what slides or fades comes to rest
+    path = REPOSITORY / "docs" / f"{name}.png"
+    visit.page.screenshot(path=path)
+    context.close()
+    with Image.open(path) as picture:
+        if path.stat().st_size > MOST_BYTES:
+            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path.relative_to(REPOSITORY)}  {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+        with serving(Path(folder) / "server.log", "--model", "tiny") as address:
+            for name, shot in SHOTS.items():
+                save(browser, address, name, shot)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

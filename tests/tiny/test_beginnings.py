@@ -1,0 +1,56 @@
+"""What the reader begins with does what it is said to do, before any training."""
+
+import random
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen2ForCausalLM
+
+from longva_demo.tiny.beginnings import attend_to_likeness, deepen, name_the_codes, notice_words
+from longva_demo.tiny.network import Codes, build_reader
+from longva_demo.tiny.scenes import WORDS, Mix, Scene, WordSign, cells_of, random_scene
+from longva_demo.tiny.text import Encoder, train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(count=60)
+
+
+def new_reader(tokenizer: Tokenizer, num_layers: int) -> Qwen2ForCausalLM:
+    encoder = Encoder(tokenizer)
+    torch.manual_seed(0)
+    reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad, num_layers)
+    name_the_codes(reader, encoder, Codes.make())
+    attend_to_likeness(reader)
+    return reader.eval()
+
+
+def test_an_added_layer_changes_nothing_at_first(tokenizer):
+    shallow, deep = new_reader(tokenizer, 4), new_reader(tokenizer, 7)
+    deepen(deep, shallow.state_dict(), added=(0, 2, 5))
+    ids = torch.tensor([Encoder(tokenizer).ids("What colour is the red star at the top?")])
+    with torch.no_grad():
+        assert torch.allclose(deep(ids).logits, shallow(ids).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_frames", [1, 64, 1500])
+def test_every_later_place_is_told_which_word_there_is(tokenizer, num_frames):
+    """One frame of many has a word; the first layer adds that word's code to the question, and no other."""
+    codes, rng = Codes.make(), random.Random(num_frames)
+    reader = new_reader(tokenizer, 2)
+    deepen(reader, {}, added=(0,))
+    notice_words(reader, codes)
+    question = reader.model.embed_tokens(torch.tensor(Encoder(tokenizer).ids("What word is written in the picture?")))
+    for word in rng.sample(range(len(WORDS)), 4):
+        scenes = [random_scene(rng, Mix(word_share=0.0)) for _ in range(num_frames)]
+        at = rng.randrange(num_frames)
+        scenes[at] = Scene(scenes[at].background, (), WordSign(word, rng.randrange(3), 0))
+        frames = codes.of(cells_of(scenes)).flatten(0, 1)  # (9 * frames, dim)
+        with torch.no_grad():
+            hidden = reader.model(inputs_embeds=torch.cat([frames, question])[None], output_hidden_states=True)
+        told = hidden.hidden_states[1][0, len(frames) :] - question
+        shares = told @ codes.tables["word"][:-1].T
+        assert (shares.argmax(-1) == word).all()
+        assert (shares.topk(2).values.diff() < -0.5).all()
