@@ -10,7 +10,7 @@ function show() {
   const frames = clamp(props.value);
   if (toFrames(Number(slider.value)) !== frames) slider.value = toStep(frames);
   number.value = frames;
-  slider.setAttribute("aria-valuetext", `${frames} frames`);
+  slider.setAttribute("aria-valuetext", say("count.frames", { count: frames }));
   slider.style.setProperty("--filled", `${slider.value / 10}%`);
   document.dispatchEvent(new CustomEvent("longva:budget"));  // the cost follows
 }

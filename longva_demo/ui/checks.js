@@ -1,22 +1,15 @@
 // What stands under an answer: the same question without the video, and with other budgets.
-// The names are in quotes since Gradio looks for them there.
-const checks = {
-  "blind": ["Blind check", "Ask the same question without the video: is the answer a guess?"],
-  "compare": ["Compare budgets", "Ask the same question with 8, 32, 128 … frames: do more frames help?"],
-};
+// The events stand here in quotes since Gradio looks for their names in a script.
+const EVENTS = ["blind", "compare"];
 
 function addChecks(box, entry, number) {
   for (const name of entry.checks || []) {
-    const [label, title] = checks[name], button = make("button", "tool", label);
-    button.type = "button";
-    button.title = title;
-    button.addEventListener("click", () => trigger(name, { number }));
-    box.append(button);
+    box.append(makeTool(name, () => trigger(name, { number })));
   }
 }
 
 function progressLine(panel) {
-  const line = make("div", "status", panel.status);
+  const line = make("div", "status", say(panel.status));
   line.style.setProperty("--progress", `${Math.round((panel.progress || 0) * 100)}%`);
   return line;
 }
@@ -27,9 +20,11 @@ function drawBlind(answers, panel) {
   answers.classList.toggle("two", Boolean(panel));
   if (!panel) return;
   const box = make("div", "blind");
+  answers.firstChild.dataset.label = say("blind.with");
+  box.dataset.label = say("blind.without");
   if (panel.status) box.append(progressLine(panel));
-  else box.append(make("p", "blind-answer", panel.answer));
-  if (panel.verdict) box.append(make("p", "verdict", panel.verdict));
+  else box.append(make("p", "blind-answer", panel.answer || say("answer.none")));
+  if (panel.verdict) box.append(make("p", "verdict", say(panel.verdict)));
   answers.append(box);
 }
 
@@ -41,8 +36,9 @@ function drawComparison(node, panel) {
     const line = table.insertRow();
     for (const cell of cells) line.append(make(tag, "", cell));
   };
-  row("th", ["Frames", "Answer", "Time", "Tokens"]);
-  for (const cells of panel.rows || []) row("td", cells);
+  row("th", ["frames", "answer", "time", "tokens"].map((name) => say(`compare.${name}`)));
+  for (const { frames, answer, duration, tokens } of panel.rows || [])
+    row("td", [numeral(frames), answer || say("answer.none"), written("duration", duration), numeral(tokens)]);
   if (panel.rows?.length) box.append(table);
   if (panel.status) box.append(progressLine(panel));
   node.append(box);

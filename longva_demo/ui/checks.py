@@ -16,7 +16,7 @@ from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import streaming
 from longva_demo.ui.handlers import ANSWERING, Updates, follow
 from longva_demo.ui.pages import Page, Pages
-from longva_demo.ui.texts import duration
+from longva_demo.ui.words import line
 
 # Runs a check on a turn, writing what it finds into the panel; yields when the page should be brought up to date.
 Check = Callable[[Page, Turn, dict[str, Any]], Iterator[None]]
@@ -52,7 +52,7 @@ class Checks:
         with page.alone():
             page.stopping.clear()
             entry, turn = page.turn_at(event.number)
-            panel = entry[name] = {"status": "Waiting for the model…"}
+            panel = entry[name] = {"status": line("progress.waiting")}
             failure: Exception | None = None
             try:
                 yield page.shown(), ANSWERING
@@ -62,7 +62,7 @@ class Checks:
                 failure = error
             finally:
                 settle(entry, name)
-        yield page.shown(), gr.update(submit_btn="Ask", stop_btn=False)
+        yield page.shown(), gr.update(stop_btn=False)
         if failure is not None:
             raise failure
 
@@ -72,11 +72,10 @@ class Checks:
             events: Any = self.asker(session, turn.question, turn.sampling, False, page.stopping)
             with closing(events):
                 yield from follow(events, panel)
-        if page.stopping.is_set():
-            panel["verdict"] = "Stopped before its end."
-        else:
-            panel["answer"] = panel["answer"] or "(no answer)"
-            panel["verdict"] = verdict(turn.answer, panel["answer"])
+        if not page.stopping.is_set():
+            panel["verdict"] = line("blind.same" if words(turn.answer) == words(panel["answer"]) else "blind.different")
+        elif panel["answer"]:
+            panel["verdict"] = line("blind.stopped")
 
     def _ask_each(self, page: Page, turn: Turn, panel: dict[str, Any]) -> Iterator[None]:
         if not isinstance(page.source, VideoSource):
@@ -87,34 +86,28 @@ class Checks:
             yield from follow(take_rows(rows, panel["rows"]), panel)
 
 
-def take_rows(events: Iterator[Any], rows: list[list[str]]) -> Iterator[Any]:
-    """Pass `events` on; each Row among them becomes a row of texts: frames, answer, time, tokens."""
+def take_rows(events: Iterator[Any], rows: list[dict[str, Any]]) -> Iterator[Any]:
+    """Pass `events` on; each Row among them becomes a row for the page."""
     for event in events:
         if isinstance(event, Row):
-            answer = event.answer or "(no answer)"
-            rows.append([f"{event.num_frames:,}", answer, duration(event.seconds), f"{event.num_tokens:,}"])
+            row = {"frames": event.num_frames, "answer": event.answer, "duration": event.seconds}
+            rows.append({**row, "tokens": event.num_tokens})
         yield event
 
 
 def settle(entry: dict[str, Any], name: str) -> None:
-    """End a panel: nothing is on its way any more; without an answer or a row, it goes."""
+    """End a panel: nothing is on its way any more; where nothing was found, it goes."""
     panel = entry.get(name, {})
     panel.pop("status", None)
     panel.pop("progress", None)
-    if not panel.get("answer") and not panel.get("rows"):
+    if not any(panel.get(part) for part in ("answer", "verdict", "rows")):
         entry.pop(name, None)
 
 
-def verdict(seen: str, blind: str) -> str:
-    """What the two answers say together; capitals and punctuation do not count.
-
-    >>> verdict("It is red.", "it is red")
-    'The same answer without the video: it may be a guess.'
-    """
-    if words(seen) == words(blind):
-        return "The same answer without the video: it may be a guess."
-    return "Another answer without the video: the frames made a difference."
-
-
 def words(text: str) -> list[str]:
+    """What counts when two answers are compared: neither capitals nor punctuation.
+
+    >>> words("It is red.") == words("it is red")
+    True
+    """
     return "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()

@@ -1,27 +1,27 @@
 // What an answer drew on: chips under it, and the attention to each frame for the timeline and the frame browser.
-const ABOUT = "Hiding one of these frames makes the answer clearly less likely. It does not prove that the answer is right.";
 
 function drawEvidence(node, entry) {
   const stats = node.querySelector(".stats");
   if (entry.sure) {
-    const word = make("span", "sure", entry.sure.word);
-    word.title = entry.sure.figure;
+    const word = make("span", "sure", say(`sure.${entry.sure.word}`));
+    word.title = say("sure.title", { share: entry.sure.probability });
     word.tabIndex = 0;
     stats.append(" · ", word);
   }
   node.querySelector(".evidence")?.remove();
   if (!entry.drawn) return;
   const box = make("div", "evidence");
-  box.append(make("p", "evidence-head", entry.drawn.length ? "Frames the answer drew on" : "No single frame stands out."));
-  box.firstChild.title = ABOUT;
+  box.append(make("p", "evidence-head", say(entry.drawn.length ? "evidence.head" : "evidence.none")));
+  box.firstChild.title = say("evidence.title");
   for (const frame of entry.drawn) {
     const button = make("button", "evidence-frame"), picture = make("img", "");
     button.type = "button";
-    button.title = frame.figure;
-    button.setAttribute("aria-label", `${frame.time}: ${frame.figure}`);
+    const time = clock(frame.seconds, 1), figure = say("evidence.figure", { factor: frame.factor });
+    button.title = figure;
+    button.setAttribute("aria-label", say("evidence.label", { time, figure }));
     picture.src = frame.picture;
     picture.alt = "";
-    button.append(picture, make("time", "", frame.time));
+    button.append(picture, make("time", "", time));
     button.addEventListener("click", () => playFrom(frame.seconds));
     box.append(button);
   }

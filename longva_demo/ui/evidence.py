@@ -7,10 +7,9 @@ from PIL import Image
 
 from longva_demo.chat import Source, Turn, VideoSource
 from longva_demo.ui.export import data_address
-from longva_demo.ui.texts import clock
 
-# The probability that the answer's tokens have on average (geometric mean), and the word for it.
-SURENESS = ((0.98, "sure"), (0.9, "fairly sure"), (0.0, "unsure"))
+# The probability that the answer's tokens have on average (geometric mean), and the word for it ("sure.…").
+SURENESS = ((0.98, "sure"), (0.9, "fairly"), (0.0, "unsure"))
 THUMBNAIL_SIDE = 112
 # Attention goes to the page as one digit a frame, 0 to 9.
 LEVELS = 9
@@ -18,8 +17,8 @@ LEVELS = 9
 
 def evidence_entry(turn: Turn, source: Source | None) -> dict[str, Any]:
     """For the transcript: "sure" and, of an answer about a video, "heat" and, once frames were hidden, "drawn"."""
-    word, figure = sureness(turn.stats.log_probability)
-    entry: dict[str, Any] = {"sure": {"word": word, "figure": figure}}
+    word, probability = sureness(turn.stats.log_probability)
+    entry: dict[str, Any] = {"sure": {"word": word, "probability": probability}}
     if turn.evidence is None or not isinstance(source, VideoSource):
         return entry
     entry["heat"] = heat(turn.evidence.attention)
@@ -30,24 +29,13 @@ def evidence_entry(turn: Turn, source: Source | None) -> dict[str, Any]:
 
 
 def chip(source: VideoSource, place: int, fall: float) -> dict[str, Any]:
-    """One frame to click: its time, a thumbnail, and what its figure means."""
+    """One frame to click: its time, a thumbnail, and how many times less likely the answer is without it."""
     seconds = source.seconds[place]
     return {
         "seconds": seconds,
-        "time": clock(seconds, 1),
         "picture": data_address(Image.fromarray(source.kept_frame(place)), THUMBNAIL_SIDE),
-        "figure": f"Without this frame the answer is {times(math.exp(min(fall, 40.0)))} less likely. Play from here",
+        "factor": math.exp(min(fall, 40.0)),
     }
-
-
-def times(factor: float) -> str:
-    """
-    >>> times(2.72), times(148.4), times(2.2e6)
-    ('2.7 times', '150 times', 'over 10,000 times')
-    """
-    if factor > 10_000:
-        return "over 10,000 times"
-    return f"{factor:.1f} times" if factor < 10 else f"{float(f'{factor:.2g}'):,.0f} times"
 
 
 def heat(attention: tuple[float, ...]) -> str:
@@ -60,12 +48,11 @@ def heat(attention: tuple[float, ...]) -> str:
     return "".join(str(round(LEVELS * math.sqrt(share / most))) for share in attention)
 
 
-def sureness(log_probability: float) -> tuple[str, str]:
-    """A word for the mean log-probability (nats) of an answer's tokens, and the figure.
+def sureness(log_probability: float) -> tuple[str, float]:
+    """A word for the mean log-probability (nats) of an answer's tokens, and that probability, to the hundredth.
 
     >>> sureness(-0.005)[0], sureness(-0.05)[0], sureness(-0.5)
-    ('sure', 'fairly sure', ('unsure', 'The model gave its words a probability of 61% on average.'))
+    ('sure', 'fairly', ('unsure', 0.61))
     """
     probability = math.exp(log_probability)
-    word = next(word for least, word in SURENESS if probability >= least)
-    return word, f"The model gave its words a probability of {probability:.0%} on average."
+    return next(word for least, word in SURENESS if probability >= least), round(probability, 2)

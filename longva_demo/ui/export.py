@@ -14,9 +14,11 @@ from PIL import Image
 from longva_demo.chat import ChatRecord, ImageSource, Source, VideoSource
 from longva_demo.chat.record import EvidenceFrame, Exchange, Media
 from longva_demo.ui.texts import clock, plural, size
+from longva_demo.ui.texts import duration as took
 
 # The contact strip: so many frames at most, evenly from those that were read, in pixels and JPEG quality.
 MOST_THUMBNAILS, SIDE, QUALITY = 24, 168, 72
+NO_ANSWER = "(no answer)"
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #17181c; --muted: #5f6168; --line: #dddcd8; --paper: #fff; --wash: #f5f4f1;
@@ -185,15 +187,20 @@ def article(turn: Exchange, checks: dict[str, Any], thumbnails: tuple[Thumbnail,
 def blind(panel: dict[str, Any] | None) -> str:
     if panel is None:
         return ""
-    return f'<div class="blind"><h3>Without the video</h3>{escape(panel["answer"])}</div>'
+    return f'<div class="blind"><h3>Without the video</h3>{escape(panel["answer"] or NO_ANSWER)}</div>'
 
 
 def table(panel: dict[str, Any] | None) -> str:
     if panel is None:
         return ""
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in panel["rows"])
+    rows = "".join(f"<tr>{cells(**row)}</tr>" for row in panel["rows"])
     head = "".join(f"<th>{name}</th>" for name in ("Frames", "Answer", "Time", "Tokens"))
     return f"<table><tr>{head}</tr>{rows}</table>"
+
+
+def cells(frames: int, answer: str, duration: float, tokens: int) -> str:
+    texts = (f"{frames:,}", answer or NO_ANSWER, took(duration), f"{tokens:,}")
+    return "".join(f"<td>{escape(text)}</td>" for text in texts)
 
 
 def escape(text: str) -> str:

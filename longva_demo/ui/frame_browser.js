@@ -36,12 +36,12 @@ function makeItem(frame, number) {
   paint(picture, frame);
   if (frame.seconds === undefined) {
     button.disabled = true;
-    button.setAttribute("aria-label", "The picture");
+    button.setAttribute("aria-label", say("film.picture"));
     edge.remove();
   } else {
     button.dataset.seconds = frame.seconds;
-    button.setAttribute("aria-label", `Sample ${number} at ${label(frame.seconds)}: play from here`);
-    edge.firstChild.textContent = number;
+    button.setAttribute("aria-label", say("film.sample", { number, time: label(frame.seconds) }));
+    edge.firstChild.textContent = numeral(number);
     edge.lastChild.textContent = label(frame.seconds);
   }
   // Arrow keys walk through the frames; Tab enters and leaves the whole sheet.
@@ -119,7 +119,7 @@ async function fetchSheets(value) {
 }
 
 function show(phase, total) {
-  const done = frames.length, count = (n) => n.toLocaleString("en-US");
+  const done = frames.length;
   const hasTimes = done > 0 && frames[0].seconds !== undefined;
   film.dataset.state = phase;
   film.dataset.count = done;
@@ -130,8 +130,9 @@ function show(phase, total) {
   film.classList.toggle("timed", hasTimes);
   bar.style.width = phase === "sampling" && total ? `${done / total * 100}%` : "0";
   state.textContent =
-    phase === "sampling" ? `sampling, frame ${count(done)} of ${count(total)}` :
-    phase === "done" && hasTimes ? `${count(done)} · ${clock(frames[0].seconds)} to ${clock(frames[done - 1].seconds)}` :
+    phase === "sampling" ? say("film.sampling", { done, total }) :
+    phase === "done" && hasTimes ?
+      say("film.done", { number: done, start: clock(frames[0].seconds), end: clock(frames[done - 1].seconds) }) :
     "";
 }
 

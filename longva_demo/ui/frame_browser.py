@@ -37,26 +37,25 @@ SHEET_COLUMNS = 32
 MAX_ASPECT = 4.0
 
 SHELL = """
-<section class="film" aria-label="Sampled frames" data-state="empty" data-count="0">
-  <header class="film-head"><h2>Sampled frames</h2>
-    <input class="film-size" type="range" min="0.7" max="3.5" step="0.1" value="1" aria-label="Size of the frames"
-           title="How large the frames are shown">
+<section class="film" aria-label="${say("film.title")}" data-state="empty" data-count="0">
+  <header class="film-head"><h2>${say("film.title")}</h2>
+    <input class="film-size" type="range" min="0.7" max="3.5" step="0.1" value="1" aria-label="${say("film.size")}"
+           title="${say("film.size_title")}">
     <span class="film-state" role="status"></span>
   </header>
   <div class="film-bar"><i></i></div>
-  <p class="film-empty">The frames that the model is given appear here, each with its time, before you ask.</p>
+  <p class="film-empty">${say("film.empty")}</p>
   <ol class="film-frames"></ol>
-  <footer class="film-foot">Save
-    <a download data-file="contact-sheet.jpg" title="All frames and their times in one picture (JPEG)">contact sheet</a>
-    <a download data-file="frames.zip" title="Every frame in full size (ZIP of JPEGs); decoded again">frames</a>
-    <a download data-file="plan.json" title="Which frames were taken and when (JSON)">plan</a>
+  <footer class="film-foot">${say("film.save")}
+    <a download data-file="contact-sheet.jpg" title="${say("film.sheet_title")}">${say("film.sheet")}</a>
+    <a download data-file="frames.zip" title="${say("film.frames_title")}">${say("film.frames")}</a>
+    <a download data-file="plan.json" title="${say("film.plan_title")}">${say("film.plan")}</a>
   </footer>
 </section>
-<div class="loupe" role="group" aria-label="Larger view" hidden>
+<div class="loupe" role="group" aria-label="${say("loupe.label")}" hidden>
   <span class="loupe-picture"></span>
   <p class="loupe-foot"><span class="loupe-text"></span>
-    <button type="button" tabindex="-1" title="Spend the whole budget on the stretch around this frame (key L)">look
-    closer here</button></p>
+    <button type="button" tabindex="-1" title="${say("loupe.closer_title")}">${say("loupe.closer")}</button></p>
 </div>
 """
 
@@ -66,7 +65,7 @@ def make_frame_browser(elem_id: str) -> gr.HTML:
 
     Event: `closer` with `start` and `end` in seconds, the stretch around a frame.
     """
-    return widget(SHELL, ("times.js", "dom.js", "frame_browser.js", "loupe.js"), None, elem_id)
+    return widget(SHELL, ("dom.js", "frame_browser.js", "loupe.js"), None, elem_id)
 
 
 class Sheets:

@@ -11,22 +11,15 @@ import gradio as gr
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from longva_demo.ui.words import line
+
 PACKAGE = Path(__file__).resolve().parents[1]
 # Inside the package once it is installed, beside it in the repository.
 EXAMPLES_FOLDER = PACKAGE / "examples" if (PACKAGE / "examples").is_dir() else PACKAGE.parent / "examples"
 PREVIEWS = "/longva/previews"
 
-# Title and line of each group, in their order.
-GROUPS = {
-    "first": ("First steps", "Short clips: pick one, then a question."),
-    "long": ("Long video", "One moment among hundreds of frames."),
-    "images": ("Images", "Large ones are read in pieces (UniRes)."),
-    "limits": ("What the built-in model cannot do", "It says so instead of guessing."),
-}
-LABEL = "Examples"
-HINT = "New here? Pick a clip, then a question."
-FRAMES = "{count:,} frames"
-MORE = "+{count}"
+# In their order. Their texts, and those of the examples, are in the catalogues ("gallery.…").
+GROUPS = ("first", "long", "images", "limits")
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
     assert all(example.group in GROUPS for example in examples)
     groups = "".join(group(name, examples) for name in GROUPS)
     return gr.HTML(
-        value=f'<div class="groups" role="group" aria-label="{LABEL}">{groups}</div>',
+        html_template=f'<div class="groups" role="group" aria-label="{said("label")}">{groups}</div>',
         js_on_load=(Path(__file__).parent / "gallery.js").read_text("utf-8"),
         apply_default_css=False,
         visible=bool(examples),
@@ -87,28 +80,32 @@ def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
     )
 
 
+def said(name: str) -> str:
+    """The browser puts a text of the catalogues in its place."""
+    return f'${{say("{line(f"gallery.{name}")["key"]}")}}'
+
+
 def group(name: str, examples: list[Example]) -> str:
     """A heading, its line, and the cards below. In the first group a newcomer reads the hint in the line's place."""
-    title, line = GROUPS[name]
     cards = "".join(card(number, example) for number, example in enumerate(examples) if example.group == name)
-    hint = f'<span class="hint" hidden>{html.escape(HINT)}</span>' if name == next(iter(GROUPS)) else ""
+    hint = f'<span class="hint" hidden>{said("hint")}</span>' if name == GROUPS[0] else ""
     return (
-        f'<section class="group" aria-labelledby="group-{name}"><h2 id="group-{name}">{html.escape(title)}</h2>'
-        f'<p class="group-line"><span>{html.escape(line)}</span>{hint}</p>{cards}</section>'
+        f'<section class="group" aria-labelledby="group-{name}">'
+        f'<h2 id="group-{name}" title="{said(f"group_{name}")}">{said(f"group_{name}")}</h2>'
+        f'<p class="group-line"><span>{said(f"group_{name}_line")}</span>{hint}</p>{cards}</section>'
     )
 
 
 def card(number: int, example: Example) -> str:
     """A button. Its still picture travels inside the page, so that the gallery costs no request."""
     picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
-    frames = "" if example.is_picture else f"<i>{FRAMES.format(count=example.num_frames)}</i>"
+    name, questions = example.path.stem, [html.escape(question) for question in example.questions]
+    frames = "" if example.is_picture else f'<i>${{say("count.frames", {{ count: {example.num_frames} }})}}</i>'
     preview = f' data-preview="{PREVIEWS}/{example.preview.name}"' if example.preview else ""
-    more = MORE.format(count=len(example.questions) - 1)
     return (
         f'<button type="button" class="card" data-number="{number}"{preview} '
-        f'title="{html.escape(chr(10).join((example.shows, *example.questions)))}">'
+        f'title="{chr(10).join((said(f"{name}_shows"), *questions))}">'
         f'<span class="card-picture"><img src="data:image/jpeg;base64,{picture}" alt="">{frames}</span>'
-        f'<span class="card-text"><b>{html.escape(example.title)}</b>'
-        f'<span class="card-shows">{html.escape(example.shows)}</span>'
-        f'<span class="card-questions"><q>{html.escape(example.questions[0])}</q> {more}</span></span></button>'
+        f'<span class="card-text"><b>{said(name)}</b><span class="card-shows">{said(f"{name}_shows")}</span>'
+        f'<span class="card-questions"><q lang="en">{questions[0]}</q> +{len(questions) - 1}</span></span></button>'
     )

@@ -12,19 +12,21 @@ from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.facts import source_facts
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.gallery import Example
 from longva_demo.ui.meter import meter_facts
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.preview import preview_steps
-from longva_demo.ui.texts import moment, source_line
+from longva_demo.ui.texts import moment
 from longva_demo.ui.views import Look, View
+from longva_demo.ui.words import line
 from longva_demo.video import DecodeLimits
 
 # The transcript is sent at most this often while words stream in.
 SECONDS_BETWEEN_UPDATES = 0.05
 # The question field while an answer is written. It goes with every update, since one update may swallow another.
-ANSWERING = gr.update(submit_btn=False, stop_btn=True)
+ANSWERING = gr.update(stop_btn=True)
 Updates = Iterator[tuple[Any, ...]]
 
 
@@ -58,14 +60,14 @@ class Handlers:
             page.look_at(look, self.engine, self.settings)
             view = page.view
             if view is None:
-                yield None, "", self._meter(page), page.shown()
+                yield None, None, self._meter(page), page.shown()
             elif view.sheets.is_finished:
                 yield self._shown(page, view)
             elif view.sheets.claim():
                 yield from self._sample(page, view)
         except DemoError:
             if page.look is None:
-                yield None, "", self._meter(page), page.shown()
+                yield None, None, self._meter(page), page.shown()
             raise
 
     def _sample(self, page: Page, view: View) -> Updates:
@@ -90,7 +92,7 @@ class Handlers:
 
     def _shown(self, page: Page, view: View) -> tuple[Any, ...]:
         source = view.source
-        about = source_line(source, view.look.path.name)
+        about = source_facts(source, view.look.path.name)
         return view.value, about, self._meter(page), page.shown()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
@@ -192,7 +194,7 @@ class Handlers:
 
     def _answer(self, page: Page, question: str, sampling: Sampling, old: dict[str, Any] | None = None) -> Updates:
         """Stream the answer. Where none comes of it, `old` (the entry to be replaced) or the question returns."""
-        entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": "Waiting for the model…"}
+        entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": line("progress.waiting")}
         failure: Exception | None = None
         before = page.session.turns[-1] if page.session.turns else None
         with page.alone():
@@ -210,7 +212,7 @@ class Handlers:
                 newest = page.session.turns[-1] if page.session.turns else None
                 answered = newest is not before
                 page.settle(newest if answered else None, old)
-        field = gr.update(submit_btn="Ask", stop_btn=False)
+        field = gr.update(stop_btn=False)
         if not answered and old is None:
             field["value"] = question
         yield page.shown(), field
@@ -259,8 +261,8 @@ def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:
     last = 0.0
     for event in events:
         if isinstance(event, Progress):
-            verb = "Sampling" if event.stage == "sampling" else "Reading"
-            entry["status"] = f"{verb} frame {event.done:,} of {event.total:,}"
+            key = "progress.sampling" if event.stage == "sampling" else "progress.reading"
+            entry["status"] = line(key, done=event.done, total=event.total)
             entry["progress"] = event.done / max(1, event.total)
         elif isinstance(event, TextDelta):
             first = not entry["answer"]

@@ -38,20 +38,20 @@ function download(record, name) {
 }
 
 function earlierChat(text) {
-  const record = JSON.parse(text), media = record.media, name = media ? media.name : "no video";
+  const record = JSON.parse(text), media = record.media, name = media ? media.name : say("history.no_video");
   const node = make("details", "history-chat"), head = make("summary", "");
   const count = record.turns.length, date = new Date(record.saved);
-  const when = date.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  head.append(make("b", "", name), make("span", "", ` ${count} question${count > 1 ? "s" : ""} · ${when}`));
+  const when = date.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  head.append(make("b", "", name), make("span", "", ` ${say("history.chat", { count, date: when })}`));
   node.append(head);
   for (const turn of record.turns)
-    node.append(make("p", "history-question", turn.question), make("p", "history-answer", turn.answer || "(no answer)"));
-  const frames = media?.frames?.indices.length;
-  const budget = frames ? ` with a budget of ${media.frames.budget.toLocaleString("en-US")} frames` : "";
-  node.append(make("p", "history-hint", media ? `To go on, choose ${name} again${budget}.` : "To go on, ask again."));
-  const save = make("button", "tool", "Save as JSON");
+    node.append(make("p", "history-question", turn.question), make("p", "history-answer", turn.answer || say("answer.none")));
+  const budget = media?.frames?.indices.length ? media.frames.budget : 0;
+  const hint = budget ? "history.with_frames" : media ? "history.with_file" : "history.alone";
+  node.append(make("p", "history-hint", say(hint, { name, count: budget })));
+  const save = make("button", "tool", say("chat.save_json"));
   save.type = "button";
-  save.title = "This chat, to ask again: longva-demo replay";
+  save.title = say("history.save_title");
   save.addEventListener("click", () => download(text, media ? name.replace(/\.[^.]*$/, "") : "longva"));
   node.append(save);
   return node;

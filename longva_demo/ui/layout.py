@@ -1,6 +1,5 @@
 """Where everything stands on the page, and which event calls which handler."""
 
-import html
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +7,6 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from longva_demo.chat import Engine
-from longva_demo.model import LoadedModel
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import make_asker
@@ -17,17 +15,24 @@ from longva_demo.ui.downloads import download_routes
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, previews_route, read_examples
 from longva_demo.ui.handlers import Handlers
+from longva_demo.ui.header import is_builtin, make_header
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
-from longva_demo.ui.widgets import make_budget, make_history, make_picture, make_suggestions, make_transcript
+from longva_demo.ui.widgets import (
+    make_about,
+    make_budget,
+    make_history,
+    make_picture,
+    make_suggestions,
+    make_transcript,
+)
+from longva_demo.ui.words import CATALOGUES, WORDS, head
 
 HERE = Path(__file__).parent
-TITLE = "LongVA"
-LINE = "Ask about a video, and see the very frames that the model was given."
 # Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
 CONCURRENCY = 16
 # Uploads are deleted when they are a day old (looked for every hour), and when the server ends.
@@ -80,7 +85,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     asker = make_asker(engine)
     handlers = Handlers(engine, settings, pages, examples, asker)
     options = launch_options(settings, pages)
-    title = f"{TITLE}: ask about a video"
+    title = CATALOGUES["en"]["page.title"]
     with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
         parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
@@ -107,6 +112,8 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
         "server_port": settings.port,
         "theme": LightTable(),
         "css_paths": [HERE / "style.css"],
+        "head": head(),
+        "i18n": WORDS,
         "allowed_paths": [str(EXAMPLES_FOLDER)],
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
@@ -120,33 +127,35 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
 
 def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:
     """Header and gallery above; the video, its frames and their cost on the left, the chat on the right."""
-    gr.HTML(header(engine.loaded), elem_id="header", apply_default_css=False)
+    make_header(engine.loaded, elem_id="header")
     gallery = make_gallery(examples, elem_id="gallery")
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=6, min_width=340, elem_id="looking"):
             looking = lay_out_looking(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
-            asking = lay_out_asking(settings)
+            asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
     return Parts(gallery=gallery, **looking, **asking)
 
 
 def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
     with gr.Tabs(elem_id="media") as tabs:
-        with gr.Tab("Video", id="video"):
+        with gr.Tab(WORDS("tab.video"), id="video", elem_id="video-tab"):
             # A camera's full resolution would be thrown away by the model, and slows the recording.
             camera = gr.WebcamOptions(constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}})
             video = gr.Video(
                 sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[], webcam_options=camera
             )
-        with gr.Tab("Picture", id="picture"):
+        with gr.Tab(WORDS("tab.picture"), id="picture", elem_id="picture-tab"):
             picture = make_picture(elem_id="picture")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(elem_id="timeline")
-    about = gr.HTML(elem_id="about", apply_default_css=False)
+    about = make_about(elem_id="about")
     with gr.Row(elem_id="sampling", equal_height=True):
         budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
-        start = gr.Textbox(label="From", placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
-        end = gr.Textbox(label="To", placeholder="end", max_lines=1, elem_id="end", min_width=80)
+        start = gr.Textbox(label=WORDS("range.from"), placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
+        end = gr.Textbox(
+            label=WORDS("range.to"), placeholder=WORDS("range.end"), max_lines=1, elem_id="end", min_width=80
+        )
     cost = make_meter(meter_facts(engine.meter(1), None, engine.reads), elem_id="cost")
     frames = make_frame_browser(elem_id="frames")
     return {
@@ -164,76 +173,60 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
     }
 
 
-def lay_out_asking(settings: Settings) -> dict[str, Any]:
-    transcript = make_transcript(elem_id="chat")
+def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
+    """`kind` ends the keys of the texts that say which languages the model reads."""
+    transcript = make_transcript(f"chat.hint{kind}", elem_id="chat")
     suggestions = make_suggestions(elem_id="suggestions")
     question = gr.Textbox(
-        placeholder="Ask about the video…",
+        placeholder=WORDS(f"ask.placeholder{kind}"),
         show_label=False,
-        label="Question",
-        submit_btn="Ask",
+        label=WORDS("ask.label"),
+        submit_btn=str(WORDS("ask.button")),
         lines=1,
         max_lines=6,
         elem_id="question",
     )
     asked = gr.Textbox(visible=False)  # the question on its way, while its field is empty again
     file = gr.Textbox(visible=False)  # a saved chat on its way to the browser
-    with gr.Accordion("Settings", open=False, elem_id="settings"):
-        temperature = gr.Slider(
-            0, 1.5, 0, step=0.1, label="Temperature", info="0 takes the likeliest word each time; more is livelier"
-        )
-        top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="choose among the likeliest words of this share")
-        max_new_tokens = gr.Slider(
-            1,
-            max(1024, settings.max_new_tokens),
-            settings.max_new_tokens,
-            step=1,
-            label="Longest answer",
-            info="in tokens, about ¾ of a word each",
-        )
-        weighing = gr.Checkbox(
-            True,
-            label="Find the frames that an answer drew on",
-            info="hides frames from the answer, one after the other; takes about twice an answer's time, after it",
-        )
-        decoder = gr.Radio(
-            ["pyav", "decord"],
-            value=settings.decoder,
-            label="Decoder",
-            info="pyav is exact; decord reproduces the published demo's frames",
-        )
-    history = make_history(elem_id="history")
     return {
         "transcript": transcript,
         "suggestions": suggestions,
         "question": question,
         "asked": asked,
         "file": file,
+        **lay_out_settings(settings),
+        "history": make_history(elem_id="history"),
+    }
+
+
+def lay_out_settings(settings: Settings) -> dict[str, Any]:
+    with gr.Accordion(WORDS("settings.label"), open=False, elem_id="settings"):
+        temperature = gr.Slider(
+            0, 1.5, 0, step=0.1, label=WORDS("settings.temperature"), info=WORDS("settings.temperature_info")
+        )
+        top_p = gr.Slider(0.05, 1, 1, step=0.05, label=WORDS("settings.top_p"), info=WORDS("settings.top_p_info"))
+        max_new_tokens = gr.Slider(
+            1,
+            max(1024, settings.max_new_tokens),
+            settings.max_new_tokens,
+            step=1,
+            label=WORDS("settings.longest"),
+            info=WORDS("settings.longest_info"),
+        )
+        weighing = gr.Checkbox(True, label=WORDS("settings.weighing"), info=WORDS("settings.weighing_info"))
+        decoder = gr.Radio(
+            ["pyav", "decord"],
+            value=settings.decoder,
+            label=WORDS("settings.decoder"),
+            info=WORDS("settings.decoder_info"),
+        )
+    return {
         "weighing": weighing,
-        "history": history,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
     }
-
-
-def header(loaded: LoadedModel) -> str:
-    """Title, one line of what this is, and the model badge: which model, why, and how to choose another."""
-    name = (
-        "the small built-in LongVA" if loaded.model_id == "tiny" else loaded.model_id.removesuffix("/").split("/")[-1]
-    )
-    kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
-    return f"""
-    <div class="head">
-      <div><h1>{TITLE}</h1><p>{LINE}</p></div>
-      <details class="badge">
-        <summary><b>{html.escape(name)}</b> {html.escape(kind)} on {html.escape(str(loaded.device))}</summary>
-        <div><p>{html.escape(loaded.reason)}</p>
-        <p>To choose otherwise: <code>longva-demo serve --model lmms-lab/LongVA-7B-DPO --quant 4bit</code>,
-        or set <code>LONGVA_MODEL</code> and <code>LONGVA_QUANT</code>.</p></div>
-      </details>
-    </div>"""
 
 
 def bind_looking(parts: Parts, handlers: Handlers) -> None:

@@ -18,7 +18,7 @@ function openLoupe(number) {
   if (!frame || frame.seconds === undefined) return;
   shown = number;
   paint(loupePicture, frame);
-  loupeText.textContent = `${clock(frame.seconds, 1)} · frame ${frame.index.toLocaleString("en-US")}`;
+  loupeText.textContent = say("loupe.text", { time: clock(frame.seconds, 1), index: frame.index });
   loupe.hidden = false;
   place();
 }

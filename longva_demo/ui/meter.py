@@ -18,7 +18,7 @@ SHELL = """
 
 def make_meter(facts: dict[str, Any], elem_id: str) -> gr.HTML:
     """The cost of the budget that the slider shows. Its value: `meter_facts`."""
-    return widget(SHELL, ("times.js", "meter.js"), facts, elem_id)
+    return widget(SHELL, "meter.js", facts, elem_id)
 
 
 def meter_facts(one: BudgetMeter, source: Source | None, reads: ReadTimes) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.evidence import evidence_entry
 from longva_demo.ui.export import Part, make_thumbnails
+from longva_demo.ui.facts import stats_lines
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.preview import Preview
-from longva_demo.ui.texts import stats_line
 from longva_demo.ui.views import WHOLE, KeptViews, Look, View, trail_to
+from longva_demo.ui.words import line
 from longva_demo.video import DecodeLimits, VideoInfo, probe
 
 # A page that was not used for this long is closed even if its browser never said goodbye.
@@ -133,7 +134,7 @@ class Page:
             if not self.session.turns and self.transcript:
                 if self.transcript[-1]["kind"] == "note":
                     self.transcript.pop()
-                self.transcript.append({"kind": "note", "text": "The frames changed: the model starts afresh here."})
+                self.transcript.append({"kind": "note", "text": line("chat.fresh")})
 
     @contextmanager
     def alone(self, timeout: float = 0.0) -> Iterator[None]:
@@ -154,9 +155,8 @@ class Page:
         if turn is not None:
             if isinstance(self.source, VideoSource) and not turn.stats.reused:
                 self.session.engine.reads.add(self.source.num_frames, turn.stats.seconds_to_first_token)
-            stats = stats_line(turn.stats, turn.answer, self.source is not None)
-            answer = turn.answer or "(no answer)"
-            entry = {"kind": "turn", "question": turn.question, "answer": answer, "stats": stats}
+            stats = stats_lines(turn.stats, turn.answer, self.source is not None)
+            entry = {"kind": "turn", "question": turn.question, "answer": turn.answer, "stats": stats}
             self.transcript.append(entry | evidence_entry(turn, self.source))
         elif old is not None:
             self.transcript.append(old)

@@ -6,24 +6,25 @@ let asks = 0;
 
 const isPlayer = (target) => target.matches?.("#player video");
 
-function say(text) {
-  line.textContent = text;
-  line.hidden = !text;
+// Shows a line of the catalogues, or none.
+function show(key) {
+  line.textContent = key ? say(key) : "";
+  line.hidden = !key;
 }
 
 // Gradio makes a new element for each file, which carries the number under which its preview was asked for.
 function fail(video) {
-  if (video.dataset.preview) return say(line.dataset.helpless);
+  if (video.dataset.preview) return show("preview.helpless");
   if (video.dataset.ask) return;
   video.dataset.ask = ++asks;
-  say(line.dataset.waiting);
+  show("preview.waiting");
   trigger("need", { ask: asks });
 }
 
 function draw() {
   const value = props.value, video = value && document.querySelector(`#player video[data-ask="${value.ask}"]`);
   if (!video || video.dataset.preview) return;
-  say(value.line);
+  show(value.line);
   if (!value.token) return;
   video.dataset.preview = value.token;
   video.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
@@ -39,7 +40,7 @@ document.addEventListener("loadedmetadata", (event) => {
   if (isPlayer(event.target) && !event.target.videoWidth) fail(event.target);  // only its sound can be played
 }, true);
 document.addEventListener("loadstart", (event) => {
-  if (isPlayer(event.target) && !event.target.dataset.ask) say("");
+  if (isPlayer(event.target) && !event.target.dataset.ask) show("");
 }, true);
 watch("value", draw);
 

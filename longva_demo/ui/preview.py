@@ -3,7 +3,6 @@
 The file itself stays what the model is asked about; only the player's address changes (player.js).
 """
 
-import html
 import secrets
 import shutil
 import tempfile
@@ -19,18 +18,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from longva_demo.errors import VideoError
-from longva_demo.ui.texts import interval
 from longva_demo.ui.widgets import widget
+from longva_demo.ui.words import Line, line
 from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
 
 ROUTE = "/longva/preview/{token}"
-WAITING = "This browser cannot play this file. A preview for the player is being made…"
-HELPLESS = "This browser may not be able to play this file{reason}. Frames and questions work all the same."
-READY = "This browser cannot play this file: the player shows a small preview without sound{rate}."
-SHELL = f"""
-<p class="preview" role="status" data-waiting="{html.escape(WAITING)}"
-   data-helpless="{html.escape(HELPLESS.format(reason=""))}" hidden></p>
-"""
+SHELL = '<p class="preview" role="status" hidden></p>'
 
 
 class Preview:
@@ -39,14 +32,14 @@ class Preview:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.token = secrets.token_hex(16)
-        self.line = ""  # what the page says about it, once it is ready
+        self.line: Line | None = None  # what the page says about it, once it is ready
         folder = Path(tempfile.mkdtemp(prefix="longva-preview-"))
         self.file = folder / "preview.mp4"
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     @property
     def is_ready(self) -> bool:
-        return bool(self.line)
+        return self.line is not None
 
     def make(self, info: VideoInfo, limits: DecodeLimits) -> Iterator[PreviewProgress]:
         """Make it; without another file in its place, the page may show it after the last item."""
@@ -54,8 +47,8 @@ class Preview:
             for step in steps:
                 if step.is_ready:
                     between = info.duration_seconds / step.num_frames
-                    rate = f" and with a frame every {interval(between)}" if between > 0.25 else ""
-                    self.line = READY.format(rate=rate)
+                    slow = between > 0.25
+                    self.line = line("preview.ready_slow", interval=between) if slow else line("preview.ready")
                 yield step
 
 
@@ -72,21 +65,21 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
     try:
         preview, info = page.start_preview(path, limits)
     except VideoError:
-        yield {"line": ""}  # sampling the frames, which begins with the same steps, says what is wrong
+        yield {"line": None}  # sampling the frames, which begins with the same steps, says what is wrong
         return
     if is_playable(info):
         # An ordinary file: the connection failed, or the browser lacks what the preview would need too.
-        yield {"line": HELPLESS.format(reason="")}
+        yield {"line": line("preview.helpless")}
         return
     try:
         if not preview.is_ready:
             for step in preview.make(info, limits):
                 if page.preview is not preview:
                     return
-                yield {"line": f"{WAITING} {step.share:.0%}"}
+                yield {"line": line("preview.progress", share=round(step.share, 2))}
         yield {"line": preview.line, "token": preview.token}
     except VideoError as error:
-        yield {"line": HELPLESS.format(reason=f", and no preview could be made: {error.message}")}
+        yield {"line": line("preview.failed", reason=error.message)}
 
 
 def make_preview_line(elem_id: str) -> gr.HTML:

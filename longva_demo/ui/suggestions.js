@@ -6,6 +6,7 @@ function draw() {
     button.type = "button";
     button.className = "chip";
     button.textContent = question;
+    button.title = say("suggestions.title");
     button.addEventListener("click", () => trigger("choose", { question }));
     return button;
   }));

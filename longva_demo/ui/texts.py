@@ -1,10 +1,7 @@
-"""Numbers and times as people read them; everything here that goes into HTML is escaped."""
+"""Numbers and times as people read them, in what is written here: files to save, and fields to type in."""
 
-import html
 import math
 import re
-
-from longva_demo.chat import AnswerStats, ImageSource, Source
 
 
 def clock(seconds: float, decimals: int = 0) -> str:
@@ -47,43 +44,8 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def interval(seconds: float) -> str:
-    """The time between two frames: "0.25 s", "14 s", "1:30"."""
-    if seconds >= 90:
-        return clock(seconds)
-    return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
-
-
-def source_line(source: Source | None, name: str) -> str:
-    """HTML: file name, length, size and codec of what was loaded, and a line for each thing lost or guessed."""
-    if source is None:
-        return ""
-    if isinstance(source, ImageSource):
-        facts = f"{source.image.width} × {source.image.height} picture"
-    else:
-        info = source.info
-        facts = f"{clock(info.duration_seconds)} · {info.width} × {info.height} · {info.fps:.3g} fps · {info.codec}"
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in dict.fromkeys(source.notes))
-    notes = f'<ul class="notes">{notes}</ul>' if notes else ""
-    return f'<p class="about"><b>{html.escape(name)}</b> {html.escape(facts)}</p>{notes}'
-
-
 def duration(seconds: float) -> str:
     """How long something took: "under 0.1 s", "0.8 s", "12 s"."""
     if seconds < 0.095:
         return "under 0.1 s"
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-
-
-def stats_line(stats: AnswerStats, answer: str, has_frames: bool) -> str:
-    """How the answer came about: "0.8 s to the first word · 31 words a second · video read once, reused"."""
-    parts = [f"{duration(stats.seconds_to_first_token)} to the first word"]
-    seconds = stats.seconds - stats.seconds_to_first_token
-    num_words = len(answer.split())
-    if num_words > 2 and seconds > 0:
-        parts.append(f"{num_words / seconds:.0f} words a second")
-    if has_frames:
-        parts.append("video read once, reused" if stats.reused else f"video read in {duration(stats.seconds_to_read)}")
-    if stats.stopped:
-        parts.append("stopped")
-    return " · ".join(parts)

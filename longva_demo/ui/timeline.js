@@ -15,7 +15,7 @@ const percent = (seconds) => `${look?.duration ? 100 * seconds / look.duration :
 const clamp = (seconds) => Math.min(look.duration, Math.max(0, seconds));
 const spoken = (start, end) => {
   const decimals = end - start < 10 ? 1 : 0;
-  return `${clock(start, decimals)} to ${clock(end, decimals)}`;
+  return say("timeline.span", { start: clock(start, decimals), end: clock(end, decimals) });
 };
 
 // Samples as thin lines: many of them become a band, and a gap stays a gap.
@@ -46,8 +46,8 @@ function showRange() {
 function showTrail() {
   trail.replaceChildren(...(look?.trail ?? [[null, null]]).map(([start, end], number, all) => {
     const crumb = document.createElement(number < all.length - 1 ? "button" : "b");
-    crumb.textContent = start === null && end === null ? "Whole video" : spoken(start ?? 0, end ?? look.duration);
-    if (crumb.type) crumb.title = "Back to this range";
+    crumb.textContent = start === null && end === null ? say("timeline.whole") : spoken(start ?? 0, end ?? look.duration);
+    if (crumb.type) crumb.title = say("timeline.back");
     crumb.type = "button";
     crumb.addEventListener("click", () => { if (number < all.length - 1) trigger("range", { start, end }); });
     return crumb;
@@ -60,8 +60,8 @@ function showHead() {
   track.setAttribute("aria-valuemax", look?.duration ?? 0);
   track.setAttribute("aria-valuenow", seconds);
   track.setAttribute("aria-valuetext", selection
-    ? `selected ${spoken(selection.start, selection.end)}; Enter looks closer there`
-    : `${clock(seconds)} of ${clock(look?.duration ?? 0)}`);
+    ? say("timeline.selected", { span: spoken(selection.start, selection.end) })
+    : say("timeline.now", { position: clock(seconds), length: clock(look?.duration ?? 0) }));
 }
 
 function showHover(seconds) {

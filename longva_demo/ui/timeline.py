@@ -5,14 +5,13 @@ import gradio as gr
 from longva_demo.ui.widgets import widget
 
 SHELL = """
-<section class="timeline" aria-label="Timeline" data-state="empty">
+<section class="timeline" aria-label="${say("timeline.label")}" data-state="empty">
   <header class="timeline-head">
-    <nav class="trail" aria-label="Range that is sampled"></nav>
-    <span class="timeline-hint">drag to look closer at a stretch</span>
+    <nav class="trail" aria-label="${say("timeline.trail")}"></nav>
+    <span class="timeline-hint">${say("timeline.hint")}</span>
   </header>
-  <div class="track" role="slider" tabindex="0" aria-label="Position in the video" aria-valuemin="0"
-       title="Click to go there; drag to spend the whole budget on a stretch. With the keyboard: arrows move,
- Shift and arrows select, Enter takes the selection">
+  <div class="track" role="slider" tabindex="0" aria-label="${say("timeline.position")}" aria-valuemin="0"
+       title="${say("timeline.title")}">
     <canvas></canvas><i class="track-range"></i><i class="track-head"></i><i class="track-hover"><span></span></i>
   </div>
 </section>
@@ -25,4 +24,4 @@ def make_timeline(elem_id: str) -> gr.HTML:
     It hears from the frame browser what is looked at. To show how much each sample weighs (0 to 1, in their order), a
     script dispatches `new CustomEvent("longva:weights", {detail: [...]})` on the document; null ends it.
     """
-    return widget(SHELL, ("times.js", "timeline.js"), None, elem_id)
+    return widget(SHELL, "timeline.js", None, elem_id)

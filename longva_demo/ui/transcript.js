@@ -17,27 +17,19 @@ function newTurn() {
   return node;
 }
 
-const tools = [
-  ["Retry", "Answer the same question again", () => trigger("retry")],
-  ["Edit", "Change the question and ask again", (node) => startEdit(node)],
-  ["Undo", "Take this question back", () => trigger("undo")],
-  ["Copy", "Copy the answer", (node) => navigator.clipboard?.writeText(node.querySelector(".answer").textContent)],
-];
-
 function addTools(node, box) {
-  for (const [name, title, act] of tools) {
-    const button = make("button", "tool", name);
-    button.type = "button";
-    button.title = title;
-    button.addEventListener("click", () => act(node));
-    box.append(button);
-  }
+  box.append(
+    makeTool("retry", () => trigger("retry")),
+    makeTool("edit", () => startEdit(node)),
+    makeTool("undo", () => trigger("undo")),
+    makeTool("copy", () => navigator.clipboard?.writeText(node.querySelector(".answer").textContent)),
+  );
 }
 
 function startEdit(node) {
   const question = node.querySelector(".question"), area = make("textarea", "edit-area");
   area.value = question.textContent;
-  area.setAttribute("aria-label", "Edit the question; Enter asks it, Escape leaves it as it was");
+  area.setAttribute("aria-label", say("edit.label"));
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") area.replaceWith(question);
     if (event.key !== "Enter" || event.shiftKey) return;
@@ -51,18 +43,18 @@ function startEdit(node) {
 }
 
 function fill(node, entry, number) {
-  if (entry.kind === "note") { node.textContent = entry.text; return; }
+  if (entry.kind === "note") { node.textContent = say(entry.text); return; }
   const part = (name) => node.querySelector(`.${name}`);
   const area = part("edit-area");
   if (area) area.replaceWith(make("p", "question"));
   part("question").textContent = entry.question;
-  part("answer").textContent = entry.answer || "";
-  part("stats").textContent = entry.stats || "";
-  drawEvidence(node, entry);
   const live = entry.status !== undefined;
+  part("answer").textContent = entry.answer || (live ? "" : say("answer.none"));
+  part("stats").textContent = (entry.stats || []).map((line) => say(line)).join(" · ");
+  drawEvidence(node, entry);
   node.classList.toggle("live", live);
   const status = part("status");
-  status.textContent = entry.status || "";
+  status.textContent = entry.status ? say(entry.status) : "";
   status.style.setProperty("--progress", `${Math.round((entry.progress || 0) * 100)}%`);
   status.hidden = !entry.status;
   const box = part("tools");

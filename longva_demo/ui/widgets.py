@@ -12,20 +12,19 @@ HERE = Path(__file__).parent
 
 TRANSCRIPT_SHELL = """
 <section class="chat">
-  <header class="chat-head"><h2>Conversation</h2>
+  <header class="chat-head"><h2>${say("chat.title")}</h2>
     <div class="chat-keep" hidden>
-      <button type="button" class="tool" data-format="html"
-              title="Questions, answers and frames as one page to read or send">Save <span>as </span>HTML</button>
-      <button type="button" class="tool" data-format="json"
-              title="These questions, to ask again: longva-demo replay">Save <span>as </span>JSON</button>
-      <button type="button" class="tool chat-clear" title="Forget the conversation; the video stays read">Clear</button>
+      <button type="button" class="tool" data-format="html" aria-label="${say("chat.save_html")}"
+              title="${say("chat.save_html_title")}"><span>${say("chat.save_html")}</span><i>HTML</i></button>
+      <button type="button" class="tool" data-format="json" aria-label="${say("chat.save_json")}"
+              title="${say("chat.save_json_title")}"><span>${say("chat.save_json")}</span><i>JSON</i></button>
+      <button type="button" class="tool chat-clear" title="${say("chat.clear_title")}">${say("chat.clear")}</button>
     </div>
   </header>
-  <div class="chat-log" role="log" aria-label="Conversation" tabindex="0">
+  <div class="chat-log" role="log" aria-label="${say("chat.title")}" tabindex="0">
     <div class="chat-empty">
-      <b>Ask about what you see.</b>
-      <p>Pick an example or drop in a video, look at the frames, then ask. The video is read once; every further
-      question is answered at once. Without a video, you can ask too.</p>
+      <b>${say("chat.invitation")}</b>
+      <p>${say("HINT")}</p>
     </div>
     <div class="chat-turns"></div>
   </div>
@@ -34,21 +33,28 @@ TRANSCRIPT_SHELL = """
 
 HISTORY_SHELL = """
 <details class="history" hidden>
-  <summary title="Kept in this browser alone, without the videos">Earlier chats in this browser</summary>
+  <summary title="${say("history.title_title")}">${say("history.title")}</summary>
   <div class="history-chats"></div>
-  <button type="button" class="tool history-forget" title="Delete these chats from this browser">Forget all</button>
+  <button type="button" class="tool history-forget"
+          title="${say("history.forget_title")}">${say("history.forget")}</button>
 </details>
+"""
+
+ABOUT_SHELL = """
+<p class="about" hidden></p>
+<ul class="notes" lang="en" hidden></ul>
 """
 
 BUDGET_SHELL = """
 <div class="budget">
-  <label for="budget-slider">Frame budget</label>
+  <label for="budget-slider">${say("budget.label")}</label>
   <div class="budget-way">
     <input id="budget-slider" type="range" min="0" max="1000" step="1"
-           title="How many frames the model may look at, spread evenly over the video or the range">
-    <i class="budget-most"></i>
+           title="${say("budget.title")}">
+    <i class="budget-most" data-label="${say("budget.fits")}"></i>
   </div>
-  <input class="budget-number" type="number" min="1" max="MAXIMUM" step="1" aria-label="Number of frames">
+  <input class="budget-number" type="number" min="1" max="MAXIMUM" step="1"
+         aria-label="${say("budget.number")}" title="${say("budget.title")}">
 </div>
 """
 
@@ -56,7 +62,7 @@ BUDGET_SHELL = """
 def widget(shell: str, script: str | tuple[str, ...], value: Any, elem_id: str) -> gr.HTML:
     """HTML whose script draws `props.value` with `textContent`: what people or the model write is never markup.
 
-    Several scripts run as one, in their order.
+    The browser fills in the shell's `${say("a.key")}`. Several scripts run as one, in their order.
     """
     scripts = (script,) if isinstance(script, str) else script
     return gr.HTML(
@@ -68,16 +74,19 @@ def widget(shell: str, script: str | tuple[str, ...], value: Any, elem_id: str) 
     )
 
 
-def make_transcript(elem_id: str) -> gr.HTML:
+def make_transcript(hint: str, elem_id: str) -> gr.HTML:
     """The chat. Events: `retry`, `undo`, `clear`, `edit` with the new `question`, `blind` and `compare` with the
     `number` of the entry, `save` with the `format`.
 
     Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
     turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
     offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
-    "sure", "heat" and "drawn" come from `evidence_entry`.
+    "sure", "heat" and "drawn" come from `evidence_entry`. "text", "status" and "verdict" are lines (words.py), and
+    "stats" is a list of them. `hint` is the key of what an empty chat says.
     """
-    return widget(TRANSCRIPT_SHELL, ("dom.js", "checks.js", "evidence.js", "transcript.js"), [], elem_id)
+    return widget(
+        TRANSCRIPT_SHELL.replace("HINT", hint), ("dom.js", "checks.js", "evidence.js", "transcript.js"), [], elem_id
+    )
 
 
 def make_history(elem_id: str) -> gr.HTML:
@@ -85,9 +94,14 @@ def make_history(elem_id: str) -> gr.HTML:
     return widget(HISTORY_SHELL, ("dom.js", "history.js"), None, elem_id)
 
 
+def make_about(elem_id: str) -> gr.HTML:
+    """What was loaded, below the player. Value: `source_facts`."""
+    return widget(ABOUT_SHELL, ("dom.js", "about.js"), None, elem_id)
+
+
 def make_suggestions(elem_id: str) -> gr.HTML:
     """Questions to click. Event: `choose` with the `question`."""
-    shell = '<div class="chips" role="group" aria-label="Suggested questions"></div>'
+    shell = '<div class="chips" role="group" aria-label="${say("suggestions.label")}"></div>'
     return widget(shell, "suggestions.js", [], elem_id)
 
 

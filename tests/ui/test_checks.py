@@ -67,7 +67,7 @@ def test_budgets_are_compared_and_the_chat_is_left_alone(visit: Visit) -> None:
     found = rows(visit)
     assert [row[0] for row in found] == ["8", "32", "128"]  # of 150 frames
     assert [row[1] for row in found] == [answer] * 3
-    tokens = [int(row[3].replace(",", "")) for row in found]
+    tokens = [int(row[3].replace("\u202f", "")) for row in found]
     assert tokens == sorted(set(tokens))
     visit.ask("Where is the circle?")
     assert "video read once, reused" in visit.stats()

@@ -14,12 +14,14 @@ from longva_demo.model import LongVAConfig, load
 from longva_demo.model.processor import best_resolution
 from longva_demo.settings import Settings
 from longva_demo.tiny.questions import DECLINE
-from longva_demo.ui.gallery import EXAMPLES_FOLDER, GROUPS, HINT, Example, make_gallery, read_examples
+from longva_demo.ui.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.ui.pages import Look
+from longva_demo.ui.words import CATALOGUES
 from longva_demo.video import probe
 from tests.ui.conftest import Visit
 
 EXAMPLES = read_examples()
+ENGLISH = CATALOGUES["en"]
 ROLLING, LONG = "A rolling circle", "Ten minutes, one number"
 
 
@@ -45,6 +47,14 @@ def test_each_group_has_its_examples() -> None:
     assert all(example.is_picture == (example.group == "images") for example in EXAMPLES)
     assert max(probe(example.path).duration_seconds for example in members("long")) >= 600
     assert {answer for example in members("limits") for answer in example.answers} == {DECLINE}
+
+
+def test_the_catalogue_says_what_the_examples_say() -> None:
+    """examples.json is written in English; a text that changes there is to be translated anew."""
+    for example in EXAMPLES:
+        name = example.path.stem
+        assert ENGLISH[f"gallery.{name}"] == example.title
+        assert ENGLISH[f"gallery.{name}_shows"].replace("\u202f", ",") == example.shows
 
 
 def test_files_are_small_and_previews_move() -> None:
@@ -101,7 +111,8 @@ def test_no_folder_no_gallery(tmp_path: Path) -> None:
 
 def test_the_groups_stand_above_the_player(visit: Visit) -> None:
     """All cards and the whole player on the first screen, each group a region with a heading."""
-    for name, (title, line) in GROUPS.items():
+    for name in GROUPS:
+        title, line = ENGLISH[f"gallery.group_{name}"], ENGLISH[f"gallery.group_{name}_line"]
         region = visit.page.get_by_role("region", name=title)
         expect(region.get_by_role("heading", name=title)).to_be_visible()
         expect(region.get_by_role("button")).to_have_count(len(members(name)))
@@ -198,7 +209,7 @@ def is_welcomed_again(visit: Visit) -> bool:
 
 def test_the_hint_goes_with_the_first_pick_and_nothing_jumps(newcomer: Visit) -> None:
     hint, cards = newcomer.page.locator(".hint"), newcomer.page.locator(".groups")
-    expect(hint).to_have_text(HINT)
+    expect(hint).to_have_text(ENGLISH["gallery.hint"])
     expect(hint).to_be_visible()
     before = cards.bounding_box()
     assert is_welcomed_again(newcomer)

@@ -89,7 +89,7 @@ def test_upload_budget_and_range(visit: Visit, clip: Path) -> None:
 def test_the_cost_follows_the_slider(visit: Visit) -> None:
     visit.page.focus("#budget-slider")
     visit.page.keyboard.press("End")
-    expect(visit.page.locator("#cost")).to_contain_text("2,000 frames")
+    expect(visit.page.locator("#cost")).to_contain_text("2\u202f000 frames")
 
 
 def test_answers_stream_and_the_second_question_reuses_the_video(visit: Visit) -> None:

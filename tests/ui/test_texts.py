@@ -15,15 +15,16 @@ from PIL import Image
 
 from longva_demo.chat import AnswerStats
 from longva_demo.errors import BudgetError, VideoError
-from longva_demo.ui import downloads, evidence, texts, views
+from longva_demo.ui import checks, downloads, evidence, texts, views
 from longva_demo.ui.errors import plain, toast
+from longva_demo.ui.facts import stats_lines
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.video import FrameBatch
 
 NASTY = "<img src=x onerror=alert(1)>.mp4"
 
 
-@pytest.mark.parametrize("module", [texts, downloads, evidence, views], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [texts, downloads, evidence, views, checks], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
@@ -49,8 +50,12 @@ def test_an_unexpected_error_is_one_line_without_its_text(caplog: pytest.LogCapt
 
 def test_stats() -> None:
     stats = AnswerStats(num_new_tokens=9, seconds_to_first_token=0.42, seconds=2.42, reused=True)
-    line = texts.stats_line(stats, "one two three four five six", has_frames=True)
-    assert line == "0.4 s to the first word · 3 words a second · video read once, reused"
+    lines = stats_lines(stats, "one two three four five six", has_frames=True)
+    assert lines == [
+        {"key": "stats.first_word", "duration": 0.42},
+        {"key": "stats.speed", "count": 3},
+        {"key": "stats.reused"},
+    ]
 
 
 def frame(index: int) -> FrameBatch:

@@ -1,0 +1,11 @@
+// What was loaded. `props.value` is `source_facts`, or null. Its notes are the library's own, in English.
+const about = element.querySelector(".about"), notes = element.querySelector(".notes");
+function draw() {
+  const { name, facts, notes: lines = [] } = props.value || {};
+  about.replaceChildren(...(facts ? [make("b", "", name), ` ${say(facts)}`] : []));
+  notes.replaceChildren(...lines.map((note) => make("li", "", note)));
+  about.hidden = !facts;
+  notes.hidden = !lines.length;
+}
+watch("value", draw);
+draw();

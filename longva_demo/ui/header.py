@@ -1,0 +1,46 @@
+"""The page's head: its title, one line of what this is, and the badge that says which model answers."""
+
+import html
+
+import gradio as gr
+
+from longva_demo.model import LoadedModel
+
+SHELL = """
+<div class="head">
+  <div><h1>LongVA</h1><p>${say("page.line")}</p></div>
+  <details class="badge">
+    <summary title="${say("badge.title")}" data-label="${say("badge.why")}"><b>${value.name ?? say("badge.builtin")}</b>
+      ${say("badge.kind", value)}</summary>
+    <div><p lang="en">${value.reason}</p>
+    <p>${say("badge.choose", {
+      command: "<code>longva-demo serve --model lmms-lab/LongVA-7B-DPO --quant 4bit</code>",
+      model: "<code>LONGVA_MODEL</code>",
+      quant: "<code>LONGVA_QUANT</code>",
+    })}</p></div>
+  </details>
+</div>
+"""
+
+
+def is_builtin(loaded: LoadedModel) -> bool:
+    """Whether the model is the one inside the package, which reads English alone."""
+    return loaded.model_id == "tiny"
+
+
+def make_header(loaded: LoadedModel, elem_id: str) -> gr.HTML:
+    """The badge opens on why this model, and how to choose another; the reason is the library's line, in English."""
+    kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
+    value = {
+        "name": None if is_builtin(loaded) else html.escape(loaded.model_id.removesuffix("/").split("/")[-1]),
+        "kind": html.escape(kind),
+        "device": html.escape(str(loaded.device)),
+        "reason": html.escape(loaded.reason),
+    }
+    return gr.HTML(
+        value=value,
+        html_template=SHELL,
+        js_on_load='document.title = say("page.title");',
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
