@@ -172,7 +172,7 @@ def change_example() -> Example:
 
 def needle_minute() -> Example:
     thing = make("star", "yellow", "centre", "7", 0.3)
-    needle, fps = backdrop("green", thing), 12
+    needle, fps = backdrop("green", thing), 25
     plan = with_needle(shots(11, 60, (4, 8)), needle, at=37.4, seconds=1.0)
 
     def frames() -> Iterator[np.ndarray]:

@@ -27,6 +27,6 @@ def line(key: str, **slots: Any) -> Line:
 
 
 def head() -> str:
-    """The script for the page's head that gives `say` to all others."""
-    scripts = ((HERE / name).read_text("utf-8") for name in ("times.js", "words.js"))
+    """The script for the page's head: it gives `say` to all others, and mends what Gradio's own parts lack."""
+    scripts = ((HERE / name).read_text("utf-8") for name in ("times.js", "words.js", "toasts.js"))
     return f"<script>{{{''.join(scripts)}}}</script>"

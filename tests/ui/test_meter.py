@@ -80,10 +80,10 @@ def test_the_cost_follows_the_slider_and_asks_no_server(visit: Visit) -> None:
     frames = int(page.input_value(".budget-number"))
     assert 200 < frames < 500
     assert shown.startswith(f"{frames} frames · {thin(frames * 9)} tokens · ")
-    assert f"A frame every {719 / 12 / (frames - 1):.2g} s" in shown
+    assert f"A frame every {1499 / 25 / (frames - 1):.2g} s" in shown
     assert "Fits this machine" in shown
     slide(page, 1.0)
-    expect(page.locator("#cost")).to_contain_text(f"720 frames · {thin(6480)} tokens")
+    expect(page.locator("#cost")).to_contain_text(f"{thin(1500)} frames · {thin(13500)} tokens")
     expect(page.locator("#cost")).to_contain_text("Every frame of the video is taken.")
     slide(page, 0.0)
     expect(page.locator("#cost")).to_contain_text("1 frame · 9 tokens")

@@ -137,7 +137,7 @@ def test_a_failed_return_keeps_the_view(
     part = read(page, fields(clip, start="2", end="8"), engine)
     with monkeypatch.context() as patch:
         patch.setattr("longva_demo.chat.budget.free_memory", lambda _device: 0)
-        patch.setattr(type(page.session), "_held_bytes", lambda _self: 0)
+        patch.setattr("longva_demo.chat.reading.Reading.num_bytes", 0)
         with pytest.raises(DemoError, match="room for 0 frames"):
             page.look_at(fields(clip), engine, SETTINGS)
     assert page.source is part
