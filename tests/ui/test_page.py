@@ -194,7 +194,7 @@ def test_stop_ends_a_long_reading(visit: Visit) -> None:
     visit.page.wait_for_selector('.film[data-state="sampling"]')
     visit.page.fill("#question textarea", "What number is in the video?")
     visit.page.press("#question textarea", "Enter")
-    expect(visit.page.locator(".turn .status")).to_contain_text("frame")
+    expect(visit.page.locator(".turn .status")).to_contain_text("frame", timeout=60_000)
     visit.page.click("#question .stop-button")
     visit.page.wait_for_selector("#question .submit-button")
     expect(visit.page.locator("#question textarea")).to_have_value("What number is in the video?")
