@@ -1,7 +1,6 @@
 """Screenshots of the real page with the bundled model, for the README: `make screenshots` writes docs/*.png.
 
-Starts the server and, for each state, a browser of its own: an answer with its frames, the checks of an answer, a zoom
-into 2,000 frames, a phone, a refused file.
+An answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused.
 """
 
 import sys
@@ -42,7 +41,7 @@ def checks(visit: Visit) -> None:
     visit.pick(LONG)
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
-    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:nth-child(4)")):
+    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:nth-child(5)")):
         visit.page.wait_for_selector(".turn:last-child .evidence")
         visit.page.click(f'.turn:last-child button:has-text("{name}")')
         visit.page.wait_for_selector(f".turn:last-child {result}")
@@ -55,7 +54,7 @@ def many(visit: Visit) -> None:
     visit.page.fill(".budget-number", "2000")
     visit.page.press(".budget-number", "Enter")
     visit.wait_for_frames(2000)
-    visit.page.locator("#timeline").scroll_into_view_if_needed()
+    visit.page.locator(".budget-number").blur()
 
 
 def refused(visit: Visit) -> None:
@@ -82,7 +81,7 @@ class Shot(NamedTuple):
 SHOTS = {
     "screenshot": Shot(answer),
     "page-checks": Shot(checks, scheme="dark"),
-    "page-frames": Shot(many, height=1100),
+    "page-frames": Shot(many, height=1440),
     "page-phone": Shot(answer, width=390, height=2200),
     "page-refused": Shot(refused, height=900),
 }
