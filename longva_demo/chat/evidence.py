@@ -131,9 +131,12 @@ class QueryRecorder:
 
 
 def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> tuple[float, ...]:
-    """Each frame's share of the attention that went to frames, over all layers, heads and recorded rows."""
+    """Each frame's share of the attention to frames, over the recorded rows, all heads, and all layers but the first.
+
+    That one is left out: its queries know no more than their own token, nothing of the question.
+    """
     total = torch.zeros(frames.count, dtype=torch.float64)
-    for layer in range(len(cache.layers)):
+    for layer in range(1, len(cache.layers)):
         keys, _ = cache.kept(layer)  # (kv_heads, tokens, head_dim)
         queries = recorder.queries(layer)
         rows, size = queries.shape[1:]
