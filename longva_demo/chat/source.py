@@ -19,13 +19,19 @@ from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, VideoInfo, decode_frames, file_sha256
 from longva_demo.video.still import open_image
 
+# Decoding this many frames costs about as much as making one of them as small as the model takes it.
+DENSE = 4
+
 
 class VideoSource:
     """The planned frames of one video.
 
     `frames()` decodes them and, on the way, keeps each frame's model pixels (S × S × 3 bytes, S = 336 for LongVA-7B)
-    in a file, so that memory does not grow with the number of frames and nothing is decoded twice. `pixels()` reads
+    in a file, so that memory does not grow with the number of frames and no question decodes again. `pixels()` reads
     them back, following a decoding that is still going on in another thread, or starting one.
+
+    Where frames lie close together (`is_dense`), most of that time goes into the model's pixels. Then a page shows
+    `previews()`, which come several times as fast, and calls `fill()` for the model's pixels.
     """
 
     def __init__(
@@ -50,8 +56,8 @@ class VideoSource:
         self._filling = threading.Lock()
         self._grown = threading.Condition()
         self._failure: BaseException | None = None
-        self._sha256: str | None = None
-        self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._filler: Filler | None = None
+        self._delete: Callable[[], object] = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
     def num_frames(self) -> int:
@@ -65,15 +71,29 @@ class VideoSource:
 
     @property
     def sha256(self) -> str:
-        """Of the file, in hexadecimal; computed once."""
-        if self._sha256 is None:
-            self._sha256 = file_sha256(self.info.path)
-        return self._sha256
+        """Of the file, in hexadecimal."""
+        return self.info.sha256
 
     @property
     def key(self) -> tuple[object, ...]:
         """Same key, same pixels: the file's SHA-256, the frame indices and the decoder."""
         return ("video", self.sha256, self.plan.indices, self.decoder)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether decoding the frames once more costs less than making them as small as the model takes them."""
+        first, last = self.plan.indices[0], self.plan.indices[-1]
+        return self.decoder == "pyav" and last - first < DENSE * self.plan.num_frames
+
+    def previews(self, size: tuple[int, int]) -> Generator[FrameBatch]:
+        """Decode the planned frames as small pictures of (width, height); only their notes are kept.
+
+        Raises:
+            VideoError: as `frames()`.
+        """
+        for batch in self._decode(size):
+            self._note(batch)
+            yield batch
 
     def frames(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size, keeping the model's pixels; a later call decodes again.
@@ -108,7 +128,25 @@ class VideoSource:
 
     def decode(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size and keep nothing."""
-        yield from decode_frames(self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits)
+        yield from self._decode(None)
+
+    def fill(self) -> None:
+        """Have the model's pixels made in the background, unless they are there or being made."""
+        with self._grown:
+            is_filling = self._filling.locked() or (self._filler is not None and self._filler.is_alive())
+            if not self.complete and not is_filling:
+                self._failure = None
+                self._filler = Filler(self)
+
+    def pause(self) -> None:
+        """End what `fill()` began; a later call begins anew."""
+        if self._filler is not None:
+            self._filler.stop()
+
+    def close(self) -> None:
+        """Delete what is kept."""
+        self.pause()
+        self._delete()
 
     def pixels(self, chunk: int, should_stop: Callable[[], bool]) -> Iterator[np.ndarray | None]:
         """The frames' model pixels, uint8 (at most `chunk`, S, S, 3), in order; None while decoding goes on.
@@ -116,13 +154,11 @@ class VideoSource:
         Ends early, with what was given so far, when `should_stop()` turns true.
         """
         position = 0
-        filler: Filler | None = None
         try:
             while not should_stop():
                 with self._grown:
                     if len(self.indices) - position < chunk and not self.complete:
-                        if filler is None or not filler.is_alive():
-                            filler = None if self._filling.locked() else Filler(self)
+                        self.fill()
                         self._grown.wait(timeout=0.2)
                     if self._failure is not None:
                         failure, self._failure = self._failure, None
@@ -136,8 +172,7 @@ class VideoSource:
                     position += count
                 yield pixels
         finally:
-            if filler is not None:
-                filler.stop()
+            self.pause()
 
     def kept_frame(self, position: int) -> np.ndarray:
         """One of the frames read so far, as the model was given it: uint8 (S, S, 3)."""
@@ -165,11 +200,12 @@ class VideoSource:
         """A copy in another process reads the same kept files; it neither decodes nor deletes them."""
         assert self.complete, "only a source that was read to its end can be handed to another process"
         kept = ("info", "plan", "decoder", "indices", "seconds", "notes", "complete", "_folder", "_file", "_shape")
-        return {name: self.__dict__[name] for name in kept} | {"_sha256": self.sha256}
+        assert self.sha256  # computed here once, and kept by `info`
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
-        self.close = lambda: None
+        self.__dict__.update(_filler=None, _delete=lambda: None)
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8
@@ -178,8 +214,16 @@ class VideoSource:
             self._shape = small.shape[1:]
             self.indices.extend(batch.indices)
             self.seconds.extend(batch.seconds)
-            self.notes.extend(batch.notes)
             self._grown.notify_all()
+        self._note(batch)
+
+    def _note(self, batch: FrameBatch) -> None:
+        self.notes += [note for note in batch.notes if note not in self.notes]
+
+    def _decode(self, size: tuple[int, int] | None) -> Iterator[FrameBatch]:
+        return decode_frames(
+            self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits, size=size
+        )
 
     def _read(self, position: int, count: int) -> np.ndarray:
         frame_bytes = int(np.prod(self._shape))

@@ -96,9 +96,14 @@ class Sheets:
         """True for the first caller, who is to fill the sheets."""
         return self._unclaimed.acquire(blocking=False)
 
+    def tile_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the thumbnails of frames of this size."""
+        return thumbnail_size(width, height, self._height)
+
     def add(self, batch: FrameBatch) -> None:
-        """Take frames, uint8 (frames, height, width, 3)."""
-        tiles = in_threads(lambda pixels: thumbnail(pixels, self._height), batch.pixels)
+        """Take frames, uint8 (frames, height, width, 3), of any size."""
+        size = self.tile_size(batch.pixels.shape[2], batch.pixels.shape[1])
+        tiles = in_threads(lambda pixels: thumbnail(pixels, size), batch.pixels)
         for tile, index, seconds in zip(tiles, batch.indices, batch.seconds, strict=True):
             self._tiles.append(tile)
             self._indices.append(index)
@@ -109,7 +114,7 @@ class Sheets:
 
     def add_picture(self, picture: Image.Image) -> None:
         """A single picture in place of frames: it has no time."""
-        self._tiles.append(thumbnail(np.asarray(picture), 320))
+        self._tiles.append(thumbnail(np.asarray(picture), thumbnail_size(*picture.size, 320)))
         self.num_done = 1
 
     def finish(self) -> None:
@@ -189,8 +194,12 @@ def encode_jpeg(picture: Image.Image, most_bytes: int) -> bytes:
     return encoded
 
 
-def thumbnail(pixels: np.ndarray, height: int) -> Image.Image:
-    """A small picture of a frame, uint8 (height, width, 3), `height` pixels high and at most four times as wide."""
-    frame = Image.fromarray(pixels)
-    aspect = min(MAX_ASPECT, max(1 / MAX_ASPECT, frame.width / frame.height))
-    return frame.resize((max(1, round(height * aspect)), height), Image.Resampling.BILINEAR, reducing_gap=1.5)
+def thumbnail_size(width: int, height: int, tall: int) -> tuple[int, int]:
+    """(width, height) of a small picture, `tall` pixels high and at most four times as wide."""
+    aspect = min(MAX_ASPECT, max(1 / MAX_ASPECT, width / height))
+    return max(1, round(tall * aspect)), tall
+
+
+def thumbnail(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """A small picture of a frame, uint8 (height, width, 3)."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)

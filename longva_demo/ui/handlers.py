@@ -62,6 +62,7 @@ class Handlers:
             if view is None:
                 yield None, None, self._meter(page), page.shown()
             elif view.sheets.is_finished:
+                view.resume()
                 yield self._shown(page, view)
             elif view.sheets.claim():
                 yield from self._sample(page, view)
@@ -96,8 +97,9 @@ class Handlers:
         return view.value, about, self._meter(page), page.shown()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
-        """Decode to the end, or until something else is looked at."""
-        batches: Any = source.frames()
+        """Decode to the end, or until something else is looked at; then see that the model's pixels are made."""
+        size = sheets.tile_size(source.info.width, source.info.height)
+        batches = source.previews(size) if source.is_dense else source.frames()
         try:
             for batch in batches:
                 if page.sheets is not sheets:
@@ -105,6 +107,7 @@ class Handlers:
                 sheets.add(batch)
         finally:
             batches.close()
+        source.fill()
 
     @plain
     def meter(self, request: gr.Request) -> dict[str, Any]:

@@ -85,9 +85,7 @@ class Page:
             VideoError: the file cannot be used.
         """
         with self.opening:  # a look at the same file saves a second probe
-            source = self.source
-            known = isinstance(source, VideoSource) and source.info.path == path and source.decoder == "pyav"
-            info = source.info if isinstance(source, VideoSource) and known else probe(path, limits)
+            info = Look(path, 1).known(self.source) or probe(path, limits)
             if self.preview is None or self.preview.path != path or not self.preview.is_ready:
                 self._drop_preview()
                 self.preview = Preview(path)
@@ -116,7 +114,7 @@ class Page:
         kept = self.kept.find(look)
         if kept is not None:
             return replace(kept, trail=trail)
-        source = look.open(engine, settings)
+        source = look.open(engine, settings, self.source)
         return View(look, source, Sheets(source.num_frames), trail)
 
     def _turn_to(self, view: View | None) -> None:

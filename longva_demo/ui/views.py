@@ -9,7 +9,7 @@ from longva_demo.clock import parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.frame_browser import Sheets
-from longva_demo.video import DecodeLimits, plan_frames, probe
+from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
 
 # Views kept beside the present one, and the bytes of frames on disk that they may take together.
 MOST_VIEWS = 4
@@ -48,8 +48,8 @@ class Look:
             raise DemoError(f"the end {end!r} is not after the start {start or '0:00'!r}", "let the range end later")
         return cls(Path(path), int(num_frames), first, last, decoder)
 
-    def open(self, engine: Engine, settings: Settings) -> Source:
-        """Probe and plan; nothing is decoded yet, except a picture.
+    def open(self, engine: Engine, settings: Settings, shown: Source | None = None) -> Source:
+        """Probe and plan; nothing is decoded yet, except a picture. A file that is shown already is not probed again.
 
         Raises:
             DemoError: the file cannot be used, the range lies outside it, or the budget does not fit.
@@ -57,9 +57,15 @@ class Look:
         if is_picture(self.path):
             return ImageSource(self.path, engine.processor)
         limits = DecodeLimits.from_settings(settings)
-        info = probe(self.path, limits=limits, decoder=self.decoder)
+        info = self.known(shown) or probe(self.path, limits=limits, decoder=self.decoder)
         plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
         return VideoSource(info, plan, engine.processor, self.decoder, limits)
+
+    def known(self, shown: Source | None) -> VideoInfo | None:
+        """What the file is, from a source with the same file and the same decoder."""
+        if not isinstance(shown, VideoSource) or (shown.info.path, shown.decoder) != (self.path, self.decoder):
+            return None
+        return shown.info
 
     @property
     def range(self) -> Range:
@@ -77,8 +83,8 @@ class View:
 
     @property
     def is_complete(self) -> bool:
-        """Whether its frames were read to the end."""
-        return isinstance(self.source, VideoSource) and self.source.complete and self.sheets.is_finished
+        """Whether all its frames were shown."""
+        return isinstance(self.source, VideoSource) and self.sheets.is_finished
 
     @property
     def num_bytes(self) -> int:
@@ -89,6 +95,14 @@ class View:
         """What the page needs in order to fetch the frames and to draw the timeline."""
         duration = self.source.info.duration_seconds if isinstance(self.source, VideoSource) else None
         return {**self.sheets.value, "duration": duration, "trail": self.trail}
+
+    def pause(self) -> None:
+        if isinstance(self.source, VideoSource):
+            self.source.pause()
+
+    def resume(self) -> None:
+        if isinstance(self.source, VideoSource):
+            self.source.fill()
 
     def close(self) -> None:
         if isinstance(self.source, VideoSource):
@@ -105,6 +119,7 @@ class KeptViews:
         return next((view for view in self._views if view.look == look), None)
 
     def put(self, view: View) -> None:
+        view.pause()
         self._views.append(view)
         if not view.is_complete:
             self._close(view)

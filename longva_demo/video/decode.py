@@ -56,12 +56,15 @@ def decode_frames(
     info: VideoInfo | None = None,
     decoder: str = "pyav",
     limits: DecodeLimits | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[FrameBatch]:
-    """Yield the planned frames in order, full size, while a worker process decodes the next ones.
+    """Yield the planned frames in order while a worker process decodes the next ones.
 
-    `info` saves a second probe. Pixels in flight are bounded by `limits.chunk_bytes`, whatever the budget:
-    a ring of two shared slots, and the copy handed out. Frames that cannot be decoded are missing from the
-    batches, and a note of a batch names them. Closing the iterator ends the worker at once.
+    `info` saves a second probe. `size` is (width, height) of the pictures, full size without it; the small ones
+    are for people to look at: no model was trained on how they are made smaller. Only pyav makes them. Pixels in
+    flight are bounded by `limits.chunk_bytes`, whatever the budget: a ring of two shared slots, and the copy handed
+    out. Frames that cannot be decoded are missing from the batches, and a note of a batch names them. Closing the
+    iterator ends the worker at once.
 
     Raises:
         VideoError: no frame could be decoded, a limit was reached, the worker crashed or was killed.
@@ -75,23 +78,23 @@ def decode_frames(
     if plan.indices[-1] >= info.num_frames:
         message = f"frame {plan.indices[-1]} was asked for, but {file.name} has {info.num_frames} frames"
         raise VideoError(message, f"use frame numbers from 0 to {info.num_frames - 1}")
-    return _batches(file, plan, info, decoder, limits)
+    return _batches(_request(file, plan, info, decoder, limits, size or (info.width, info.height)), plan, file, limits)
 
 
-def _batches(file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits) -> Iterator[FrameBatch]:
-    frame_bytes = info.height * info.width * 3
-    slot_frames = max(1, min(MAX_BATCH_FRAMES, plan.num_frames, limits.chunk_bytes // (NUM_SLOTS + 1) // frame_bytes))
-    request, payload = _request(file, plan, info, decoder, limits, slot_frames)
-    slot_bytes = request["slot_bytes"]
+def _batches(
+    request: tuple[dict[str, Any], bytes], plan: FramePlan, file: Path, limits: DecodeLimits
+) -> Iterator[FrameBatch]:
+    fields, payload = request
+    slot_bytes, size = fields["slot_bytes"], (fields["width"], fields["height"])
     num_frames = 0
     with anonymous_file() as shared:
         os.ftruncate(shared.fileno(), NUM_SLOTS * slot_bytes)
         ring = Ring(shared.fileno(), NUM_SLOTS, slot_bytes)
         try:
-            with WorkerProcess(file.name, request, payload, limits, shared) as worker:
+            with WorkerProcess(file.name, fields, payload, limits, shared) as worker:
                 while True:
                     message, _ = worker.receive()
-                    batch = _batch(message, ring, info)
+                    batch = _batch(message, ring, size)
                     if message["kind"] == "done":
                         break
                     worker.release(message["slot"])
@@ -109,20 +112,23 @@ def _batches(file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits:
 
 
 def _request(
-    file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits, slot_frames: int
+    file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits, size: tuple[int, int]
 ) -> tuple[dict[str, Any], bytes]:
+    width, height = size
+    frame_bytes = height * width * 3
+    slot_frames = max(1, min(MAX_BATCH_FRAMES, plan.num_frames, limits.chunk_bytes // (NUM_SLOTS + 1) // frame_bytes))
     layout, payload = pack_arrays(info.index["arrays"])
     request = {
         "task": "decode",
         "path": str(file.resolve()),
         "decoder": decoder,
         "limits": limits.to_dict(),
-        "width": info.width,
-        "height": info.height,
+        "width": width,
+        "height": height,
         "indices": plan.indices,
         "seconds": plan.seconds,
         "num_slots": NUM_SLOTS,
-        "slot_bytes": slot_frames * info.height * info.width * 3,
+        "slot_bytes": slot_frames * frame_bytes,
         "slot_frames": slot_frames,
         "arrays": layout,
         "can_seek": info.index["can_seek"],
@@ -130,9 +136,9 @@ def _request(
     return request, payload
 
 
-def _batch(message: dict[str, Any], ring: Ring, info: VideoInfo) -> FrameBatch:
-    count = len(message["indices"])
-    shape = (count, info.height, info.width, 3)
+def _batch(message: dict[str, Any], ring: Ring, size: tuple[int, int]) -> FrameBatch:
+    count, (width, height) = len(message["indices"]), size
+    shape = (count, height, width, 3)
     pixels = np.empty(shape, dtype=np.uint8)
     if count:
         slot = np.frombuffer(ring.slot(message["slot"]), dtype=np.uint8, count=pixels.size)

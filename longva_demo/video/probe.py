@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,6 +52,11 @@ class VideoInfo:
         assert self.num_frames > 0
         assert self.width > 0
         assert self.height > 0
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file's bytes, in hexadecimal; about a second a gigabyte, once."""
+        return file_sha256(self.path)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON."""

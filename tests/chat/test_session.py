@@ -2,16 +2,18 @@
 
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, TextDelta
+from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, TextDelta, VideoSource
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -321,3 +323,42 @@ def test_a_cancelled_decoding_is_taken_up_again(engine: Engine, clip: Path) -> N
     assert count == 40
     info = probe(clip)
     assert source.seconds == pytest.approx(list(plan_frames(info, 40).seconds))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_previews_keep_nothing_and_the_models_pixels_follow(engine: Engine, clip: Path) -> None:
+    """40 frames of 60 are dense: the page gets small pictures first; a question asked then loses nothing."""
+    source = make_source(engine, clip)
+    assert source.is_dense
+    small = list(source.previews((48, 32)))
+    assert np.concatenate([batch.pixels for batch in small]).shape == (40, 32, 48, 3)
+    assert [index for batch in small for index in batch.indices] == list(source.plan.indices)
+    assert (source.indices, source.complete) == ([], False)
+    source.fill()
+    source.fill()  # changes nothing
+    wait_until(lambda: source.complete)
+    assert source.indices == list(source.plan.indices)
+    assert source.kept_frame(39).shape == (56, 56, 3)
+
+
+def test_filling_that_was_paused_begins_anew(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source(engine, clip)
+    go_on = threading.Event()
+    keep = VideoSource._keep
+    monkeypatch.setattr(VideoSource, "_keep", lambda *args: (go_on.wait(60), keep(*args)))
+    source.fill()
+    source.pause()
+    go_on.set()
+    wait_until(lambda: not source._filling.locked())
+    assert not source.complete
+    assert sum(len(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None) == 40
+
+
+def test_few_frames_of_many_are_decoded_once(engine: Engine, clip: Path) -> None:
+    assert not make_source(engine, clip, budget=8).is_dense

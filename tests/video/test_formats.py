@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from longva_demo.video import DecodeLimits, VideoInfo, probe
+from longva_demo.video import DecodeLimits, VideoInfo, decode_frames, plan_frames, probe
 from longva_demo.video.frames import PacketReader, exact_frames
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.pictures import PictureWriter
@@ -145,6 +145,9 @@ def test_rotation_is_applied(clips: Path, degrees: int) -> None:
     info = probe(path)
     assert (info.width, info.height) == (320, 240)
     assert info.rotation == -degrees % 360
+    small = next(decode_frames(path, plan_frames(info, 6), size=(info.width // 2, info.height // 2)))
+    assert small.pixels.shape == (6, info.height // 2, info.width // 2, 3)
+    assert [read_number(picture) for picture in small.pixels] == list(range(6))
     check_frames(info, range(6))
 
 
