@@ -120,6 +120,10 @@ class QueryRecorder:
         self.positions.append(position)
         self._rows.append([query.clone() for query in row])  # not a view of a whole prompt's queries
 
+    def keep(self, num_rows: int) -> None:
+        """Forget the rows after the first `num_rows`."""
+        del self.positions[num_rows:], self._rows[num_rows:]
+
     def queries(self, layer: int) -> Tensor:
         """Rotated queries (heads, rows, head_dim) of one layer."""
         flat = torch.cat([row[layer] for row in self._rows])  # (rows, heads * head_dim)
@@ -131,12 +135,13 @@ class QueryRecorder:
 
 
 def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> tuple[float, ...]:
-    """Each frame's share of the attention to frames, over the recorded rows, all heads, and all layers but the first.
+    """Each frame's share of the attention to frames, over the recorded rows, all heads, and the upper half of layers.
 
-    That one is left out: its queries know no more than their own token, nothing of the question.
+    Lower layers' queries know little more than their own token: they spread over all frames.
     """
     total = torch.zeros(frames.count, dtype=torch.float64)
-    for layer in range(1, len(cache.layers)):
+    num_layers = len(cache.layers)
+    for layer in range(num_layers - max(1, num_layers // 2), num_layers):
         keys, _ = cache.kept(layer)  # (kv_heads, tokens, head_dim)
         queries = recorder.queries(layer)
         rows, size = queries.shape[1:]

@@ -215,12 +215,16 @@ class ChatSession:
         stopped = not ended and len(answer_ids) < sampling.max_new_tokens
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*kept, self.engine.template.end_of_turn)
-        evidence = self._weigh(recorder) if recorder else None
+        evidence = self._weigh(recorder, len(kept)) if recorder and kept else None
         stats = replace(stats, stopped=stopped)
         self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, evidence))
 
-    def _weigh(self, recorder: QueryRecorder) -> Evidence | None:
-        """What a finished answer attended to; None where memory lacks for that: the answer stands without it."""
+    def _weigh(self, recorder: QueryRecorder, num_tokens: int) -> Evidence | None:
+        """What a finished answer attended to; None where memory lacks for that: the answer stands without it.
+
+        The row that predicts its end is left out: it has nothing left to look for.
+        """
+        recorder.keep(num_tokens)
         assert self._reading.cache is not None
         try:
             return self.engine.weigh_frames(recorder, self._reading.cache, self._frame_places())

@@ -51,7 +51,8 @@ def full_attention(session: ChatSession, rows: int) -> torch.Tensor:
         model.config._attn_implementation = before
     length = embeds.shape[1]
     first = length - len(session.turns[-1].answer_ids[:-1]) - 1  # the last prompt token predicts the first one
-    weights = torch.cat(layers[1:])[:, :, first : first + rows, frames.token(0) : frames.token(frames.count)]
+    upper = torch.cat(layers[-max(1, len(layers) // 2) :])
+    weights = upper[:, :, first : first + rows, frames.token(0) : frames.token(frames.count)]
     per_frame = weights.unflatten(-1, (frames.count, frames.size)).sum(-1).sum((0, 1, 2))
     return per_frame / per_frame.sum()
 
