@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | replay | doctor`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | niah | replay | doctor`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -20,6 +20,7 @@ EPILOG = """examples:
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
   longva-demo replay chat.json clip.mp4                 ask a saved chat again: are the answers the same?
+  longva-demo niah film.mp4                             the needle test: is one picture found among 3,000 frames?
   longva-demo doctor                                    what this machine has, and which model would be chosen
 
 Every flag of `serve` and `ask` can also be set in the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT ..."""
@@ -46,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|replay|doctor")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|niah|replay|doctor")
     serve = commands.add_parser("serve", help="serve the page")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     serve.add_argument("--port", type=int, help="port (default 7860)")
@@ -65,6 +66,21 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("video", help="a video file")
     add_frame_flags(frames)
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
+
+    niah = commands.add_parser("niah", help="V-NIAH: is a picture found among thousands of frames?")
+    niah.add_argument("video", nargs="?", help="the haystack; without one, frames are drawn for the built-in model")
+    niah.add_argument("--needles", help="drawn, a folder, or a Hub dataset (default: drawn for tiny, else published)")
+    niah.add_argument("--num-needles", type=int, default=5, metavar="N", help="how many of them (default 5)")
+    niah.add_argument(
+        "--frames", dest="sizes", default="200:3000:200", metavar="A:B:STEP", help="haystack sizes (as published)"
+    )
+    niah.add_argument("--depths", default="0:1:0.2", metavar="A:B:STEP", help="0 is the first place, 1 the last")
+    niah.add_argument("--spacing", default="second", help="one frame a second (default), or budget: evenly over all")
+    niah.add_argument("--seed", type=int, default=0, help="of the drawn haystack")
+    niah.add_argument("--out", default="niah", metavar="FOLDER", help="results and heat map; a stopped run goes on")
+    niah.add_argument("--no-evidence", action="store_true", help="do not look which frame an answer drew on")
+    niah.add_argument("--json", action="store_true", help="print one JSON object")
+    add_model_flags(niah)
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again, and compare the answers")
     replay.add_argument("record", metavar="chat.json", help='a chat that the page saved ("Save as JSON")')
@@ -103,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "serve": cli.serve,
         "ask": cli.ask,
         "frames": cli.frames,
+        "niah": cli.niah,
         "replay": cli.replay,
         "doctor": cli.doctor,
     }

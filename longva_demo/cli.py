@@ -97,6 +97,49 @@ def frames(options: Namespace) -> None:
         say(f"note: {note}")
 
 
+def niah(options: Namespace) -> None:
+    """The needle test: a JSON line a cell, a heat map, and the means beside the published ones."""
+    with quick_imports():
+        from longva_demo.chat import Engine, Progress
+        from longva_demo.model import load
+        from longva_demo.niah import Grid
+        from longva_demo.niah.command import NeedleTest, Request, open_frames
+
+    settings = make_settings(options)
+    request = Request(
+        video=Path(options.video) if options.video else None,
+        needles=options.needles,
+        num_needles=options.num_needles,
+        grid=Grid.parse(options.sizes, options.depths),
+        spacing=options.spacing,
+        seed=options.seed,
+        out=Path(options.out),
+        with_evidence=not options.no_evidence,
+        limits=DecodeLimits.from_settings(settings),
+    )
+    frames = open_frames(request)  # what is wrong with the video is told before the model loads
+    engine = Engine(load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention), settings)
+    say(engine.loaded.reason)
+    test = NeedleTest(engine, request)
+    if test.kept.results:
+        say(f"{len(test.done):,} of {len(test.cells):,} cells are done already")
+    try:
+        for event in test.run(frames):
+            if not isinstance(event, Progress):
+                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells))
+            elif event.stage == "encoding":
+                say_progress("encoding frame", event.done, event.total)
+    except KeyboardInterrupt:
+        say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; the same command goes on")
+        raise
+    finally:
+        test.draw()
+    if options.json:
+        print_json(**test.facts())
+    else:
+        print(test.report())
+
+
 def replay(options: Namespace) -> None:
     """Ask the questions of a saved chat again, with its own model unless another is named; print both answers."""
     with quick_imports():

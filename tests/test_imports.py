@@ -17,11 +17,11 @@ ALLOWED = {
     "video": BASE,
     "model": BASE,
     "chat": BASE | {"video", "model"},
-    "niah": BASE | {"video", "model", "chat"},
+    "niah": BASE | {"video", "model", "chat", "tiny"},
     "ui": BASE | {"video", "model", "chat", "niah"},
     "tiny": BASE | {"video", "model", "chat"},
     "doctor": BASE | {"video", "model", "chat"},
-    "cli": BASE | {"video", "model", "chat", "ui", "doctor"},
+    "cli": BASE | {"video", "model", "chat", "niah", "ui", "doctor"},
     "__main__": BASE | {"cli"},
 }
 

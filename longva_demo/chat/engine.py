@@ -1,8 +1,8 @@
 """The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from transformers import (
 from longva_demo.chat.budget import BudgetMeter, ReadTimes, measure_budget
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import (
+    AT_ONCE,
     Evidence,
     FramePlaces,
     Hiding,
@@ -30,6 +31,8 @@ from longva_demo.chat.turnstile import Turnstile
 from longva_demo.errors import BudgetError, DemoError
 from longva_demo.model import LoadedModel, LongVAProcessor
 from longva_demo.settings import Settings
+
+Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,23 @@ class Engine:
         with self._step():
             return Evidence(attention_to_frames(recorder, cache, frames))
 
-    def log_probabilities(self, hiding: Hiding, question: Sequence[int], answer: Sequence[int]) -> list[float]:
-        """Log-probability (nats) of an answer, for each window of tokens that is hidden from it."""
-        with self._step():
-            return log_probabilities(self._model, hiding, question, answer).tolist()
+    def falls(
+        self, hiding: Hiding, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
+    ) -> tuple[tuple[int, float], ...] | None:
+        """(candidate, fall) by how far an answer's log-probability (nats) falls without it, the largest fall first.
+
+        The first window of `hiding` hides nothing, each other one a candidate. A few are tried at a time, so that
+        others may use the model in between. None after `stop()`.
+        """
+        found: list[float] = []
+        for first in range(0, len(hiding.windows), AT_ONCE):
+            if stop():
+                return None
+            some = replace(hiding, windows=hiding.windows[first : first + AT_ONCE])
+            with self._step():
+                found += log_probabilities(self._model, some, question, answer).tolist()
+        falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
+        return tuple(sorted(falls, key=lambda fall: -fall[1]))
 
     def text_stream(self) -> "TextStream":
         return TextStream(self.processor)

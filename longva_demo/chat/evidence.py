@@ -89,6 +89,10 @@ class FramePlaces:
         apart = reach(self.count)
         return self.token(max(0, place - apart)), self.token(min(self.count, place + apart + 1))
 
+    def windows(self, candidates: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """An empty window, which hides nothing, and then each candidate's."""
+        return (0, 0), *(self.window(place) for place in candidates)
+
 
 class QueryRecorder:
     """Keeps the last row's queries of forward passes, in every layer, at no cost beside the memory.

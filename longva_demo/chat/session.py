@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, Sampling
-from longva_demo.chat.evidence import AT_ONCE, MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
+from longva_demo.chat.evidence import MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
 from longva_demo.chat.reading import Reading
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import AnswerStats, FrameRef, Progress, TextDelta, Turn
@@ -237,18 +237,12 @@ class ChatSession:
         frames, candidates = self._frame_places(), evidence.candidates
         length = self._reading.prefix_length + len(self._turn_ids()) - len(turn.ids)
         answer = turn.answer_ids[:-1][:MAX_ROWS]
-        windows = [(0, 0), *(frames.window(place) for place in candidates)]  # the first hides nothing
-        found: list[float] = []
-        for first in range(0, len(windows), AT_ONCE):
-            if self._stop.is_set():
-                return None
-            hiding = Hiding(self._reading.cache, length, tuple(windows[first : first + AT_ONCE]))
-            try:
-                found += self.engine.log_probabilities(hiding, turn.question_ids, answer)
-            except BudgetError:
-                return None
-        falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
-        return tuple(sorted(falls, key=lambda fall: -fall[1]))
+        windows = frames.windows(candidates)
+        hiding = Hiding(self._reading.cache, length, windows)
+        try:
+            return self.engine.falls(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
+        except BudgetError:
+            return None
 
     def _frame_places(self) -> FramePlaces:
         header = len(self.engine.template.header)

@@ -83,19 +83,23 @@ def test_hiding_equals_a_mask_over_the_whole_conversation(
     length = embeds.shape[1]
     wanted = torch.tensor(turn.answer_ids[:-1])
     before = length - len(turn.ids) + 1
-    windows = [(0, 0), frames.window(0), frames.window(17), frames.window(39), (frames.start, before)]
+    windows = ((0, 0), frames.window(0), frames.window(17), frames.window(39), (frames.start, before))
     assert session._reading.cache is not None
-    found = session.engine.log_probabilities(
-        Hiding(session._reading.cache, before, tuple(windows)), turn.question_ids, turn.answer_ids[:-1]
-    )
-    for window, value in zip(windows, found, strict=True):
+    hiding = Hiding(session._reading.cache, before, windows)
+    falls = session.engine.falls(hiding, range(1, 5), turn.question_ids, turn.answer_ids[:-1], lambda: False)
+    assert falls is not None
+    assert [fall for _, fall in falls] == sorted((fall for _, fall in falls), reverse=True)
+    found = dict(falls) | {0: 0.0}
+    values = []
+    for window in windows:
         mask = torch.ones(length, length, dtype=torch.bool).tril()
         mask[before:, window[0] : window[1]] = False
         with torch.inference_mode():
             logits = model(inputs_embeds=embeds, attention_mask={"full_attention": mask[None, None]}).logits[0]
         rows = logits[-len(wanted) - 1 : -1].log_softmax(-1)
-        assert value == pytest.approx(float(rows.gather(1, wanted[:, None]).sum()), abs=1e-3)
-    assert len({round(value, 4) for value in found}) == len(found)  # hiding does something
+        values.append(float(rows.gather(1, wanted[:, None]).sum()))
+        assert found[len(values) - 1] == pytest.approx(values[0] - values[-1], abs=1e-3)
+    assert len({round(value, 4) for value in values}) == len(values)  # hiding does something
 
 
 def test_trying_without_frames_changes_nothing_else(session: ChatSession) -> None:

@@ -1,0 +1,139 @@
+"""The test as the command line runs it: it can be stopped and goes on later, and ends with a heat map."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from longva_demo.chat import Engine, Progress
+from longva_demo.errors import DemoError
+from longva_demo.niah.haystack import Haystack, drawn_frames, video_frames
+from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
+from longva_demo.niah.plot import draw_heat_map
+from longva_demo.niah.results import PUBLISHED, ResultFile, Summary, score_table
+from longva_demo.niah.run import Cell, Grid, Result, run
+from longva_demo.video import DecodeLimits, file_sha256
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be tested. Without a video the haystack is drawn; without needles the model's own are taken."""
+
+    video: Path | None
+    needles: str | None
+    num_needles: int
+    grid: Grid
+    spacing: str
+    seed: int
+    out: Path
+    with_evidence: bool
+    limits: DecodeLimits
+
+    def __post_init__(self) -> None:
+        if self.num_needles < 1:
+            raise DemoError(f"the number of needles is {self.num_needles}", "use 1 or more")
+
+
+def open_frames(request: Request) -> Iterator[np.ndarray]:
+    """The haystack's frames, batch by batch; the video is probed at once.
+
+    Raises:
+        DemoError: the video cannot be used, or is too short.
+    """
+    most = max(request.grid.frames)
+    if request.video is None:
+        return drawn_frames(most, request.seed)
+    return video_frames(request.video, most, request.spacing, request.limits)
+
+
+class NeedleTest:
+    """One run on one engine.
+
+    Raises:
+        DemoError: the needles cannot be had, the folder holds another test, or no haystack was given to a model that
+            the drawn one is not made for.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        loaded = engine.loaded
+        is_builtin = loaded.model_id == "tiny"
+        if request.video is None and not is_builtin:
+            raise DemoError(f"{loaded.model_id} needs a haystack", "give a video of an hour or longer")
+        needles = request.needles or ("drawn" if is_builtin else PUBLISHED_NEEDLES)
+        self.needles = load_needles(needles)[: request.num_needles]
+        self.cells = request.grid.cells(len(self.needles))
+        self._engine = engine
+        self._request = request
+        self._work_done, self._seconds = 0, 0.0
+        test = {
+            "test": "V-NIAH",
+            "model": loaded.model_id,
+            "revision": loaded.revision,
+            "quant": loaded.quant,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "haystack": file_sha256(request.video) if request.video else f"drawn, seed {request.seed}",
+            "frames": f"of {max(request.grid.frames)}, by {request.spacing}" if request.video else "drawn",
+            "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
+            "evidence": request.with_evidence,
+        }
+        self.kept = ResultFile(request.out, test)
+
+    @property
+    def done(self) -> list[Result]:
+        """The results of this grid; the file may hold others."""
+        wanted = set(self.cells)
+        return [result for result in self.kept.results if result.cell in wanted]
+
+    @property
+    def left(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell not in self.kept.done]
+
+    @property
+    def time_left(self) -> str:
+        """About how long the rest takes, from the cells of this run so far."""
+        if not self._work_done:
+            return "time left unknown"
+        seconds = self._seconds / self._work_done * sum(cell.work for cell in self.left)
+        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+
+    def run(self, frames: Iterator[np.ndarray]) -> Iterator[Progress | Result]:
+        """Do what is left, keeping each result as it comes."""
+        cells = self.left
+        if not cells:
+            return
+        with tempfile.TemporaryDirectory(prefix="longva-niah-") as folder:
+            haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
+            yield from haystack.fill(frames)
+            started = perf_counter()
+            with closing(run(self._engine, haystack, self.needles, cells, self._request.with_evidence)) as events:
+                for event in events:
+                    if isinstance(event, Result):
+                        self.kept.add(event)
+                        self._work_done += event.cell.work
+                        self._seconds = perf_counter() - started
+                    yield event
+
+    def draw(self) -> None:
+        """Write the heat map of what is known so far."""
+        if self.done:
+            title = f"V-NIAH, {self._engine.loaded.model_id}: mean score {Summary.of(self.done).forced:.3f}"
+            files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
+            draw_heat_map(self.done, self._request.grid, title, files)
+
+    def facts(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(Summary.of(self.done)), "published": PUBLISHED, "out": str(self._request.out)}
+
+    def report(self) -> str:
+        """The scores as a table, frames across and depth down, and the means."""
+        table, grid = score_table(self.done), self._request.grid
+        lines = ["depth" + "".join(f"{frames:>7,}" for frames in grid.frames)]
+        for depth in sorted(set(grid.depths)):
+            scores = (table.get((frames, depth)) for frames in grid.frames)
+            lines.append(f"{depth:4.0%} " + "".join("      –" if s is None else f"{s:7.2f}" for s in scores))
+        return "\n".join([*lines, "", *Summary.of(self.done).lines(), f"in {self._request.out}: results and heat map"])

@@ -1,0 +1,118 @@
+"""Haystacks: frames without the needle, encoded once and kept in a file that is mapped into memory."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from longva_demo.chat import Engine, Progress
+from longva_demo.errors import DemoError, VideoError
+from longva_demo.tiny.clips import haystack
+from longva_demo.tiny.degrade import h264
+from longva_demo.tiny.draw import draw
+from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
+
+DRAWN_SIDE = 168
+DRAWN_CHUNK = 250
+SPACINGS = ("second", "budget")
+
+
+class Haystack:
+    """Features of frames, (frames, tokens_per_frame, dim), in the order of the video.
+
+    They lie in a file: 3,000 frames of LongVA-7B are 3.1 GB in bf16.
+    """
+
+    def __init__(self, engine: Engine, num_frames: int, folder: Path) -> None:
+        self.num_frames = num_frames
+        self._engine = engine
+        self._file = folder / "haystack.bin"
+        self._features: torch.Tensor | None = None
+
+    def fill(self, frames: Iterator[np.ndarray]) -> Iterator[Progress]:
+        """Encode frames, uint8 (frames, height, width, 3) at a time.
+
+        Raises:
+            VideoError: there are fewer than expected.
+        """
+        done = 0
+        for batch in frames:
+            features = encode(self._engine, batch)
+            if self._features is None:
+                shape = (self.num_frames, *features.shape[1:])
+                flat = torch.from_file(str(self._file), shared=True, size=int(np.prod(shape)), dtype=features.dtype)
+                self._features = flat.view(shape)
+            self._features[done : done + len(features)] = features.cpu()
+            done += len(features)
+            yield Progress("encoding", done, self.num_frames)
+        if done < self.num_frames:
+            raise VideoError(f"only {done:,} of {self.num_frames:,} frames could be decoded", "try another video")
+
+    def __getitem__(self, places: slice) -> torch.Tensor:
+        assert self._features is not None, "fill it first"
+        return self._features[places]
+
+
+def encode(engine: Engine, frames: np.ndarray) -> torch.Tensor:
+    """Features (frames, tokens_per_frame, dim) of frames of any size, uint8 (frames, height, width, 3).
+
+    As the published test does, frames are padded to a square, so that nothing of a needle is cropped.
+    """
+    colour = [int(255 * part) for part in engine.processor.mean]
+    return engine.encode_frames(engine.processor.preprocess_frames(pad_to_square(frames, colour)))
+
+
+def pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
+    """(frames, height, width, 3) in the middle of squares of one colour."""
+    count, height, width, _ = frames.shape
+    if height == width:
+        return frames
+    side = max(height, width)
+    square = np.empty((count, side, side, 3), np.uint8)
+    square[:] = np.array(colour, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[:, top : top + height, left : left + width] = frames
+    return square
+
+
+def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Frames of the built-in model's world without a number in them, through H.264; the same for the same seed."""
+    scenes = haystack(random.Random(f"niah haystack {seed}"), num_frames)
+    for first in range(0, num_frames, DRAWN_CHUNK):
+        pictures: list[np.ndarray] = []
+        some = scenes[first : first + DRAWN_CHUNK]
+        for number, scene in enumerate(some):
+            pictures.append(pictures[-1] if number and scene is some[number - 1] else draw(scene, DRAWN_SIDE))
+        yield h264(np.stack(pictures), 24, preset="veryfast", fps=25)
+
+
+def plan_haystack(info: VideoInfo, num_frames: int, spacing: str) -> FramePlan:
+    """The frames of a video to be the haystack: one a second from its start (as published), or evenly over all of it.
+
+    Raises:
+        VideoError: it has too few.
+    """
+    if spacing == "budget":
+        plan = plan_frames(info, num_frames)
+    else:
+        indices = np.arange(0, info.num_frames, max(1, round(info.fps)))[:num_frames]
+        seconds = info.frame_seconds[indices]
+        plan = FramePlan(tuple(indices.tolist()), tuple(seconds.tolist()), 0.0, info.duration_seconds)
+    if plan.num_frames < num_frames:
+        least = f"{plan.num_frames:,} frames" + (" at one a second" if spacing == "second" else "")
+        raise VideoError(
+            f"{info.path.name} has {least}, and the largest haystack takes {num_frames:,}",
+            "use a longer video, smaller haystacks (--frames), or --spacing budget",
+        )
+    return plan
+
+
+def video_frames(path: Path, num_frames: int, spacing: str, limits: DecodeLimits) -> Iterator[np.ndarray]:
+    """Frames of a video, decoded batch by batch; what can be wrong with it is told before the first."""
+    if spacing not in SPACINGS:
+        raise DemoError(f"the spacing is {spacing!r}", f"use one of {', '.join(SPACINGS)}")
+    info = probe(path, limits)
+    plan = plan_haystack(info, num_frames, spacing)
+    return (batch.pixels for batch in decode_frames(path, plan, info=info, limits=limits) if len(batch))

@@ -1,0 +1,238 @@
+"""V-NIAH on small haystacks: the right cells, both scores against a whole forward pass, resuming, and bad input."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+
+from longva_demo.__main__ import main
+from longva_demo.chat import Engine, Progress
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.niah import (
+    Cell,
+    Grid,
+    Haystack,
+    Needle,
+    Result,
+    ResultFile,
+    Summary,
+    drawn_frames,
+    drawn_needles,
+    load_needles,
+    run,
+    video_frames,
+)
+from longva_demo.niah.haystack import encode, pad_to_square
+from longva_demo.settings import Settings
+from longva_demo.tiny.scenes import COLOUR_NAMES
+from longva_demo.video import DecodeLimits
+from tests.video.clips import read_number, write_clip
+
+GRID = Grid((5, 12), (0.0, 0.5, 1.0))
+TEST = {"test": "V-NIAH", "model": "m"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), Settings())
+
+
+@pytest.fixture(scope="module")
+def haystack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
+    made = Haystack(engine, 12, tmp_path_factory.mktemp("haystack"))
+    assert list(made.fill(drawn_frames(12))) == [Progress("encoding", 12, 12)]
+    return made
+
+
+def results(events: Iterator[Progress | Result]) -> list[Result]:
+    return [event for event in events if isinstance(event, Result)]
+
+
+def test_the_published_grid() -> None:
+    grid = Grid.parse()
+    assert (grid.frames[0], grid.frames[-1], len(grid.frames)) == (200, 3000, 15)
+    assert grid.depths == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    assert len(grid.cells(5)) == 450
+    assert [Cell(200, depth, 0).place for depth in grid.depths] == [0, 40, 80, 120, 160, 200]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:2", "1:9:0", "1:2:3:4", "9,5", "0,5", "nan"])
+def test_grids_that_are_none(text: str) -> None:
+    with pytest.raises(DemoError):
+        Grid.parse(text)
+    with pytest.raises(DemoError, match="depths"):
+        Grid.parse("5", "0,2")
+
+
+def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) -> None:
+    """The shared cache, cut back and forth, against header, frames, needle and question read at once."""
+    needles = [*drawn_needles(2), replace(drawn_needles(1)[0], answer="The number is 9, surely.")]
+    found = results(run(engine, haystack, needles, GRID.cells(3)))
+    assert [result.cell for result in found] == GRID.cells(3)
+    model, template = engine.loaded.model, engine.template
+    for result in found:
+        needle, place = needles[result.cell.needle], result.cell.place
+        pixels = encode(engine, np.asarray(needle.picture)[None])
+        frames = torch.cat([haystack[:place], pixels, haystack[place : result.cell.frames]]).flatten(0, 1)
+        embed = model.get_input_embeddings()
+        truth = torch.tensor(engine.processor.encode_text(needle.answer))
+        question = template.question(needle.question, first=True, has_frames=True)
+        with torch.inference_mode():
+            parts = [embed(torch.tensor(template.header)), frames, embed(torch.tensor(question)), embed(truth)]
+            logits = model(inputs_embeds=torch.cat(parts)[None]).logits[0]
+        forced = bool((logits[-len(truth) - 1 : -1].argmax(-1) == truth).all())
+        assert result.forced == forced, result
+        assert (result.answer == needle.answer) == forced  # greedy: the same thing twice, as long as nothing follows
+    assert sum(result.forced for result in found[::3] + found[1::3]) >= 10  # the model finds them
+    assert not any(result.forced for result in found[2::3])
+    assert all(result.drawn_on is not None for result in found)
+    assert Summary.of(found).drawn_on == pytest.approx(1.0, abs=0.2)
+
+
+def test_drawn_needles_and_frames_are_the_same_each_time() -> None:
+    one, two = drawn_needles(), drawn_needles()
+    assert len(one) == 20
+    assert len({needle.name for needle in one}) == 20
+    assert [needle.question for needle in one] == [needle.question for needle in two]
+    assert all(np.array_equal(a.picture, b.picture) for a, b in zip(one, two, strict=True))
+    first, again, other = (np.concatenate(list(drawn_frames(9, seed))) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_frames_are_padded_not_cropped() -> None:
+    wide = np.full((1, 2, 6, 3), 200, np.uint8)
+    square = pad_to_square(wide, [1, 2, 3])
+    assert square.shape == (1, 6, 6, 3)
+    assert (square[0, 2:4] == 200).all()
+    assert (square[0, [0, 1, 4, 5]] == [1, 2, 3]).all()
+
+
+def test_a_video_as_the_haystack(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "film.mp4", 100, fps=10)
+    limits = DecodeLimits()
+    each_second = np.concatenate(list(video_frames(path, 8, "second", limits)))
+    assert [read_number(picture) for picture in each_second] == list(range(0, 80, 10))
+    evenly = np.concatenate(list(video_frames(path, 4, "budget", limits)))
+    assert [read_number(picture) for picture in evenly] == [0, 33, 66, 99]
+    with pytest.raises(DemoError, match="10 frames at one a second"):
+        video_frames(path, 11, "second", limits)
+    with pytest.raises(DemoError, match="spacing"):
+        video_frames(path, 4, "hour", limits)
+
+
+def test_needles_from_a_folder_and_from_parquet(tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    (folder / "images").mkdir(parents=True)
+    Image.new("RGB", (30, 20), "red").save(folder / "images" / "bear.png")
+    rows = [{"path": "bear.png", "prompt": "\nFind the bear. What colour is it?", "answer": "Red"}]
+    (folder / "dataset.json").write_text(json.dumps(rows))
+    [bear] = load_needles(str(folder))
+    assert (bear.name, bear.answer, bear.picture.size) == ("bear", "Red", (30, 20))
+
+    data = (folder / "images" / "bear.png").read_bytes()
+    table = pyarrow.table({"image": [{"bytes": data, "path": "bear.png"}], "question": ["What?"], "answer": ["Red"]})
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    pyarrow.parquet.write_table(table, tmp_path / "hub" / "data" / "test-00000.parquet")
+    [same] = load_needles(str(tmp_path / "hub"))
+    assert (same.name, same.question, same.answer) == ("bear", "What?", "Red")
+    assert np.array_equal(same.picture, bear.picture)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "has no dataset.json"),
+        ("[", "cannot be read"),
+        ("[]", "holds no needles"),
+        ('[{"path": "a.png", "prompt": "What?"}]', "entry 1 .* has no answer"),
+        ('[{"path": "a.png", "prompt": "What?", "answer": "B"}]', "there is no file"),
+        ("5", "has no path"),
+    ],
+)
+def test_needles_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DemoError, match=message):
+        load_needles(str(tmp_path))
+
+
+def test_no_way_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_arguments: object, **_options: object) -> str:
+        raise OSError
+
+    monkeypatch.setattr("longva_demo.niah.needles.snapshot_download", unreachable)
+    with pytest.raises(DemoError, match="cannot be had from the Hub"):
+        load_needles("lmms-lab/v_niah_needles")
+    with pytest.raises(DemoError, match="there is no folder"):
+        load_needles("./nowhere")
+
+
+def made(number: int) -> Result:
+    return Result(Cell(5, 0.5, number), "The number is 1.", number > 0, True, None, 0.25)
+
+
+def test_a_killed_run_loses_at_most_the_line_being_written(tmp_path: Path) -> None:
+    kept = ResultFile(tmp_path / "out", TEST)
+    kept.add(made(0))
+    kept.add(made(1))
+    whole = kept.path.read_bytes()
+    kept.path.write_bytes(whole[:-7])
+    again = ResultFile(tmp_path / "out", TEST)
+    assert again.results == [made(0)]
+    again.add(made(1))
+    assert again.path.read_bytes() == whole
+    assert Summary.of(again.results).forced == 0.5
+
+
+def test_another_tests_results_are_not_mixed_in(tmp_path: Path) -> None:
+    ResultFile(tmp_path, TEST).add(made(0))
+    with pytest.raises(DemoError, match=r"holds another test .*model"):
+        ResultFile(tmp_path, {**TEST, "model": "other"})
+    (tmp_path / "results.jsonl").write_text("nonsense\n")
+    with pytest.raises(DemoError, match="damaged"):
+        ResultFile(tmp_path, TEST)
+    with pytest.raises(DemoError, match="cannot be written"):
+        ResultFile(tmp_path / "results.jsonl", TEST)
+
+
+def test_the_command_goes_on_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "niah"
+    command = ["niah", "--model", "tiny", "--num-needles", "1", "--depths", "0,1", "--out", str(out)]
+    assert main([*command, "--frames", "4"]) == 0
+    assert "depth" in capsys.readouterr().out
+    before = (out / "results.jsonl").read_text()
+    assert main([*command, "--frames", "4,8", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["cells"] == 4
+    assert facts["published"]["forced"] == 0.909
+    assert (out / "results.jsonl").read_text().startswith(before)
+    assert Image.open(out / "heatmap.png").size[0] > 400
+    assert (out / "heatmap.svg").read_text().startswith("<?xml")
+
+
+def test_a_needle_is_named_by_its_look() -> None:
+    needle: Needle = drawn_needles(1)[0]
+    assert needle.name.split()[0] in COLOUR_NAMES
+    assert needle.name in needle.question
+    assert needle.answer[-2].isdigit()
+
+
+@pytest.mark.parametrize("arguments", [["--num-needles", "0"], ["--frames", "x"], ["--depths", "2"], ["missing.mp4"]])
+def test_bad_arguments_are_one_line(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["niah", "--model", "tiny", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
