@@ -51,6 +51,11 @@ def open_frames(request: Request) -> Iterator[np.ndarray]:
     return video_frames(request.video, most, request.spacing, request.limits)
 
 
+def default_needles(engine: Engine) -> str:
+    """What `load_needles` takes: needles of the world that the model knows."""
+    return "drawn" if engine.loaded.model_id == "tiny" else PUBLISHED_NEEDLES
+
+
 class NeedleTest:
     """One run on one engine.
 
@@ -61,11 +66,9 @@ class NeedleTest:
 
     def __init__(self, engine: Engine, request: Request) -> None:
         loaded = engine.loaded
-        is_builtin = loaded.model_id == "tiny"
-        if request.video is None and not is_builtin:
+        if request.video is None and loaded.model_id != "tiny":
             raise DemoError(f"{loaded.model_id} needs a haystack", "give a video of an hour or longer")
-        needles = request.needles or ("drawn" if is_builtin else PUBLISHED_NEEDLES)
-        self.needles = load_needles(needles)[: request.num_needles]
+        self.needles = load_needles(request.needles or default_needles(engine))[: request.num_needles]
         self.cells = request.grid.cells(len(self.needles))
         self._engine = engine
         self._request = request

@@ -23,6 +23,8 @@ from longva_demo.niah.needles import Needle
 # Beside the frames: the system text, the question, and an answer.
 TEXT_TOKENS = 512
 ANSWER = Sampling(max_new_tokens=32)
+# Features (frames, tokens_per_frame, dim) to take slices of.
+Frames = Haystack | torch.Tensor
 ARTICLES = {"a", "an", "the"}
 
 
@@ -112,7 +114,7 @@ class Result:
 
 
 def run(
-    engine: Engine, haystack: Haystack, needles: Sequence[Needle], cells: Sequence[Cell], with_evidence: bool = True
+    engine: Engine, haystack: Frames, needles: Sequence[Needle], cells: Sequence[Cell], with_evidence: bool = True
 ) -> Generator[Progress | Result]:
     """Ask about each cell, in the order given. Close the generator to stop.
 
@@ -135,7 +137,7 @@ def run(
 class Stack:
     """The cache with header, frames and needle."""
 
-    def __init__(self, engine: Engine, haystack: Haystack, most_frames: int) -> None:
+    def __init__(self, engine: Engine, haystack: Frames, most_frames: int) -> None:
         self.size = engine.loaded.model.config.tokens_per_frame
         self.cache: GrowingCache = engine.new_cache(most_frames * self.size + TEXT_TOKENS)
         self._engine = engine

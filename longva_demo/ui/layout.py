@@ -18,6 +18,7 @@ from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.header import is_builtin, make_header
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
+from longva_demo.ui.needle_test import NeedleTests, make_panel
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
@@ -46,6 +47,7 @@ class Parts(NamedTuple):
     tabs: gr.Tabs
     video: gr.Video
     picture: gr.Image
+    needle_test: gr.HTML
     preview: gr.HTML
     timeline: gr.HTML
     about: gr.HTML
@@ -91,6 +93,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
         Checks(engine, pages, asker).bind(parts.transcript, parts.question)
+        NeedleTests(engine, pages).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()
@@ -147,6 +150,8 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
             )
         with gr.Tab(WORDS("tab.picture"), id="picture", elem_id="picture-tab"):
             picture = make_picture(elem_id="picture")
+        with gr.Tab(WORDS("tab.needle"), id="needle", elem_id="needle-tab"):
+            needle_test = make_panel(elem_id="needle-test")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(elem_id="timeline")
     about = make_about(elem_id="about")
@@ -162,6 +167,7 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
         "tabs": tabs,
         "video": video,
         "picture": picture,
+        "needle_test": needle_test,
         "preview": preview,
         "timeline": timeline,
         "about": about,

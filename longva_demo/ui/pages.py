@@ -43,6 +43,7 @@ class Page:
     answering: threading.Lock = field(default_factory=threading.Lock)
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
+    testing: threading.Event = field(default_factory=threading.Event)  # set: the needle test is to end
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
     preview: Preview | None = None
     used: float = field(default_factory=time.monotonic)

@@ -60,6 +60,7 @@ declare();
 const TITLES = {
   "#video-tab-button": "tab.video_title",
   "#picture-tab-button": "tab.picture_title",
+  "#needle-tab-button": "tab.needle_title",
   "#start": "range.from_title",
   "#end": "range.to_title",
   "#question .submit-button": "ask.button_title",

@@ -49,16 +49,32 @@ def opened(visit: Visit, _: Path) -> None:
     visit.page.get_by_role("tab", name="Picture").click()
 
 
+def needle_tested(visit: Visit, _: Path) -> None:
+    visit.pick("Three shapes")
+    visit.page.get_by_role("tab", name="Needle test").click()
+    visit.page.click(".needles-start")
+    visit.page.wait_for_selector(".heat td:not(:empty)")
+    visit.page.click(".needles-stop")
+
+
+OPAQUE = """() => {
+  const around = [document.querySelector(".toast-body")];
+  while (around.at(-1).parentElement) around.push(around.at(-1).parentElement);
+  return around.every((node) => getComputedStyle(node).opacity === "1");
+}"""
+
+
 def refused(visit: Visit, folder: Path) -> None:
     bad = folder / "notes.mp4"
     bad.write_text("these are not pictures")
     visit.upload(bad)
     visit.page.wait_for_selector(".toast-body")
+    visit.page.wait_for_function(OPAQUE)  # it fades in
 
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", [empty, answered, opened, refused])
+@pytest.mark.parametrize("state", [empty, answered, opened, needle_tested, refused])
 def test_no_serious_violation(
     browser: Browser, address: str, tmp_path: Path, state: Callable[[Visit, Path], None], scheme: Any, width: int
 ) -> None:

@@ -1,0 +1,155 @@
+"""V-NIAH on the visitor's own video: needles are hidden among its sampled frames, and a heat map fills in."""
+
+import base64
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from longva_demo.chat import Engine, Progress, VideoSource
+from longva_demo.chat.reading import READ_CHUNK_FRAMES
+from longva_demo.errors import DemoError
+from longva_demo.niah import Grid, Needle, Result, Summary, load_needles, run
+from longva_demo.niah.command import default_needles
+from longva_demo.ui.asking import is_zero_gpu
+from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.widgets import widget
+from longva_demo.ui.words import line
+
+# Small enough to be done while somebody looks on.
+DEPTHS, NUM_NEEDLES, MOST_FRAMES = (0.0, 0.25, 0.5, 0.75, 1.0), 3, 512
+PICTURE_SIDE = 72
+
+SHELL = """
+<section class="needles" aria-label="${say("needle.title")}">
+  <p>${say("needle.what")}</p>
+  <div class="needles-bar">
+    <button type="button" class="needles-start" title="${say("needle.start_title")}">${say("needle.start")}</button>
+    <button type="button" class="needles-stop" title="${say("needle.stop_title")}" hidden>${say("needle.stop")}</button>
+    <span class="needles-pictures"></span>
+  </div>
+  <p class="needles-state" role="status"></p>
+  <table class="heat" hidden></table>
+</section>
+"""
+
+
+class NeedleTests:
+    """Handlers of the panel. Output: its value, see `make_panel`."""
+
+    def __init__(self, engine: Engine, pages: Pages) -> None:
+        self.engine = engine
+        self.pages = pages
+
+    def bind(self, panel: gr.HTML) -> None:
+        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        panel.start(self.start, None, panel, **hidden)
+        panel.stop(self.stop, None, None, queue=False, **hidden)
+
+    @plain
+    def stop(self, request: gr.Request) -> None:
+        self.pages.get(request.session_hash).testing.set()
+
+    @streaming
+    def start(self, request: gr.Request) -> Iterator[dict[str, Any]]:
+        """Hide needles among the frames that are shown. Another video ends the test; the chat goes on beside it."""
+        page = self.pages.get(request.session_hash)
+        source = page.source
+        if not isinstance(source, VideoSource):
+            raise DemoError("there is no video to hide a needle in", "choose one, then start the test")
+        if is_zero_gpu():
+            raise DemoError("the test needs a GPU that is kept", "run it on a machine with one: longva-demo niah VIDEO")
+        page.testing.set()  # ends a test that may be running
+        stop = page.testing = threading.Event()
+        most = min(source.num_frames, MOST_FRAMES)
+        needles = load_needles(default_needles(self.engine))[:NUM_NEEDLES]
+        test = Test(Grid(tuple(sorted({max(1, most // part) for part in (4, 2, 1)})), DEPTHS), needles)
+        try:
+            for event in self._events(source, most, test, page, stop):
+                yield test.take(event)
+                if stop.is_set() or page.source is not source:
+                    break
+        finally:
+            test.end()
+        yield test.value
+
+    def _events(
+        self, source: VideoSource, most: int, test: "Test", page: Page, stop: threading.Event
+    ) -> Iterator[Progress | Result]:
+        def over() -> bool:
+            return stop.is_set() or page.source is not source
+
+        features: list[torch.Tensor] = []
+        for pixels in source.pixels(READ_CHUNK_FRAMES, over):
+            if pixels is not None:
+                features.append(self.engine.encode_frames(pixels).cpu())
+            done = sum(map(len, features))
+            yield Progress("encoding", min(done, most), most)
+            if done >= most:
+                break
+        if features and not over():
+            cells = test.grid.cells(len(test.needles))
+            with closing(run(self.engine, torch.cat(features)[:most], test.needles, cells)) as events:
+                yield from events
+
+
+class Test:
+    """A running test as the page shows it."""
+
+    def __init__(self, grid: Grid, needles: list[Needle]) -> None:
+        self.grid = grid
+        self.needles = needles
+        self._results: list[Result] = []
+        self._total = len(grid.cells(len(needles)))
+        self.value: dict[str, Any] = {
+            "sizes": grid.frames,
+            "depths": grid.depths,
+            "scores": [[None for _ in grid.frames] for _ in grid.depths],
+            "needles": [{"name": needle.name, "picture": data_url(needle.picture)} for needle in needles],
+            "state": line("progress.waiting"),
+            "running": True,
+        }
+
+    def take(self, event: Progress | Result) -> dict[str, Any]:
+        """The panel's value after an event."""
+        if isinstance(event, Result):
+            self._results.append(event)
+            row, column = self.grid.depths.index(event.cell.depth), self.grid.frames.index(event.cell.frames)
+            right, asked = self.value["scores"][row][column] or (0, 0)
+            self.value["scores"][row][column] = (right + event.generated, asked + 1)
+        if isinstance(event, Progress) and event.stage == "encoding":
+            self.value["state"] = line("needle.encoding", done=event.done, total=event.total)
+        else:
+            self.value["state"] = line("needle.asking", done=len(self._results), total=self._total)
+        return self.value
+
+    def end(self) -> None:
+        """No more will come."""
+        summary = Summary.of(self._results)
+        right = sum(result.generated for result in self._results)
+        ended = "needle.done" if len(self._results) == self._total else "needle.stopped"
+        self.value["state"] = line(ended, right=right, total=len(self._results), share=summary.drawn_on or 0.0)
+        self.value["running"] = False
+
+
+def data_url(picture: Image.Image) -> str:
+    small = picture.copy()
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def make_panel(elem_id: str) -> gr.HTML:
+    """The needle test. Events: `start`, `stop`.
+
+    Value: None, or haystack `sizes`, `depths`, `scores` (a row a depth: None or (right, asked)), `needles` (`name` and
+    `picture`), the line `state`, and whether it is `running`.
+    """
+    return widget(SHELL, ("dom.js", "needle_test.js"), None, elem_id)
