@@ -20,6 +20,7 @@ ALLOWED = {
     "niah": BASE | {"video", "model", "chat", "tiny"},
     "ui": BASE | {"video", "model", "chat", "niah"},
     "tiny": BASE | {"video", "model", "chat"},
+    "train": BASE | {"video", "model"},
     "doctor": BASE | {"video", "model", "chat"},
     "cli": BASE | {"video", "model", "chat", "niah", "ui", "doctor"},
     "__main__": BASE | {"cli"},

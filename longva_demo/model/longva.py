@@ -22,6 +22,7 @@ warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `in
 # Stands in `input_ids` for one visual token. Outside the vocabulary, so that it can never be read as a word.
 VISUAL_TOKEN = -200
 IMAGE, VIDEO = 0, 1  # kinds of visual, as in `visual_slots`
+LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels")  # what Trainer hands through
 UNIRES_STRIDE = 2  # pictures' grids are always pooled 2 x 2 by average; the config's pooling is for video
 
 
@@ -173,7 +174,11 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         visual_slots: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (batch, positions, tokens): all positions, or the last `logits_to_keep`, or those it lists."""
+        """Logits (batch, positions, tokens): all positions, or the last `logits_to_keep`, or those it lists.
+
+        With `labels` the loss too, by transformers' own function, which may be given more (`num_items_in_batch`).
+        """
+        for_loss = {name: kwargs.pop(name) for name in LOSS_ARGUMENTS if name in kwargs}
         # One new word at a time needs no look for visuals (and no wait for the GPU to answer).
         if input_ids is not None and (pixel_values is not None or input_ids.shape[1] > 1):
             inputs_embeds, attention_mask = self.embed_prompt(input_ids, attention_mask, pixel_values, visual_slots)
@@ -191,7 +196,7 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         logits = self.lm_head(outputs.last_hidden_state[:, keep])[..., : self.num_tokens]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.num_tokens)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.num_tokens, **for_loss)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,

@@ -1,0 +1,231 @@
+"""Training: rows as the model takes them, the same loss on two processes, resuming, a result that the demo loads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM, TrainingArguments
+
+from longva_demo.errors import DemoError
+from longva_demo.model import LongVAForConditionalGeneration, LongVAProcessor, load
+from longva_demo.model.hub import TINY_FOLDER
+from longva_demo.train.__main__ import flags_of, main
+from longva_demo.train.rows import IGNORED, BadRow, Conversations, check_row, read_rows
+from longva_demo.train.text import PackedText
+from longva_demo.train.trainer import LongVATrainer
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "longva_demo" / "train" / "configs"
+COLOURS = ("red", "blue", "green", "yellow", "white", "black", "orange", "purple")
+QUICK = ["--use_cpu", "True", "--report_to", "none", "--logging_steps", "1", "--per_device_train_batch_size", "1"]
+
+
+def turns(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pictures with answers of different lengths, the last row without a picture."""
+    folder = tmp_path_factory.mktemp("rows")
+    values: list[dict[str, Any]] = []
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (90 + 10 * number, 60), colour).save(folder / f"{number}.png")
+        answer = f"It is {colour}." * (1 + number % 3)
+        values.append({"id": colour, "image": f"{number}.png", "conversations": turns("<image>\nWhat colour?", answer)})
+    values[-1] = {"id": "text", "conversations": turns("Do you see a <|im_end|>?", "No.")}
+    (folder / "rows.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processor() -> LongVAProcessor:
+    return LongVAProcessor.from_pretrained(TINY_FOLDER)
+
+
+def conversations(rows: Path, processor: LongVAProcessor, longest: int = 4096, strict: bool = False) -> Conversations:
+    return Conversations(rows / "rows.json", rows, processor, longest, strict)
+
+
+def test_a_row_is_the_prompt_with_its_answer_to_learn(rows: Path, processor: LongVAProcessor) -> None:
+    row = conversations(rows, processor)[1]
+    picture = Image.open(rows / "1.png")
+    prompt = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\nWhat colour?"
+    text = f"{prompt}<|im_end|>\n<|im_start|>assistant\nIt is blue.It is blue.<|im_end|>\n"
+    whole = processor(text=text, images=picture)
+    assert torch.equal(row["input_ids"], whole["input_ids"])
+    assert torch.equal(row["pixel_values"], whole["pixel_values"])
+    assert torch.equal(row["visual_slots"], whole["visual_slots"])
+    learned = row["labels"][0] != IGNORED
+    assert processor.tokenizer.decode(row["labels"][0][learned]) == "It is blue.It is blue.<|im_end|>"
+    assert torch.equal(row["labels"][0][learned], row["input_ids"][0][learned])
+
+
+def test_the_black_frame_of_a_row_without_a_picture_changes_no_loss(rows: Path, processor: LongVAProcessor) -> None:
+    data = conversations(rows, processor)
+    row = data[7]
+    assert processor.decode(row["input_ids"][0]).count("<|im_end|>") == 4  # system, the typed one, question, answer
+    model = LongVAForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32)
+    trainer = LongVATrainer(model, TrainingArguments(use_cpu=True, report_to="none"), data)
+    with_frame = trainer.compute_loss(model, row)
+    count = model.config.tokens_per_frame
+    alone = model(input_ids=row["input_ids"][:, :-count], labels=row["labels"][:, :-count]).loss
+    torch.testing.assert_close(with_frame, alone, atol=1e-5, rtol=1e-5)
+    with_frame.backward()
+    assert model.model.mm_projector[0].weight.grad is not None  # its modules ran, as FSDP needs
+    assert model.model.mm_projector[0].weight.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("text", "no conversations"),
+        ({"conversations": []}, "no conversations"),
+        ({"conversations": [{"from": "gpt", "value": "Hi"}]}, "turn 1 is not a text from 'human'"),
+        ({"conversations": [{"from": "human", "value": "Hi"}]}, "last question has no answer"),
+        ({"conversations": turns("a", " ")}, "turn 2 is not a text"),
+        ({"image": "no.png", "conversations": turns("<image>", "a")}, "there is no picture"),
+        ({"image": "0.png", "conversations": turns("a", "b")}, "0 <image> for 1 pictures"),
+        ({"conversations": turns("<image>", "b")}, "1 <image> for 0 pictures"),
+        ({"conversations": turns("a", "<image>")}, "stands in an answer"),
+    ],
+)
+def test_bad_rows_say_why(rows: Path, row: Any, why: str) -> None:
+    with pytest.raises(BadRow, match=why):
+        check_row(row, rows)
+
+
+def test_bad_rows_are_named_and_left_out_or_refused(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
+    good = read_rows(rows / "rows.json")
+    (tmp_path / "rows.json").write_text(json.dumps([*good[:2], {"id": "x", "conversations": turns("a", "")}]))
+    data = Conversations(tmp_path / "rows.json", rows, processor, 4096, strict=False)
+    assert len(data) == 2
+    assert data.skipped == ["row 3 (x) of rows.json: turn 2 is not a text from 'gpt'"]
+    with pytest.raises(DemoError, match=r"row 3 \(x\)"):
+        Conversations(tmp_path / "rows.json", rows, processor, 4096, strict=True)
+    with pytest.raises(DemoError, match="no row of"):
+        conversations(rows, processor, longest=20)
+    (tmp_path / "rows.json").write_text("{}")
+    with pytest.raises(DemoError, match="holds no rows"):
+        read_rows(tmp_path / "rows.json")
+
+
+def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]:
+    """Train in processes of their own; the loss of each step."""
+    command = [sys.executable, "-m", "longva_demo.train"]
+    if processes > 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command += ["-m", "longva_demo.train"]
+    command += ["align", "--model", str(TINY_FOLDER), "--data", str(rows / "rows.json"), "--images", str(rows)]
+    command += ["--output_dir", str(out), "--max_steps", "4", "--learning_rate", "3e-4", *QUICK, *flags]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = json.loads((sorted(out.glob("checkpoint-*"))[-1] / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(rows: Path, tmp_path: Path) -> None:
+    rates = ["--vision_tower_lr", "1e-4", "--save_steps", "2", "--lr_scheduler_type", "constant"]
+    one = align(rows, tmp_path / "one", *rates, "--gradient_accumulation_steps", "2")
+    two = align(rows, tmp_path / "two", *rates, "--gradient_accumulation_steps", "1", processes=2)
+    assert len(one) == len(two) == 4
+    assert two == pytest.approx(one, rel=1e-4)
+    assert len({round(loss, 3) for loss in one}) == 4, "the loss does not move"
+
+    stopped = tmp_path / "one" / "checkpoint-2"
+    again = align(rows, tmp_path / "again", *rates, "--gradient_accumulation_steps", "2",
+                  "--resume_from_checkpoint", str(stopped))  # fmt: skip
+    assert again == pytest.approx(one, rel=1e-5)
+
+    loaded = load(str(tmp_path / "one"), device="cpu", dtype="float32")
+    trained = dict(loaded.model.named_parameters())
+    before = dict(load("tiny", device="cpu", dtype="float32").model.named_parameters())
+    moved = {name.split(".")[1] for name, value in trained.items() if not torch.equal(value, before[name])}
+    assert moved == {"embed_tokens", "layers", "mm_projector", "vision_tower", "norm"}
+
+
+def tiny_qwen(folder: Path, processor: LongVAProcessor) -> Path:
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(processor.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    processor.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_long_text_then_pictures(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
+    """Both stages with the published files, cut down; a language model, CLIP and a new projector become a LongVA."""
+    qwen = tiny_qwen(tmp_path / "qwen", processor)
+    (tmp_path / "books.jsonl").write_text("\n".join(json.dumps({"text": "red and blue " * 40}) for _ in range(6)))
+    small = ["--max_steps", "3", "--gradient_accumulation_steps", "1", "--bf16", "False", *QUICK]
+    text = ["text", str(CONFIGS / "text.yaml"), "--model", str(qwen), "--data", str(tmp_path / "books.jsonl")]
+    text += ["--output_dir", str(tmp_path / "long"), "--seq_length", "128", "--learning_rate", "1e-2"]
+    assert main([*text, *small]) == 0
+    config = Qwen2Config.from_pretrained(tmp_path / "long")
+    assert config.rope_parameters["rope_theta"] == 1e9
+    assert config.max_position_embeddings == 128
+    state = json.loads(next((tmp_path / "long").glob("checkpoint-*/trainer_state.json")).read_text())
+    losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+    vision = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    CLIPVisionModel(vision).save_pretrained(tmp_path / "clip")
+    seeing = ["--model", str(tmp_path / "long"), "--vision_tower", str(tmp_path / "clip"), "--longest", "4096"]
+    seeing += ["--data", str(rows / "rows.json"), "--images", str(rows), "--output_dir", str(tmp_path / "longva")]
+    assert main(["align", str(CONFIGS / "projector.yaml"), *seeing, *small]) == 0
+    language = dict(Qwen2ForCausalLM.from_pretrained(tmp_path / "long").named_parameters())
+    loaded = load(str(tmp_path / "longva"), device="cpu", dtype="float32")
+    assert all(
+        torch.equal(language[name], value) for name, value in loaded.model.named_parameters() if name in language
+    )
+    assert loaded.model.config.rope_base == 1e9
+    whole = ["--model", str(tmp_path / "longva"), *seeing[2:], "--output_dir", str(tmp_path / "all")]
+    assert main(["align", str(CONFIGS / "align.yaml"), *whole, *small]) == 0
+    load(str(tmp_path / "all"), device="cpu", dtype="float32")
+
+
+def test_text_is_packed_with_an_end_mark_after_each_document(tmp_path: Path, processor: LongVAProcessor) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "red"}\n{"text": "blue blue"}\n')
+    data = PackedText.read(tmp_path / "a.jsonl", processor.tokenizer, 2)
+    everything = torch.cat([data[place]["input_ids"][0] for place in range(len(data))])
+    assert processor.tokenizer.decode(everything).startswith("red<|endoftext|>blue")
+    with pytest.raises(DemoError, match="at least one sequence of 5,000"):
+        PackedText.read(tmp_path / "a.jsonl", processor.tokenizer, 5000)
+    (tmp_path / "a.jsonl").write_text("[1]\n")
+    with pytest.raises(DemoError, match=r"line 1 of .* has no text"):
+        PackedText.read(tmp_path / "a.jsonl", processor.tokenizer, 2)
+
+
+@pytest.mark.parametrize("name", ["text", "projector", "align"])
+def test_published_settings_are_flags_that_are_known(name: str) -> None:
+    flags = flags_of(str(CONFIGS / f"{name}.yaml"))
+    rate = {"text": 1e-5, "projector": 1e-3, "align": 1e-5}[name]
+    assert float(flags[flags.index("--learning_rate") + 1]) == rate
+
+
+def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--model", str(TINY_FOLDER), "--data", str(rows / "rows.json"), "--output_dir", str(tmp_path / "out")]
+    assert main(["align", *given, "--per_device_train_batch_size", "4"]) == 2
+    assert "go one by one" in capsys.readouterr().err
+    assert main(["align", str(tmp_path / "none.yaml"), *given]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert main(["dance"]) == 2
+    assert np.all([not path.name.startswith("out") for path in tmp_path.iterdir()])
