@@ -14,8 +14,11 @@ from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import Progress
 from longva_demo.errors import BudgetError, VideoError
 
-# Frames that are encoded and appended to the cache in one step: 2,304 tokens of LongVA-7B.
+# Frames that are encoded in one step.
 READ_CHUNK_FRAMES = 16
+# They are appended to the cache in steps of at least this many tokens: attention to a long cache is slow for few
+# tokens at a time. 16 frames of LongVA-7B are 2,304 tokens; of the built-in model, 128 frames are read at once.
+READ_CHUNK_TOKENS = 1152
 
 
 class Reading:
@@ -115,17 +118,25 @@ class Reading:
 
     def _read_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
         done = 0
+        waiting: list[torch.Tensor] = []
         for features in self._features(source):
             if self._should_stop.is_set():
                 return
             if features is None:
                 yield Progress("sampling", len(source.indices), source.num_frames)
                 continue
-            self._engine.read_features(features, cache)
+            waiting.append(features)
+            if sum(part.shape[0] * part.shape[1] for part in waiting) >= READ_CHUNK_TOKENS:
+                self._engine.read_features(torch.cat(waiting), cache)
+                waiting.clear()
             done += len(features)
             yield Progress("reading", done, source.num_frames)
-        if done == 0 and not self._should_stop.is_set():
+        if self._should_stop.is_set():
+            return
+        if done == 0:
             raise VideoError(f"no frame of {source.info.path.name} could be decoded", "try another video")
+        if waiting:
+            self._engine.read_features(torch.cat(waiting), cache)
 
     def _features(self, source: VideoSource) -> Iterator[torch.Tensor | None]:
         """Features of the next frames, (at most READ_CHUNK_FRAMES, tokens, dim); None while they are being decoded."""

@@ -15,7 +15,7 @@ import torch
 from longva_demo.chat import Engine, Progress, Sampling
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import MAX_ROWS, FramePlaces, Hiding
-from longva_demo.chat.reading import READ_CHUNK_FRAMES
+from longva_demo.chat.reading import READ_CHUNK_FRAMES, READ_CHUNK_TOKENS
 from longva_demo.errors import DemoError
 from longva_demo.niah.haystack import Haystack, encode
 from longva_demo.niah.needles import Needle
@@ -151,7 +151,8 @@ class Stack:
         self._clean = min(self._clean, place)
         self.cache.cut_to(self.start + self._clean * self.size)
         total = num_frames - self._clean
-        parts = [*chunks(self._clean, place), None, *chunks(place, num_frames)]
+        step = max(READ_CHUNK_FRAMES, READ_CHUNK_TOKENS // self.size)
+        parts = [*chunks(self._clean, place, step), None, *chunks(place, num_frames, step)]
         self._clean = place
         done = 0
         for part in parts:
@@ -160,8 +161,8 @@ class Stack:
             yield done, total
 
 
-def chunks(first: int, last: int) -> list[slice]:
-    return [slice(at, min(last, at + READ_CHUNK_FRAMES)) for at in range(first, last, READ_CHUNK_FRAMES)]
+def chunks(first: int, last: int, step: int) -> list[slice]:
+    return [slice(at, min(last, at + step)) for at in range(first, last, step)]
 
 
 def ask(engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_evidence: bool) -> Result:
