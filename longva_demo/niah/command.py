@@ -56,6 +56,13 @@ def default_needles(engine: Engine) -> str:
     return "drawn" if engine.loaded.model_id == "tiny" else PUBLISHED_NEEDLES
 
 
+def frames_kept(request: Request) -> str:
+    """How the haystack's frames were chosen; where a larger grid begins with the same ones, nothing of its size."""
+    if request.video is None:
+        return "drawn"
+    return "one a second" if request.spacing == "second" else f"{max(request.grid.frames)} over all"
+
+
 class NeedleTest:
     """One run on one engine.
 
@@ -80,7 +87,7 @@ class NeedleTest:
             "quant": loaded.quant,
             "dtype": str(loaded.dtype).removeprefix("torch."),
             "haystack": file_sha256(request.video) if request.video else f"drawn, seed {request.seed}",
-            "frames": f"of {max(request.grid.frames)}, by {request.spacing}" if request.video else "drawn",
+            "frames": frames_kept(request),
             "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
             "evidence": request.with_evidence,
         }

@@ -16,6 +16,7 @@ from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames,
 
 DRAWN_SIDE = 168
 DRAWN_CHUNK = 250
+DRAWN_FRAMES = 3000
 SPACINGS = ("second", "budget")
 
 
@@ -78,8 +79,11 @@ def pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
 
 
 def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Frames of the built-in model's world without a number in them, through H.264; the same for the same seed."""
-    scenes = haystack(random.Random(f"niah haystack {seed}"), num_frames)
+    """Frames of the built-in model's world without a number in them, through H.264; the same for the same seed.
+
+    A shorter haystack is the beginning of a longer one.
+    """
+    scenes = haystack(random.Random(f"niah haystack {seed}"), max(num_frames, DRAWN_FRAMES))[:num_frames]
     for first in range(0, num_frames, DRAWN_CHUNK):
         pictures: list[np.ndarray] = []
         some = scenes[first : first + DRAWN_CHUNK]

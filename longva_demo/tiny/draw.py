@@ -1,6 +1,8 @@
 """Scene → picture, at any size. Shapes and glyphs are kept as masks: a frame of 84 pixels takes about 0.2 ms."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,14 +73,30 @@ def shape_mask(shape: int, half_pixels: int, angle: int) -> np.ndarray:
     return np.asarray(picture, dtype=np.float32) / 255
 
 
+Strip = tuple[np.ndarray, np.ndarray]  # a font, see make_glyphs.strip_of
+_other_fonts: list[Strip] = []
+
+
 @lru_cache(maxsize=1)
-def _strips() -> list[tuple[np.ndarray, np.ndarray]]:
+def _own_fonts() -> list[Strip]:
     with np.load(Path(__file__).with_name("glyphs.npz")) as arrays:
         return [(arrays[f"strip{index}"], arrays[f"edges{index}"]) for index in range(len(arrays.files) // 2)]
 
 
+@contextmanager
+def drawn_with(fonts: list[Strip]) -> Iterator[None]:
+    """Scenes are drawn with these fonts inside, instead of those that the model was trained with."""
+    _other_fonts[:] = fonts
+    text_mask.cache_clear()
+    try:
+        yield
+    finally:
+        _other_fonts.clear()
+        text_mask.cache_clear()
+
+
 def _glyph(font: int, character: str) -> np.ndarray:
-    strips = _strips()
+    strips = _other_fonts or _own_fonts()
     strip, edges = strips[font % len(strips)]
     index = ord(character) - ord("0") if character.isdigit() else 10 + ord(character) - ord("A")
     return strip[:, edges[index] : edges[index + 1]]

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from longva_demo.tiny.altered import each_alteration
 from longva_demo.tiny.ask import WEIGHTS, Asker
 from longva_demo.tiny.clips import (
     Episode,
@@ -43,6 +44,7 @@ from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, SYMBOLS, Mix, 
 
 EVALUATION_SEED = 9_000_000
 SCENES = Mix(count_weights=(0.05, 0.25, 0.25, 0.25, 0.12, 0.08))
+PROMISED_OF_SCENES = ("background", "colour", "shape", "number", "letter", "word", "count", "position", "yes-no")
 PIXELS, CLIP_PIXELS = 336, 168  # sides at which scenes are drawn before they are compressed
 
 
@@ -173,6 +175,20 @@ def declining(asker: Asker, tally: Tally, count: int, seed: int) -> None:
         tally.add("declining, no picture at all", Asked(question, DECLINE, ""), asker.ask(None, [question])[0])
 
 
+def altered_scenes(asker: Asker, tally: Tally, count: int, seed: int) -> None:
+    """The same scenes and questions under each kind of change; what is promised of single scenes counts."""
+    for name, alteration, rng in each_alteration(random.Random(seed)):
+        for _ in range(count):
+            episode = picture(rng, SCENES, 6)
+            asked = [one for one in episode.asked if one.task in PROMISED_OF_SCENES]
+            [scene] = episode.frames
+            if not asked or scene is None:
+                continue
+            tokens = asker.encode(alteration.frame(scene))
+            for one, answer in zip(asked, asker.ask(tokens, [one.question for one in asked]), strict=True):
+                tally.add(f"single scenes, {name}", one, answer)
+
+
 JOBS: tuple[tuple[Callable[..., None], tuple[int, ...]], ...] = (  # the last number is that of the samples
     (single_scenes, (400,)),
     (follow_ups, (100,)),
@@ -183,6 +199,7 @@ JOBS: tuple[tuple[Callable[..., None], tuple[int, ...]], ...] = (  # the last nu
     (long_needles, (1024, 60)),
     (long_needles, (2000, 60)),
     (declining, (100,)),
+    (altered_scenes, (60,)),
 )
 
 

@@ -59,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             rest = [*flags_of(rest[0]), *rest[1:]]
         options, training = parser.parse_args_into_dataclasses(rest)
         run(options, training)
-    except DemoError as error:
-        print(f"longva_demo.train: {error}", file=sys.stderr)
+    except (DemoError, OSError) as error:  # transformers says with an OSError that there is no such model
+        print(f"longva_demo.train: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0
 

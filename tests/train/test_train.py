@@ -227,5 +227,7 @@ def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.Captur
     assert "go one by one" in capsys.readouterr().err
     assert main(["align", str(tmp_path / "none.yaml"), *given]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    assert main(["align", *given, "--model", str(tmp_path / "nowhere"), "--per_device_train_batch_size", "1"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert main(["dance"]) == 2
     assert np.all([not path.name.startswith("out") for path in tmp_path.iterdir()])
