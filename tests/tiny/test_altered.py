@@ -1,0 +1,30 @@
+"""Altered scenes are what they say, and leave the drawing as it was."""
+
+import random
+
+import numpy as np
+import pytest
+
+from longva_demo.tiny.altered import ALTERATIONS, each_alteration
+from longva_demo.tiny.draw import draw
+from longva_demo.tiny.scenes import Mix, random_scene
+
+SHAPES = {"144 pixels high": (144, 144), "1,080 pixels high": (1080, 1080), "black bars beside": (336, 596)}
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_each_changes_the_pixels_and_nothing_else(name: str) -> None:
+    scene = random_scene(random.Random(3), Mix(word_share=1.0), count=2)
+    plain = draw(scene, 336)
+    [frame] = ALTERATIONS[name].frame(scene)
+    assert frame.shape == (*SHAPES.get(name, (336, 336)), 3)
+    if frame.shape == plain.shape:
+        difference = np.abs(frame.astype(int) - plain).mean()
+        assert 0.5 < difference < 100, difference
+    assert np.array_equal(draw(scene, 336), plain)
+
+
+def test_every_kind_asks_about_the_same_scenes() -> None:
+    first = [rng.random() for _, _, rng in each_alteration(random.Random(1))]
+    assert len(first) == len(ALTERATIONS)
+    assert len(set(first)) == 1
