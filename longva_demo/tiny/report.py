@@ -59,7 +59,7 @@ def table(rows: list[Row]) -> str:
 
 def write_report(rows: list[Row], command: str, seconds: float, write: bool) -> str:
     """The table; with `write`, also evaluation.json and the part of docs/tiny.md between its two marks."""
-    text = f"`{command}` ({seconds / 60:.0f} minutes on two cores, greedy answers, exact match):\n\n{table(rows)}"
+    text = f"`{command}` ({seconds / 60:.0f} minutes, greedy answers, exact match):\n\n{table(rows)}"
     if write:
         values = [row.to_dict(command) for row in rows]
         JSON_FILE.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
