@@ -101,7 +101,8 @@ class NeedleTest:
 
     @property
     def left(self) -> list[Cell]:
-        return [cell for cell in self.cells if cell not in self.kept.done]
+        done = self.kept.done
+        return [cell for cell in self.cells if cell not in done]
 
     @property
     def time_left(self) -> str:
