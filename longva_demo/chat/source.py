@@ -91,9 +91,10 @@ class VideoSource:
         Raises:
             VideoError: as `frames()`.
         """
-        for batch in self._decode(size):
-            self._note(batch)
-            yield batch
+        with closing(self._decode(size)) as batches:
+            for batch in batches:
+                self._note(batch)
+                yield batch
 
     def frames(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size, keeping the model's pixels; a later call decodes again.
@@ -130,13 +131,15 @@ class VideoSource:
         """Decode the planned frames at full size and keep nothing."""
         yield from self._decode(None)
 
-    def fill(self) -> None:
-        """Have the model's pixels made in the background, unless they are there or being made."""
+    def fill(self) -> bool:
+        """Have the model's pixels made in the background; False where they are there, or being made already."""
         with self._grown:
             is_filling = self._filling.locked() or (self._filler is not None and self._filler.is_alive())
-            if not self.complete and not is_filling:
-                self._failure = None
-                self._filler = Filler(self)
+            if self.complete or is_filling:
+                return False
+            self._failure = None
+            self._filler = Filler(self)
+            return True
 
     def pause(self) -> None:
         """End what `fill()` began; a later call begins anew."""
@@ -153,12 +156,12 @@ class VideoSource:
 
         Ends early, with what was given so far, when `should_stop()` turns true.
         """
-        position = 0
+        position, began = 0, False
         try:
             while not should_stop():
                 with self._grown:
                     if len(self.indices) - position < chunk and not self.complete:
-                        self.fill()
+                        began = self.fill() or began
                         self._grown.wait(timeout=0.2)
                     if self._failure is not None:
                         failure, self._failure = self._failure, None
@@ -172,7 +175,8 @@ class VideoSource:
                     position += count
                 yield pixels
         finally:
-            self.pause()
+            if began:
+                self.pause()
 
     def kept_frame(self, position: int) -> np.ndarray:
         """One of the frames read so far, as the model was given it: uint8 (S, S, 3)."""
@@ -220,8 +224,8 @@ class VideoSource:
     def _note(self, batch: FrameBatch) -> None:
         self.notes += [note for note in batch.notes if note not in self.notes]
 
-    def _decode(self, size: tuple[int, int] | None) -> Iterator[FrameBatch]:
-        return decode_frames(
+    def _decode(self, size: tuple[int, int] | None) -> Generator[FrameBatch]:
+        yield from decode_frames(
             self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits, size=size
         )
 

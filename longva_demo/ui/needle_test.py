@@ -69,18 +69,22 @@ class NeedleTests:
         stop = page.testing = threading.Event()
         most = min(source.num_frames, MOST_FRAMES)
         needles = load_needles(default_needles(self.engine))[:NUM_NEEDLES]
-        test = Test(Grid(tuple(sorted({max(1, most // part) for part in (4, 2, 1)})), DEPTHS), needles)
+        test = LiveTest(Grid(tuple(sorted({max(1, most // part) for part in (4, 2, 1)})), DEPTHS), needles)
+        failure: Exception | None = None
         try:
             for event in self._events(source, most, test, page, stop):
                 yield test.take(event)
                 if stop.is_set() or page.source is not source:
                     break
-        finally:
-            test.end()
+        except Exception as error:
+            failure = error
+        test.end()
         yield test.value
+        if failure is not None:
+            raise failure
 
     def _events(
-        self, source: VideoSource, most: int, test: "Test", page: Page, stop: threading.Event
+        self, source: VideoSource, most: int, test: "LiveTest", page: Page, stop: threading.Event
     ) -> Iterator[Progress | Result]:
         def over() -> bool:
             return stop.is_set() or page.source is not source
@@ -99,7 +103,7 @@ class NeedleTests:
                 yield from events
 
 
-class Test:
+class LiveTest:
     """A running test as the page shows it."""
 
     def __init__(self, grid: Grid, needles: list[Needle]) -> None:

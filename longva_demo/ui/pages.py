@@ -227,6 +227,7 @@ class Page:
     def close(self) -> None:
         self.view = None
         self._drop_preview()
+        self.testing.set()
         self.stop()
         self.session.close()
         self.kept.close()

@@ -1,17 +1,21 @@
 """What belongs to a page stays its own, and a failed look neither loses what was there nor answers blind."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longva_demo.chat import Engine, Sampling, VideoSource
+from longva_demo.chat import Engine, Progress, Sampling, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui import views
 from longva_demo.ui.frame_browser import ROUTE, frames_route
+from longva_demo.ui.needle_test import NeedleTests
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.views import WHOLE, Look
 from tests.ui.conftest import MODEL
@@ -197,3 +201,24 @@ def test_what_was_said_about_earlier_frames_is_kept_for_saving(page: Page, engin
     for number in (0, 1, 3, -1):
         with pytest.raises(DemoError, match="no longer there"):
             page.turn_at(number)
+
+
+def test_a_needle_test_that_fails_can_be_started_again(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = Pages(engine)
+    pages.get("one").look_at(fields(clip), engine, SETTINGS)
+
+    def torn(*_: object) -> Iterator[object]:
+        yield Progress("reading", 1, 2)
+        raise DemoError("the memory ran out", "set a smaller budget")
+
+    monkeypatch.setattr("longva_demo.ui.needle_test.run", torn)
+    values = NeedleTests(engine, pages).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    seen: list[bool] = []
+    with pytest.raises(gr.Error, match="the memory ran out"):
+        seen.extend(value["running"] for value in values)
+    assert seen[0]
+    assert not seen[-1]
+    pages.get("one").close()
+    assert pages.get("one").testing.is_set()
