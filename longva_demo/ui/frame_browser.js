@@ -140,7 +140,7 @@ function show(phase, total) {
 const tell = (what, detail) => document.dispatchEvent(new CustomEvent(`longva:${what}`, { detail }));
 
 function draw() {
-  const value = props.value;
+  const value = props.value || null;  // Gradio makes an empty text of nothing
   if ((value?.token ?? null) === token) return;
   token = value?.token ?? null;
   reset();

@@ -182,6 +182,7 @@ def test_a_text_file_named_mp4_is_refused_and_the_chat_is_kept(visit: Visit, tmp
     expect(toast).to_contain_text(re.compile("notes.mp4 is a text file.*notes.mp4 is a text file", re.DOTALL))
     expect(visit.page.locator("#question textarea")).to_have_value("What do you see?")
     expect(visit.page.locator(".turn")).to_have_count(1)
+    assert visit.complaints == []
 
 
 def test_bad_ranges_and_budgets_say_so(visit: Visit) -> None:
