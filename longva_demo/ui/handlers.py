@@ -51,13 +51,17 @@ class Handlers:
         start: str,
         end: str,
         decoder: str,
+        asked_at: float,
         request: gr.Request,
     ) -> Updates:
-        """Sample the frames and show them as they come; a newer call ends this one."""
+        """Sample the frames and show them as they come; a later call ends this one.
+
+        asked_at: ms on the page's own clock; requests may overtake each other on their way.
+        """
         page = self.pages.get(request.session_hash)
         look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
         try:
-            page.look_at(look, self.engine, self.settings)
+            page.look_at(look, self.engine, self.settings, asked_at)
             view = page.view
             if view is None:
                 yield None, None, self._meter(page), page.shown()

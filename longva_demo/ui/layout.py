@@ -55,6 +55,7 @@ class Parts(NamedTuple):
     start: gr.Textbox
     end: gr.Textbox
     cost: gr.HTML
+    asked_at: gr.Number
     frames: gr.HTML
     transcript: gr.HTML
     suggestions: gr.HTML
@@ -176,6 +177,7 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
         "end": end,
         "cost": cost,
         "frames": frames,
+        "asked_at": gr.Number(0, visible=False),  # when the page asked for a look, on its own clock
     }
 
 
@@ -241,8 +243,9 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
     shown = [parts.frames, parts.about, parts.cost, parts.transcript]
     look: dict[str, Any] = {
         "fn": handlers.look,
-        "inputs": fields,
+        "inputs": [*fields, parts.asked_at],
         "outputs": shown,
+        "js": "(...fields) => [...fields.slice(0, -1), performance.now()]",
         "show_progress": "hidden",
         "api_visibility": "private",
         "trigger_mode": "multiple",

@@ -1,6 +1,7 @@
 """What belongs to one open page: its chat session, what it looks at, and the transcript. Pages never share these."""
 
 import copy
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ class Page:
     testing: threading.Event = field(default_factory=threading.Event)  # set: the needle test is to end
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
     preview: Preview | None = None
+    asked_at: float = 0.0  # when the page asked for its last look, ms on its clock
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -60,13 +62,20 @@ class Page:
     def sheets(self) -> Sheets | None:
         return self.view.sheets if self.view else None
 
-    def look_at(self, look: Look | None, engine: Engine, settings: Settings) -> Sheets | None:
+    def look_at(
+        self, look: Look | None, engine: Engine, settings: Settings, asked_at: float = math.inf
+    ) -> Sheets | None:
         """Turn to `look`, stopping an answer about something else; returns the sheets for its frames.
 
         Where another budget or range of the same file fails, everything stays; where a new file fails, the page
         looks at nothing, so that no question is answered about another video than the one that is shown.
+        A look that was asked for before the last one is left undone.
         """
         with self.opening:
+            if asked_at < self.asked_at:
+                return self.sheets
+            if asked_at < math.inf:
+                self.asked_at = asked_at
             if self.preview is not None and (look is None or look.path != self.preview.path):
                 self._drop_preview()
             if look is not None and look == self.look:

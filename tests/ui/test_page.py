@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.ui.conftest import Visit
 
@@ -84,6 +84,30 @@ def test_upload_budget_and_range(visit: Visit, clip: Path) -> None:
         }"""
     )
     expect(visit.page.locator("#cost")).to_contain_text("8 frames")
+
+
+def test_a_look_that_is_late_does_not_undo_a_later_one(visit: Visit, clip: Path) -> None:
+    visit.upload(clip)
+    visit.wait_for_frames(32)
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    visit.page.route("**/queue/join*", hold_the_first)
+    visit.page.fill("#start textarea, #start input", "0:02")
+    visit.page.fill("#end textarea, #end input", "4.5")  # leaving the first field asks for 0:02 to the end
+    visit.page.press("#end textarea, #end input", "Enter")
+    visit.wait_for_frames(25)
+    seconds = visit.frame_seconds
+    with visit.page.expect_response("**/queue/join*"):
+        held[0].continue_()
+    visit.page.wait_for_timeout(1000)
+    assert visit.frame_seconds == seconds
+    assert all(2 <= one < 4.5 for one in seconds)
 
 
 def test_the_cost_follows_the_slider(visit: Visit) -> None:
