@@ -2,6 +2,7 @@
 
 from longva_demo.chat.budget import BudgetMeter, ReadTimes
 from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.line import WaitingLine
 from longva_demo.chat.record import ChatRecord, read_record
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import ImageSource, Source, VideoSource
@@ -23,6 +24,7 @@ __all__ = [
     "TextDelta",
     "Turn",
     "VideoSource",
+    "WaitingLine",
     "is_picture",
     "read_record",
 ]

@@ -1,5 +1,6 @@
 """What a number of frames costs, and the largest number that fits, before anything is decoded."""
 
+import math
 from dataclasses import dataclass
 
 import psutil
@@ -57,6 +58,19 @@ class ReadTimes:
     def known(self) -> list[tuple[int, float]]:
         """(number of frames, seconds) of the newest reading of each size."""
         return sorted(self._newest.values())
+
+    def estimate(self, num_frames: int) -> float | None:
+        """Seconds that a reading takes, by the known one of the nearest size; None while there is none.
+
+        >>> times = ReadTimes()
+        >>> times.add(100, 2.0)
+        >>> times.estimate(50)
+        1.0
+        """
+        if not self._newest:
+            return None
+        frames, seconds = min(self._newest.values(), key=lambda known: abs(math.log(known[0] / num_frames)))
+        return seconds * num_frames / frames
 
 
 def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, held_bytes: int = 0) -> BudgetMeter:

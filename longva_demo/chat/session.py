@@ -58,6 +58,11 @@ class ChatSession:
             else:
                 self._reading.source = source
 
+    @property
+    def needs_reading(self) -> bool:
+        """Whether the next question has to wait until the video is read."""
+        return isinstance(self.source, VideoSource) and not self._reading.is_done
+
     def meter(self, num_frames: int) -> BudgetMeter:
         """The cost of `num_frames` frames, where what this chat holds would be freed for them."""
         return self.engine.meter(num_frames, self._reading.num_bytes)

@@ -8,11 +8,15 @@ from longva_demo.chat.evidence import Evidence
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` frames are through `stage`: "sampling" (decoded) or "reading" (in the model's cache)."""
+    """`done` of `total` frames are through `stage`: "sampling" (decoded) or "reading" (in the model's cache).
+
+    Where the stage is "waiting": number `done` of `total` in the line, for about so many `seconds`, if that is known.
+    """
 
     stage: str
     done: int
     total: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

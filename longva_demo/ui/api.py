@@ -11,7 +11,7 @@ import gradio as gr
 from longva_demo.chat import ChatSession, Engine, Sampling, Source, TextDelta, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
-from longva_demo.ui.asking import Asker
+from longva_demo.ui.asking import ASKING, Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.views import Look
 
@@ -106,4 +106,4 @@ class Api:
             top_p = gr.Number(1.0, label="top_p")
             longest = gr.Number(self.settings.max_new_tokens, label="max_new_tokens")
             inputs = [question, video, budget, start, end, temperature, top_p, longest]
-            gr.Button().click(self.chat, inputs, answer, api_name="chat")
+            gr.Button().click(self.chat, inputs, answer, api_name="chat", concurrency_limit=ASKING)

@@ -8,16 +8,30 @@ KV cache survives, so the frames' features are kept on disk: a second question n
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from longva_demo.chat import ChatSession, Engine, Progress, Sampling, Source, TextDelta, Turn, VideoSource
+from longva_demo.chat import (
+    ChatSession,
+    Engine,
+    Progress,
+    Sampling,
+    Source,
+    TextDelta,
+    Turn,
+    VideoSource,
+    WaitingLine,
+)
 from longva_demo.errors import DemoError
 
-Events = Iterator[Progress | TextDelta]
+Events = Generator[Progress | TextDelta]
 Asked = tuple[Source | None, list[Turn], str, Sampling, str]
 
+# Those who ask at once; most of them stand in the waiting line, and are to see where.
+ASKING = 64
+SECONDS_BETWEEN_LOOKS = 0.25  # at one's place in the line
 # Seconds of GPU to ask for: to start, per frame to encode or only to read again, per new token; and the most.
 START, PER_NEW_FRAME, PER_KEPT_FRAME, PER_TOKEN, MOST = 15.0, 0.08, 0.03, 0.05, 120.0
 
@@ -38,15 +52,40 @@ def ask_here(session: ChatSession, question: str, sampling: Sampling, again: boo
         yield event
 
 
+def in_line(ask: Asker, line: WaitingLine) -> Asker:
+    """An asker that waits in `line` where a video has to be read, and says where it stands.
+
+    The place is given up with the answer's first words: what follows takes turns at the model step by step.
+    """
+
+    def ask_in_line(
+        session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
+    ) -> Events:
+        with ExitStack() as standing:
+            if session.needs_reading and session.source is not None:
+                place = standing.enter_context(line.join(session.source.num_frames))
+                while not place.called.wait(SECONDS_BETWEEN_LOOKS):
+                    if stopping.is_set():
+                        return
+                    yield line.progress(place)
+            with closing(ask(session, question, sampling, again, stopping)) as events:
+                for event in events:
+                    if isinstance(event, TextDelta):
+                        standing.close()
+                    yield event
+
+    return ask_in_line
+
+
 def is_zero_gpu() -> bool:
     """Whether this process runs on a ZeroGPU Space."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def make_asker(engine: Engine) -> Asker:
-    """The asker for this host."""
+    """The asker for this host. On a Space with ZeroGPU, the Space's own line is for the GPU."""
     if not is_zero_gpu():
-        return ask_here
+        return in_line(ask_here, WaitingLine(engine.reads))
     import spaces  # only there on a Space
 
     return make_gpu_asker(engine, spaces.GPU)

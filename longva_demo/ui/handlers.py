@@ -20,7 +20,7 @@ from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.preview import preview_steps
 from longva_demo.ui.texts import moment
 from longva_demo.ui.views import Look, View
-from longva_demo.ui.words import line
+from longva_demo.ui.words import Line, line
 from longva_demo.video import DecodeLimits
 
 # The transcript is sent at most this often while words stream in.
@@ -268,9 +268,8 @@ def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:
     last = 0.0
     for event in events:
         if isinstance(event, Progress):
-            key = "progress.sampling" if event.stage == "sampling" else "progress.reading"
-            entry["status"] = line(key, done=event.done, total=event.total)
-            entry["progress"] = event.done / max(1, event.total)
+            entry["status"] = progress_line(event)
+            entry["progress"] = 0.0 if event.stage == "waiting" else event.done / max(1, event.total)
         elif isinstance(event, TextDelta):
             first = not entry["answer"]
             entry["answer"] += event.text
@@ -281,3 +280,11 @@ def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:
         if now - last >= SECONDS_BETWEEN_UPDATES:
             last = now
             yield
+
+
+def progress_line(event: Progress) -> Line:
+    if event.stage != "waiting":
+        return line(f"progress.{event.stage}", done=event.done, total=event.total)
+    if event.seconds is None:
+        return line("progress.line", done=event.done)
+    return line("progress.line_time", done=event.done, duration=event.seconds)

@@ -9,7 +9,7 @@ import gradio as gr
 from longva_demo.chat import Engine
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
-from longva_demo.ui.asking import make_asker
+from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
 from longva_demo.ui.downloads import download_routes
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
@@ -36,6 +36,8 @@ from longva_demo.ui.words import CATALOGUES, WORDS, head
 HERE = Path(__file__).parent
 # Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
 CONCURRENCY = 16
+# Each running event takes a thread for a moment.
+THREADS = 2 * ASKING
 # Uploads are deleted when they are a day old (looked for every hour), and when the server ends.
 DELETE_CACHE = (3600, 24 * 3600)
 
@@ -114,6 +116,7 @@ def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
         "server_port": settings.port,
+        "max_threads": THREADS,
         "theme": LightTable(),
         "css_paths": [HERE / "style.css"],
         "head": head(),
@@ -292,12 +295,14 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
     shown = [parts.transcript, parts.question]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    many: dict[str, Any] = {"concurrency_limit": ASKING}
     ask: dict[str, Any] = {
         "fn": handlers.ask,
         "inputs": [parts.asked, *fields, *sampling],
         "outputs": shown,
         "trigger_mode": "multiple",
         **hidden,
+        **many,
     }
     # What was read says how long reading takes here, and takes room.
     meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, "queue": False, **hidden}
@@ -308,8 +313,8 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     answered = [
         submitted.then(**ask),
         chosen.then(**ask),
-        parts.transcript.retry(handlers.retry, sampling, shown, **hidden),
-        parts.transcript.edit(handlers.edit, sampling, shown, **hidden),
+        parts.transcript.retry(handlers.retry, sampling, shown, **hidden, **many),
+        parts.transcript.edit(handlers.edit, sampling, shown, **hidden, **many),
     ]
     for answer in answered:
         answer.then(**meter)

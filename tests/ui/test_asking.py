@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Sampling, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta, VideoSource, WaitingLine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
-from longva_demo.ui.asking import Asked, make_gpu_asker, seconds_needed
+from longva_demo.ui.asking import Asked, ask_here, in_line, make_gpu_asker, seconds_needed
 from longva_demo.video import plan_frames, probe
 from tests.ui.conftest import MODEL
 
@@ -83,3 +83,46 @@ def test_stop_crosses(engine: Engine, clip: Path) -> None:
         num_words += isinstance(event, TextDelta)
         stopping.set()
     assert num_words <= 2
+
+
+def test_a_video_is_read_when_its_turn_comes_and_follow_ups_need_none(engine: Engine, clip: Path) -> None:
+    waiting_line = WaitingLine(engine.reads, at_once=1)
+    ask = in_line(ask_here, waiting_line)
+    first, second = look(engine, clip), look(engine, clip, 4)
+    never = threading.Event()
+    running = ask(first, "What colour is the circle?", SAMPLING, False, never)
+    assert isinstance(next(running), Progress)
+    waiting = ask(second, "What colour is the circle?", SAMPLING, False, never)
+    assert next(waiting) == Progress("waiting", 1, 1, engine.reads.estimate(8))
+    while not isinstance(next(running), TextDelta):
+        assert next(waiting).stage == "waiting"
+    while isinstance(event := next(waiting), Progress) and event.stage == "waiting":
+        pass
+    follow_up = ask(first, "Which way does it move?", SAMPLING, False, never)
+    list(running)
+    assert isinstance(next(follow_up), TextDelta)  # though the other is still reading
+    assert list(waiting)
+    assert len(first.turns) == len(second.turns) == 1
+    list(follow_up)
+    assert len(first.turns) == 2
+
+
+def test_who_stops_or_leaves_gives_the_place_up(engine: Engine, clip: Path) -> None:
+    waiting_line = WaitingLine(engine.reads, at_once=1)
+    ask = in_line(ask_here, waiting_line)
+    first, second, third = (look(engine, clip) for _ in range(3))
+    running = ask(first, "What colour is it?", SAMPLING, False, threading.Event())
+    next(running)
+    stopping = threading.Event()
+    stopped = ask(second, "What colour is it?", SAMPLING, False, stopping)
+    left = ask(third, "What colour is it?", SAMPLING, False, threading.Event())
+    next(stopped), next(left)
+    assert len(waiting_line) == 2
+    stopping.set()
+    assert list(stopped) == []
+    left.close()
+    assert len(waiting_line) == 0
+    assert second.turns == third.turns == []
+    running.close()
+    with waiting_line.join(8) as place:
+        assert place.called.is_set()

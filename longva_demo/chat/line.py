@@ -1,0 +1,76 @@
+"""The waiting line before the model: a few videos are read at a time, the others wait in the order of arrival."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from longva_demo.chat.budget import ReadTimes
+from longva_demo.chat.turn import Progress
+from longva_demo.errors import DemoError
+
+# One video is decoded while another is read; more at once would only make each slower.
+AT_ONCE = 2
+MOST_WAITING = 32
+
+
+@dataclass(eq=False)
+class Place:
+    """Somebody's place in the line; `called` is set when it is their turn."""
+
+    num_frames: int
+    called: threading.Event = field(default_factory=threading.Event)
+
+
+class WaitingLine:
+    """Who may have a video read next. Questions about a video that was read need no place."""
+
+    def __init__(self, reads: ReadTimes, at_once: int = AT_ONCE, most_waiting: int = MOST_WAITING) -> None:
+        self._reads = reads
+        self._at_once, self._most_waiting = at_once, most_waiting
+        self._guard = threading.Lock()
+        self._reading: list[Place] = []
+        self._waiting: list[Place] = []
+
+    @contextmanager
+    def join(self, num_frames: int) -> Iterator[Place]:
+        """A place, given up at the end, whether it was called or not.
+
+        Raises:
+            DemoError: the line is full.
+        """
+        place = Place(num_frames)
+        with self._guard:
+            if len(self._waiting) >= self._most_waiting:
+                raise DemoError(
+                    f"{len(self._waiting)} others are waiting for their videos to be read, and the line is full",
+                    "try again in a few minutes",
+                )
+            self._waiting.append(place)
+            self._call()
+        try:
+            yield place
+        finally:
+            with self._guard:
+                (self._reading if place.called.is_set() else self._waiting).remove(place)
+                self._call()
+
+    def progress(self, place: Place) -> Progress:
+        """Where a place that was not yet called stands, 1 is next, and about how long it has still to wait."""
+        with self._guard:
+            number = self._waiting.index(place) if place in self._waiting else 0
+            ahead = [*self._reading, *self._waiting[:number]]
+            seconds = [self._reads.estimate(other.num_frames) for other in ahead]
+            known = [second for second in seconds if second is not None]
+            left = sum(known) / self._at_once if len(known) == len(seconds) else None
+            return Progress("waiting", number + 1, len(self._waiting), left)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def _call(self) -> None:
+        while self._waiting and len(self._reading) < self._at_once:
+            place = self._waiting.pop(0)
+            self._reading.append(place)
+            place.called.set()
