@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the page")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     serve.add_argument("--port", type=int, help="port (default 7860)")
+    serve.add_argument("--log", choices=CHOICES["log"], help="a line a question (default), with texts, or nothing")
     add_model_flags(serve)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")

@@ -16,7 +16,7 @@ from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames,
 from longva_demo.video.sheet import check_sheet, contact_sheet
 from longva_demo.video.still import is_picture
 
-SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "max_new_tokens")
+SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "log", "max_new_tokens")
 
 
 def serve(options: Namespace) -> None:

@@ -5,14 +5,24 @@ import platform
 import shutil
 import tempfile
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 import torch
+from prometheus_client.parser import text_string_to_metric_families
 
 from longva_demo.model.choice import Facts, choose, probe_facts
 from longva_demo.model.loading import find_attention, find_device, find_dtype
 from longva_demo.settings import Settings
 
+SERVER_FIGURES = {
+    "pages": "longva_pages",
+    "waiting": "longva_waiting",
+    "running": "longva_questions_running",
+    "questions": "longva_questions",
+    "frames_read": "longva_frames_read",
+    "resident_memory_bytes": "process_resident_memory_bytes",
+}
 PACKAGES = (
     "longva-demo",
     "torch",
@@ -48,6 +58,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "free_memory_bytes": psutil.virtual_memory().available,
         "free_disk_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
+        "server": server_figures(f"http://{settings.host}:{settings.port}"),
         "decoders": {"pyav": version("av"), "decord": version("decord")},
         "decoder": settings.decoder,
         "model": {
@@ -59,6 +70,20 @@ def examine(settings: Settings) -> dict[str, Any]:
             "reason": reason,
         },
     }
+
+
+def server_figures(address: str) -> dict[str, float] | None:
+    """What the server at `address` says of itself at /metrics; None where none answers."""
+    try:
+        with urlopen(f"{address}/metrics", timeout=2) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+    except (OSError, ValueError):
+        return None
+    values: dict[str, float] = {}
+    for family in families:
+        samples = (sample.value for sample in family.samples if not sample.name.endswith("_created"))
+        values[family.name] = sum(samples)
+    return {name: values.get(family, 0.0) for name, family in SERVER_FIGURES.items()}
 
 
 def version(package: str) -> str | None:
@@ -94,5 +119,15 @@ def report(findings: dict[str, Any]) -> str:
         "Model": f"{model['model_id']}, {model['quant']} quantisation, {model['dtype']} on {model['device']}, "
         f"attention {model['attention']}",
         "Why": model["reason"],
+        "Server": describe_server(findings["server"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
+
+
+def describe_server(figures: dict[str, float] | None) -> str:
+    if figures is None:
+        return "none answers at the address of the settings"
+    counts = f"{figures['pages']:.0f} pages open; questions: {figures['running']:.0f} on their way"
+    counts += f" ({figures['waiting']:.0f} in line), {figures['questions']:,.0f} done"
+    counts += f"; {figures['frames_read']:,.0f} frames read"
+    return f"{counts}; {figures['resident_memory_bytes'] / 1e9:.1f} GB of memory"

@@ -12,6 +12,7 @@ CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "attention": ("auto", "flash_attention_2", "sdpa"),
     "decoder": ("pyav", "decord"),
+    "log": ("questions", "texts", "nothing"),
 }
 
 
@@ -27,6 +28,7 @@ class Settings:
     decoder: str = "pyav"
     host: str = "127.0.0.1"
     port: int = 7860
+    log: str = "questions"
     num_frames: int = 32
     max_frames: int = 2000
     max_new_tokens: int = 256

@@ -1,5 +1,6 @@
 """A chat about one video: read once, asked many times, each turn undone by cutting the cache."""
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class ChatSession:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.name = secrets.token_hex(4)  # in the log
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()

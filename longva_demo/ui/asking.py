@@ -82,10 +82,10 @@ def is_zero_gpu() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def make_asker(engine: Engine) -> Asker:
+def make_asker(engine: Engine, line: WaitingLine) -> Asker:
     """The asker for this host. On a Space with ZeroGPU, the Space's own line is for the GPU."""
     if not is_zero_gpu():
-        return in_line(ask_here, WaitingLine(engine.reads))
+        return in_line(ask_here, line)
     import spaces  # only there on a Space
 
     return make_gpu_asker(engine, spaces.GPU)

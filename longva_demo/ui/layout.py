@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from starlette.routing import Route
 
-from longva_demo.chat import Engine
+from longva_demo.chat import Engine, WaitingLine
 from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
@@ -19,6 +20,7 @@ from longva_demo.ui.header import is_builtin, make_header
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.needle_test import NeedleTests, make_panel
+from longva_demo.ui.observe import Metrics, observe_routes, observed
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
@@ -87,9 +89,11 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     """The page and its two API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
     examples = read_examples()
     pages = Pages(engine)
-    asker = make_asker(engine)
+    line = WaitingLine(engine.reads)
+    metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line))
+    asker = observed(make_asker(engine, line), engine, metrics)
     handlers = Handlers(engine, settings, pages, examples, asker)
-    options = launch_options(settings, pages)
+    options = launch_options(settings, pages, observe_routes(metrics, engine))
     title = CATALOGUES["en"]["page.title"]
     with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
         parts = lay_out(engine, settings, examples)
@@ -104,13 +108,14 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     return app
 
 
-def launch_options(settings: Settings, pages: Pages) -> dict[str, Any]:
-    """What `launch` needs: address, look, the examples' folder, and the address that frames are fetched from."""
+def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -> dict[str, Any]:
+    """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
         frames_route(pages.find_sheets),
         *download_routes(pages.find_video),
         preview_route(pages.find_preview),
         previews_route(),
+        *more_routes,
     ]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
