@@ -34,6 +34,7 @@ class Settings:
     max_new_tokens: int = 256
     max_video_seconds: float = 6 * 3600.0
     max_upload_bytes: int = 4 * 1024**3
+    max_uploads_bytes: int = 20 * 1024**3
     decode_timeout_seconds: float = 600.0
     decode_memory_bytes: int = 4 * 1024**3
 

@@ -25,6 +25,7 @@ from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
+from longva_demo.ui.uploads import watch_uploads
 from longva_demo.ui.widgets import (
     make_about,
     make_budget,
@@ -40,8 +41,8 @@ HERE = Path(__file__).parent
 CONCURRENCY = 16
 # Each running event takes a thread for a moment.
 THREADS = 2 * ASKING
-# Uploads are deleted when they are a day old (looked for every hour), and when the server ends.
-DELETE_CACHE = (3600, 24 * 3600)
+# Gradio deletes uploads when the server ends; before that, `uploads` does, which knows what is in use.
+DELETE_CACHE = (3600, 365 * 24 * 3600)
 
 
 class Parts(NamedTuple):
@@ -105,6 +106,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
+    watch_uploads(app, pages.files_in_use, settings.max_uploads_bytes)
     return app
 
 

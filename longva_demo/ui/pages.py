@@ -62,6 +62,12 @@ class Page:
     def sheets(self) -> Sheets | None:
         return self.view.sheets if self.view else None
 
+    @property
+    def files(self) -> set[Path]:
+        """What this page looks at, or can come back to."""
+        looks = [self.look.path] if self.look else []
+        return {*looks, *self.kept.files}
+
     def look_at(
         self, look: Look | None, engine: Engine, settings: Settings, asked_at: float = math.inf
     ) -> Sheets | None:
@@ -268,6 +274,11 @@ class Pages:
             page = self._pages.pop(str(session_hash), None)
         if page is not None:
             page.close()
+
+    def files_in_use(self) -> set[Path]:
+        """Videos and pictures that an open page looks at, or can come back to."""
+        with self._lock:
+            return {path for page in self._pages.values() for path in page.files}
 
     def find_sheets(self, token: str) -> Sheets | None:
         """The sheets that a page was told to fetch with `token`."""

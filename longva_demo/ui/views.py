@@ -130,6 +130,10 @@ class KeptViews:
         """Let go of the view of `look`, if there is one, without closing it: it is looked at again."""
         self._views = [view for view in self._views if view.look != look]
 
+    @property
+    def files(self) -> set[Path]:
+        return {view.look.path for view in self._views}
+
     def close(self) -> None:
         while self._views:
             self._close(self._views[0])
