@@ -29,6 +29,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     log: str = "questions"
+    fetch_hosts: str = ""  # host names, with commas between, that clients may name files of; none: uploads only
     num_frames: int = 32
     max_frames: int = 2000
     max_new_tokens: int = 256

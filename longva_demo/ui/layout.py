@@ -8,11 +8,14 @@ import gradio as gr
 from starlette.routing import Route
 
 from longva_demo.chat import Engine, WaitingLine
+from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
+from longva_demo.ui.addresses import refuse_addresses
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
 from longva_demo.ui.downloads import download_routes
+from longva_demo.ui.errors import toast
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, previews_route, read_examples
 from longva_demo.ui.handlers import Handlers
@@ -76,11 +79,19 @@ class Parts(NamedTuple):
 
 
 class PageApp(gr.Blocks):
-    """Blocks that know what they need in order to be launched; what the caller gives wins."""
+    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses."""
 
-    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, options: dict[str, Any], hosts: set[str], **kwargs: Any) -> None:
         self.options = options
+        self.hosts = hosts
         super().__init__(**kwargs)
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            refuse_addresses(inputs, self.hosts)
+        except DemoError as error:
+            raise toast(error) from None
+        return await super().process_api(block_fn, inputs, *args, **kwargs)
 
     def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().launch(**{**self.options, **kwargs})
@@ -96,7 +107,9 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     handlers = Handlers(engine, settings, pages, examples, asker)
     options = launch_options(settings, pages, observe_routes(metrics, engine))
     title = CATALOGUES["en"]["page.title"]
-    with PageApp(options, title=title, analytics_enabled=False, fill_width=True, delete_cache=DELETE_CACHE) as app:
+    hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
+    page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
+    with PageApp(options, hosts, **page) as app:
         parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)

@@ -1,8 +1,11 @@
 """The two endpoints with gradio_client: plain inputs, one call."""
 
 import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -47,6 +50,48 @@ def test_errors_are_one_line(client: Client, tmp_path: Path) -> None:
     with pytest.raises(AppError, match=r"notes\.mp4") as caught:
         client.predict(video=handle_file(bad), api_name="/sample_frames")
     assert "Traceback" not in str(caught.value)
+
+
+def call(address: str, name: str, *inputs: object) -> str:
+    """An endpoint over plain HTTP, without what gradio_client does to its inputs first; returns the events' text."""
+    event = httpx.post(f"{address}/gradio_api/call/{name}", json={"data": inputs}).json()["event_id"]
+    return httpx.get(f"{address}/gradio_api/call/{name}/{event}", timeout=30).text
+
+
+def file_at(path: str) -> dict[str, object]:
+    return {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_no_address_is_fetched(address: str) -> None:
+    asked: list[str] = []
+
+    class Neighbour(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as neighbour:
+        threading.Thread(target=neighbour.serve_forever, daemon=True).start()
+        port = neighbour.server_port
+        for file in (
+            f"http://127.0.0.1:{port}/clip.mp4",
+            f"HTTP://localhost:{port}/a.mp4",
+            "https://example.org/a.mp4",
+        ):
+            for name, inputs in (("sample_frames", [file_at(file)]), ("chat", ["What is it?", file_at(file)])):
+                assert "upload the file itself" in call(address, name, *inputs)
+        neighbour.shutdown()
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/hostname", "file:///etc/hostname", "/etc/../etc/hostname", "~/.bashrc", __file__]
+)
+def test_other_files_of_this_machine_are_not_read(address: str, path: str) -> None:
+    told = call(address, "sample_frames", file_at(path))
+    assert "event: error" in told
+    assert "Traceback" not in told
+    assert '"frames"' not in told
 
 
 def test_only_two_endpoints_are_public(client: Client) -> None:

@@ -1,0 +1,26 @@
+"""Files come as uploads: an address in place of a file is not fetched, unless the settings allow its host."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from longva_demo.errors import DemoError
+
+
+def refuse_addresses(value: Any, hosts: set[str]) -> None:
+    """Look through the inputs of an event, as they came over HTTP.
+
+    Raises:
+        DemoError: a file's path is an address whose host is none of `hosts`; Gradio would fetch it.
+    """
+    if isinstance(value, dict):
+        if is_address(value.get("path")) and (urlsplit(value["path"].strip()).hostname or "") not in hosts:
+            raise DemoError("this is an address, and nothing is fetched from there", "upload the file itself")
+        for part in value.values():
+            refuse_addresses(part, hosts)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            refuse_addresses(part, hosts)
+
+
+def is_address(path: Any) -> bool:
+    return isinstance(path, str) and path.lower().lstrip().startswith(("http:", "https:"))
