@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from longva_demo.errors import DemoError
@@ -29,10 +29,13 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     log: str = "questions"
+    user: str = "longva"
+    password: str = field(default="", repr=False)  # none: the page is open to all who reach it
     fetch_hosts: str = ""  # host names, with commas between, that clients may name files of; none: uploads only
     num_frames: int = 32
     max_frames: int = 2000
     max_new_tokens: int = 256
+    max_questions_per_minute: int = 60
     max_video_seconds: float = 6 * 3600.0
     max_upload_bytes: int = 4 * 1024**3
     max_uploads_bytes: int = 20 * 1024**3
@@ -44,10 +47,10 @@ class Settings:
             value = getattr(self, name)
             if value not in allowed:
                 raise DemoError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}")
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if not isinstance(value, str) and value <= 0:
-                raise DemoError(f"{field.name} is {value}", "use a number above 0")
+                raise DemoError(f"{one.name} is {value}", "use a number above 0")
         if self.port > 65535:
             raise DemoError(f"port is {self.port}", "use a number from 1 to 65535")
 
@@ -59,7 +62,7 @@ class Settings:
             DemoError: an unknown LONGVA_* name, a value that is no number, or one outside its choices.
         """
         environment = os.environ if environment is None else environment
-        known = {f"LONGVA_{field.name.upper()}": field for field in fields(cls)}
+        known = {f"LONGVA_{one.name.upper()}": one for one in fields(cls)}
         values: dict[str, Any] = {}
         for name, text in environment.items():
             if not name.startswith("LONGVA_"):

@@ -8,14 +8,11 @@ import gradio as gr
 from starlette.routing import Route
 
 from longva_demo.chat import Engine, WaitingLine
-from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
-from longva_demo.ui.addresses import refuse_addresses
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
 from longva_demo.ui.downloads import download_routes
-from longva_demo.ui.errors import toast
 from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, previews_route, read_examples
 from longva_demo.ui.handlers import Handlers
@@ -24,8 +21,10 @@ from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.needle_test import NeedleTests, make_panel
 from longva_demo.ui.observe import Metrics, observe_routes, observed
+from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
+from longva_demo.ui.rate import Rate, at_a_rate
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.uploads import watch_uploads
@@ -78,32 +77,14 @@ class Parts(NamedTuple):
     max_new_tokens: gr.Slider
 
 
-class PageApp(gr.Blocks):
-    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses."""
-
-    def __init__(self, options: dict[str, Any], hosts: set[str], **kwargs: Any) -> None:
-        self.options = options
-        self.hosts = hosts
-        super().__init__(**kwargs)
-
-    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        try:
-            refuse_addresses(inputs, self.hosts)
-        except DemoError as error:
-            raise toast(error) from None
-        return await super().process_api(block_fn, inputs, *args, **kwargs)
-
-    def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
-        return super().launch(**{**self.options, **kwargs})
-
-
 def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     """The page and its two API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
     examples = read_examples()
     pages = Pages(engine)
     line = WaitingLine(engine.reads)
     metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line))
-    asker = observed(make_asker(engine, line), engine, metrics)
+    asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute))
+    asker = observed(asker, engine, metrics)
     handlers = Handlers(engine, settings, pages, examples, asker)
     options = launch_options(settings, pages, observe_routes(metrics, engine))
     title = CATALOGUES["en"]["page.title"]
@@ -147,6 +128,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "run_history": False,
         "app_kwargs": {"routes": routes},
         "show_error": False,
+        "auth": (settings.user, settings.password) if settings.password else None,
         "ssr_mode": False,
         "pwa": False,
     }

@@ -10,6 +10,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from tests.ui.conftest import serving
+
 
 @pytest.fixture(scope="module")
 def client(address: str) -> Client:
@@ -96,3 +98,17 @@ def test_other_files_of_this_machine_are_not_read(address: str, path: str) -> No
 
 def test_only_two_endpoints_are_public(client: Client) -> None:
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat"}
+
+
+def test_a_password_closes_the_page_and_its_endpoints(tmp_path: Path, clip: Path) -> None:
+    with serving(tmp_path / "log", LONGVA_MODEL="tiny", LONGVA_PASSWORD="open sesame") as address:
+        for path in ("/config", "/gradio_api/info", "/gradio_api/file=app.py"):
+            assert httpx.get(f"{address}{path}").status_code == 401
+        assert httpx.post(f"{address}/gradio_api/upload", files={"files": b"x"}).status_code == 401
+        data = {"data": ["What is it?"]}
+        assert httpx.post(f"{address}/gradio_api/call/chat", json=data).status_code == 401
+        with pytest.raises(Exception, match=r"(?i)login|credentials|authent"):
+            Client(address, auth=("longva", "a guess"), verbose=False)
+        client = Client(address, auth=("longva", "open sesame"), verbose=False)
+        assert client.predict(video=handle_file(clip), api_name="/sample_frames")["frames"]
+        assert "open sesame" not in (tmp_path / "log").read_text()

@@ -1,0 +1,37 @@
+"""Gradio's Blocks, with what is done before any event reaches its handler."""
+
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.errors import DemoError
+from longva_demo.ui.addresses import refuse_addresses
+from longva_demo.ui.errors import toast
+from longva_demo.ui.rate import CALLER
+
+
+class PageApp(gr.Blocks):
+    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses."""
+
+    def __init__(self, options: dict[str, Any], hosts: set[str], **kwargs: Any) -> None:
+        self.options = options
+        self.hosts = hosts
+        super().__init__(**kwargs)
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            refuse_addresses(inputs, self.hosts)
+        except DemoError as error:
+            raise toast(error) from None
+        CALLER.set(names_of(kwargs.get("request")))
+        return await super().process_api(block_fn, inputs, *args, **kwargs)
+
+    def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().launch(**{**self.options, **kwargs})
+
+
+def names_of(request: Any) -> tuple[str, ...]:
+    """A page and its address, for the limits."""
+    if not isinstance(request, gr.Request):
+        return ()
+    return (f"page {request.session_hash}", f"address {request.client.host if request.client else ''}")
