@@ -72,6 +72,12 @@ class GrowingCache(Cache):
         assert growing.values is not None
         return growing.keys[0], growing.values[0]
 
+    def take_from(self, other: "GrowingCache", num_tokens: int) -> None:
+        """Begin as `other` does: a copy of its first `num_tokens` tokens."""
+        for number, layer in enumerate(self._growing):
+            keys, values = other.kept(number)
+            layer.update(keys[None, :, :num_tokens], values[None, :, :num_tokens])
+
     def cut_to(self, num_tokens: int) -> None:
         """Forget every token from position `num_tokens` on."""
         surplus = self.get_seq_length() - num_tokens

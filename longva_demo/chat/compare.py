@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.engine import Engine
+from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import VideoSource
 from longva_demo.chat.turn import Progress, TextDelta
@@ -54,7 +55,7 @@ def compare(
     plan = source.plan
     for budget in budgets_for(engine, source):
         planned = plan_frames(source.info, budget, plan.start_seconds, plan.end_seconds)
-        with closing(ChatSession(engine)) as session:
+        with closing(ChatSession(engine, is_shared=False)) as session:
             sampled = VideoSource(source.info, planned, engine.processor, source.decoder, source.limits)
             session.look_at(sampled)
             events: Any = ask(session, question, sampling, False, stopping)

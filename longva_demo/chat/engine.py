@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -26,30 +26,15 @@ from longva_demo.chat.evidence import (
     attention_to_frames,
     log_probabilities,
 )
+from longva_demo.chat.prefixes import Prefixes
 from longva_demo.chat.prompt import ChatTemplate
+from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.turnstile import Turnstile
-from longva_demo.errors import BudgetError, DemoError
+from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel, LongVAProcessor
 from longva_demo.settings import Settings
 
 Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the answer's words are chosen: temperature 0 takes the likeliest token each time."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
-            raise DemoError(f"temperature is {self.temperature}", "use 0 to 2")
-        if not 0 < self.top_p <= 1:
-            raise DemoError(f"top-p is {self.top_p}", "use a number above 0, up to 1")
-        if not 1 <= self.max_new_tokens <= 4096:
-            raise DemoError(f"max new tokens is {self.max_new_tokens}", "use 1 to 4096")
 
 
 class Engine:
@@ -62,6 +47,7 @@ class Engine:
         self.settings = settings
         self.processor = loaded.processor
         self.reads = ReadTimes()
+        self.prefixes = Prefixes()
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
         self._turn = Turnstile()
@@ -91,6 +77,13 @@ class Engine:
                 num_tokens,
                 like,
             )
+
+    def copy_cache(self, cache: GrowingCache, num_tokens: int, room: int) -> GrowingCache:
+        """A cache of its own that begins with the first `num_tokens` tokens of `cache`, with room for `room`."""
+        copy = self.new_cache(room)
+        with self._step():
+            copy.take_from(cache, num_tokens)
+        return copy
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""

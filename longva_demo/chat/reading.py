@@ -1,7 +1,7 @@
-"""What a chat's model has read of its source: a cache that begins with header and frames, kept for what follows."""
+"""Reading a chat's source into the model's cache, or finding that it was read already."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from longva_demo.chat.budget import TEXT_TOKENS
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine
-from longva_demo.chat.shelf import Prefix, Shelf
+from longva_demo.chat.prefixes import Key, Prefix
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import Progress
 from longva_demo.errors import BudgetError, VideoError
@@ -19,28 +19,41 @@ READ_CHUNK_FRAMES = 16
 # They are appended to the cache in steps of at least this many tokens: attention to a long cache is slow for few
 # tokens at a time. 16 frames of LongVA-7B are 2,304 tokens; of the built-in model, 128 frames are read at once.
 READ_CHUNK_TOKENS = 1152
+# While another chat reads or uses the same.
+SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class Reading:
-    """The source, and the cache whose first `prefix_length` tokens are the header and the source's frames.
+    """The source of one chat, and the prefix of the model's cache that holds its header and frames.
 
-    Turns follow in the same cache. It may be None at any time: `read` builds it anew. What was read of earlier
-    sources is put by while there is room.
+    Prefixes are shared between chats (see `prefixes.py`). Between `open` and `release` the cache is this chat's alone.
     """
 
-    def __init__(self, engine: Engine, should_stop: threading.Event) -> None:
+    def __init__(self, engine: Engine, should_stop: threading.Event, is_shared: bool = True) -> None:
         self.source: Source | None = None
-        self.cache: GrowingCache | None = None
-        self.prefix_length = 0
         self._engine = engine
+        self._prefixes = engine.prefixes
         self._should_stop = should_stop
-        self._read_key: tuple[object, ...] | None = None
-        self._shelf = Shelf()
+        self._is_shared = is_shared
+        self._own = object()
+        self._held: Prefix | None = None
 
     @property
     def is_done(self) -> bool:
-        """Whether the cache holds the present source."""
-        return self.cache is not None and self._read_key == self._key(self.source)
+        """Whether the present source was read, by this chat or another, and is still kept."""
+        return self._prefixes.find(self._key, self) is not None
+
+    @property
+    def cache(self) -> GrowingCache:
+        """Header, frames and some of this chat's turns."""
+        assert self._held is not None, "open it first"
+        return self._held.cache
+
+    @property
+    def prefix_length(self) -> int:
+        """Tokens of header and frames."""
+        assert self._held is not None, "open it first"
+        return self._held.num_tokens
 
     @property
     def num_frames(self) -> int:
@@ -48,53 +61,71 @@ class Reading:
 
     @property
     def num_bytes(self) -> int:
-        """Of the cache and of all that was put by."""
-        return self._shelf.num_bytes + (self.cache.num_bytes if self.cache is not None else 0)
+        """Of all that would be dropped for a new reading."""
+        return self._prefixes.idle_bytes
 
-    def turn_to(self, source: Source | None) -> None:
-        """Put by what was read, and take up what was once read of `source`."""
-        kept = self._shelf.take(self._key(source))
-        if self.cache is not None and self.is_done:
-            self.cache.cut_to(self.prefix_length)
-            self._shelf.put(Prefix(self._key(self.source), self.cache), self._engine.meter(0).free_bytes or 0)
-        self.drop()
-        if kept is not None:
-            self.cache, self._read_key = kept.cache, kept.key
-            self.prefix_length = kept.cache.get_seq_length()
-        self.source = source
+    def open(self) -> Generator[Progress, None, bool]:
+        """Take hold of the prefix, reading the source where that is needed; returns whether it was there.
 
-    def read(self) -> Iterator[Progress]:
-        """Fill a new cache with the header and the source. Dropped again unless all of it was read."""
-        self.drop()
-        while self._shelf and not self._engine.meter(self.num_frames).fits:
-            self._shelf.drop_oldest()
-        cache = self._engine.new_cache(self._engine.meter(self.num_frames).num_tokens + TEXT_TOKENS)
-        with self.rescue():
-            self._engine.read_text(self._engine.template.header, cache)
-            if isinstance(self.source, VideoSource):
-                yield from self._read_video(self.source, cache)
-            elif self.source is not None:
-                self._engine.read_image(self.source.slots, cache)
-        if self._should_stop.is_set():
-            return
-        self.cache = cache
-        self.prefix_length = cache.get_seq_length()
-        self._read_key = self._key(self.source)
+        Ends without it where the chat is stopped. Nothing is kept unless all of it was read.
+        """
+        was_there = True
+        while not self._should_stop.is_set():
+            if self.is_done:
+                yield from self._know_frames()
+                if self.take():
+                    break
+                continue
+            was_there = False
+            note = self._prefixes.begin(self._key)
+            if note is not None:
+                try:
+                    yield from self._read(note)
+                finally:
+                    self._prefixes.end(self._key)
+                break
+            progress = self._prefixes.progress(self._key)
+            if progress is not None:
+                yield progress
+            self._should_stop.wait(SECONDS_BETWEEN_LOOKS)
+        return was_there
+
+    def take(self) -> bool:
+        """Take hold of what was read; False where nothing was, or the chat is stopped.
+
+        Where another chat is just answering about it, a copy is made if there is room, else its end awaited.
+        """
+        while (prefix := self._prefixes.find(self._key, self)) is not None:
+            if prefix.busy.acquire(blocking=False):
+                prefix.give_to(self)
+                self._hold(prefix)
+                return True
+            if self._engine.meter(self.num_frames).fits:
+                room = prefix.num_tokens + TEXT_TOKENS
+                self._hold(self._busy_prefix(self._engine.copy_cache(prefix.cache, prefix.num_tokens, room)))
+                return True
+            if self._should_stop.wait(SECONDS_BETWEEN_LOOKS):
+                break
+        return False
+
+    def release(self) -> None:
+        """Let others use it."""
+        if self._held is not None:
+            self._held.busy.release()
+            self._held = None
 
     def keep_turns(self, num_tokens: int) -> None:
         """Cut from the cache what comes after the first `num_tokens` tokens of the turns."""
-        if self.cache is not None:
-            self.cache.cut_to(min(self.cache.get_seq_length(), self.prefix_length + num_tokens))
-
-    def drop(self) -> None:
-        """Forget what was read of the present source."""
-        self.cache = None
-        self._read_key = None
+        for prefix in self._prefixes.of(self):
+            if prefix.key == self._key and prefix.busy.acquire(blocking=False):
+                # Where another chat has it, or had it since, nothing of this one is left in it.
+                if prefix.is_of(self):
+                    prefix.cache.cut_to(min(prefix.cache.get_seq_length(), prefix.num_tokens + num_tokens))
+                prefix.busy.release()
 
     def close(self) -> None:
-        """Free everything."""
-        self.drop()
-        self._shelf.clear()
+        """Free everything that no other chat uses."""
+        self._prefixes.leave(self)
         if isinstance(self.source, VideoSource):
             self.source.close()
 
@@ -104,8 +135,9 @@ class Reading:
         try:
             yield
         except BudgetError as error:
-            self.drop()
-            self._shelf.clear()
+            self._drop()
+            while self._prefixes.drop_oldest():
+                pass
             largest = max(1, self.num_frames // 2)
             raise BudgetError(
                 f"the memory ran out with {self.num_frames:,} frames",
@@ -113,8 +145,46 @@ class Reading:
                 largest,
             ) from error
         except Exception:
-            self.drop()
+            self._drop()
             raise
+
+    def _know_frames(self) -> Iterator[Progress]:
+        """Where another chat has read it, see which frames could be decoded."""
+        if isinstance(self.source, VideoSource) and not self.source.complete:
+            for _ in self.source.pixels(READ_CHUNK_FRAMES, self._should_stop.is_set):
+                yield Progress("sampling", len(self.source.indices), self.source.num_frames)
+
+    def _drop(self) -> None:
+        if self._held is not None:
+            self._prefixes.drop(self._held)
+
+    def _hold(self, prefix: Prefix) -> None:
+        self._held = prefix
+        self._prefixes.keep(prefix, self, self._engine.meter(0).free_bytes or 0)
+
+    def _busy_prefix(self, cache: GrowingCache) -> Prefix:
+        prefix = Prefix(self._key, cache, self)
+        prefix.busy.acquire()
+        return prefix
+
+    def _new_cache(self) -> GrowingCache:
+        while not self._engine.meter(self.num_frames).fits and self._prefixes.drop_oldest():
+            pass
+        return self._engine.new_cache(self._engine.meter(self.num_frames).num_tokens + TEXT_TOKENS)
+
+    def _read(self, note: Callable[[Progress], None]) -> Iterator[Progress]:
+        """Fill a new cache with the header and the source."""
+        cache = self._new_cache()
+        with self.rescue():
+            self._engine.read_text(self._engine.template.header, cache)
+            if isinstance(self.source, VideoSource):
+                for progress in self._read_video(self.source, cache):
+                    note(progress)
+                    yield progress
+            elif self.source is not None:
+                self._engine.read_image(self.source.slots, cache)
+        if not self._should_stop.is_set():
+            self._hold(self._busy_prefix(cache))
 
     def _read_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
         done = 0
@@ -154,5 +224,9 @@ class Reading:
             start += len(features)
             yield features
 
-    def _key(self, source: Source | None) -> tuple[object, ...]:
-        return (source.key if source is not None else None, *self._engine.identity)
+    @property
+    def _key(self) -> Key:
+        """Text alone has nothing to share."""
+        if self.source is None or not self._is_shared:
+            return (self.source.key if self.source is not None else None, self._own)
+        return (self.source.key, *self._engine.identity)

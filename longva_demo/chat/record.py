@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from longva_demo.chat.engine import Sampling
+from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource

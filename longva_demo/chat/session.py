@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from longva_demo.chat.budget import BudgetMeter
-from longva_demo.chat.engine import Engine, Sampling
+from longva_demo.chat.engine import Engine
 from longva_demo.chat.evidence import MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
 from longva_demo.chat.reading import Reading
+from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import AnswerStats, FrameRef, Progress, TextDelta, Turn
 from longva_demo.errors import BudgetError, DemoError
@@ -23,17 +24,18 @@ class ChatSession:
     """One person's conversation. One question runs at a time; `stop` may be called from any thread.
 
     The cache always holds a beginning of `header, frames, turns`: what `Reading` read, then some of the turns' ids.
-    What is missing is fed with the next question, so a dropped cache, a restored turn and
+    What is missing is fed with the next question, so a dropped cache, one that another chat used, a restored turn and
     the last token of an answer (which `generate` leaves out of the cache) are all the same case.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, is_shared: bool = True) -> None:
+        """`is_shared`: what was read serves other chats about the same frames, and the other way round."""
         self.engine = engine
         self.name = secrets.token_hex(4)  # in the log
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()
-        self._reading = Reading(engine, self._stop)
+        self._reading = Reading(engine, self._stop, is_shared)
 
     # What the chat is about
 
@@ -56,9 +58,8 @@ class ChatSession:
                 self.meter(source.num_frames).check()
             if source is None or self.source is None or source.key != self.source.key:
                 self.turns = []
-                self._reading.turn_to(source)
-            else:
-                self._reading.source = source
+                self._reading.keep_turns(0)
+            self._reading.source = source
 
     @property
     def needs_reading(self) -> bool:
@@ -66,7 +67,7 @@ class ChatSession:
         return isinstance(self.source, VideoSource) and not self._reading.is_done
 
     def meter(self, num_frames: int) -> BudgetMeter:
-        """The cost of `num_frames` frames, where what this chat holds would be freed for them."""
+        """The cost of `num_frames` frames, where what no chat is using now would be freed for them."""
         return self.engine.meter(num_frames, self._reading.num_bytes)
 
     @property
@@ -128,9 +129,12 @@ class ChatSession:
         with self._alone():
             self._stop.clear()
             turn = self.turns[-1] if self.turns else None
-            if turn is None or turn.evidence is None or not self._reading.is_done or len(turn.answer_ids) < 2:
+            if turn is None or turn.evidence is None or len(turn.answer_ids) < 2 or not self._reading.take():
                 return None
-            falls = self._falls(turn, turn.evidence)
+            try:
+                falls = self._falls(turn, turn.evidence)
+            finally:
+                self._reading.release()
             if falls is None:
                 return None
             self.turns[-1] = replace(turn, evidence=replace(turn.evidence, falls=falls))
@@ -149,8 +153,9 @@ class ChatSession:
     def resume(self, source: Source | None, turns: list[Turn]) -> None:
         """Take over a conversation that was held elsewhere (in another process): its cache is built anew when asked."""
         with self._alone():
-            self._reading.drop()
-            self._reading.source = source
+            for one in (self.source, source):
+                self._reading.source = one
+                self._reading.keep_turns(0)
             self.turns = list(turns)
 
     def close(self) -> None:
@@ -165,14 +170,24 @@ class ChatSession:
         started = time.perf_counter()
         has_frames = self.source is not None
         question_ids = self.engine.template.question(question, first=not self.turns, has_frames=has_frames)
-        reused = self._reading.is_done
-        if not reused:
-            yield from self._reading.read()
+        try:
+            reused = yield from self._reading.open()
             if self._stop.is_set():
                 return
-        stats = AnswerStats(reused=reused, seconds_to_read=0.0 if reused else time.perf_counter() - started)
+            stats = AnswerStats(
+                reused=reused,
+                read_again=not reused and bool(self.turns),
+                seconds_to_read=0.0 if reused else time.perf_counter() - started,
+            )
+            yield from self._answer(question, question_ids, sampling, stats, started)
+        finally:
+            self._reading.release()
+
+    def _answer(
+        self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
+    ) -> Iterator[TextDelta]:
+        """Stream the answer, with the cache at hand."""
         cache = self._reading.cache
-        assert cache is not None
         sampling = self._within_context(sampling, len(question_ids))
         num_fed = cache.get_seq_length() - self._reading.prefix_length
         pending = [*self._turn_ids()[num_fed:], *question_ids]
@@ -232,7 +247,6 @@ class ChatSession:
         The row that predicts its end is left out: it has nothing left to look for.
         """
         recorder.keep(num_tokens)
-        assert self._reading.cache is not None
         try:
             return self.engine.weigh_frames(recorder, self._reading.cache, self._frame_places())
         except BudgetError:
@@ -240,13 +254,17 @@ class ChatSession:
 
     def _falls(self, turn: Turn, evidence: Evidence) -> tuple[tuple[int, float], ...] | None:
         """(place, fall in nats) of the candidates, the largest fall first; None after `stop` or without memory."""
-        assert self._reading.cache is not None
         frames, candidates = self._frame_places(), evidence.candidates
-        length = self._reading.prefix_length + len(self._turn_ids()) - len(turn.ids)
+        cache = self._reading.cache
+        earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
+        length = self._reading.prefix_length + len(earlier)
         answer = turn.answer_ids[:-1][:MAX_ROWS]
         windows = frames.windows(candidates)
-        hiding = Hiding(self._reading.cache, length, windows)
         try:
+            if cache.get_seq_length() < length:  # another chat used it
+                with self._reading.rescue():
+                    self.engine.read_text(earlier[cache.get_seq_length() - self._reading.prefix_length :], cache)
+            hiding = Hiding(cache, length, windows)
             return self.engine.falls(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
         except BudgetError:
             return None

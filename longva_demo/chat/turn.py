@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from longva_demo.chat.engine import Sampling
 from longva_demo.chat.evidence import Evidence
+from longva_demo.chat.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class AnswerStats:
     seconds_to_read: float = 0.0
     seconds: float = 0.0
     reused: bool = False  # the video was read before: only the question was new
+    read_again: bool = False  # it was read before by this chat, but had to make room for others
     stopped: bool = False
     log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
 

@@ -30,7 +30,8 @@ def stats_lines(stats: AnswerStats, answer: str, has_frames: bool) -> list[Line]
     if has_frames and stats.reused:
         lines.append(line("stats.reused"))
     elif has_frames:
-        lines.append(line("stats.read", duration=stats.seconds_to_read))
+        key = "stats.read_again" if stats.read_again else "stats.read"
+        lines.append(line(key, duration=stats.seconds_to_read))
     if stats.stopped:
         lines.append(line("stats.stopped"))
     return lines

@@ -65,9 +65,11 @@ def test_logits_with_and_without_cache_agree(session: ChatSession) -> None:
     answer(session, "And then?")
     engine, model = session.engine, session.engine.loaded.model
     question = engine.template.question("Why?", first=False, has_frames=True)
+    assert session._reading.take()
     fed = session._reading.cache.get_seq_length() - session._reading.prefix_length
     ids = [token for turn in session.turns for token in turn.ids] + question
     cached = engine.read_text(ids[fed:], session._reading.cache)
+    session._reading.release()
 
     pixels = [batch for batch in session.source.pixels(64, lambda: False) if batch is not None]
     with torch.inference_mode():

@@ -1,0 +1,22 @@
+"""How an answer's words are chosen."""
+
+from dataclasses import dataclass
+
+from longva_demo.errors import DemoError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the answer's words are chosen: temperature 0 takes the likeliest token each time."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise DemoError(f"temperature is {self.temperature}", "use 0 to 2")
+        if not 0 < self.top_p <= 1:
+            raise DemoError(f"top-p is {self.top_p}", "use a number above 0, up to 1")
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise DemoError(f"max new tokens is {self.max_new_tokens}", "use 1 to 4096")

@@ -1,0 +1,232 @@
+"""What was read: kept for those who come back, shared by chats about the same frames, dropped for want of room."""
+
+import gc
+import threading
+from pathlib import Path
+
+import pytest
+
+from longva_demo.chat import ChatSession, Engine, Progress, TextDelta
+from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.prefixes import MOST_OF_A_CHAT, Prefix, Prefixes
+from longva_demo.ui.facts import stats_lines
+from tests.chat.conftest import GREEDY, answer, make_source, progress_of
+
+
+class Chat:
+    """Stands for one."""
+
+
+@pytest.fixture(autouse=True)
+def _empty(engine: Engine) -> None:
+    while engine.prefixes.drop_oldest():
+        pass
+
+
+def look(engine: Engine, clip: Path, budget: int = 40) -> ChatSession:
+    session = ChatSession(engine)
+    session.look_at(make_source(engine, clip, budget))
+    return session
+
+
+def test_coming_back_reads_nothing_and_answers_as_before(engine: Engine, clip: Path) -> None:
+    session = ChatSession(engine)
+    whole, part = make_source(engine, clip), make_source(engine, clip, 20, start_seconds=1.0, end_seconds=4.0)
+    session.look_at(whole)
+    first, second = answer(session, "What is first?"), answer(session, "And then?")
+    session.look_at(part)
+    other = answer(session, "What is first?")
+    assert not session.turns[0].stats.reused
+    for source, expected in ((whole, first), (part, other), (whole, first)):
+        session.look_at(source)
+        assert session.turns == []
+        events = list(session.ask("What is first?", GREEDY))
+        assert progress_of(events) == []
+        assert session.turns[0].answer == expected
+        assert session.turns[0].stats.reused
+    assert answer(session, "And then?") == second
+    session.close()
+    assert len(engine.prefixes) == 0
+
+
+def test_a_chat_comes_back_to_so_many(engine: Engine, clip: Path) -> None:
+    session = ChatSession(engine)
+    sources = [make_source(engine, clip, budget) for budget in range(4, 4 + MOST_OF_A_CHAT + 1)]
+    for source in sources:
+        session.look_at(source)
+        answer(session, "What is first?")
+    reused = []
+    for source in (*sources[1:], sources[0]):
+        session.look_at(source)
+        answer(session, "What is first?")
+        reused.append(session.turns[0].stats.reused)
+    assert reused == [True] * MOST_OF_A_CHAT + [False]
+    session.close()
+
+
+def test_two_chats_about_the_same_frames_share_them(engine: Engine, clip: Path) -> None:
+    questions = ("What is first?", "And then?", "Why?")
+    alone = look(engine, clip)
+    expected = [answer(alone, question) for question in questions]
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    for question, told in zip(questions, expected, strict=True):  # by turns: each finds the other's words in the cache
+        assert answer(one, question) == told
+        assert answer(two, question) == told
+    assert [turn.stats.reused for turn in one.turns] == [False, True, True]
+    assert [turn.stats.reused for turn in two.turns] == [True, True, True]
+    assert len(engine.prefixes) == 1
+    one.undo()
+    assert answer(one, "Why?") == expected[2]
+    two.clear()
+    assert answer(two, questions[0]) == expected[0]
+    one.close()
+    assert len(engine.prefixes) == 1  # the other comes back to it
+    two.close()
+    assert len(engine.prefixes) == 0
+
+
+def test_evidence_is_found_though_another_chat_came_between(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    answer(alone, "What is first?")
+    answer(alone, "And then?")
+    expected = alone.try_without_frames()
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    answer(one, "What is first?")
+    answer(one, "And then?")
+    answer(two, "Something else?")
+    found = one.try_without_frames()
+    assert expected is not None
+    assert found is not None
+    assert found.evidence is not None
+    assert expected.evidence is not None
+    assert [place for place, _ in found.evidence.falls] == [place for place, _ in expected.evidence.falls]
+    one.close()
+    two.close()
+
+
+def test_at_the_same_moment_each_has_its_own(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    expected = answer(alone, "What is first?")
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    running = one.ask("What is first?", GREEDY)
+    begun = next(event for event in running if isinstance(event, TextDelta)).text
+    assert answer(two, "What is first?") == expected
+    assert two.turns[0].stats.reused
+    assert len(engine.prefixes) == 2
+    assert begun + "".join(event.text for event in running if isinstance(event, TextDelta)) == expected
+    one.close()
+    two.close()
+
+
+def test_without_room_for_a_copy_one_waits_for_the_other(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    running = one.ask("What is first?", GREEDY)
+    begun = next(event for event in running if isinstance(event, TextDelta)).text
+    monkeypatch.setattr(BudgetMeter, "fits", False)
+    told: list[str] = []
+    waiting = threading.Thread(target=lambda: told.append(answer(two, "What is first?")))
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive()
+    expected = begun + "".join(event.text for event in running if isinstance(event, TextDelta))
+    waiting.join(30)
+    assert told == [expected]
+    assert len(engine.prefixes) == 1
+    running = one.ask("And then?", GREEDY)
+    next(running)
+    stopped = threading.Thread(target=lambda: list(two.ask("And then?", GREEDY)))
+    stopped.start()
+    two.stop()
+    stopped.join(30)
+    assert len(two.turns) == 1
+    running.close()
+    one.close()
+    two.close()
+
+
+def test_who_wants_the_same_frames_meanwhile_sees_them_read(engine: Engine, clip: Path) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    reading = one.ask("What is first?", GREEDY)
+    first = next(reading)
+    watching = two.ask("What is first?", GREEDY)
+    assert next(watching) == first
+    assert isinstance(first, Progress)
+    list(reading)
+    assert {event.stage for event in progress_of(list(watching))} == {"sampling"}
+    assert two.turns[0].answer == one.turns[0].answer
+    assert not two.turns[0].stats.reused
+    assert len(engine.prefixes) == 1
+    one.close()
+    two.close()
+
+
+def test_where_the_reader_is_stopped_the_next_one_reads(engine: Engine, clip: Path) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    reading = one.ask("What is first?", GREEDY)
+    next(reading)
+    watching = two.ask("What is first?", GREEDY)
+    next(watching)
+    one.stop()
+    assert progress_of(list(reading)) == []
+    assert list(watching)
+    assert (len(one.turns), len(two.turns)) == (0, 1)
+    one.close()
+    two.close()
+
+
+def test_what_had_to_make_room_is_read_again_and_said_so(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    expected = [answer(alone, question) for question in ("What is first?", "And then?")]
+    alone.close()
+    session = look(engine, clip)
+    answer(session, "What is first?")
+    assert not session.turns[0].stats.read_again
+    assert engine.prefixes.drop_oldest()
+    assert answer(session, "And then?") == expected[1]
+    assert session.turns[1].stats.read_again
+    told = stats_lines(session.turns[1].stats, expected[1], has_frames=True)
+    assert "stats.read_again" in [line["key"] for line in told]
+    session.close()
+
+
+def test_a_chat_of_its_own_shares_nothing(engine: Engine, clip: Path) -> None:
+    one = look(engine, clip)
+    answer(one, "What is first?")
+    other = ChatSession(engine, is_shared=False)
+    other.look_at(make_source(engine, clip))
+    answer(other, "What is first?")
+    assert not other.turns[0].stats.reused
+    answer(other, "And then?")
+    assert other.turns[1].stats.reused
+    other.close()
+    one.close()
+
+
+def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Engine) -> None:
+    prefixes, chats = Prefixes(), [Chat() for _ in range(4)]
+    kept = [Prefix((name,), engine.new_cache(64), chat) for name, chat in zip("abcd", chats, strict=True)]
+    size = kept[0].cache.num_bytes
+    for prefix, chat in zip(kept[:3], chats, strict=False):
+        prefixes.keep(prefix, chat, free_bytes=100 * size)
+    assert prefixes.idle_bytes == 3 * size
+    kept[0].busy.acquire()
+    assert prefixes.idle_bytes == 2 * size
+    # Half of 2 + 3 times the size is room for two.
+    prefixes.keep(kept[3], chats[3], free_bytes=2 * size)
+    assert prefixes.find(("b",), chats[1]) is None
+    assert prefixes.find(("a",), chats[0]) is kept[0]
+    prefixes.keep(kept[3], chats[3], free_bytes=0)
+    assert prefixes.find(("c",), chats[2]) is None
+    assert prefixes.find(("d",), chats[3]) is kept[3]  # the newest stays all the same
+    kept[0].busy.release()
+    assert prefixes.drop_oldest()
+    assert prefixes.find(("a",), chats[0]) is None
+    del chats[3]
+    gc.collect()
+    assert prefixes.idle_bytes == 0  # nobody comes back
+    assert not prefixes.drop_oldest()
