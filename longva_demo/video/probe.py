@@ -17,6 +17,8 @@ from longva_demo.video.wire import unpack_arrays
 
 UPLOAD = "choose a video file, such as an MP4"
 DECODERS = ("pyav", "decord")
+# A file whose time of change is another is compared by this many blocks of so many bytes.
+SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, d
     check_decoder(decoder)
     file = Path(path)
     size_bytes, changed = check_file(file, limits)
+    sample = sample_digest(file, size_bytes)
     request = {"task": "probe", "path": str(file.resolve()), "decoder": decoder, "limits": limits.to_dict()}
     with WorkerProcess(file.name, request, b"", limits) as worker:
         message, payload = worker.receive()
@@ -87,7 +90,7 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, d
         num_frames=len(seconds),
         size_bytes=size_bytes,
         notes=tuple(message["notes"]),
-        index={"arrays": arrays, "changed": changed, **message["index"]},
+        index={"arrays": arrays, "changed": changed, "sample": sample, **message["index"]},
         **message["info"],
     )
 
@@ -122,9 +125,24 @@ def check_file(file: Path, limits: DecodeLimits) -> tuple[int, int]:
 
 
 def check_unchanged(file: Path, info: VideoInfo, limits: DecodeLimits) -> None:
-    """Refuse a file that is no longer the one that `info` describes."""
-    if (info.size_bytes, info.index["changed"]) != check_file(file, limits):
+    """Refuse a file that is no longer the one that `info` describes; the same one, uploaded again, is."""
+    size_bytes, changed = check_file(file, limits)
+    is_same = size_bytes == info.size_bytes
+    if is_same and changed != info.index["changed"]:
+        is_same = sample_digest(file, size_bytes) == info.index["sample"]
+    if not is_same:
         raise VideoError(f"{file.name} was changed after it was probed", "load it again")
+
+
+def sample_digest(file: Path, size_bytes: int) -> str:
+    """SHA-256 of blocks spread evenly over a file; of all of it where it is small."""
+    digest = hashlib.sha256()
+    step = max(SAMPLE_BYTES, size_bytes // SAMPLES)
+    with file.open("rb") as opened:
+        for start in range(0, size_bytes, step):
+            opened.seek(start)
+            digest.update(opened.read(SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def check_is_binary(name: str, opened: BinaryIO) -> None:

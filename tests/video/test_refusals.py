@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_file_changed_after_probe(tmp_path: Path) -> None:
     write_clip(path, 30)
     with pytest.raises(VideoError, match="was changed after it was probed; load it again"):
         decode_frames(path, plan_frames(info, 4), info=info)
+
+
+def test_the_same_file_uploaded_again_is_not_another(plain_clip: Path, tmp_path: Path) -> None:
+    file, again = tmp_path / "clip.mp4", tmp_path / "again.mp4"
+    shutil.copyfile(plain_clip, file)
+    info = probe(file)
+    shutil.copyfile(plain_clip, again)
+    os.utime(again, ns=(1, 1))
+    again.replace(file)
+    batches = list(decode_frames(file, plan_frames(info, 3), info=info))
+    assert sum(len(batch) for batch in batches) == 3
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(VideoError, match="was changed after it was probed"):
+        list(decode_frames(file, plan_frames(info, 3), info=info))
 
 
 def test_sha256(tmp_path: Path) -> None:
