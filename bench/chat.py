@@ -21,6 +21,7 @@ from longva_demo.video import decode_frames, plan_frames, probe
 QUESTIONS = ("What colour is the background?", "Is there a red circle?")
 SECONDS, FPS = 60, 10
 BUDGETS = (64, 512)
+LONG = 2000
 RUNS = 3
 
 
@@ -82,6 +83,9 @@ def main() -> None:
                 gain = f"{mine[0] / mine[1]:.0f} ×" if number else ""
                 ratio = theirs[number] / mine[number]
                 print(f"| {budget} | {name} | {theirs[number]:.2f} | {mine[number]:.3f} | {ratio:.1f} × | {gain} |")
+        write_clip(path, LONG / FPS, FPS, 960, 540)
+        first, second = np.median([first_words_ours(engine, path, LONG) for _ in range(RUNS)], axis=0)
+        print(f"\n{LONG:,} frames of 960 × 540: first question {first:.1f} s, second {second:.3f} s")
 
 
 if __name__ == "__main__":

@@ -211,8 +211,10 @@ class LongVAConfig(Qwen2Config):
             write_preprocessor(folder, self.vision_config.image_size, CLIP_MEAN, CLIP_STD)
 
 
-def write_preprocessor(folder: Path, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Write preprocessor_config.json in the form that CLIP's was published in."""
+def write_preprocessor(
+    folder: Path, image_size: int, mean: Sequence[float], std: Sequence[float], reducing_gap: float | None = None
+) -> None:
+    """Write preprocessor_config.json in the form that CLIP's was published in; `reducing_gap` is our own addition."""
     values = {
         "crop_size": image_size,
         "do_center_crop": True,
@@ -223,7 +225,7 @@ def write_preprocessor(folder: Path, image_size: int, mean: Sequence[float], std
         "image_std": list(std),
         "resample": 3,  # bicubic
         "size": image_size,
-    }
+    } | ({} if reducing_gap is None else {"reducing_gap": reducing_gap})
     write_json(folder / "preprocessor_config.json", values)
 
 

@@ -288,6 +288,8 @@ def _needle_questions(rng: random.Random, found: list[tuple[int, int, int]], fra
     if len(digits) == 1:
         answer = symbol_answer(digits[0][2])
         asked.insert(rng.randint(0, len(asked)), Asked(phrase_clip(rng, "only needle"), answer, "needle"))
+    if not digits and rng.random() < 0.7:
+        asked.append(Asked(phrase_clip(rng, "only needle"), NOTHING, "missing"))
     if not digits or rng.random() < 0.12:
         there = {(shape, colour) for shape, colour, _ in found}
         shape, colour = rng.randrange(len(SHAPES)), rng.randrange(len(COLOUR_NAMES))

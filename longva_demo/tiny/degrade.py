@@ -1,6 +1,7 @@
 """What happens to pictures on the way to the model: compression, scaling, gamma, noise. Works on stacks of frames."""
 
 import io
+import math
 import random
 from fractions import Fraction
 
@@ -44,6 +45,18 @@ def rescale(frames: np.ndarray, factor: float) -> np.ndarray:
     return _from_sheet(np.asarray(small.resize(sheet.size, Image.Resampling.BICUBIC)), frames)
 
 
+def windowed(frames: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Within black bars: the picture takes `width` × `height` of the frame (shares), in its middle."""
+    side = frames.shape[1]
+    size = round(side * width), round(side * height)
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    barred = np.zeros_like(frames)
+    for frame, target in zip(frames, barred, strict=True):
+        small = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
+        target[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return barred
+
+
 def tone(frames: np.ndarray, gamma: float, gain: float, lift: float) -> np.ndarray:
     levels = 255 * (np.arange(256) / 255) ** gamma
     table = np.clip((levels - 128) * gain + 128 + lift, 0, 255).astype(np.uint8)
@@ -73,8 +86,15 @@ def degrade(frames: np.ndarray, rng: random.Random, group: int = 32) -> np.ndarr
 
 
 def _degrade_group(frames: np.ndarray, rng: random.Random) -> np.ndarray:
+    if rng.random() < 0.15:
+        both, wide = rng.random() < 0.6, rng.random() < 0.5
+        frames = windowed(
+            frames,
+            rng.uniform(0.7, 1.0) if both or not wide else 1.0,
+            rng.uniform(0.7, 1.0) if both or wide else 1.0,
+        )
     if rng.random() < 0.4:
-        frames = tone(frames, rng.uniform(0.75, 1.35), rng.uniform(0.8, 1.12), rng.uniform(-14, 14))
+        frames = tone(frames, math.exp(rng.uniform(-0.6, 0.6)), rng.uniform(0.8, 1.12), rng.uniform(-14, 14))
     if rng.random() < 0.2:
         frames = rescale(frames, rng.uniform(0.55, 0.95))
     if rng.random() < 0.15:

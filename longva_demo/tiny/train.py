@@ -21,6 +21,7 @@ from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
 from longva_demo.tiny.train_eyes import train_eyes
 from longva_demo.tiny.train_reader import (
+    ABSENT,
     ALL,
     APART,
     CHANGES,
@@ -64,7 +65,7 @@ class Stage:
 
 CODES = "Qwen2 on scene codes"
 STAGES: dict[str, Stage] = {
-    "eyes": Stage(4400, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
+    "eyes": Stage(5600, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
     "binding": Stage(
         500, 202, 5e-3, f"{CODES}: finding one of several things by its name", decay_share=0.0, apart_share=1.0
     ),
@@ -150,6 +151,18 @@ STAGES: dict[str, Stage] = {
         frames_seed=13,
         num_layers=7,
         added=(0,),
+    ),
+    "absent": Stage(
+        4000,
+        1111,
+        1.8e-3,
+        "with clips and pictures that lack what is asked for, at a falling rate",
+        ABSENT,
+        "last",
+        seen_share=0.5,
+        frames_seed=14,
+        decay_share=0.9,
+        num_layers=7,
     ),
 }
 

@@ -47,6 +47,7 @@ class Share:
     batch: int
     num_frames: tuple[int, ...] = (1,)
     needles: int = 0
+    needleless: float = 0.0  # of the clips with needles: how many have none after all
     questions: int = 6
     leaps: float = 0.3
     mix: Mix = MIX
@@ -101,6 +102,16 @@ WHOLE = ALL | {
     "words": Share(2.0, 24, questions=3, leaps=0.1, mix=WORDY, ask=WORD_QUESTIONS),
 }
 LAST = WHOLE | {"words": replace(WHOLE["words"], weight=4.0)}
+PRESENCE = {"is_symbol_there": 2.0, "is_there": 1.0, "is_it": 1.0, "who_has": 1.0}
+ABSENT = WHOLE | {  # and to say so when what is asked for is not there, without doubting what is
+    "motion": replace(WHOLE["motion"], weight=2.5),
+    "order": replace(WHOLE["order"], weight=3.0),
+    "words": replace(WHOLE["words"], weight=1.0),
+    "presence": Share(2.5, 16, leaps=0.1, ask=PRESENCE),
+    "descriptions": Share(1.5, 16, questions=4, leaps=0.1, ask={"describe": 2.0, "about": 1.0}),
+    "one needle": Share(1.2, 4, (8, 16, 32, 64), needles=1, questions=3, needleless=0.35),
+    "far needle": Share(1.4, 2, (64, 128, 256), needles=1, questions=3, needleless=0.3),
+}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 
@@ -128,6 +139,8 @@ class EpisodeSource:
             return picture(self.rng, share.mix, share.questions, share.ask)
         if share.needles:
             count = share.needles if share.needles < 3 else self.rng.randint(2, share.needles)
+            if share.needleless and self.rng.random() < share.needleless:
+                count = 0
             return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
         maker = {"still": still, "motion": motion, "colour change": colour_change, "order": order}[name]
         return maker(self.rng, MIX, num_frames, share.questions)

@@ -1,6 +1,7 @@
 """Pictures, frames and text on their way in: shapes, tables of the original, and what cannot be."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
-from longva_demo.model.processor import best_resolution, resize_and_crop
+from longva_demo.model.processor import LongVAProcessor, best_resolution, resize_and_crop
 from tests.model.golden import CHECKPOINTS, COPY, SHARED, load_model, load_processor, table
 
 A = COPY / "a" / "checkpoint"
@@ -88,6 +89,19 @@ def test_frames_are_done_one_by_one() -> None:
     assert np.array_equal(processor.preprocess_frames(batch), one_by_one)
     flipped = batch[:, ::-1]  # not contiguous
     assert np.array_equal(processor.preprocess_frames(flipped), processor.preprocess_frames(flipped.copy()))
+
+
+def test_large_frames_may_be_averaged_first(tmp_path: Path) -> None:
+    quick = LongVAProcessor(processor.tokenizer, processor.config, reducing_gap=3.0)
+    quick.save_pretrained(tmp_path)
+    quick = LongVAProcessor.from_pretrained(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 12, 20, 3), np.uint8)
+    large = np.asarray(Image.fromarray(noise[0]).resize((640, 384), Image.Resampling.BICUBIC))[None]
+    exact, averaged = processor.preprocess_frames(large), quick.preprocess_frames(large)
+    assert not np.array_equal(exact, averaged)
+    assert np.abs(exact.astype(int) - averaged).max() <= 4
+    small = large[:, :200, :200]  # less than twice three times as large as needed
+    assert np.array_equal(processor.preprocess_frames(small), quick.preprocess_frames(small))
 
 
 def test_inputs_of_a_picture_and_a_video_in_one_prompt() -> None:
