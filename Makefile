@@ -11,7 +11,8 @@ demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
 
 test: .venv/dev-installed browser check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/ui
+	$(BIN)/python -m pytest tests/ui
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
