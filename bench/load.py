@@ -58,7 +58,7 @@ class Visitor:
 
     def visit(self, address: str, tally: Tally, until: float, seed: int) -> None:
         rng = random.Random(seed)
-        client = Client(address, verbose=False)
+        client = connect(address)
         while time.monotonic() < until:
             started, lot = time.monotonic(), rng.random()
             try:
@@ -81,7 +81,7 @@ class Visitor:
                     client.submit(self.asked.question, handle_file(self.clip), BUDGET, api_name="/chat")
                     time.sleep(rng.uniform(0, 1))
                     client.close()
-                    client = Client(address, verbose=False)
+                    client = connect(address)
                     tally.add("left")
             except AppError as error:
                 is_full = "line is full" in str(error)
@@ -104,10 +104,22 @@ def make_visitors(folder: Path, count: int) -> list[Visitor]:
     return visitors
 
 
+def connect(address: str) -> Client:
+    """Patient: on few cores a request waits for many others."""
+    return Client(address, verbose=False, httpx_kwargs={"timeout": QUESTION_SECONDS})
+
+
+def figures_of(address: str) -> dict[str, float]:
+    """What the server says of itself, asked again while it is too busy to answer."""
+    until = time.monotonic() + QUESTION_SECONDS
+    while (figures := server_figures(address)) is None:
+        assert time.monotonic() < until, "the server is gone"
+        time.sleep(1)
+    return figures
+
+
 def memory(address: str) -> float:
-    figures = server_figures(address)
-    assert figures is not None, "the server is gone"
-    return figures["resident_memory_bytes"] / 1e6
+    return figures_of(address)["resident_memory_bytes"] / 1e6
 
 
 def start(address: str) -> subprocess.Popen[bytes]:
@@ -140,7 +152,7 @@ def main() -> None:
 
 
 def run(address: str, visitors: list[Visitor], seconds: float) -> None:
-    alone = Client(address, verbose=False)
+    alone = connect(address)
     for visitor in visitors:
         visitor.truth = visitor.ask(alone)
     tally, begin = Tally(), time.monotonic()
@@ -160,8 +172,7 @@ def run(address: str, visitors: list[Visitor], seconds: float) -> None:
     for thread in threads:
         thread.join(QUESTION_SECONDS)
     stuck = sum(thread.is_alive() for thread in threads)
-    figures = server_figures(address)
-    assert figures is not None
+    figures = figures_of(address)
     waits = sorted(tally.seconds)
     print(f"\n{len(visitors)} clients for {seconds / 60:.1f} minutes")
     print(f"{dict(tally.counts)}")
