@@ -6,6 +6,7 @@ Clients upload, ask, take questions back in the middle, ask for frames only, and
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -123,8 +124,6 @@ def memory(address: str) -> float:
 
 
 def start(address: str) -> subprocess.Popen[bytes]:
-    import os
-
     environment = {**os.environ, **SETTINGS}
     server = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)], env=environment)
     while server.poll() is None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFont
+from PIL import ImageFont
 
-from longva_demo.tiny.degrade import h264, tone
+from longva_demo.tiny.degrade import h264, tone, windowed
 from longva_demo.tiny.draw import Strip, draw, drawn_with
 from longva_demo.tiny.make_glyphs import sized, strip_of
 from longva_demo.tiny.scenes import Scene
@@ -36,15 +36,6 @@ class Alteration:
         with self.fonts():
             picture = self.change(draw(self.scene(scene), self.side))
         return h264(picture[None], self.crf, preset="veryfast")
-
-
-def windowed(picture: np.ndarray) -> np.ndarray:
-    """Black bars on all sides, as of a video in a frame of another shape."""
-    side = picture.shape[0]
-    small = Image.fromarray(picture).resize((round(side * WINDOW),) * 2, Image.Resampling.BICUBIC)
-    framed = Image.new("RGB", (side, side))
-    framed.paste(small, ((side - small.width) // 2, (side - small.height) // 2))
-    return np.asarray(framed)
 
 
 def in_wide_frame(picture: np.ndarray) -> np.ndarray:
@@ -74,7 +65,7 @@ ALTERATIONS: dict[str, Alteration] = {
     "very low bit rate": Alteration(crf=40),
     "144 pixels high": Alteration(side=144),
     "1,080 pixels high": Alteration(side=1080),
-    "black bars around": Alteration(windowed),
+    "black bars around": Alteration(lambda picture: windowed(picture[None], WINDOW, WINDOW)[0]),
     "black bars beside": Alteration(in_wide_frame),
     "darker (gamma 1.8)": Alteration(lambda picture: tone(picture, 1.8, 1.0, 0.0)),
     "lighter (gamma 0.55)": Alteration(lambda picture: tone(picture, 0.55, 1.0, 0.0)),
