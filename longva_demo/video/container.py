@@ -1,6 +1,6 @@
 """Opening a local video file with PyAV, and nothing else with it. Runs in the worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +93,19 @@ def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
     if width * height > limits.max_frame_pixels:
         message = f"{path.name} has pictures of {width} × {height} pixels"
         raise VideoError(message, f"convert it to at most {limits.max_frame_pixels:,} pixels a frame")
+
+
+def demux(video: Video) -> Iterator[av.Packet]:
+    """The picture track's packets, and an empty one at the end.
+
+    PyAV fails on the packets of tracks that turn up in the middle of a damaged transport stream: they are passed over.
+    """
+    while True:
+        try:
+            yield from video.container.demux(video.stream)
+            return
+        except IndexError:
+            continue
 
 
 def use_threads(video: Video, most: int = 4) -> None:
