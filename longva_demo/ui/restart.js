@@ -66,10 +66,11 @@ window.fetch = async (address, options = {}) => {
   return new Promise(() => {});
 };
 
-// Once the page stands (transcript.js shows its line); while it starts, Gradio would empty the field again.
+// The page's parts come one by one, and Gradio empties the field when it draws it: again, until it holds the question.
 function putBack(question) {
-  if (document.querySelector(".chat-restarted:not([hidden])")) fill(question);
-  else setTimeout(() => putBack(question), 250);
+  if (document.querySelector("#question textarea")?.value) return;
+  fill(question);
+  setTimeout(() => putBack(question), 250);
 }
 
 if (window.wasRestarted && note.question) putBack(note.question);
