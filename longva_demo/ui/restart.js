@@ -15,7 +15,7 @@ function takeNote() {
 
 const note = takeNote();
 window.wasRestarted = Boolean(note) && note.server !== server;
-let isLeaving = false;
+let isLeaving = false, lost = window.wasRestarted ? note.question : "";  // until it is asked again
 
 function leaveNote(question) {
   isLeaving = true;
@@ -53,24 +53,25 @@ function fill(question) {
 const plainFetch = window.fetch;
 window.fetch = async (address, options = {}) => {
   if (!String(address).includes("/queue/join")) return plainFetch(address, options);
-  const headers = new Headers(options.headers);
+  const question = asked(options.body), headers = new Headers(options.headers);
+  if (question) lost = "";
   headers.set(header, server);
-  const reply = await plainFetch(address, { ...options, headers }).catch((lost) => {
-    fill(asked(options.body));
-    throw lost;
+  const reply = await plainFetch(address, { ...options, headers }).catch((error) => {
+    fill(question);
+    throw error;
   });
   // The page that came back may be an old copy: it is not loaded again and again.
   if (reply.status !== 409 || note?.server === server) return reply;
-  leaveNote(asked(options.body) || unanswered());
+  leaveNote(question || unanswered());
   location.reload();
   return new Promise(() => {});
 };
 
 // The page's parts come one by one, and Gradio empties the field when it draws it: again, until it holds the question.
-function putBack(question) {
-  if (document.querySelector("#question textarea")?.value) return;
-  fill(question);
-  setTimeout(() => putBack(question), 250);
+function putBack() {
+  if (!lost || document.querySelector("#question textarea")?.value) return;
+  fill(lost);
+  setTimeout(putBack, 250);
 }
 
-if (window.wasRestarted && note.question) putBack(note.question);
+putBack();

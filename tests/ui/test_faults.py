@@ -180,8 +180,8 @@ def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Bro
     page.wait_for_selector(".film")
     page.fill("#question textarea", "What is this?")
     page.press("#question textarea", "Enter")
+    expect(page.locator(".chat-restarted")).to_be_visible(timeout=SLOW)  # on the page that was loaded anew
     expect(page.locator("#question textarea")).to_have_value("What is this?", timeout=SLOW)
-    expect(page.locator(".chat-restarted")).to_be_visible()
     assert len(loads) == 2
     page.press("#question textarea", "Enter")
     page.wait_for_selector(".turn:last-child .stats:not(:empty)")
