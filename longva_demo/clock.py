@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, short
 
 
 def clock_time(seconds: float) -> str:
@@ -35,7 +35,7 @@ def parse_time(text: str) -> float:
         for part in parts:
             seconds = seconds * 60 + float(part)
     except ValueError:
-        raise DemoError(f"{text!r} is no time", "give seconds or h:mm:ss") from None
+        raise DemoError(f"{short(text)} is no time", "give seconds or h:mm:ss") from None
     if not (isfinite(seconds) and seconds >= 0):
-        raise DemoError(f"{text!r} is no time", "give seconds or h:mm:ss")
+        raise DemoError(f"{short(text)} is no time", "give seconds or h:mm:ss")
     return seconds

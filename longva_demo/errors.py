@@ -27,3 +27,13 @@ class BudgetError(DemoError):
     def __init__(self, message: str, remedy: str, largest_budget: int) -> None:
         super().__init__(message, remedy)
         self.largest_budget = largest_budget
+
+
+def short(value: object) -> str:
+    """A value as it stands in such a line, which must stay one that can be read.
+
+    >>> short("1:30"), short(10**60)
+    ("'1:30'", '1000000000000000000000000000000000000…')
+    """
+    text = repr(value)
+    return text if len(text) <= 38 else f"{text[:37]}…"

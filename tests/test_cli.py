@@ -103,6 +103,25 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert words in result.stderr
 
 
+def test_a_full_disk_is_one_line_and_the_earlier_sheet_stays(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / ".frames.jpg.part.jpg").symlink_to("/dev/full")
+    (tmp_path / "frames.jpg").write_text("the earlier one")
+    result = run("frames", clip, "--frames", "4", "--sheet", tmp_path / "frames.jpg")
+    assert result.returncode == 2
+    assert "frames.jpg cannot be written ([Errno 28] No space left on device)" in result.stderr.splitlines()[-1]
+    assert (tmp_path / "frames.jpg").read_text() == "the earlier one"
+
+
+def test_no_place_for_uploads_is_told_before_the_page_comes_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "uploads"))
+    assert main(["serve", "--model", "tiny"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "uploads takes no files (Not a directory); free some space there, or set GRADIO_TEMP_DIR" in line
+
+
 def test_a_misspelt_variable_is_named(clip: Path) -> None:
     result = run("frames", clip, LONGVA_MODLE="tiny")
     assert result.returncode == 2

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "longva_demo"
-BASE = {"errors", "settings", "clock", "parallel"}
+BASE = {"errors", "settings", "clock", "parallel", "folders"}
 ALLOWED = {
     "errors": set(),
     "clock": {"errors"},
     "parallel": set(),
+    "folders": {"errors"},
     "settings": {"errors"},
     "video": BASE,
     "model": BASE,

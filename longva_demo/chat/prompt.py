@@ -13,6 +13,8 @@ from longva_demo.errors import DemoError
 from longva_demo.model import LongVAProcessor
 
 SYSTEM = "You are a helpful assistant."
+# Some thirty pages; more would be another kind of question, and cost seconds to turn into tokens.
+MOST_CHARACTERS = 50_000
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 
 
@@ -33,8 +35,10 @@ class ChatTemplate:
         `text` is what a person typed: `<|im_end|>` or `<image>` in it stay plain text.
 
         Raises:
-            DemoError: the question is empty.
+            DemoError: the question is empty, or far too long.
         """
+        if len(text) > MOST_CHARACTERS:
+            raise DemoError(f"the question has {len(text):,} characters", f"ask it in {MOST_CHARACTERS:,} or fewer")
         text = text.strip()
         if not text:
             raise DemoError("the question is empty", "type what you want to know about the video")

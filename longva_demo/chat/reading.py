@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -101,9 +101,10 @@ class Reading:
                 self._hold(prefix)
                 return True
             if self._engine.meter(self.num_frames).fits:
-                room = prefix.num_tokens + TEXT_TOKENS
-                self._hold(self._busy_prefix(self._engine.copy_cache(prefix.cache, prefix.num_tokens, room)))
-                return True
+                with suppress(BudgetError):  # less was free than the meter thought
+                    room = prefix.num_tokens + TEXT_TOKENS
+                    self._hold(self._busy_prefix(self._engine.copy_cache(prefix.cache, prefix.num_tokens, room)))
+                    return True
             if self._should_stop.wait(SECONDS_BETWEEN_LOOKS):
                 break
         return False
@@ -174,8 +175,8 @@ class Reading:
 
     def _read(self, note: Callable[[Progress], None]) -> Iterator[Progress]:
         """Fill a new cache with the header and the source."""
-        cache = self._new_cache()
         with self.rescue():
+            cache = self._new_cache()
             self._engine.read_text(self._engine.template.header, cache)
             if isinstance(self.source, VideoSource):
                 for progress in self._read_video(self.source, cache):

@@ -1,8 +1,10 @@
 """How an answer's words are chosen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, Self
 
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, short
 
 
 @dataclass(frozen=True)
@@ -14,9 +16,18 @@ class Sampling:
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
-            raise DemoError(f"temperature is {self.temperature}", "use 0 to 2")
-        if not 0 < self.top_p <= 1:
-            raise DemoError(f"top-p is {self.top_p}", "use a number above 0, up to 1")
-        if not 1 <= self.max_new_tokens <= 4096:
-            raise DemoError(f"max new tokens is {self.max_new_tokens}", "use 1 to 4096")
+        if not (is_number(self.temperature) and 0 <= self.temperature <= 2):
+            raise DemoError(f"temperature is {short(self.temperature)}", "use 0 to 2")
+        if not (is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise DemoError(f"top-p is {short(self.top_p)}", "use a number above 0, up to 1")
+        if not (is_number(self.max_new_tokens) and 1 <= self.max_new_tokens <= 4096):
+            raise DemoError(f"max new tokens is {short(self.max_new_tokens)}", "use 1 to 4096")
+
+    @classmethod
+    def from_fields(cls, temperature: Any, top_p: Any, max_new_tokens: Any) -> Self:
+        """From a form, which may hold anything; raises DemoError as the constructor does."""
+        return replace(cls(temperature, top_p, max_new_tokens), max_new_tokens=int(max_new_tokens))
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,12 +1,12 @@
 """What a chat looks at: a video with its frame plan, or a picture; decoded once, kept as the model's small pixels."""
 
 import hashlib
+import logging
 import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 
 from longva_demo.errors import VideoError
+from longva_demo.folders import temporary_folder
 from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, VideoInfo, decode_frames, file_sha256
 from longva_demo.video.still import open_image
 
+log = logging.getLogger(__name__)
 # Decoding this many frames costs about as much as making one of them as small as the model takes it.
 DENSE = 4
 
@@ -51,10 +53,11 @@ class VideoSource:
         self.complete = False
         self._processor = processor
         self.limits = limits or DecodeLimits()
-        self._folder = Path(tempfile.mkdtemp(prefix="longva-frames-"))
+        self._folder = temporary_folder("longva-frames-")
         self._file = self._folder / "pixels.bin"
         self._filling = threading.Lock()
         self._grown = threading.Condition()
+        self._num_kept = 0  # frames whose features are kept
         self._failure: BaseException | None = None
         self._filler: Filler | None = None
         self._delete: Callable[[], object] = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -190,10 +193,21 @@ class VideoSource:
         return (self._folder / "features.complete").exists()
 
     def keep_features(self, features: torch.Tensor, start: int) -> None:
-        """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them."""
-        torch.save(features.cpu(), self._folder / f"features-{start:06}.pt")
-        if start + len(features) == self.num_frames and self.complete:
-            (self._folder / "features.complete").touch()
+        """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them.
+
+        Where the disk is full they are not complete, and the next question encodes all frames again.
+        """
+        file = self._folder / f"features-{start:06}.pt"
+        self._num_kept = self._num_kept if start else 0
+        try:
+            torch.save(features.cpu(), file)
+            self._num_kept += len(features)
+            if self._num_kept == self.num_frames and self.complete:
+                (self._folder / "features.complete").touch()
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+            log.warning("features cannot be kept: %s", error)
+            with suppress(OSError):
+                file.unlink()
 
     def features(self) -> Iterator[torch.Tensor]:
         """The kept features, in the chunks in which they were kept."""
@@ -209,11 +223,12 @@ class VideoSource:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
-        self.__dict__.update(_filler=None, _delete=lambda: None)
+        self.__dict__.update(_filler=None, _delete=lambda: None, _num_kept=0)
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8
-        small.tofile(file)
+        file.write(np.ascontiguousarray(small).data)
+        file.flush()  # readers are told below
         with self._grown:
             self._shape = small.shape[1:]
             self.indices.extend(batch.indices)
@@ -231,8 +246,11 @@ class VideoSource:
 
     def _read(self, position: int, count: int) -> np.ndarray:
         frame_bytes = int(np.prod(self._shape))
-        flat = np.fromfile(self._file, np.uint8, count * frame_bytes, offset=position * frame_bytes)
-        return flat.reshape(count, *self._shape)
+        try:
+            flat = np.fromfile(self._file, np.uint8, count * frame_bytes, offset=position * frame_bytes)
+            return flat.reshape(count, *self._shape)
+        except (OSError, ValueError) as error:  # somebody cleaned the folder for temporary files
+            raise VideoError(f"the frames of {self.info.path.name} are no longer kept", "load it again") from error
 
     def _forget(self) -> None:
         with self._grown:

@@ -96,9 +96,10 @@ def download(repo_id: str) -> Path:
             "go online and try again, give a folder with its files, or use --model tiny",
         ) from error
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise disk_full(repo_id) from error
+        if error.errno == errno.ENOSPC:
+            raise disk_full(repo_id) from error
+        line = f"{repo_id} cannot be kept in {hub_cache()} ({error.strerror or error})"
+        raise ModelError(line, "set HF_HOME to a folder of yours, or use --model tiny") from error
 
 
 def check_disk(repo_id: str) -> None:
@@ -135,8 +136,10 @@ def read_json(file: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint, single or sharded, whether they are there or not."""
     if (folder / INDEX).is_file():
-        shards = read_json(folder / INDEX).get("weight_map", {}).values()
-        return [folder / name for name in sorted(set(shards))]
+        shards = read_json(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelError(f"{folder / INDEX} lists no weights", "download the model again")
+        return [folder / name for name in sorted(set(shards.values()))]
     return [folder / SINGLE]
 
 
@@ -155,6 +158,25 @@ def check_files(folder: Path) -> None:
         raise ModelError(f"{folder} lacks {', '.join(missing)}", "download the model again")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise ModelError(f"{folder} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def check_weights(folder: Path) -> None:
+    """Raise ModelError where a file of weights is shorter or longer than its own header says."""
+    for file in weight_files(folder):
+        size = file.stat().st_size
+        try:
+            with file.open("rb") as stream:
+                length = int.from_bytes(stream.read(8), "little")
+                header = json.loads(stream.read(min(length, size)))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            expected = 8 + length + max(ends, default=0)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            raise ModelError(f"{file} is no safetensors file", "delete it and download the model again") from None
+        if size != expected:
+            raise ModelError(
+                f"{file} has {size:,} bytes where its header says {expected:,}",
+                "delete it and download the model again",
+            )
 
 
 def weight_bytes(folder: Path) -> int:

@@ -26,7 +26,7 @@ from longva_demo.model.choice import (
     free_gpu_bytes,
     probe_facts,
 )
-from longva_demo.model.hub import locate, read_json, revision_of, weight_bytes
+from longva_demo.model.hub import check_weights, locate, read_json, revision_of, weight_bytes
 from longva_demo.model.longva import LongVAForConditionalGeneration
 from longva_demo.model.processor import LongVAProcessor
 
@@ -117,7 +117,8 @@ def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attent
     if already_quantised:
         quant = "4bit"
     check_memory(choice.model_id, folder, quant, device, dtype)
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
+    check_weights(folder)
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention, "ignore_mismatched_sizes": True}
     if quant == "4bit" and not already_quantised:
         options["quantization_config"] = four_bits(dtype)
     if quant == "4bit" or device.type != "cpu":
@@ -125,10 +126,7 @@ def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attent
     with readable_errors(choice.model_id, folder), quiet(choice.model_id == TINY):
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
         processor = LongVAProcessor.from_pretrained(folder)
-    missing = sorted(info["missing_keys"])
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelError(f"the weights in {folder} lack {missing[0]}{more}", "download the model again")
+    check_loaded(folder, info)
     return LoadedModel(
         model=model.eval(),
         processor=processor,
@@ -140,6 +138,20 @@ def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         attention=attention,
         reason=reason,
     )
+
+
+def check_loaded(folder: Path, info: dict[str, Any]) -> None:
+    """Raise ModelError where a tensor is missing, or of another shape: transformers would make up its values."""
+    missing, mismatched = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
+    wrong = mismatched or missing
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    if mismatched:
+        name, found, wanted = mismatched[0]
+        shapes = f"is {' × '.join(map(str, found))} where config.json says {' × '.join(map(str, wanted))}"
+        remedy = "take config.json and weights from the same model"
+        raise ModelError(f"the weights in {folder} do not fit: {name} {shapes}{more}", remedy)
+    if missing:
+        raise ModelError(f"the weights in {folder} lack {missing[0]}{more}", "download the model again")
 
 
 def four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:

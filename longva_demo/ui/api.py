@@ -77,12 +77,12 @@ class Api:
             top_p: sample among the likeliest words of this total probability
             max_new_tokens: the longest answer
         """
-        sampling = Sampling(temperature, top_p, int(max_new_tokens))
+        sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
         source = self._open(video, num_frames, start, end)
         with closing(ChatSession(self.engine)) as session:
             session.look_at(source)
             answer = ""
-            for event in self.asker(session, question, sampling, False, threading.Event()):
+            for event in self.asker(session, question or "", sampling, False, threading.Event()):
                 if isinstance(event, TextDelta):
                     answer += event.text
                     yield answer

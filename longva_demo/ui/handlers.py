@@ -70,7 +70,7 @@ class Handlers:
                 yield self._shown(page, view)
             elif view.sheets.claim():
                 yield from self._sample(page, view)
-        except DemoError:
+        except Exception:
             if page.look is None:
                 yield None, None, self._meter(page), page.shown()
             raise
@@ -87,7 +87,7 @@ class Handlers:
                 sheets.add_picture(view.source.image)
             else:
                 self._decode(page, view.source, sheets)
-        except DemoError:
+        except Exception:
             page.give_up(sheets)
             raise
         finally:
@@ -139,6 +139,7 @@ class Handlers:
             for step in preview_steps(page, Path(video), limits):
                 yield {"ask": event.ask, **step}
 
+    @plain
     def pick(self, event: gr.EventData) -> tuple[Any, ...]:
         """An example: video, picture, tab, budget, start, end, suggestions."""
         example = self.examples[event.number]
@@ -168,7 +169,7 @@ class Handlers:
         try:
             if not (question or "").strip():
                 raise DemoError("there is no question yet", "type one, or click a suggested one")
-            sampling = Sampling(temperature, top_p, int(max_new_tokens))
+            sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
             look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
             with page.alone():
                 pass  # otherwise looking elsewhere would stop an answer that is being written
@@ -181,14 +182,14 @@ class Handlers:
     @streaming
     def retry(self, temperature: float, top_p: float, max_new_tokens: int, request: gr.Request) -> Updates:
         """Answer the last question again."""
-        yield from self._replace(None, Sampling(temperature, top_p, int(max_new_tokens)), request)
+        yield from self._replace(None, Sampling.from_fields(temperature, top_p, max_new_tokens), request)
 
     @streaming
     def edit(
         self, temperature: float, top_p: float, max_new_tokens: int, event: gr.EventData, request: gr.Request
     ) -> Updates:
         """Put another question in place of the last one."""
-        yield from self._replace(event.question, Sampling(temperature, top_p, int(max_new_tokens)), request)
+        yield from self._replace(event.question, Sampling.from_fields(temperature, top_p, max_new_tokens), request)
 
     def _replace(self, question: str | None, sampling: Sampling, request: gr.Request) -> Updates:
         page = self.pages.get(request.session_hash)

@@ -71,4 +71,5 @@ element.querySelector(".history-forget").addEventListener("click", () => {
   draw();
 });
 watch("value", () => remember(props.value));
+box.open = window.wasRestarted;  // restart.js
 draw();

@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from longva_demo.chat import Engine, WaitingLine
 from longva_demo.settings import Settings
+from longva_demo.ui import restart
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
@@ -17,6 +18,7 @@ from longva_demo.ui.frame_browser import frames_route, make_frame_browser
 from longva_demo.ui.gallery import EXAMPLES_FOLDER, Example, make_gallery, previews_route, read_examples
 from longva_demo.ui.handlers import Handlers
 from longva_demo.ui.header import is_builtin, make_header
+from longva_demo.ui.intake import intake
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.needle_test import NeedleTests, make_panel
@@ -126,7 +128,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": routes},
+        "app_kwargs": {"routes": routes, "middleware": [restart.MIDDLEWARE, intake(settings.max_upload_bytes)]},
         "show_error": False,
         "auth": (settings.user, settings.password) if settings.password else None,
         "ssr_mode": False,

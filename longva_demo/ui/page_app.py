@@ -7,6 +7,7 @@ import gradio as gr
 from longva_demo.errors import DemoError
 from longva_demo.ui.addresses import refuse_addresses
 from longva_demo.ui.errors import toast
+from longva_demo.ui.inputs import check_inputs
 from longva_demo.ui.rate import CALLER
 
 
@@ -21,10 +22,24 @@ class PageApp(gr.Blocks):
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         try:
             refuse_addresses(inputs, self.hosts)
+            event = kwargs.get("event_data")
+            fields = (self.fns[block_fn] if isinstance(block_fn, int) else block_fn).inputs
+            check_inputs(fields, inputs, event._data if event is not None else None)
         except DemoError as error:
             raise toast(error) from None
         CALLER.set(names_of(kwargs.get("request")))
         return await super().process_api(block_fn, inputs, *args, **kwargs)
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """After `check_inputs`, only files can be wrong; Gradio's own words would name paths of this machine."""
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error:
+            raise
+        except OSError as error:
+            raise toast(DemoError(f"the file cannot be kept ({error.strerror})", "try again later")) from None
+        except Exception:
+            raise toast(DemoError("this file was not uploaded here", "upload it, and name what came back")) from None
 
     def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().launch(**{**self.options, **kwargs})

@@ -5,7 +5,6 @@ The file itself stays what the model is asked about; only the player's address c
 
 import secrets
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from longva_demo.errors import VideoError
+from longva_demo.errors import DemoError
+from longva_demo.folders import temporary_folder
 from longva_demo.ui.widgets import widget
 from longva_demo.ui.words import Line, line
 from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
@@ -33,7 +33,7 @@ class Preview:
         self.path = path
         self.token = secrets.token_hex(16)
         self.line: Line | None = None  # what the page says about it, once it is ready
-        folder = Path(tempfile.mkdtemp(prefix="longva-preview-"))
+        folder = temporary_folder("longva-preview-")
         self.file = folder / "preview.mp4"
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
@@ -64,7 +64,7 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
     """Yield what is to be shown: {"line"}, and in the end {"line", "token"}; ends early when the page turns away."""
     try:
         preview, info = page.start_preview(path, limits)
-    except VideoError:
+    except DemoError:
         yield {"line": None}  # sampling the frames, which begins with the same steps, says what is wrong
         return
     if is_playable(info):
@@ -78,7 +78,7 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
                     return
                 yield {"line": line("preview.progress", share=round(step.share, 2))}
         yield {"line": preview.line, "token": preview.token}
-    except VideoError as error:
+    except DemoError as error:
         yield {"line": line("preview.failed", reason=error.message)}
 
 

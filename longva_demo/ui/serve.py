@@ -2,12 +2,16 @@
 
 import logging
 import os
+from pathlib import Path
 
 # Read by Gradio and the hub's client when they start; nothing leaves this machine except a download that was asked for.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+from gradio.utils import get_upload_folder
+
 from longva_demo.chat import Engine
+from longva_demo.folders import check_writable
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import is_zero_gpu
@@ -22,6 +26,7 @@ def make_engine(settings: Settings) -> Engine:
 
 def serve_page(settings: Settings) -> None:
     """Serve the page until interrupted."""
+    check_writable(Path(get_upload_folder()), "GRADIO_TEMP_DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     build_app(make_engine(settings), settings).launch()

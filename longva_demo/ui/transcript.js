@@ -3,6 +3,7 @@
 const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
+element.querySelector(".chat-restarted").hidden = !window.wasRestarted;  // restart.js
 const keep = element.querySelector(".chat-keep");
 element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
 for (const button of keep.querySelectorAll("[data-format]"))

@@ -1,5 +1,6 @@
 """Uploaded files: deleted when they are old, or when all of them take too much room, but never under an open page."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,21 +20,35 @@ def uploaded_files(app: gr.Blocks) -> set[Path]:
     return {Path(file) for files in app.temp_file_sets for file in tuple(files) if file not in own}
 
 
-def delete_uploads(files: set[Path], in_use: set[Path], most_age_seconds: float, most_bytes: int) -> list[Path]:
+class Ages:
+    """How long each file has been known, on a clock that no one can set: a jump of the date deletes nothing."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[Path, int], float] = {}  # a file that comes again has another time of change
+
+    def of(self, files: set[Path]) -> dict[Path, float]:
+        """Seconds since each was first asked about here; 0 for a new one. Files that are gone are left out."""
+        now, there = time.monotonic(), {}
+        for file in files:
+            with contextlib.suppress(OSError):
+                there[file, file.stat().st_mtime_ns] = now
+        self._since = {key: self._since.get(key, now) for key in there}
+        return {file: now - since for (file, _), since in self._since.items()}
+
+
+def delete_uploads(ages: dict[Path, float], in_use: set[Path], most_age_seconds: float, most_bytes: int) -> list[Path]:
     """Delete those older than `most_age_seconds`, then the oldest until all take at most `most_bytes`.
 
     What is `in_use` stays, and counts. Returns what was deleted.
     """
     facts = []
-    for file in files:
-        try:
-            facts.append((file.stat().st_mtime, file.stat().st_size, file))
-        except OSError:  # already gone
-            continue
+    for file, age in ages.items():
+        with contextlib.suppress(OSError):  # already gone
+            facts.append((age, file.stat().st_size, file))
     total = sum(size for _, size, _ in facts)
     deleted = []
-    for modified, size, file in sorted(facts):
-        if file in in_use or not (time.time() - modified > most_age_seconds or total > most_bytes):
+    for age, size, file in sorted(facts, reverse=True):
+        if file in in_use or not (age > most_age_seconds or total > most_bytes):
             continue
         try:
             file.unlink()
@@ -47,11 +62,11 @@ def delete_uploads(files: set[Path], in_use: set[Path], most_age_seconds: float,
 
 def watch_uploads(app: gr.Blocks, in_use: Callable[[], set[Path]], most_bytes: int) -> threading.Event:
     """Look every few minutes, in a thread that ends with the process, or once the event that is returned is set."""
-    ending = threading.Event()
+    ending, ages = threading.Event(), Ages()
 
     def look() -> None:
         while not ending.wait(SECONDS_BETWEEN):
-            delete_uploads(uploaded_files(app), in_use(), MOST_AGE_SECONDS, most_bytes)
+            delete_uploads(ages.of(uploaded_files(app)), in_use(), MOST_AGE_SECONDS, most_bytes)
 
     threading.Thread(target=look, name="uploads", daemon=True).start()
     return ending

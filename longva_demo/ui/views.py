@@ -6,7 +6,7 @@ from typing import Any
 
 from longva_demo.chat import Engine, ImageSource, Source, VideoSource, is_picture
 from longva_demo.clock import parse_time
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, short
 from longva_demo.settings import Settings
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
@@ -42,10 +42,12 @@ class Look:
         if not path:
             return None
         if not isinstance(num_frames, int | float) or not 1 <= num_frames <= settings.max_frames:
-            raise DemoError(f"the budget is {num_frames!r} frames", f"use 1 to {settings.max_frames:,}")
+            raise DemoError(f"the budget is {short(num_frames)} frames", f"use 1 to {settings.max_frames:,}")
         first, last = (parse_time(text) if text and text.strip() else None for text in (start, end))
         if last is not None and last <= (first or 0.0):
-            raise DemoError(f"the end {end!r} is not after the start {start or '0:00'!r}", "let the range end later")
+            raise DemoError(
+                f"the end {short(end)} is not after the start {short(start or '0:00')}", "let the range end later"
+            )
         return cls(Path(path), int(num_frames), first, last, decoder)
 
     def open(self, engine: Engine, settings: Settings, shown: Source | None = None) -> Source:

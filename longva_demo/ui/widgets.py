@@ -24,6 +24,7 @@ TRANSCRIPT_SHELL = """
   <div class="chat-log" role="log" aria-label="${say("chat.title")}" tabindex="0">
     <div class="chat-empty">
       <b>${say("chat.invitation")}</b>
+      <p class="chat-restarted" role="status" hidden>${say("chat.restarted")}</p>
       <p>${say("HINT")}</p>
     </div>
     <div class="chat-turns"></div>

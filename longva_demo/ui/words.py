@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 
+from longva_demo.ui.restart import script
+
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "ms", "fr", "zh")
 CATALOGUES: dict[str, dict[str, str]] = {
@@ -29,4 +31,4 @@ def line(key: str, **slots: Any) -> Line:
 def head() -> str:
     """The script for the page's head: it gives `say` to all others, and mends what Gradio's own parts lack."""
     scripts = ((HERE / name).read_text("utf-8") for name in ("times.js", "words.js", "toasts.js"))
-    return f"<script>{{{''.join(scripts)}}}</script>"
+    return f"<script>{{{script()}{''.join(scripts)}}}</script>"

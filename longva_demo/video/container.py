@@ -1,6 +1,6 @@
 """Opening a local video file with PyAV, and nothing else with it. Runs in the worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 from longva_demo.errors import VideoError
 from longva_demo.parallel import available_cpus
 from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.magic import HEAD_BYTES, is_animated_webp, picture_kind
 
 CONVERT = "convert it to an MP4 with H.264 video and try again"
 # Containers whose demuxers read the one file they are given. Playlists (hls, dash, concat, sdp), which open
@@ -20,15 +21,6 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,gif,apng,mxf,ivf,nut,"
     "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
 )
-PICTURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"BM": "BMP",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"RIFF": "WebP",
-}
-
 GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
 
 Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
@@ -95,6 +87,19 @@ def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
         raise VideoError(message, f"convert it to at most {limits.max_frame_pixels:,} pixels a frame")
 
 
+def demux(video: Video) -> Iterator[av.Packet]:
+    """The picture track's packets, and an empty one at the end.
+
+    PyAV fails on the packets of tracks that turn up in the middle of a damaged transport stream: they are passed over.
+    """
+    while True:
+        try:
+            yield from video.container.demux(video.stream)
+            return
+        except IndexError:
+            continue
+
+
 def use_threads(video: Video, most: int = 4) -> None:
     """Decode with as many threads as there are processors, up to `most`: each holds frames in memory."""
     available = available_cpus()
@@ -106,10 +111,11 @@ def why_not_opened(path: Path, error: Exception) -> VideoError:
     if is_out_of_memory(error):
         raise MemoryError from error
     with path.open("rb") as opened:
-        head = opened.read(16)
-    for magic, kind in PICTURES.items():
-        if head.startswith(magic) and not (kind == "WebP" and head[8:12] != b"WEBP"):
-            return VideoError(f"{path.name} is a picture ({kind}), not a video", "ask about it as a picture")
+        head = opened.read(HEAD_BYTES)
+    if is_animated_webp(head):
+        return VideoError(f"{path.name} is an animated WebP, which is not decoded here", CONVERT)
+    if (kind := picture_kind(head)) is not None:
+        return VideoError(f"{path.name} is a picture ({kind}), not a video", "ask about it as a picture")
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):
         message = f"{path.name} is an MP4 whose index cannot be read, as after a cut-off recording or upload"
         return VideoError(message, "upload it again, or repair the recording")

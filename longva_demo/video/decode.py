@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from longva_demo.errors import VideoError
-from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.limits import MIB, DecodeLimits
 from longva_demo.video.plan import FramePlan
 from longva_demo.video.probe import VideoInfo, check_decoder, check_unchanged, probe
 from longva_demo.video.process import WorkerProcess
@@ -88,8 +88,12 @@ def _batches(
     slot_bytes, size = fields["slot_bytes"], (fields["width"], fields["height"])
     num_frames = 0
     with anonymous_file() as shared:
-        os.ftruncate(shared.fileno(), NUM_SLOTS * slot_bytes)
-        ring = Ring(shared.fileno(), NUM_SLOTS, slot_bytes)
+        try:
+            os.ftruncate(shared.fileno(), NUM_SLOTS * slot_bytes)
+            ring = Ring(shared.fileno(), NUM_SLOTS, slot_bytes)
+        except OSError as error:
+            line = f"{NUM_SLOTS * slot_bytes / MIB:.0f} MB of memory for frames cannot be had ({error.strerror})"
+            raise VideoError(line, "free some memory, and try again") from error
         try:
             with WorkerProcess(file.name, fields, payload, limits, shared) as worker:
                 while True:

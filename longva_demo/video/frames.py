@@ -8,7 +8,7 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from longva_demo.video.container import Beat, Video, is_out_of_memory, open_video, reason, use_threads
+from longva_demo.video.container import Beat, Video, demux, is_out_of_memory, open_video, reason, use_threads
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.packets import UNKNOWN, PacketIndex
 
@@ -32,7 +32,7 @@ class PacketReader:
     def open(self) -> None:
         self.video: Video = open_video(self.path, self.limits)
         use_threads(self.video)
-        self._demux = self.video.container.demux(self.video.stream)
+        self._demux = demux(self.video)
         self._next = 0
         self._held: av.Packet | None = None
 
@@ -77,7 +77,7 @@ class PacketReader:
                 continue
             try:
                 self.video.container.seek(int(target), stream=self.video.stream, backward=True)
-                self._demux = self.video.container.demux(self.video.stream)
+                self._demux = demux(self.video)
                 self._held = next(self._demux, None)
             except av.error.FFmpegError as error:
                 if is_out_of_memory(error):

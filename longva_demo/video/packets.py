@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
-from longva_demo.video.container import Beat, Video, is_out_of_memory, reason
+from longva_demo.video.container import Beat, Video, demux, is_out_of_memory, reason
 
 UNKNOWN = int(np.iinfo(np.int64).min)
 NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng", "yuv4mpegpipe"}
@@ -80,7 +80,7 @@ def read_packets(video: Video, beat: Beat) -> PacketTable:
     is_encrypted = False
     broken = ""
     try:
-        for packet in video.container.demux(video.stream):
+        for packet in demux(video):
             if packet.size == 0:
                 continue
             pts.append(UNKNOWN if packet.pts is None else packet.pts)

@@ -5,8 +5,10 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from longva_demo.errors import VideoError
+from longva_demo.video.magic import HEAD_BYTES, picture_kind
 
 MAX_IMAGE_PIXELS = 100_000_000
+MOVING = {"GIF", "PNG", "WEBP"}
 
 
 def open_image(path: Path) -> Image.Image:
@@ -17,16 +19,31 @@ def open_image(path: Path) -> Image.Image:
             if width * height > MAX_IMAGE_PIXELS:
                 raise VideoError(f"{path.name} has {width} × {height} pixels", "scale it below 100 million pixels")
             return ImageOps.exif_transpose(image).convert("RGB")
+    except Image.DecompressionBombError:
+        raise VideoError(f"{path.name} has far too many pixels", "scale it below 100 million pixels") from None
     except FileNotFoundError:
         raise VideoError(f"there is no file {path}", "check the path") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise VideoError(f"{path.name} cannot be read as a picture", "upload a PNG or JPEG file") from error
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the file's content (not its name) is a still picture; an animated GIF is a video."""
+    """Whether the file's content (not its name) is a still picture, even a damaged one; an animated GIF is a video.
+
+    Of several pictures in a TIFF, or in what cameras call a JPEG, the first is meant.
+    """
     try:
         with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) == 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return image.format not in MOVING or getattr(image, "n_frames", 1) == 1
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, SyntaxError, ValueError):
+        return is_damaged_picture(path)
+
+
+def is_damaged_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as opened:
+            return picture_kind(opened.read(HEAD_BYTES)) is not None
+    except (OSError, ValueError):
         return False

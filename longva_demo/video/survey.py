@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from longva_demo.errors import VideoError
-from longva_demo.video.container import CONVERT, Beat, Video, is_out_of_memory, open_video, reason, use_threads
+from longva_demo.video.container import CONVERT, Beat, Video, demux, is_out_of_memory, open_video, reason, use_threads
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.packets import (
     UNKNOWN,
@@ -162,7 +162,7 @@ def try_decoder(path: Path, limits: DecodeLimits, beat: Beat, num_frames: int | 
 def packets_or_end(video: Video) -> Any:
     """Demux the picture track; a file that breaks off ends with a flush all the same."""
     try:
-        yield from video.container.demux(video.stream)
+        yield from demux(video)
     except av.error.FFmpegError as error:
         if is_out_of_memory(error):
             raise

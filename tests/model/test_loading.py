@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,17 @@ def test_no_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with serve_hub(A) as endpoint:
+        point_at(endpoint, monkeypatch)
+        line = failure("someone/longva")
+    assert line.startswith(f"someone/longva cannot be kept in {tmp_path / 'file' / 'cache'} (Not a directory)")
+    assert line.endswith("set HF_HOME to a folder of yours, or use --model tiny")
+
+
+@pytest.mark.usefixtures("cache")
 def test_no_way_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     point_at(f"http://127.0.0.1:{closed_port()}", monkeypatch)
     assert "is not in the cache and http://127.0.0.1" in failure("someone/longva")
@@ -192,10 +204,20 @@ def test_a_shard_is_missing(folder: Path) -> None:
     assert "lacks model-00002-of-00003.safetensors; download the model again" in failure(folder)
 
 
-def test_a_shard_is_cut_off(folder: Path) -> None:
+@pytest.mark.parametrize("change", [lambda data: data[:-1000], lambda data: data + b"more", lambda data: data[:100]])
+def test_a_shard_of_another_size(folder: Path, change: Callable[[bytes], bytes]) -> None:
     file = folder / "model-00002-of-00003.safetensors"
-    file.write_bytes(file.read_bytes()[:-1000])
-    assert "are damaged (" in failure(folder)
+    file.write_bytes(change(file.read_bytes()))
+    line = failure(folder)
+    assert line.startswith(f"{file} ")
+    assert "bytes where its header says" in line or "is no safetensors file" in line
+    assert line.endswith("; delete it and download the model again")
+
+
+def test_an_index_without_weights(folder: Path) -> None:
+    for text in ("{}", '{"weight_map": [1]}'):
+        (folder / "model.safetensors.index.json").write_text(text)
+        assert "lists no weights; download the model again" in failure(folder)
 
 
 def test_a_tensor_is_missing(folder: Path) -> None:
@@ -208,7 +230,11 @@ def test_a_tensor_is_missing(folder: Path) -> None:
 
 def test_a_tensor_of_another_shape(folder: Path) -> None:
     change_config(folder, hidden_size=128)
-    assert failure(folder).startswith(f"{folder} cannot be loaded: ")
+    line = failure(folder)
+    assert line.startswith(
+        f"the weights in {folder} do not fit: lm_head.weight is 640 × 64 where config.json says 640 × "
+    )
+    assert line.endswith("more; take config.json and weights from the same model")
 
 
 def test_the_config_is_damaged(folder: Path) -> None:

@@ -195,6 +195,20 @@ def test_a_killed_run_loses_at_most_the_line_being_written(tmp_path: Path) -> No
     assert Summary.of(again.results).forced == 0.5
 
 
+def test_a_full_disk_keeps_what_was_found(tmp_path: Path) -> None:
+    """/dev/full takes no byte, as a full disk."""
+    kept = ResultFile(tmp_path, TEST)
+    kept.add(made(0))
+    whole = kept.path.read_bytes()
+    kept.path.rename(tmp_path / "before")
+    kept.path.symlink_to("/dev/full")
+    with pytest.raises(DemoError, match=r"cannot be written \(No space left on device\); free some space"):
+        kept.add(made(1))
+    kept.path.unlink()
+    (tmp_path / "before").rename(kept.path)
+    assert ResultFile(tmp_path, TEST).path.read_bytes() == whole
+
+
 def test_another_tests_results_are_not_mixed_in(tmp_path: Path) -> None:
     ResultFile(tmp_path, TEST).add(made(0))
     with pytest.raises(DemoError, match=r"holds another test .*model"):

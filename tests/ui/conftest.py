@@ -49,26 +49,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
-    """Address of `longva-demo serve` in a process of its own, which ends with the block.
+def start_server(
+    log: Path, port: int, *flags: str, most_file_bytes: int = 0, **variables: str
+) -> subprocess.Popen[bytes]:
+    """`longva-demo serve` in a process of its own, once it answers.
 
-    `variables` go into its environment, such as LONGVA_MAX_FRAMES.
+    `variables` go into its environment, such as LONGVA_MAX_FRAMES. A file that it writes can have `most_file_bytes`.
     """
-    port = free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
     command = [sys.executable, "app.py", "--port", str(port), *flags]
-    with log.open("w") as output:
+    if most_file_bytes:
+        command = ["prlimit", f"--fsize={most_file_bytes}", *command]
+    with log.open("a") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
-    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(f"http://127.0.0.1:{port}"):
+        running = process.poll() is None and time.monotonic() < deadline
+        if not running:
+            process.kill()
+        assert running, f"no page came up:\n{log.read_text()}"
+        time.sleep(0.2)
+    return process
+
+
+@contextmanager
+def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
+    """Address of `longva-demo serve` in a process of its own, which ends with the block."""
+    port = free_port()
+    process = start_server(log, port, *flags, **variables)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(address):
-            running = process.poll() is None and time.monotonic() < deadline
-            assert running, f"no page came up:\n{log.read_text()}"
-            time.sleep(0.2)
-        yield address
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(20)

@@ -1,5 +1,6 @@
 """The worker can be killed, hang, crash or run out of limits: one clear error, and the next video works."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -213,3 +214,44 @@ def test_garbage_from_the_worker_is_one_error(info: VideoInfo) -> None:
     request = {"task": "probe", "path": str(info.path), "decoder": "pyav", "limits": {"no": "limits"}}
     with WorkerProcess("clip.mp4", request, b"", DecodeLimits()) as worker, pytest.raises(VideoError, match="crashed"):
         worker.receive()
+
+
+@pytest.mark.parametrize("milliseconds", [0, 10, 50, 200, 600])
+def test_killed_at_any_moment(info: VideoInfo, milliseconds: int) -> None:
+    """While it starts, imports, opens the file or decodes: the line, or, where it was done already, all frames."""
+    before = set(children())
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 10
+        while not (pids := set(children()) - before) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(milliseconds / 1000)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        said = f"{probe(info.path).num_frames} frames"
+    except VideoError as error:
+        said = str(error)
+    killer.join()
+    assert said == "120 frames" or (killed and said.startswith("plain.mp4: the decoder process was killed; try again"))
+    assert not any(is_alive(pid) for pid in killed)
+    assert works(info)
+
+
+@pytest.mark.parametrize("num_batches", [0, 1, 7, 55])
+def test_killed_between_frames(info: VideoInfo, num_batches: int) -> None:
+    """After each number of frames; those that came are right, and the end is never taken for the end of the video."""
+    batches, pid = start(info)
+    numbers = [read_number(picture) for _ in range(num_batches) for picture in next(batches).pixels]
+    os.kill(pid, signal.SIGKILL)
+    rest = (read_number(picture) for batch in batches for picture in batch.pixels)
+    with pytest.raises(VideoError, match="the decoder process was killed; try again"):
+        numbers.extend(rest)
+    assert numbers == sorted(set(numbers))
+    assert works(info)
