@@ -15,7 +15,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from longva_demo.chat.budget import BudgetMeter, ReadTimes, measure_budget
+from longva_demo.chat.budget import BudgetMeter, ReadTimes, host_free_memory, measure_budget
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import (
     AT_ONCE,
@@ -26,7 +26,7 @@ from longva_demo.chat.evidence import (
     attention_to_frames,
     log_probabilities,
 )
-from longva_demo.chat.prefixes import Prefixes
+from longva_demo.chat.prefixes import Prefix, Prefixes
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.turnstile import Turnstile
@@ -41,13 +41,15 @@ class Engine:
     """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
 
     def __init__(self, loaded: LoadedModel, settings: Settings, keep_features: bool = False) -> None:
-        """`keep_features`: sources keep the frames' features on disk, for a host where no cache survives a question."""
+        """`keep_features`: sources keep the frames' features on disk even where they are larger than their pixels, for
+        a host where no cache survives a question.
+        """
         self.keep_features = keep_features
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
         self.reads = ReadTimes()
-        self.prefixes = Prefixes()
+        self.prefixes = Prefixes(host_free_memory if loaded.device.type != "cpu" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
         self._turn = Turnstile()
@@ -84,6 +86,11 @@ class Engine:
         with self._step():
             copy.take_from(cache, num_tokens)
         return copy
+
+    def fetch_back(self, prefix: Prefix, room: int) -> None:
+        """Have what was put by in the model's memory again, with room for `room` tokens."""
+        with self._step():
+            prefix.fetch(self.loaded.device, room)
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""

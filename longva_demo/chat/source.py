@@ -6,7 +6,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +49,7 @@ class VideoSource:
         self.seconds: list[float] = []
         self.notes: list[str] = [*info.notes, *([plan.note] if plan.note else [])]
         self.complete = False
+        self._num_features = 0
         self._processor = processor
         self.limits = limits or DecodeLimits()
         self._folder = Path(tempfile.mkdtemp(prefix="longva-frames-"))
@@ -183,16 +184,23 @@ class VideoSource:
         assert 0 <= position < len(self.indices), position
         return self._read(position, 1)[0]
 
-    # Features are kept only where each question runs in another process, and finds neither cache nor this object.
-
     @property
     def has_features(self) -> bool:
         return (self._folder / "features.complete").exists()
 
     def keep_features(self, features: torch.Tensor, start: int) -> None:
-        """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them."""
-        torch.save(features.cpu(), self._folder / f"features-{start:06}.pt")
-        if start + len(features) == self.num_frames and self.complete:
+        """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them.
+
+        Where the disk is full, what follows is left out: the pixels remain.
+        """
+        if start == 0:
+            self._num_features = 0
+        if start != self._num_features:
+            return
+        with suppress(OSError, RuntimeError):  # torch's writer raises either
+            torch.save(features.cpu(), self._folder / f"features-{start:06}.pt")
+            self._num_features += len(features)
+        if self._num_features == self.num_frames and self.complete:
             (self._folder / "features.complete").touch()
 
     def features(self) -> Iterator[torch.Tensor]:
@@ -209,7 +217,7 @@ class VideoSource:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
-        self.__dict__.update(_filler=None, _delete=lambda: None)
+        self.__dict__.update(_filler=None, _delete=lambda: None, _num_features=0)
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8
