@@ -214,7 +214,7 @@ class Reading:
                 continue
             waiting.append(features)
             if sum(part.shape[0] * part.shape[1] for part in waiting) >= READ_CHUNK_TOKENS:
-                self._engine.read_features(torch.cat(waiting), cache)
+                self._engine.read_features(waiting, cache)
                 waiting.clear()
             done += len(features)
             yield Progress("reading", done, source.num_frames)
@@ -223,7 +223,7 @@ class Reading:
         if done == 0:
             raise VideoError(f"no frame of {source.info.path.name} could be decoded", "try another video")
         if waiting:
-            self._engine.read_features(torch.cat(waiting), cache)
+            self._engine.read_features(waiting, cache)
 
     def _features(self, source: VideoSource) -> Iterator[torch.Tensor | None]:
         """Features of the next frames, (at most READ_CHUNK_FRAMES, tokens, dim); None while they are being decoded."""
