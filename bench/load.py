@@ -17,6 +17,7 @@ import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -161,23 +162,23 @@ def run(address: str, visitors: list[Visitor], seconds: float) -> None:
     ]
     for thread in threads:
         thread.start()
-    early, most = 0.0, 0.0
+    memories, delays = [], []
     while time.monotonic() < begin + seconds:
         time.sleep(min(5.0, seconds / 10))
-        now = memory(address)
-        most = max(most, now)
-        if not early and time.monotonic() > begin + seconds / 5:
-            early = now
+        asked = time.monotonic()
+        memories.append(memory(address))
+        delays.append(time.monotonic() - asked)
     for thread in threads:
         thread.join(QUESTION_SECONDS)
     stuck = sum(thread.is_alive() for thread in threads)
     figures = figures_of(address)
-    waits = sorted(tally.seconds)
     print(f"\n{len(visitors)} clients for {seconds / 60:.1f} minutes")
     print(f"{dict(tally.counts)}")
     print(f"wrong or failed: {len(tally.wrong)}; stuck: {stuck}; still running: {figures['running']:.0f}")
-    print(f"seconds to the answer: median {waits[len(waits) // 2]:.1f}, longest {waits[-1]:.1f}")
-    print(f"memory, MB: {early:.0f} after a fifth of the time, {most:.0f} at most, {memory(address):.0f} at the end")
+    print(f"seconds to the answer: median {median(tally.seconds):.1f}, longest {max(tally.seconds):.1f}")
+    print(f"seconds to /metrics meanwhile: median {median(delays):.2f}, longest {max(delays):.2f}")
+    tenths = [f"{max(memories[k * len(memories) // 10 :][: len(memories) // 10 or 1]):.0f}" for k in range(10)]
+    print(f"memory, MB, the most in each tenth of the time: {', '.join(tenths)}; at the end {memory(address):.0f}")
     for line in tally.wrong[:5]:
         print(line)
 

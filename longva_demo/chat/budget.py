@@ -97,10 +97,14 @@ def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, hel
     )
 
 
+def host_free_memory() -> int:
+    return psutil.virtual_memory().available
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on `device`; None when that cannot be told (another kind of device)."""
     if device.type == "cpu":
-        return psutil.virtual_memory().available
+        return host_free_memory()
     if device.type == "cuda" and torch.cuda.is_initialized():
         free, _total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -42,12 +42,13 @@ class GrowingLayer(DynamicLayer):
     def num_bytes(self) -> int:
         return self._key_buffer.nbytes + self._value_buffer.nbytes
 
-    def reserve(self, num_tokens: int) -> None:
-        """Make room for `num_tokens` in all, keeping what is there."""
+    def reserve(self, num_tokens: int, device: torch.device | None = None) -> None:
+        """Make room for `num_tokens` in all, keeping what is there; on another device if one is named."""
         length = self.get_seq_length()
+        self.device = device or self._key_buffer.device
         for name in ("_key_buffer", "_value_buffer"):
             old = getattr(self, name)
-            new = old.new_empty(*old.shape[:2], num_tokens, old.shape[-1])
+            new = old.new_empty(*old.shape[:2], num_tokens, old.shape[-1], device=self.device)
             new[:, :, :length] = old[:, :, :length]
             setattr(self, name, new)
         self.keys = self._key_buffer[:, :, :length]
@@ -84,6 +85,11 @@ class GrowingCache(Cache):
         assert surplus >= 0, f"cannot cut a cache of {self.get_seq_length()} tokens to {num_tokens}"
         if surplus:
             self.crop(-surplus)
+
+    def move_to(self, device: torch.device, num_tokens: int = 0) -> None:
+        """Move to `device`, where there is then room for `num_tokens`, or just for what is there."""
+        for layer in self._growing:  # one after the other: no more than one layer lies on both sides
+            layer.reserve(max(num_tokens, layer.get_seq_length()), device)
 
     @property
     def num_bytes(self) -> int:

@@ -1,9 +1,10 @@
 """The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import cast
+from functools import partial
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from longva_demo.chat.budget import BudgetMeter, ReadTimes, measure_budget
+from longva_demo.chat.budget import BudgetMeter, ReadTimes, host_free_memory, measure_budget
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import (
     AT_ONCE,
@@ -26,31 +27,34 @@ from longva_demo.chat.evidence import (
     attention_to_frames,
     log_probabilities,
 )
-from longva_demo.chat.prefixes import Prefixes
+from longva_demo.chat.model_thread import ModelThread
+from longva_demo.chat.prefixes import Prefix, Prefixes
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.turnstile import Turnstile
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel, LongVAProcessor
 from longva_demo.settings import Settings
 
 Stop = Callable[[], bool]
+T = TypeVar("T")
 
 
 class Engine:
     """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
 
     def __init__(self, loaded: LoadedModel, settings: Settings, keep_features: bool = False) -> None:
-        """`keep_features`: sources keep the frames' features on disk, for a host where no cache survives a question."""
+        """`keep_features`: sources keep the frames' features on disk even where they are larger than their pixels, for
+        a host where no cache survives a question.
+        """
         self.keep_features = keep_features
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
         self.reads = ReadTimes()
-        self.prefixes = Prefixes()
+        self.prefixes = Prefixes(host_free_memory if loaded.device.type != "cpu" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
-        self._turn = Turnstile()
+        self._thread = ModelThread()
         eos = loaded.model.generation_config.eos_token_id
         self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
 
@@ -69,46 +73,43 @@ class Engine:
         config = self._model.config
         like = torch.empty(0, dtype=self.loaded.dtype, device=self.loaded.device)
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        with self._step():
-            return GrowingCache(
-                config.num_hidden_layers,
-                config.num_key_value_heads or config.num_attention_heads,
-                head_dim,
-                num_tokens,
-                like,
-            )
+        num_kv_heads = config.num_key_value_heads or config.num_attention_heads
+        return self._step(lambda: GrowingCache(config.num_hidden_layers, num_kv_heads, head_dim, num_tokens, like))
 
     def copy_cache(self, cache: GrowingCache, num_tokens: int, room: int) -> GrowingCache:
         """A cache of its own that begins with the first `num_tokens` tokens of `cache`, with room for `room`."""
         copy = self.new_cache(room)
-        with self._step():
-            copy.take_from(cache, num_tokens)
+        self._step(lambda: copy.take_from(cache, num_tokens))
         return copy
+
+    def fetch_back(self, prefix: Prefix, room: int) -> None:
+        """Have what was put by in the model's memory again, with room for `room` tokens."""
+        self._step(lambda: prefix.fetch(self.loaded.device, room))
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
-        with self._step():
-            return self._model.encode_frames(self._to_device(pixels))
+        return self._step(lambda: self._model.encode_frames(self._to_device(pixels)))
 
-    def read_features(self, features: torch.Tensor, cache: GrowingCache) -> None:
-        """Append frame features (frames, tokens_per_frame, dim) to the cache, one entry a token."""
-        with self._step():
-            self._append(features.to(self.loaded.device).flatten(0, 1), cache)
+    def read_features(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
+        """Append frame features (frames, tokens_per_frame, dim), in parts, to the cache, one entry a token."""
+        self._step(lambda: self._append(torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1), cache))
 
     def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
         """Append a picture, uint8 (1 + grids, S, S, 3) with the base first, to the cache."""
-        with self._step():
-            self._append(self._model.encode_image(self._to_device(slots)), cache)
+        self._step(lambda: self._append(self._model.encode_image(self._to_device(slots)), cache))
 
     def read_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
         """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,)."""
-        with self._step(), recorder.row(cache.get_seq_length() + len(ids) - 1) if recorder else nullcontext():
-            # One position is projected: all of them would be tokens × vocabulary logits.
-            return (
-                self._model(inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True, logits_to_keep=1)
-                .logits[0, -1]
-                .float()
-            )
+
+        def read() -> torch.Tensor:
+            with recorder.row(cache.get_seq_length() + len(ids) - 1) if recorder else nullcontext():
+                # One position is projected: all of them would be tokens × vocabulary logits.
+                output = self._model(
+                    inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True, logits_to_keep=1
+                )
+            return output.logits[0, -1].float()
+
+        return self._step(read)
 
     def generate(
         self, logits: torch.Tensor, cache: GrowingCache, sampling: Sampling, recorder: QueryRecorder | None = None
@@ -122,9 +123,9 @@ class Engine:
         for count in range(sampling.max_new_tokens):
             if count:
                 logits = self.read_text(new_ids[-1:], cache, recorder)
-            token = self._choose(logits, new_ids, warpers, sampling.temperature > 0)
+            token, log_probability = self._choose(logits, new_ids, warpers, sampling.temperature > 0)
             new_ids.append(token)
-            yield token, float(logits[token] - logits.logsumexp(-1))
+            yield token, log_probability
             if token in self.stop_ids:
                 return
 
@@ -133,8 +134,7 @@ class Engine:
 
     def weigh_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> Evidence:
         """What the recorded rows attended to."""
-        with self._step():
-            return Evidence(attention_to_frames(recorder, cache, frames))
+        return self._step(lambda: Evidence(attention_to_frames(recorder, cache, frames)))
 
     def falls(
         self, hiding: Hiding, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
@@ -149,8 +149,7 @@ class Engine:
             if stop():
                 return None
             some = replace(hiding, windows=hiding.windows[first : first + AT_ONCE])
-            with self._step():
-                found += log_probabilities(self._model, some, question, answer).tolist()
+            found += self._step(partial(log_probabilities, self._model, some, question, answer)).tolist()
         falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
         return tuple(sorted(falls, key=lambda fall: -fall[1]))
 
@@ -168,14 +167,19 @@ class Engine:
                 warpers.append(TopPLogitsWarper(sampling.top_p))
         return warpers
 
-    @torch.inference_mode()
-    def _choose(self, logits: torch.Tensor, new_ids: list[int], warpers: LogitsProcessorList, sample: bool) -> int:
-        # As in the original, the repetition penalty sees the answer's own tokens, not the prompt.
-        history = torch.tensor([new_ids], dtype=torch.long, device=logits.device)
-        scores = warpers(cast(torch.LongTensor, history), cast(torch.FloatTensor, logits[None].clone()))[0]
-        if sample:
-            return int(torch.multinomial(scores.softmax(-1), 1))
-        return int(scores.argmax())
+    def _choose(
+        self, logits: torch.Tensor, new_ids: list[int], warpers: LogitsProcessorList, sample: bool
+    ) -> tuple[int, float]:
+        """The next token with its log-probability (nats)."""
+
+        def choose() -> tuple[int, float]:
+            # As in the original, the repetition penalty sees the answer's own tokens, not the prompt.
+            history = torch.tensor([new_ids], dtype=torch.long, device=logits.device)
+            scores = warpers(cast(torch.LongTensor, history), cast(torch.FloatTensor, logits[None].clone()))[0]
+            token = int(torch.multinomial(scores.softmax(-1), 1) if sample else scores.argmax())
+            return token, float(logits[token] - logits.logsumexp(-1))
+
+        return self._step(choose)
 
     def _to_device(self, pixels: np.ndarray) -> torch.Tensor:
         return self.processor.normalise(pixels).to(self.loaded.device, self.loaded.dtype)
@@ -187,18 +191,21 @@ class Engine:
     def _append(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
         self._model.model(inputs_embeds=embeds[None], past_key_values=cache, use_cache=True)
 
-    @contextmanager
-    def _step(self) -> Iterator[None]:
+    def _step(self, use: Callable[[], T]) -> T:
         """One uninterrupted use of the model; running out of memory becomes a BudgetError."""
-        with self._turn, torch.inference_mode():
+
+        @torch.inference_mode()
+        def step() -> T:
             try:
-                yield
+                return use()
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.loaded.device.type == "cuda":
                     torch.cuda.empty_cache()
                 raise BudgetError("the memory ran out", "set a smaller budget", 0) from error
+
+        return self._thread.run(step)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

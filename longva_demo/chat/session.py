@@ -171,13 +171,13 @@ class ChatSession:
         has_frames = self.source is not None
         question_ids = self.engine.template.question(question, first=not self.turns, has_frames=has_frames)
         try:
-            reused = yield from self._reading.open()
+            way = yield from self._reading.open()
             if self._stop.is_set():
                 return
             stats = AnswerStats(
-                reused=reused,
-                read_again=not reused and bool(self.turns),
-                seconds_to_read=0.0 if reused else time.perf_counter() - started,
+                way=way,
+                read_again=way == "read" and bool(self.turns),
+                seconds_to_read=0.0 if way == "kept" else time.perf_counter() - started,
             )
             yield from self._answer(question, question_ids, sampling, stats, started)
         finally:

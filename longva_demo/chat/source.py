@@ -51,13 +51,13 @@ class VideoSource:
         self.seconds: list[float] = []
         self.notes: list[str] = [*info.notes, *([plan.note] if plan.note else [])]
         self.complete = False
+        self._num_features = 0  # frames whose features are kept
         self._processor = processor
         self.limits = limits or DecodeLimits()
         self._folder = temporary_folder("longva-frames-")
         self._file = self._folder / "pixels.bin"
         self._filling = threading.Lock()
         self._grown = threading.Condition()
-        self._num_kept = 0  # frames whose features are kept
         self._failure: BaseException | None = None
         self._filler: Filler | None = None
         self._delete: Callable[[], object] = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -186,8 +186,6 @@ class VideoSource:
         assert 0 <= position < len(self.indices), position
         return self._read(position, 1)[0]
 
-    # Features are kept only where each question runs in another process, and finds neither cache nor this object.
-
     @property
     def has_features(self) -> bool:
         return (self._folder / "features.complete").exists()
@@ -195,14 +193,17 @@ class VideoSource:
     def keep_features(self, features: torch.Tensor, start: int) -> None:
         """Keep features (frames, tokens_per_frame, dim) of the frames from `start` on; the last ones complete them.
 
-        Where the disk is full they are not complete, and the next question encodes all frames again.
+        Where the disk is full, what follows is left out: the pixels remain.
         """
+        if start == 0:
+            self._num_features = 0
+        if start != self._num_features:
+            return
         file = self._folder / f"features-{start:06}.pt"
-        self._num_kept = self._num_kept if start else 0
         try:
             torch.save(features.cpu(), file)
-            self._num_kept += len(features)
-            if self._num_kept == self.num_frames and self.complete:
+            self._num_features += len(features)
+            if self._num_features == self.num_frames and self.complete:
                 (self._folder / "features.complete").touch()
         except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
             log.warning("features cannot be kept: %s", error)
@@ -223,7 +224,7 @@ class VideoSource:
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
-        self.__dict__.update(_filler=None, _delete=lambda: None, _num_kept=0)
+        self.__dict__.update(_filler=None, _delete=lambda: None, _num_features=0)
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8

@@ -1,9 +1,13 @@
 """What a conversation is made of, and what is told while it goes on."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from longva_demo.chat.evidence import Evidence
 from longva_demo.chat.sampling import Sampling
+
+# How a question found its video: read just now, kept in the model's memory, or fetched back from the host's.
+Way = Literal["read", "kept", "fetched"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,15 @@ class AnswerStats:
     seconds_to_first_token: float = 0.0
     seconds_to_read: float = 0.0
     seconds: float = 0.0
-    reused: bool = False  # the video was read before: only the question was new
+    way: Way = "read"
     read_again: bool = False  # it was read before by this chat, but had to make room for others
     stopped: bool = False
     log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
+
+    @property
+    def reused(self) -> bool:
+        """Whether the video was read before, so that only the question was new."""
+        return self.way != "read"
 
     @property
     def tokens_per_second(self) -> float:

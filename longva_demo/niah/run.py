@@ -156,7 +156,7 @@ class Stack:
         self._clean = place
         done = 0
         for part in parts:
-            self._engine.read_features(needle if part is None else self._haystack[part], self.cache)
+            self._engine.read_features([needle if part is None else self._haystack[part]], self.cache)
             done += 0 if part is None else part.stop - part.start
             yield done, total
 

@@ -27,10 +27,10 @@ def stats_lines(stats: AnswerStats, answer: str, has_frames: bool) -> list[Line]
     speed = round(num_words / seconds) if num_words > 2 and seconds > 0 else 0
     if speed:
         lines.append(line("stats.speed", count=speed))
-    if has_frames and stats.reused:
+    if has_frames and stats.way == "kept":
         lines.append(line("stats.reused"))
     elif has_frames:
-        key = "stats.read_again" if stats.read_again else "stats.read"
+        key = "stats.fetched" if stats.way == "fetched" else "stats.read_again" if stats.read_again else "stats.read"
         lines.append(line(key, duration=stats.seconds_to_read))
     if stats.stopped:
         lines.append(line("stats.stopped"))

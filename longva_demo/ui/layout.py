@@ -45,6 +45,9 @@ HERE = Path(__file__).parent
 CONCURRENCY = 16
 # Each running event takes a thread for a moment.
 THREADS = 2 * ASKING
+# Gradio keeps what it last sent to each page, gone ones too: 10,000 of them if it is not told. One that was forgotten
+# is made anew, and what belongs to a visitor is in `Pages`.
+SESSIONS = 200
 # Gradio deletes uploads when the server ends; before that, `uploads` does, which knows what is in use.
 DELETE_CACHE = (3600, 365 * 24 * 3600)
 
@@ -120,6 +123,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
         "server_port": settings.port,
         "max_threads": THREADS,
+        "state_session_capacity": SESSIONS,
         "theme": LightTable(),
         "css_paths": [HERE / "style.css"],
         "head": head(),

@@ -100,7 +100,7 @@ def observed(ask: Asker, engine: Engine, metrics: Metrics) -> Asker:
             "frames": session.source.num_frames if session.source is not None else 0,
             "tokens": turn.stats.num_tokens if turn is not None else None,
             "new_tokens": turn.stats.num_new_tokens if turn is not None else 0,
-            "reused": turn.stats.reused if turn is not None else None,
+            "frames_were": turn.stats.way if turn is not None else None,
             "seconds": {stage: round(value, 3) for stage, value in stages.items()},
             "outcome": this.outcome,
             "error": this.error,

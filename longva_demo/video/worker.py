@@ -222,6 +222,7 @@ def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: 
             run_preview(request, payload, limits, parent)
             return
         limit_resources(limits)
+        os.nice(5)  # the page stays quick while many decode
         if request["task"] == "probe":
             run_probe(request, limits, parent)
         else:

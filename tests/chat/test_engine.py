@@ -1,6 +1,8 @@
 """The engine's own loop gives the original code's tokens, and its cache is a cache."""
 
 import json
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from safetensors.numpy import load_file
 
 from longva_demo.chat import Engine, Sampling
 from longva_demo.chat.cache import GrowingCache
-from longva_demo.chat.turnstile import Turnstile
+from longva_demo.chat.model_thread import ModelThread
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from tests.model.golden import CHECKPOINTS
@@ -32,7 +34,7 @@ def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     cache = engine.new_cache(64)
     engine.read_text(template.header, cache)
     for chunk in (pixels[:2], pixels[2:]):
-        engine.read_features(engine.encode_frames(chunk), cache)
+        engine.read_features([engine.encode_frames(chunk)], cache)
     prefix_length = cache.get_seq_length()
 
     case = cases["video_5f_portrait_48x80"]
@@ -81,25 +83,43 @@ def test_a_character_of_several_tokens_is_not_torn(reference: Path) -> None:
     assert "\ufffd" not in "".join(pieces)
 
 
-def test_the_turnstile_serves_in_order() -> None:
-    """Somebody who comes through again and again does not keep others waiting: the next turn is theirs."""
-    turnstile, order = Turnstile(), []
-    waiting = threading.Barrier(2)
+def test_the_model_serves_in_the_order_of_arrival_on_one_thread() -> None:
+    """Somebody who comes again and again does not keep others waiting: the next turn is theirs."""
+    model, order, idents = ModelThread(), [], set()
+    arrived = threading.Event()
 
-    def short_question() -> None:
-        waiting.wait()
-        with turnstile:
-            order.append("short")
+    def note(name: str) -> None:
+        order.append(name)
+        idents.add(threading.get_ident())
 
-    thread = threading.Thread(target=short_question)
-    thread.start()
-    with turnstile:
-        waiting.wait()
-        while not turnstile._waiting:
+    short = threading.Thread(target=lambda: (arrived.set(), model.run(lambda: note("short"))))
+
+    def first() -> None:
+        short.start()
+        arrived.wait()
+        while not model._executor._work_queue.qsize():
             time.sleep(0.001)
+
+    model.run(first)
     for _ in range(100):
-        with turnstile:
-            order.append("long")
-    thread.join()
+        model.run(lambda: note("long"))
+    short.join()
     assert order[0] == "short"
     assert len(order) == 101
+    assert len(idents) == 1
+    assert threading.get_ident() not in idents
+
+
+def test_a_forked_process_calculates_too() -> None:
+    """As on ZeroGPU: threads stay behind in a fork."""
+    model = ModelThread()
+    assert model.run(lambda: 1) == 1
+    child = os.fork()
+    if child == 0:
+        os._exit(model.run(lambda: 7))
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 7

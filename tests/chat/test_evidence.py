@@ -133,7 +133,7 @@ def test_nothing_to_try(engine: Engine, clip: Path) -> None:
     assert session.try_without_frames() is None
     session.look_at(make_source(engine, clip))
     answer(session, "What is first?")
-    while engine.prefixes.drop_oldest():
+    while engine.prefixes.make_room():
         pass
     assert session.try_without_frames() is None
     session.close()

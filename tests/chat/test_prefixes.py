@@ -8,9 +8,11 @@ import pytest
 
 from longva_demo.chat import ChatSession, Engine, Progress, TextDelta
 from longva_demo.chat.budget import BudgetMeter
-from longva_demo.chat.prefixes import MOST_OF_A_CHAT, Prefix, Prefixes
+from longva_demo.chat.prefixes import HOST, MOST_OF_A_CHAT, Prefix, Prefixes
+from longva_demo.errors import BudgetError
 from longva_demo.ui.facts import stats_lines
 from tests.chat.conftest import GREEDY, answer, make_source, progress_of
+from tests.chat.test_session import counted
 
 
 class Chat:
@@ -19,7 +21,7 @@ class Chat:
 
 @pytest.fixture(autouse=True)
 def _empty(engine: Engine) -> None:
-    while engine.prefixes.drop_oldest():
+    while engine.prefixes.make_room():
         pass
 
 
@@ -186,8 +188,10 @@ def test_what_had_to_make_room_is_read_again_and_said_so(engine: Engine, clip: P
     session = look(engine, clip)
     answer(session, "What is first?")
     assert not session.turns[0].stats.read_again
-    assert engine.prefixes.drop_oldest()
-    assert answer(session, "And then?") == expected[1]
+    assert engine.prefixes.make_room()
+    with counted(engine.loaded.model.model.vision_tower) as encodings:
+        assert answer(session, "And then?") == expected[1]
+    assert encodings == []  # small features are kept beside the pixels
     assert session.turns[1].stats.read_again
     told = stats_lines(session.turns[1].stats, expected[1], has_frames=True)
     assert "stats.read_again" in [line["key"] for line in told]
@@ -224,9 +228,86 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Eng
     assert prefixes.find(("c",), chats[2]) is None
     assert prefixes.find(("d",), chats[3]) is kept[3]  # the newest stays all the same
     kept[0].busy.release()
-    assert prefixes.drop_oldest()
+    assert prefixes.make_room()
     assert prefixes.find(("a",), chats[0]) is None
     del chats[3]
     gc.collect()
     assert prefixes.idle_bytes == 0  # nobody comes back
-    assert not prefixes.drop_oldest()
+    assert not prefixes.make_room()
+
+
+def test_what_has_to_make_room_goes_to_the_host_first(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = look(engine, clip)
+    questions = ("What is first?", "And then?", "Why?")
+    expected = [answer(alone, question) for question in questions]
+    alone.close()
+    monkeypatch.setattr(engine, "prefixes", Prefixes(host_free=lambda: 10**9))
+    session, other = look(engine, clip), look(engine, clip, 20)
+    assert answer(session, questions[0]) == expected[0]
+    answer(other, questions[0])
+    [prefix] = engine.prefixes.of(session._reading)
+    with_room = prefix.cache.num_bytes
+    for question, told in zip(questions[1:], expected[1:], strict=True):
+        while engine.prefixes.make_room():
+            pass
+        assert prefix.is_put_by
+        assert prefix.cache.num_bytes < with_room  # room to grow is not kept there
+        with counted(engine.loaded.model.model.vision_tower) as encodings:
+            assert answer(session, question) == told
+        assert encodings == []
+        assert not prefix.is_put_by
+        assert prefix.cache.num_bytes >= with_room
+        lines = stats_lines(session.turns[-1].stats, told, has_frames=True)
+        assert "stats.fetched" in [line["key"] for line in lines]
+    assert len(engine.prefixes) == 2
+    session.close()
+    other.close()
+
+
+def test_the_host_keeps_what_fits_there(engine: Engine) -> None:
+    chats = [Chat() for _ in range(4)]
+    kept = [Prefix((name,), engine.new_cache(0), chat) for name, chat in zip("abcd", chats, strict=True)]
+    for prefix in kept:
+        engine.read_text(list(range(1, 65)), prefix.cache)
+        prefix.cache.move_to(HOST)  # without room to grow
+    size, free = kept[0].cache.num_bytes, 0
+    prefixes = Prefixes(host_free=lambda: free)
+    for prefix, chat in zip(kept, chats, strict=True):
+        prefixes.keep(prefix, chat, free_bytes=100 * size)
+    assert prefixes.make_room()  # no room there: dropped
+    assert prefixes.find(("a",), chats[0]) is None
+    free = 2 * size
+    assert prefixes.make_room()
+    free -= size
+    assert prefixes.make_room()  # half of 1 + 1 times the size is room for one
+    assert prefixes.find(("b",), chats[1]) is None
+    assert [prefix.is_put_by for prefix in kept] == [False, True, True, False]
+    assert prefixes.idle_bytes == size
+    assert prefixes.make_room()
+    assert not prefixes.make_room()
+    assert prefixes.find(("d",), chats[3]) is kept[3]
+    assert prefixes.find(("d",), chats[3]).is_put_by
+
+
+def test_a_torn_cache_is_not_kept_where_memory_lacks_to_fetch_it(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "prefixes", Prefixes(host_free=lambda: 10**9))
+    session = look(engine, clip)
+    expected = answer(session, "What is first?")
+    session.undo()
+    assert engine.prefixes.make_room()
+    [prefix] = engine.prefixes.of(session._reading)
+
+    def lacks(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(prefix.cache._growing[-1], "reserve", lacks)
+    with pytest.raises(BudgetError):
+        answer(session, "What is first?")
+    assert len(engine.prefixes) == 0
+    assert answer(session, "What is first?") == expected
+    assert not session.turns[0].stats.reused
+    session.close()

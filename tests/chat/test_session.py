@@ -1,5 +1,6 @@
 """The chat as a person uses it: ask again, stop, undo, retry, edit, look elsewhere, run out of memory."""
 
+import errno
 import pickle
 import threading
 import time
@@ -364,3 +365,26 @@ def test_filling_that_was_paused_begins_anew(engine: Engine, clip: Path, monkeyp
 
 def test_few_frames_of_many_are_decoded_once(engine: Engine, clip: Path) -> None:
     assert not make_source(engine, clip, budget=8).is_dense
+
+
+def test_features_that_no_disk_has_room_for_are_made_anew(
+    session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [answer(session, question) for question in ("What is first?", "And then?")]
+    saved, save = [], torch.save
+
+    def fills_up(*args: object, **kwargs: object) -> None:
+        if saved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(save(*args, **kwargs))
+
+    monkeypatch.setattr(torch, "save", fills_up)
+    other = ChatSession(session.engine, is_shared=False)
+    other.look_at(make_source(session.engine, session.source.info.path))
+    assert answer(other, "What is first?") == expected[0]
+    assert saved
+    assert not other.source.has_features
+    while session.engine.prefixes.make_room():
+        pass
+    assert answer(other, "And then?") == expected[1]
+    other.close()

@@ -65,7 +65,7 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
         "frames": 8,
         "tokens": turn.stats.num_tokens,
         "new_tokens": turn.stats.num_new_tokens,
-        "reused": False,
+        "frames_were": "read",
         "outcome": "answered",
         "error": None,
     }
@@ -73,7 +73,7 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
     assert 0 < seconds["reading"] <= seconds["first_word"] <= seconds["total"]
     assert seconds["waiting"] == 0
     ask(asker, session)
-    assert lines[-1]["reused"] is True
+    assert lines[-1]["frames_were"] == "kept"
     with pytest.raises(DemoError):
         ask(asker, session, "  " * 40_000)
     assert (lines[-1]["outcome"], lines[-1]["error"]) == ("refused", "DemoError")

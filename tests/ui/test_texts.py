@@ -49,7 +49,7 @@ def test_an_unexpected_error_is_one_line_without_its_text(caplog: pytest.LogCapt
 
 
 def test_stats() -> None:
-    stats = AnswerStats(num_new_tokens=9, seconds_to_first_token=0.42, seconds=2.42, reused=True)
+    stats = AnswerStats(num_new_tokens=9, seconds_to_first_token=0.42, seconds=2.42, way="kept")
     lines = stats_lines(stats, "one two three four five six", has_frames=True)
     assert lines == [
         {"key": "stats.first_word", "duration": 0.42},
