@@ -1,8 +1,44 @@
-"""Run every benchmark, each in a process of its own, so that none inherits another's memory or threads."""
+"""Run every benchmark, each in a process of its own, and put what they compare into one table: build/bench.md.
 
+With `--write` the table goes into docs/performance.md too.
+"""
+
+import argparse
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-for name in ("sampling", "chat", "page", "evidence"):
-    print(f"\n## bench.{name}\n", flush=True)
-    subprocess.run([sys.executable, "-m", f"bench.{name}"], check=True)
+from bench import rows
+
+NAMES = ("sampling", "preprocessing", "chat", "overlap", "memory", "cost", "page", "evidence")
+TABLE = Path("build/bench.md")
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    should_write = parser.parse_args().write
+    TABLE.parent.mkdir(exist_ok=True)
+    collected = TABLE.with_suffix(".jsonl")
+    collected.unlink(missing_ok=True)
+    environment = {**os.environ, rows.FILE: str(collected.resolve())}
+    failed = []
+    for name in NAMES:
+        print(f"\n## bench.{name}\n", flush=True)
+        if subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False, env=environment).returncode:
+            failed.append(name)
+    table = rows.table(rows.read(collected))
+    TABLE.write_text(table + "\n", encoding="utf-8")
+    print(f"\n## All of it ({TABLE})\n\n{table}")
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
+        return 1
+    if should_write:
+        PAGE.write_text(rows.fill(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The cost of reading against the number of frames, as a fitted curve a·T + b·T² of the T tokens.
+
+LongVA-7B's operations are counted on shapes alone (PyTorch's meta device: no weights, no memory), and the seconds of
+the bundled model are measured. Run it with `python -m bench.cost`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import rows
+from bench.clips import write_clip
+from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+from longva_demo.chat.cache import GrowingCache
+from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, load
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+
+FORMULA = (13.05e9, 200_704)  # FLOP of LongVA-7B a token, and a token squared
+COUNTED_FRAMES = (1, 8, 64, 512, 1555)
+TIMED_FRAMES = (125, 250, 500, 1000, 1500, 2000)
+MATRIX_OPERATIONS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # attention's, where no fused kernel takes it
+RUNS = 3
+
+
+def fit(tokens: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float]:
+    """a and b of a·T + b·T² that fit best in proportion, and the largest deviation as a share of the cost.
+
+    >>> a, b, deviation = fit([1, 2, 4], [5, 14, 44])
+    >>> round(a, 6), round(b, 6), round(deviation, 6)
+    (3.0, 2.0, 0.0)
+    """
+    sizes, values = np.array(tokens, float), np.array(costs, float)
+    shares = np.stack([sizes, sizes**2], axis=1) / values[:, None]
+    scale = shares.max(axis=0)  # the columns are of very different sizes
+    (a, b), *_ = np.linalg.lstsq(shares / scale, np.ones(len(values)))
+    a, b = a / scale[0], b / scale[1]
+    return float(a), float(b), float(np.abs((a * sizes + b * sizes**2) / values - 1).max())
+
+
+def counted_flop(model: LongVAForConditionalGeneration, num_tokens: int) -> int:
+    """Of one reading of so many tokens; attention counted for the half of the square that causality leaves.
+
+    PyTorch counts the whole square, as if each token attended to all.
+    """
+    config = model.config
+    heads = config.num_key_value_heads or config.num_attention_heads
+    like = torch.empty(0, dtype=torch.bfloat16, device="meta")
+    cache = GrowingCache(config.num_hidden_layers, heads, config.head_size, num_tokens, like)
+    embeds = like.new_empty(1, num_tokens, config.hidden_size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+    counts = counter.get_flop_counts()["Global"]
+    attention = sum(counts.get(operation, 0) for operation in MATRIX_OPERATIONS)
+    return counter.get_total_flops() - attention // 2
+
+
+def count() -> None:
+    config = LongVAConfig()
+    with torch.device("meta"):
+        model = LongVAForConditionalGeneration(config).to(torch.bfloat16).eval()
+    tokens = [frames * config.tokens_per_frame for frames in COUNTED_FRAMES]
+    flops = [counted_flop(model, number) for number in tokens]
+    print(
+        "LongVA-7B, counted on shapes\n\n| frames | tokens | TFLOP counted | TFLOP by the formula |\n|---|---|---|---|"
+    )
+    for frames, number, flop in zip(COUNTED_FRAMES, tokens, flops, strict=True):
+        expected = FORMULA[0] * number + FORMULA[1] * number**2
+        print(f"| {frames:,} | {number:,} | {flop / 1e12:,.2f} | {expected / 1e12:,.2f} |")
+    a, b, deviation = fit(tokens, flops)
+    print(f"\nfit: {a:.6g}·T + {b:.6g}·T², at most {deviation:.1e} off\n")
+    what = "FLOP to read T tokens, LongVA-7B"
+    rows.add(
+        what,
+        "13.05e9·T + 200,704·T² (formula)",
+        f"{a / 1e9:.2f}e9·T + {b:,.0f}·T² (counted and fitted)",
+        f"{FORMULA[0] / a:.4f} and {FORMULA[1] / b:.4f}",
+    )
+
+
+def seconds_to_read(engine: Engine, path: Path, num_frames: int) -> tuple[int, float]:
+    """Tokens and seconds, the frames being decoded already."""
+    info = probe(path)
+    source = VideoSource(info, plan_frames(info, num_frames), engine.processor)
+    for _ in source.frames():
+        pass
+    seconds = []
+    for _ in range(RUNS):
+        session = ChatSession(engine, is_shared=False)
+        session.look_at(source)
+        for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
+            pass
+        seconds.append(session.turns[-1].stats.seconds_to_read)
+    source.close()
+    return num_frames * engine.loaded.model.config.tokens_per_frame, float(np.median(seconds))
+
+
+def clock() -> None:
+    engine = Engine(load("tiny"), Settings())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_clip(path, max(TIMED_FRAMES) / 25, 25, 168, 168)
+        seconds_to_read(engine, path, 16)  # warm up
+        readings = [seconds_to_read(engine, path, frames) for frames in TIMED_FRAMES]
+    tokens, seconds = zip(*readings, strict=True)
+    a, b, deviation = fit(tokens, seconds)
+    print(f"\nthe bundled model, frames decoded beforehand; median of {RUNS}\n")
+    print("| frames | tokens | s | s by the fit |\n|---|---|---|---|")
+    for frames, number, second in zip(TIMED_FRAMES, tokens, seconds, strict=True):
+        print(f"| {frames:,} | {number:,} | {second:.2f} | {a * number + b * number**2:.2f} |")
+    print()
+    least, most = TIMED_FRAMES[0], TIMED_FRAMES[-1]
+    rows.add(
+        f"seconds to read T tokens, bundled model, {least} to {most:,} frames",
+        " ".join(f"{second:.2f}" for second in seconds) + " s measured",
+        f"{a:.3g}·T + {b:.3g}·T² (fitted)",
+        f"the fit is at most {deviation:.0%} off",
+    )
+
+
+def main() -> None:
+    count()
+    clock()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Peak memory of reading a video against the number of frames: flat, but for the KV cache.
+
+Each number of frames is read in a process of its own by the bundled model, then by a model with LongVA-7B's cache
+(28 layers, 4 key-value heads of 128, bfloat16, 144 tokens a frame) and next to nothing else. Run it with
+`python -m bench.memory`.
+"""
+
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bench import rows
+from bench.process import apart, peak_bytes
+
+FRAMES = {
+    "tiny": (8, 32, 128, 512, 2000),
+    "wide": (32, 48, 64),
+}  # from two chunks on: the second one needs more memory than the first
+FPS, WIDTH, HEIGHT = 25, 640, 360
+CALCULATED = 57_344  # bytes of cache a token: 28 layers × 2 (keys, values) × 4 heads × 128 × 2 bytes
+
+
+def make_clip(path: str) -> None:
+    from bench.clips import write_clip
+
+    write_clip(Path(path), max(FRAMES["tiny"]) / FPS, FPS, WIDTH, HEIGHT)
+
+
+def wide_model() -> Any:
+    """LongVA-7B's cache, and 336-pixel frames, around layers as small as they can be; random weights."""
+    import torch
+
+    from longva_demo.model import LoadedModel, LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor, load
+
+    tiny = load("tiny")
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1}
+    config = LongVAConfig(
+        hidden_size=64,
+        intermediate_size=64,
+        num_attention_heads=4,
+        head_dim=128,
+        vocab_size=tiny.model.config.vocab_size,
+        max_position_embeddings=224_000,
+        vision_config={**vision, "image_size": 336, "patch_size": 14, "model_type": "clip_vision_model"},
+    )
+    torch.manual_seed(0)
+    model = LongVAForConditionalGeneration(config).to(torch.bfloat16).eval()
+    model.generation_config = tiny.model.generation_config
+    processor = LongVAProcessor(tiny.processor.tokenizer, config)
+    device = torch.device("cpu")
+    return LoadedModel(model, processor, "wide", "", "none", device, torch.bfloat16, "sdpa", "")
+
+
+class Watch(threading.Thread):
+    """The most resident memory of a child process, looked at often: the system's own peak begins with its parent's."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self._most = 0
+        self.start()
+
+    def run(self) -> None:
+        this = psutil.Process()
+        while not self._ended.wait(0.02):
+            with suppress(psutil.Error):
+                self._most = max(self._most, *(child.memory_info().rss for child in this.children()), 0)
+
+    def end(self) -> int:
+        self._ended.set()
+        self.join()
+        return self._most
+
+
+def read(name: str, path: str, num_frames: int) -> dict[str, float]:
+    """Read a video and answer with one token; bytes at the peak, of the cache, and tokens in it."""
+    from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+    from longva_demo.model import load
+    from longva_demo.settings import Settings
+    from longva_demo.video import plan_frames, probe
+
+    engine = Engine(load("tiny") if name == "tiny" else wide_model(), Settings())
+    info = probe(path)
+    session = ChatSession(engine)
+    session.look_at(VideoSource(info, plan_frames(info, num_frames), engine.processor))
+    watch = Watch()
+    started = time.perf_counter()
+    for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
+        pass
+    seconds = time.perf_counter() - started
+    worker = watch.end()
+    cache = engine.prefixes.of(session._reading)[0].cache
+    layers = range(engine.loaded.model.config.num_hidden_layers)
+    cache_bytes = sum(part.nbytes for layer in layers for part in cache.kept(layer))
+    own, _ = peak_bytes()
+    tokens = cache.get_seq_length()
+    return {"own": own, "worker": worker, "cache": cache_bytes, "tokens": tokens, "seconds": seconds}
+
+
+def measure(name: str, path: str) -> list[dict[str, float]]:
+    print("| frames | tokens | peak, MB | worker's peak, MB | KV cache, MB | peak without it, MB | s |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    readings = []
+    for num_frames in FRAMES[name]:
+        one = apart("bench.memory:read", name=name, path=path, num_frames=num_frames)
+        megabytes = [f"{one[key] / 1e6:,.0f}" for key in ("own", "worker", "cache")]
+        rest = f"{(one['own'] - one['cache']) / 1e6:,.0f} | {one['seconds']:.1f}"
+        print(f"| {num_frames:,} | {one['tokens']:,} | {' | '.join(megabytes)} | {rest} |", flush=True)
+        readings.append(one)
+    print()
+    return readings
+
+
+def main() -> None:
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / "clip.mp4")
+        apart("bench.memory:make_clip", path=path)
+        print(f"{WIDTH} × {HEIGHT}, {max(FRAMES['tiny']):,} frames; the bundled model\n")
+        tiny = measure("tiny", path)
+        print("LongVA-7B's cache around a small model\n")
+        wide = measure("wide", path)
+    compare_peaks(tiny)
+    compare_growth(wide)
+
+
+def compare_peaks(readings: list[dict[str, float]]) -> None:
+    peaks = [(one["own"] + one["worker"] - one["cache"]) / 1e6 for one in readings]
+    most = FRAMES["tiny"][-1]
+    for least, peak in list(zip(FRAMES["tiny"], peaks, strict=True))[:-1:2]:
+        what = f"peak memory without the KV cache, bundled model, {most:,} frames against {least}"
+        ratio = f"{peaks[-1] / peak:.2f} × the memory for {most / least:.0f} × the frames"
+        rows.add(what, f"{peak:,.0f} MB", f"{peaks[-1]:,.0f} MB", ratio)
+
+
+def compare_growth(readings: list[dict[str, float]]) -> None:
+    tokens = np.array([one["tokens"] for one in readings])
+    kept = readings[-1]["cache"] / readings[-1]["tokens"]
+    growth = np.polyfit(tokens, np.array([one["own"] for one in readings]), 1)[0]
+    what = f"LongVA-7B's KV cache, bytes a token, {FRAMES['wide'][0]} to {FRAMES['wide'][-1]} frames"
+    for name, found in (("kept", kept), ("growth of the peak", growth)):
+        ratio = f"{found / CALCULATED:.3f} of the calculated"
+        rows.add(what, f"{CALCULATED:,} calculated", f"{found:,.0f} {name}", ratio)
+
+
+if __name__ == "__main__":
+    main()
