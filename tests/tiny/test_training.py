@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", trained / "eyes.pt", trained / f"{list(STAGES)[-1]}.pt", tokenizer)
+    folder = export(tmp_path / "weights", load_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
