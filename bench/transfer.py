@@ -96,6 +96,10 @@ ARMS = {
 GRID = Grid((1, 8, 32, 128, 512, 1000, 2000), (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
 NUM_NEEDLES = 5
 LINES = (1, 8, 32, 128, 512, 1000)
+TASKS = (
+    *("colour", "shape", "number", "letter", "position", "count", "yes-no", "who has it", "background", "description"),
+    *("start colour", "end colour", "direction", "order"),
+)
 
 
 def bundled_eyes() -> Eyes:
@@ -155,7 +159,8 @@ def needles_in_frames(weights: Path, grid: Grid, num_needles: int) -> list[Resul
         for _ in frames.fill(drawn_frames(max(grid.frames))):
             pass
         cells = grid.cells(num_needles)
-        return [event for event in run(engine, frames, needles, cells, with_evidence=False) if isinstance(event, Result)]
+        events = run(engine, frames, needles, cells, with_evidence=False)
+        return [event for event in events if isinstance(event, Result)]
 
 
 def row(name: str, scores: Sequence[float]) -> str:
@@ -175,7 +180,8 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
     for name in TRAININGS:
         weights = export(folder / f"weights-{name}", eyes, folder / f"{name}.pt", tokenizer)
         asker = Asker(weights)
-        text.append(row(ARMS.get(name, name.replace("-", " ")), [needles_in_text(asker, n, 60 // shares) for n in lines]))
+        title = f"{name}: {ARMS[name]}" if name in ARMS else name.replace("-", " ")
+        text.append(row(title, [needles_in_text(asker, num_lines, 60 // shares) for num_lines in lines]))
         print(text[-1], flush=True)
         if name not in ARMS:
             continue
@@ -183,13 +189,12 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
         picture = (folder if few else PAGE.parent) / f"transfer-{name}.png"
         draw_heat_map(results, grid, f"V-NIAH, {ARMS[name]}", [picture])
         by_size = [[result.forced for result in results if result.cell.frames == size] for size in grid.frames]
-        frames.append(row(f"{name}: {ARMS[name]}", [sum(some) / len(some) for some in by_size]))
+        frames.append(row(title, [sum(some) / len(some) for some in by_size]))
         print(frames[-1], flush=True)
         tally = Tally()
         single_scenes(asker, tally, 150 // shares, 9_310_000)
         clips(asker, tally, 60 // shares, 9_320_000)
-        tasks[name] = {task: tally.right[task] / total for task, total in tally.total.items()}
-    shown = [task for task in tasks["a"] if all(task in scores for scores in tasks.values()) and task != "false declines"]
+        tasks[name] = {task: tally.right[task] / tally.total[task] for task in TASKS}
     return "\n\n".join(
         [
             "Needle in frames (teacher-forced score, mean over depths and needles), by number of frames:",
@@ -197,7 +202,7 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
             "Needle in text (exact answers), by number of lines of about ten tokens:",
             table(["training", *(f"{n:,}" for n in lines)], text),
             "Single images, and clips of 8 to 32 frames (exact answers):",
-            table(["task", *tasks], [row(task, [tasks[name][task] for name in tasks]) for task in shown]),
+            table(["task", *tasks], [row(task, [tasks[name][task] for name in tasks]) for task in TASKS]),
         ]
     )
 

@@ -20,7 +20,14 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.beginnings import attend_to_likeness, deepen, look_back, name_the_codes, name_the_words, notice_words
+from longva_demo.tiny.beginnings import (
+    attend_to_likeness,
+    deepen,
+    look_back,
+    name_the_codes,
+    name_the_words,
+    notice_words,
+)
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still, told
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
