@@ -30,16 +30,18 @@ class Asker:
         pixels = self.processor.normalise(self.processor.preprocess_frames(frames))
         return torch.cat([self.model.encode_frames(part) for part in pixels.split(256)])
 
-    def _embed(self, text: str) -> torch.Tensor:
+    @torch.inference_mode()
+    def embed(self, text: str) -> torch.Tensor:
+        """(1, tokens, dim)."""
         ids = self.processor.encode_text(text, allow_special=True)
         return self.model.get_input_embeddings()(torch.tensor([ids]))
 
     @torch.inference_mode()
     def read(self, frame_tokens: torch.Tensor | None, chunk: int = 4096) -> DynamicCache:
-        """The cache after the system text and the frames."""
-        parts = [self._embed(SYSTEM)]
+        """The cache after the system text and the frames (frames, 9, dim), or anything else that is embedded."""
+        parts = [self.embed(SYSTEM)]
         if frame_tokens is not None:
-            parts += [frame_tokens.flatten(0, -2)[None], self._embed("\n")]
+            parts += [frame_tokens.flatten(0, -2)[None], self.embed("\n")]
         cache = DynamicCache()
         for part in torch.cat(parts, dim=1).split(chunk, dim=1):
             self.model.model(inputs_embeds=part, past_key_values=cache, use_cache=True)
@@ -50,7 +52,7 @@ class Asker:
         """Greedy answer. The cache is left as it was, or with `keep` holds the turn and the next one's opening."""
         length = cache.get_seq_length()
         hidden = self.model.model(
-            inputs_embeds=self._embed(question + TURN_END), past_key_values=cache, use_cache=True
+            inputs_embeds=self.embed(question + TURN_END), past_key_values=cache, use_cache=True
         ).last_hidden_state
         found: list[int] = []
         end = self.processor.tokenizer.eos_token_id
@@ -62,7 +64,7 @@ class Asker:
             embedded = self.model.get_input_embeddings()(torch.tensor([[token]]))
             hidden = self.model.model(inputs_embeds=embedded, past_key_values=cache, use_cache=True).last_hidden_state
         if keep:
-            self.model.model(inputs_embeds=self._embed(TURN_NEXT), past_key_values=cache, use_cache=True)
+            self.model.model(inputs_embeds=self.embed(TURN_NEXT), past_key_values=cache, use_cache=True)
         else:
             cache.crop(length - cache.get_seq_length())
         return self.processor.decode(found)

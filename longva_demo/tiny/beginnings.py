@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.network import CODE_NORM, LANGUAGE, LANGUAGE_DIM, Codes
+from longva_demo.tiny.network import CODE_NORM, LANGUAGE, LANGUAGE_DIM, ROPE_THETA, Codes
 from longva_demo.tiny.questions import plural
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
@@ -73,6 +73,26 @@ def attend_to_likeness(reader: Qwen2ForCausalLM) -> None:
             attention.k_proj.weight.copy_(attention.q_proj.weight)
             nn.init.normal_(attention.v_proj.weight, std=0.04)
             attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+
+
+def look_back(reader: Qwen2ForCausalLM, distance: float = 2.5) -> None:
+    """The second head of the first layer begins by looking a few tokens back: for text, where "a red star with 7" is
+    several tokens. What a token is about then comes to stand where the token stands, as in a frame's cell.
+
+    Its queries and keys are the same everywhere and differ by a turn: RoPE turns pair i by theta ** -(i / pairs) a
+    token, so that the product is greatest at `distance`, half of that or less beyond twice the distance.
+    """
+    attention = reader.model.layers[0].self_attn
+    width = LANGUAGE_DIM // LANGUAGE["num_attention_heads"]
+    pairs, sharpness = 8, 1.5
+    length = (sharpness * width**0.5) ** 0.5
+    rates = torch.tensor([ROPE_THETA ** (-pair / (width // 2)) for pair in range(pairs)])
+    with torch.no_grad():
+        for projection, angles in ((attention.q_proj, -rates * distance), (attention.k_proj, 0 * rates)):
+            projection.weight[width:] = 0
+            projection.bias[width:] = 0
+            projection.bias[width : width + pairs] = length * angles.cos()
+            projection.bias[width + width // 2 : width + width // 2 + pairs] = length * angles.sin()
 
 
 def deepen(reader: Qwen2ForCausalLM, shallow: dict[str, Tensor], added: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from longva_demo.tiny.phrases import phrase_clip
-from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, reference, symbol_answer, symbol_kind
+from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, describe, reference, symbol_answer, symbol_kind
 from longva_demo.tiny.scenes import (
     CELL_NAMES,
     COLOUR_NAMES,
@@ -32,10 +32,19 @@ DIRECTIONS = {"to the right": (1, 0), "to the left": (-1, 0), "up": (0, -1), "do
 
 @dataclass(frozen=True)
 class Episode:
-    """Frames (None: a picture from outside the world) and what is asked about them, in order."""
+    """Frames (None: a picture from outside the world) and what is asked about them, in order.
+
+    lines: text that stands in place of frames.
+    """
 
     frames: tuple[Scene | None, ...]
     asked: tuple[Asked, ...]
+    lines: tuple[str, ...] = ()
+
+
+def told(episode: Episode) -> Episode:
+    """The same in words alone: a line a frame."""
+    return Episode((), episode.asked, tuple(describe(scene) for scene in episode.frames if scene is not None))
 
 
 def picture(rng: random.Random, mix: Mix, questions: int, weights: dict[str, float] | None = None) -> Episode:

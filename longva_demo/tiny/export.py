@@ -21,10 +21,10 @@ TOWER = "tower"
 REDUCING_GAP = 3.0  # frames are small to the eyes: 540 lines become 84
 
 
-def make_config(tokenizer: Tokenizer) -> LongVAConfig:
+def make_config(tokenizer: Tokenizer, num_layers: int) -> LongVAConfig:
     """One grid for a picture of any shape: it is fitted into the square that a frame has."""
     return LongVAConfig(
-        **LANGUAGE,
+        **{**LANGUAGE, "num_hidden_layers": num_layers},
         vocab_size=tokenizer.get_vocab_size(),
         rope_theta=ROPE_THETA,  # type: ignore[call-arg]
         bos_token_id=tokenizer.token_to_id("<|endoftext|>"),
@@ -59,14 +59,14 @@ def make_tokenizer(tokenizer: Tokenizer) -> Qwen2Tokenizer:
     return wrapped
 
 
-def export(folder: Path, eyes_file: Path, reader_file: Path, tokenizer: Tokenizer) -> Path:
+def export(folder: Path, eyes: Eyes, reader_file: Path, tokenizer: Tokenizer) -> Path:
     """Write the checkpoint into `folder`, which is emptied first."""
-    eyes = Eyes()
-    eyes.load_state_dict(torch.load(eyes_file, weights_only=True)["eyes"])
     wrapped = make_tokenizer(tokenizer)
-    reader = build_reader(tokenizer.get_vocab_size(), wrapped.eos_token_id, wrapped.pad_token_id)
-    reader.load_state_dict(torch.load(reader_file, weights_only=True)["reader"])
-    config = make_config(tokenizer)
+    trained = torch.load(reader_file, weights_only=True)["reader"]
+    num_layers = sum(name.endswith("input_layernorm.weight") for name in trained)
+    reader = build_reader(tokenizer.get_vocab_size(), wrapped.eos_token_id, wrapped.pad_token_id, num_layers)
+    reader.load_state_dict(trained)
+    config = make_config(tokenizer, num_layers)
     model = LongVAForConditionalGeneration(config)
     state = {
         f"model.vision_tower.vision_tower.vision_model.{key}": value for key, value in eyes.tower.state_dict().items()

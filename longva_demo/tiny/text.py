@@ -116,7 +116,10 @@ class Encoder:
         every question stands as the first one would: several conversations of one turn that share their frames.
         """
         tokens = self.ids(SYSTEM) + [0] * (TOKENS_PER_FRAME * len(episode.frames))
-        lead = self.ids("\n") if episode.frames else []
+        for line in episode.lines[:-1]:
+            tokens += self.ids(line + "\n")
+        tokens += self.ids(episode.lines[-1]) if episode.lines else []
+        lead = self.ids("\n") if episode.frames or episode.lines else []
         wanted, turn = [False] * len(tokens), [0] * len(tokens)
         for index, one in enumerate(episode.asked):
             first = apart or index == 0

@@ -246,7 +246,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, options.out / "eyes.pt", options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
+        export(target, load_eyes(options.out), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

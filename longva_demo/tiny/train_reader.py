@@ -20,8 +20,15 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.beginnings import attend_to_likeness, deepen, name_the_codes, name_the_words, notice_words
-from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still
+from longva_demo.tiny.beginnings import (
+    attend_to_likeness,
+    deepen,
+    look_back,
+    name_the_codes,
+    name_the_words,
+    notice_words,
+)
+from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture, still, told
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
@@ -52,6 +59,7 @@ class Share:
     leaps: float = 0.3
     mix: Mix = MIX
     ask: dict[str, float] | None = None  # of pictures: how often each question, if not as usual
+    told: bool = False  # in words instead of frames
 
 
 PICTURES = Share(5.0, 16, questions=6)
@@ -132,7 +140,8 @@ class EpisodeSource:
         name = self.kinds.choices(list(self.shares), [share.weight for share in self.shares.values()])[0]
         share = self.shares[name]
         num_frames = self.kinds.choice(share.num_frames)
-        return name, [self._declining(self._one(name, share, num_frames)) for _ in range(share.batch)]
+        made = [self._one(name, share, num_frames) for _ in range(share.batch)]
+        return name, [self._declining(told(one) if share.told else one) for one in made]
 
     def _one(self, name: str, share: Share, num_frames: int) -> Episode:
         if share.num_frames == (1,):
@@ -302,6 +311,8 @@ def train_reader(
     reader = build_reader(tokenizer.get_vocab_size(), encoder.end, encoder.pad, num_layers)
     name_the_codes(reader, encoder, Codes.make())
     attend_to_likeness(reader)
+    if any(share.told for share in shares.values()):
+        look_back(reader)
     optimiser = Optimiser([reader], lr, steps, decay_share, vector_share=0.5)
     path = folder / f"{name}.pt"
     if resume and path.exists():

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.beginnings import attend_to_likeness, deepen, name_the_codes, notice_words
+from longva_demo.tiny.beginnings import attend_to_likeness, deepen, look_back, name_the_codes, notice_words
 from longva_demo.tiny.network import Codes, build_reader
 from longva_demo.tiny.scenes import WORDS, Mix, Scene, WordSign, cells_of, random_scene
 from longva_demo.tiny.text import Encoder, train_tokenizer
@@ -54,3 +54,18 @@ def test_every_later_place_is_told_which_word_there_is(tokenizer, num_frames):
         shares = told @ codes.tables["word"][:-1].T
         assert (shares.argmax(-1) == word).all()
         assert (shares.topk(2).values.diff() < -0.5).all()
+
+
+def test_text_is_looked_back_upon(tokenizer):
+    """The second head of the first layer attends most to what stands two or three tokens before."""
+    reader = new_reader(tokenizer, 2)
+    look_back(reader)
+    reader.set_attn_implementation("eager")
+    ids = torch.tensor([Encoder(tokenizer).ids("I see a red star with 7 at the top on a white background. " * 20)])
+    with torch.no_grad():
+        attention = reader.model(ids, output_attentions=True).attentions[0][0, 1]  # (tokens, tokens)
+    places = torch.arange(ids.shape[1])
+    distance = places - attention.argmax(-1)
+    assert ids.shape[1] > 200
+    assert distance[4:].min() >= 2
+    assert distance[4:].max() <= 3

@@ -1,6 +1,7 @@
 """Every stage of the training runs, is repeatable, can be resumed, and its result loads as a LongVA checkpoint."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from longva_demo.tiny.draw import draw
 from longva_demo.tiny.export import export
 from longva_demo.tiny.network import Codes, Eyes, encode
 from longva_demo.tiny.optim import orthogonalise
+from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
 from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import STAGES, train_stage
+from longva_demo.tiny.train import STAGES, load_eyes, train_stage
 from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
-from longva_demo.tiny.train_reader import FULL, code_tokens, positions, train_reader
+from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", trained / "eyes.pt", trained / f"{list(STAGES)[-1]}.pt", tokenizer)
+    folder = export(tmp_path / "weights", load_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
@@ -62,6 +64,22 @@ def test_eyes_learn(tmp_path):
     eyes.load_state_dict(torch.load(path, weights_only=True)["eyes"])
     after, _ = loss_of(encode(eyes, frames), cells, codes)
     assert float(after) < 0.67 * float(before)
+
+
+def test_what_frames_show_can_be_told(tokenizer):
+    """A line a frame, where the frames would stand; the questions stay."""
+    share = replace(FULL["needles"], told=True)
+    [(name, episodes), (_, seen)] = [EpisodeSource(5, {"needles": one}).episodes() for one in (share, FULL["needles"])]
+    assert name == "needles"
+    encoder = Encoder(tokenizer)
+    for told, shown in zip(episodes, seen, strict=True):
+        assert told.frames == ()
+        assert told.lines == tuple(describe(scene) for scene in shown.frames)
+        assert told.asked == shown.asked
+        tokens, labels, turns = encoder.sequence(told)
+        assert len(tokens) == len(labels) == len(turns)
+        text = tokenizer.decode(tokens, skip_special_tokens=False)
+        assert "\n".join([*told.lines, told.asked[0].question]) in text
 
 
 def test_training_is_repeatable_and_resumes(tmp_path, tokenizer):
