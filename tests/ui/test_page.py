@@ -258,6 +258,34 @@ def test_two_visitors_do_not_see_each_other(browser: Browser, address: str) -> N
         context.close()
 
 
+def test_two_tabs_of_one_browser_are_two_visitors_who_keep_both_chats(browser: Browser, address: str) -> None:
+    """They share the browser's storage: neither loses the other's chat there, and each clears only its own."""
+    context = browser.new_context()
+    one, two = Visit(context, address), Visit(context, address)
+    one.pick("Three shapes")
+    two.pick("A rolling circle")
+    asked = ((one, "What colour is the star?"), (two, "Which way does the circle move?"))
+    for visit, question in asked:
+        visit.page.fill("#question textarea", question)
+        visit.page.press("#question textarea", "Enter")
+    for visit, question in asked:
+        visit.wait_for_answer(1)
+        assert visit.page.locator(".turn .question").all_inner_texts() == [question]
+    kept = "JSON.parse(localStorage.getItem('longva-chats') || '[]')"
+    one.page.wait_for_function(f"{kept}.length === 2")
+    two.page.close()
+    one.ask("Where is the star?")
+    assert "video read once, reused" in one.stats()
+    one.page.click(".chat-clear")
+    one.page.wait_for_function(f"{kept}.length === 1")
+    assert one.complaints == two.complaints == []
+    one.page.reload()
+    one.page.click(".history > summary")
+    one.page.click(".history-chat > summary")
+    assert one.page.locator(".history-question").all_inner_texts() == ["Which way does the circle move?"]
+    context.close()
+
+
 def test_a_picture_and_back_to_a_video(visit: Visit) -> None:
     visit.page.locator(".card", has_text="picture").last.click()
     visit.wait_for_frames(1)
