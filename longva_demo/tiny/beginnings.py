@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import Qwen2ForCausalLM
 
+from longva_demo.tiny.clips import picture
 from longva_demo.tiny.network import CODE_NORM, LANGUAGE, LANGUAGE_DIM, ROPE_THETA, Codes
 from longva_demo.tiny.questions import plural
 from longva_demo.tiny.scenes import (
@@ -148,3 +150,70 @@ def word_direction(rows: Tensor, codes: Codes) -> Tensor:
     inputs = torch.cat([weight**0.5 * part / part.square().mean(-1, keepdim=True).sqrt() for part, _, weight in kinds])
     wanted = torch.cat([torch.full((len(part),), weight**0.5 * value) for part, value, weight in kinds])
     return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ wanted)
+
+
+def find_symbols(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> None:
+    """The second head of layer `number` begins by telling a digit or letter in a text whether the pictures show it.
+
+    In 9,000 steps the reader learned to find the shape with a 7, but not that there is none: attention always finds
+    something. Here a symbol looks for its like in the frames, and at the very first token where there is none; only
+    from a frame it takes a sign. Queries and keys use pairs of dimensions that RoPE hardly turns.
+    """
+    attention = reader.model.layers[number].self_attn
+    width = LANGUAGE_DIM // LANGUAGE["num_attention_heads"]
+    half, count = width // 2, len(SYMBOLS)
+    slow = torch.arange(half - count // 2, half)
+    symbols, first = width + torch.cat([slow, slow + half]), width + half - count // 2 - 1
+    states, shown, written = _states(reader, encoder, codes, number)
+    is_cell, is_first = shown >= 0, torch.zeros(shown.shape, dtype=torch.bool)
+    is_first[:, 0] = True
+    # one row for each symbol and one for "none", which is left out again
+    asked = _readout(states, functional.one_hot(written, count + 1)[..., :count].float())
+    seen = _readout(states[is_cell], functional.one_hot(shown[is_cell], count + 1)[..., :count].float())
+    kind = _readout(states, (is_first.float() - 3 * (~is_cell & ~is_first).float())[..., None])
+    has_symbol = _readout(states, (is_cell & (shown < count)).float()[..., None])
+    sign = torch.randn(LANGUAGE_DIM, generator=torch.Generator().manual_seed(11))
+    like, elsewhere = 17.0, 11.5  # logits: like² / √width = 36 for a symbol and its like, 16 for the first token
+    with torch.no_grad():
+        for name in ("q_proj", "k_proj"):
+            getattr(attention, name).weight[width:] = 0
+            getattr(attention, name).bias[width:] = 0
+        attention.q_proj.weight[symbols] = like * asked
+        attention.k_proj.weight[symbols] = like * seen
+        attention.q_proj.bias[first] = elsewhere
+        attention.k_proj.weight[first] = elsewhere * kind[0]
+        attention.v_proj.weight[width:] = 0
+        attention.v_proj.weight[width] = has_symbol[0]
+        attention.o_proj.weight[:, width] = CODE_NORM * sign / sign.norm()
+
+
+@torch.no_grad()
+def _states(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What layer `number` is given, on pictures and questions about their symbols.
+
+    Returns states (sequences, length, dim), the symbol that each place shows (-1: no place of a frame; the last: none),
+    and the symbol that is written there (the last: none), both (sequences, length).
+    """
+    rng = random.Random(5)
+    episodes = [picture(rng, Mix(symbol_share=0.7), 6, {"is_symbol_there": 1.0, "who_has": 0.5}) for _ in range(200)]
+    batch = encoder.batch(episodes, apart=True)
+    cells = cells_of([scene for episode in episodes for scene in episode.frames])
+    embedded = reader.model.embed_tokens(batch.ids).masked_scatter(batch.is_frame[..., None], codes.of(cells))
+    layer = reader.model.layers[number]
+    taken: list[Tensor] = []
+    hook = layer.input_layernorm.register_forward_hook(lambda _module, _inputs, output: taken.append(output))
+    reader.model(inputs_embeds=embedded, attention_mask={"full_attention": batch.mask()}, use_cache=False)
+    hook.remove()
+    shown = torch.full(batch.ids.shape, -1)
+    shown[batch.is_frame] = torch.from_numpy(cells.values[..., list(FACTORS).index("symbol")]).flatten()
+    written = torch.full(batch.ids.shape, len(SYMBOLS))
+    for symbol, name in enumerate(SYMBOLS):
+        for token in _single_tokens(encoder, name, f" {name}"):
+            written[(batch.ids == token) & ~batch.is_frame] = symbol
+    return taken[0], shown, written
+
+
+def _readout(states: Tensor, wanted: Tensor) -> Tensor:
+    """(outputs, dim) whose products with states (…, dim) are nearest to `wanted` (…, outputs); ridge regression."""
+    inputs, targets = states.flatten(0, -2), wanted.flatten(0, -2)
+    return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ targets).T

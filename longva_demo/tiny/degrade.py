@@ -86,7 +86,7 @@ def degrade(frames: np.ndarray, rng: random.Random, group: int = 32) -> np.ndarr
 
 
 def _degrade_group(frames: np.ndarray, rng: random.Random) -> np.ndarray:
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         both, wide = rng.random() < 0.6, rng.random() < 0.5
         frames = windowed(
             frames,

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import GenerationConfig, Qwen2Tokenizer
 
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
@@ -18,6 +20,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TOWER = "tower"
+TOWER_KEYS, PROJECTOR_KEYS = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
 REDUCING_GAP = 3.0  # frames are small to the eyes: 540 lines become 84
 
 
@@ -68,10 +71,8 @@ def export(folder: Path, eyes: Eyes, reader_file: Path, tokenizer: Tokenizer) ->
     reader.load_state_dict(trained)
     config = make_config(tokenizer, num_layers)
     model = LongVAForConditionalGeneration(config)
-    state = {
-        f"model.vision_tower.vision_tower.vision_model.{key}": value for key, value in eyes.tower.state_dict().items()
-    }
-    state |= {f"model.mm_projector.{key}": value for key, value in eyes.projector.state_dict().items()}
+    state = {f"{TOWER_KEYS}{key}": value for key, value in eyes.tower.state_dict().items()}
+    state |= {f"{PROJECTOR_KEYS}{key}": value for key, value in eyes.projector.state_dict().items()}
     state |= reader.state_dict()
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
@@ -87,3 +88,17 @@ def export(folder: Path, eyes: Eyes, reader_file: Path, tokenizer: Tokenizer) ->
     LongVAProcessor(wrapped, config, reducing_gap=REDUCING_GAP).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     return folder
+
+
+def take_apart(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of eyes and reader of an exported model, as training keeps them; rounded as bfloat16 is."""
+    eyes, reader = Eyes().state_dict(), {}
+    for name, value in load_file(checkpoint / "model.safetensors").items():
+        if name.startswith(TOWER_KEYS):
+            eyes[f"tower.{name.removeprefix(TOWER_KEYS)}"] = value.float()
+        elif name.startswith(PROJECTOR_KEYS):
+            eyes[f"projector.{name.removeprefix(PROJECTOR_KEYS)}"] = value.float()
+        else:
+            reader[name] = value.float()
+    reader["lm_head.weight"] = reader["model.embed_tokens.weight"]  # tied
+    return eyes, reader

@@ -119,6 +119,12 @@ class Scene:
     def with_things(self, *things: Thing) -> "Scene":
         return replace(self, things=things)
 
+    def shrunk(self, factor: float) -> "Scene":
+        """The same with all things and the word smaller, where they are."""
+        things = tuple(replace(thing, radius=factor * thing.radius) for thing in self.things)
+        sign = replace(self.sign, height=factor * self.sign.height) if self.sign else None
+        return replace(self, things=things, sign=sign)
+
 
 @dataclass
 class Cells:

@@ -4,11 +4,13 @@
     python -m longva_demo.tiny.train --stage joint    # one stage, continuing from its checkpoint if there is one
     python -m longva_demo.tiny.train --steps 2 --out build/try   # every stage for two steps: does it run?
 
-Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes.
+Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes; so can "sight" and
+all that comes after "eyes". `--go-on-from` begins a stage with an exported model in place of earlier checkpoints.
 """
 
 import argparse
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,19 +18,22 @@ import torch
 from tokenizers import Tokenizer
 from torch import distributed, multiprocessing
 
-from longva_demo.tiny.export import export
+from longva_demo.tiny.export import export, take_apart
 from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
-from longva_demo.tiny.train_eyes import train_eyes
+from longva_demo.tiny.train_eyes import save, train_eyes
 from longva_demo.tiny.train_reader import (
     ABSENT,
     ALL,
     APART,
     CHANGES,
     CLIPS,
+    COMPLETE,
     FULL,
     LAST,
     MOMENTS,
+    PRESENT,
+    TELLING,
     WHOLE,
     MixedTokens,
     Share,
@@ -41,7 +46,7 @@ DEFAULT_OUT = Path("build/tiny")
 
 @dataclass(frozen=True)
 class Stage:
-    """`about` is what docs/tiny.md says of it. All but "eyes" train the reader, from the weights of the stage `after`.
+    """`about` is what docs/tiny.md says of it. All but EYES train the reader. Each begins with the weights of `after`.
 
     plan: steps for which the falling rate is set, where the stage ends before (`steps`).
     seen_share: of the clips, those whose frames go through the eyes (drawn with `frames_seed`); the others are codes.
@@ -59,13 +64,14 @@ class Stage:
     decay_share: float = 1.0
     apart_share: float = APART
     with_words: bool = False
+    with_symbols: bool = False
     num_layers: int = 4
     added: tuple[int, ...] = ()
 
 
 CODES = "Qwen2 on scene codes"
 STAGES: dict[str, Stage] = {
-    "eyes": Stage(5600, 101, 2.5e-3, "tower and projector, single frames against scene codes"),
+    "eyes": Stage(5600, 101, 2.5e-3, "tower and projector, single frames against scene codes", decay_share=0.4),
     "binding": Stage(
         500, 202, 5e-3, f"{CODES}: finding one of several things by its name", decay_share=0.0, apart_share=1.0
     ),
@@ -164,24 +170,72 @@ STAGES: dict[str, Stage] = {
         decay_share=0.9,
         num_layers=7,
     ),
+    "telling": Stage(
+        1014,
+        1,
+        1.8e-3,
+        f"{CODES}: descriptions, and whether a symbol is there",
+        TELLING,
+        "absent",
+        plan=3000,
+        decay_share=0.9,
+        num_layers=7,
+    ),
+    "sight": Stage(
+        1500,
+        1212,
+        1.5e-3,
+        "the eyes again, with smaller things and more black bars, at a falling rate",
+        after="eyes",
+        decay_share=0.9,
+    ),
+    "symbols": Stage(
+        200,
+        3,
+        1.8e-3,
+        "the same with one more layer, which finds symbols",
+        PRESENT,
+        "telling",
+        plan=3000,
+        decay_share=0.9,
+        with_symbols=True,
+        num_layers=8,
+        added=(1,),
+    ),
+    "complete": Stage(
+        2500,
+        1313,
+        1.8e-3,
+        "everything, at a falling rate",
+        COMPLETE,
+        "symbols",
+        seen_share=0.5,
+        frames_seed=15,
+        decay_share=0.9,
+        num_layers=8,
+    ),
 }
+EYES = ("eyes", "sight")
 
 
-def load_eyes(folder: Path) -> Eyes:
+def load_eyes(folder: Path, name: str = EYES[-1]) -> Eyes:
     eyes = Eyes()
-    eyes.load_state_dict(torch.load(folder / "eyes.pt", weights_only=True)["eyes"])
+    eyes.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True)["eyes"])
     return eyes
 
 
 def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
     """Train one stage for `steps`; returns its checkpoint, `folder/{name}.pt`."""
     stage = STAGES[name]
-    if name == "eyes":
-        return train_eyes(folder, steps, stage.seed, stage.lr)
+    start_from = folder / f"{stage.after}.pt" if stage.after else None
+    if name in EYES:
+        return train_eyes(
+            folder, name, steps, stage.seed, stage.lr, start_from=start_from, decay_share=stage.decay_share
+        )
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     codes = code_tokens(Codes.make(), noise=0.06, seed=stage.frames_seed)
     seen = stage.seen_share > 0
-    tokens = MixedTokens(load_eyes(folder), stage.frames_seed + rank, stage.seen_share) if seen else codes
+    tokens = MixedTokens(load_eyes(folder, "eyes"), stage.frames_seed + rank, stage.seen_share) if seen else codes
     return train_reader(
         folder,
         name,
@@ -191,9 +245,10 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
         stage.plan or steps,
         stage.seed,
         stage.lr,
-        start_from=folder / f"{stage.after}.pt" if stage.after else None,
+        start_from=start_from,
         stop=steps,
         with_words=stage.with_words,
+        with_symbols=stage.with_symbols,
         decay_share=stage.decay_share,
         apart_share=stage.apart_share,
         num_layers=stage.num_layers,
@@ -210,6 +265,17 @@ def get_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
+def go_on_from(checkpoint: Path, folder: Path, name: str) -> None:
+    """Put the parts of an exported model where the stage `name` looks for what it begins with; and the tokenizer."""
+    eyes, reader = take_apart(checkpoint)
+    after = STAGES[name].after
+    for eyes_name in {after} if name in EYES else EYES:
+        save(folder / f"{eyes_name}.pt", {"eyes": eyes})
+    if name not in EYES:
+        save(folder / f"{after}.pt", {"reader": reader})
+    shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
+
+
 def run_one_of(rank: int, processes: int, name: str, folder: Path, steps: int) -> None:
     """One of several processes, a thread each, that train a stage together: gradients are averaged at every step."""
     torch.set_num_threads(1)
@@ -221,7 +287,7 @@ def run_one_of(rank: int, processes: int, name: str, folder: Path, steps: int) -
 
 def run_stage(name: str, folder: Path, steps: int, processes: int) -> None:
     tokenizer = get_tokenizer(folder)
-    if processes == 1 or name == "eyes":
+    if processes == 1 or name in EYES:
         train_stage(name, folder, steps, tokenizer)
         return
     (folder / "meeting").unlink(missing_ok=True)
@@ -231,6 +297,9 @@ def run_stage(name: str, folder: Path, steps: int, processes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=(*STAGES, "export"), help="only this one (default: all, then export)")
+    parser.add_argument(
+        "--go-on-from", type=Path, help="an exported model, which stands for all that comes before --stage"
+    )
     parser.add_argument("--steps", type=int, help="instead of each stage's own number of steps")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--processes", type=int, default=1, help="that share a reader's stage (as trained: 2 in joint)")
@@ -239,7 +308,11 @@ def main() -> None:
         "--weights", type=Path, help="where to export to (default: OUT/weights; the bundle is left alone)"
     )
     options = parser.parse_args()
+    if options.go_on_from and (options.stage not in STAGES or STAGES[options.stage].after is None):
+        parser.error("--go-on-from needs a --stage that comes after another")
     torch.set_num_threads(options.threads)
+    if options.go_on_from:
+        go_on_from(options.go_on_from, options.out, options.stage)
     tokenizer = get_tokenizer(options.out)
     for name, stage in STAGES.items():
         if options.stage in (None, name):

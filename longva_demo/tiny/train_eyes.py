@@ -18,6 +18,7 @@ from longva_demo.tiny.scenes import FACTORS, Cells, Mix, Scene, cells_of, random
 
 LOGIT_SCALE = 3.0
 BATCH = 128
+SMALLER_SHARE = 0.35  # of the scenes: all things smaller
 DENSE = (0.03, 0.12, 0.12, 0.15, 0.18, 0.16, 0.12, 0.07, 0.05)  # how often 0, 1, … 8 things
 
 
@@ -57,6 +58,8 @@ class FrameSource:
                 self.rng,
                 Mix(count_weights=weights, symbol_share=0.7, word_share=word_share, spread=spread),
             )
+            if self.rng.random() < SMALLER_SHARE:
+                scene = scene.shrunk(self.rng.uniform(0.65, 1.0))
             scenes.append(scene)
             frames.append(draw(scene))
         return degrade(np.stack(frames), self.rng), cells_of(scenes)
@@ -89,31 +92,41 @@ def loss_of(features: Tensor, cells: Cells, codes: Codes) -> tuple[Tensor, dict[
 
 
 def train_eyes(
-    folder: Path, steps: int, seed: int, lr: float = 2.5e-3, batch: int = BATCH, resume: bool = True
+    folder: Path,
+    name: str,
+    steps: int,
+    seed: int,
+    lr: float = 2.5e-3,
+    batch: int = BATCH,
+    resume: bool = True,
+    start_from: Path | None = None,
+    decay_share: float = 0.4,
 ) -> Path:
-    """Train, writing `eyes.pt` into `folder` every few minutes; continues from it if it is there."""
+    """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
     torch.manual_seed(seed)
     eyes, codes = Eyes(), Codes.make()
-    optimiser = Optimiser([eyes], lr, steps)
-    path = folder / "eyes.pt"
+    optimiser = Optimiser([eyes], lr, steps, decay_share)
+    path = folder / f"{name}.pt"
     if resume and path.exists():
         saved = torch.load(path, weights_only=True)
         eyes.load_state_dict(saved["eyes"])
         optimiser.load_state_dict(saved["optimiser"])
+    elif start_from is not None:
+        eyes.load_state_dict(torch.load(start_from, weights_only=True)["eyes"])
     source = FrameSource(seed + 1_000_003 * optimiser.done)
     run = torch.compile(eyes) if steps > 50 else eyes
     begin, saved_at = time.time(), time.time()
     averages: dict[str, float] = {}
     while optimiser.done < steps:
-        frames, cells = source.batch(batch, optimiser.done / steps)
+        frames, cells = source.batch(batch, 1.0 if start_from else optimiser.done / steps)
         loss, right = loss_of(run(to_pixels(frames)), cells, codes)
         loss.backward()
         optimiser.step()
-        for name, value in {"loss": float(loss.detach()), **right}.items():
-            averages[name] = 0.95 * averages.get(name, value) + 0.05 * value
+        for what, value in {"loss": float(loss.detach()), **right}.items():
+            averages[what] = 0.95 * averages.get(what, value) + 0.05 * value
         if optimiser.done % 25 == 0:
-            line = " ".join(f"{name} {value:.3f}" for name, value in averages.items())
-            print(f"eyes {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
+            line = " ".join(f"{what} {value:.3f}" for what, value in averages.items())
+            print(f"{name} {optimiser.done}/{steps} {time.time() - begin:.0f} s {line}", flush=True)
         if time.time() - saved_at > 120 or optimiser.done == steps:
             save(path, {"eyes": eyes.state_dict(), "optimiser": optimiser.state_dict()})
             saved_at = time.time()

@@ -23,6 +23,7 @@ from transformers import Qwen2ForCausalLM
 from longva_demo.tiny.beginnings import (
     attend_to_likeness,
     deepen,
+    find_symbols,
     look_back,
     name_the_codes,
     name_the_words,
@@ -119,6 +120,27 @@ ABSENT = WHOLE | {  # and to say so when what is asked for is not there, without
     "descriptions": Share(1.5, 16, questions=4, leaps=0.1, ask={"describe": 2.0, "about": 1.0}),
     "one needle": Share(1.2, 4, (8, 16, 32, 64), needles=1, questions=3, needleless=0.35),
     "far needle": Share(1.4, 2, (64, 128, 256), needles=1, questions=3, needleless=0.3),
+}
+THREE = Mix(count_weights=(0.03, 0.17, 0.27, 0.38, 0.1, 0.05))  # mostly as many as are described one by one
+TELLING = {  # what a picture shows, thing by thing
+    "picture": Share(1.5, 16, questions=6, leaps=0.1),
+    "descriptions": Share(3.0, 40, questions=1, leaps=0.1, mix=THREE, ask={"describe": 1.0}),
+    "symbols": Share(1.5, 20, questions=6, leaps=0.1, ask={"is_symbol_there": 1.0}),
+}
+PRESENT = {
+    "symbols": replace(TELLING["symbols"], weight=4.0),
+    "picture": replace(TELLING["picture"], weight=1.0),
+}
+COMPLETE = ABSENT | {
+    "picture": Share(4.0, 20, questions=6, leaps=0.1),
+    "motion": replace(WHOLE["motion"], weight=2.0),
+    "colour change": replace(WHOLE["colour change"], weight=2.5),
+    "order": replace(WHOLE["order"], weight=2.0),
+    "one needle": replace(ABSENT["one needle"], weight=1.0),
+    "words": replace(WHOLE["words"], weight=0.7),
+    "presence": replace(ABSENT["presence"], weight=1.0),
+    "descriptions": replace(TELLING["descriptions"], weight=6.0, batch=32),
+    "symbols": replace(TELLING["symbols"], weight=3.0),
 }
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
@@ -295,6 +317,7 @@ def train_reader(
     start_from: Path | None = None,
     stop: int | None = None,
     with_words: bool = False,
+    with_symbols: bool = False,
     resume: bool = True,
     decay_share: float = 0.4,
     apart_share: float = APART,
@@ -304,7 +327,7 @@ def train_reader(
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there.
 
     The learning rate falls as planned for `steps`; `stop` ends the stage earlier. `with_words`: see
-    `name_the_words`. What it starts from lacks the layers `added`.
+    `name_the_words`; `with_symbols`: see `find_symbols`. What it starts from lacks the layers `added`.
     """
     torch.manual_seed(seed)
     encoder = Encoder(tokenizer)
@@ -324,6 +347,8 @@ def train_reader(
         deepen(reader, start, added)
         if 0 in added:
             notice_words(reader, Codes.make())
+        if with_symbols:
+            find_symbols(reader, encoder, Codes.make(), min(added))
         if with_words:
             name_the_words(reader, encoder, Codes.make())
     rank = distributed.get_rank() if distributed.is_initialized() else 0

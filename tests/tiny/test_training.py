@@ -20,7 +20,7 @@ from longva_demo.tiny.optim import orthogonalise
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
 from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import STAGES, load_eyes, train_stage
+from longva_demo.tiny.train import EYES, STAGES, get_tokenizer, go_on_from, load_eyes, train_stage
 from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
 from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
@@ -46,12 +46,30 @@ def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
     eyes = Eyes()
-    eyes.load_state_dict(torch.load(trained / "eyes.pt", weights_only=True)["eyes"])
+    eyes.load_state_dict(torch.load(trained / "sight.pt", weights_only=True)["eyes"])
     for part in (eyes.tower, eyes.projector):
         part.to(torch.bfloat16).to(torch.float32)
     assert torch.allclose(asker.encode(frames), encode(eyes, frames), atol=1e-4)
     assert isinstance(asker.model, LongVAForConditionalGeneration)
     assert all(isinstance(answer, str) for answer in asker.ask(asker.encode(frames), ["What colour is the star?"]))
+
+
+def test_training_goes_on_from_an_exported_model(trained, tokenizer, tmp_path):
+    """What comes back is what was exported, rounded to bfloat16; the next stage begins with it."""
+    last = list(STAGES)[-1]
+    exported = export(tmp_path / "weights", load_eyes(trained), trained / f"{STAGES[last].after}.pt", tokenizer)
+    go_on_from(exported, tmp_path, last)
+    assert get_tokenizer(tmp_path).to_str() == Tokenizer.from_file(str(exported / "tokenizer.json")).to_str()
+    for name in (*EYES, STAGES[last].after):
+        part = "eyes" if name in EYES else "reader"
+        ours = torch.load(tmp_path / f"{name}.pt", weights_only=True)[part]
+        source = "sight" if name in EYES else name
+        theirs = torch.load(trained / f"{source}.pt", weights_only=True)[part]
+        unused = ("tower.encoder.layers.4", "tower.post_layernorm")  # LongVA stops before the last layer
+        used = [key for key in theirs if not key.startswith(unused)]
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key].bfloat16().float()) for key in used)
+    assert train_stage(last, tmp_path, 1, get_tokenizer(tmp_path)).exists()
 
 
 def test_eyes_learn(tmp_path):
@@ -60,7 +78,7 @@ def test_eyes_learn(tmp_path):
     eyes, codes = Eyes(), Codes.make()
     frames, cells = FrameSource(1).batch(16, 0.0)
     before, _ = loss_of(encode(eyes, frames), cells, codes)
-    path = train_eyes(tmp_path, 12, seed=1, batch=16, resume=False)
+    path = train_eyes(tmp_path, "eyes", 12, seed=1, batch=16, resume=False)
     eyes.load_state_dict(torch.load(path, weights_only=True)["eyes"])
     after, _ = loss_of(encode(eyes, frames), cells, codes)
     assert float(after) < 0.67 * float(before)
