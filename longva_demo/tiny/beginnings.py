@@ -155,7 +155,7 @@ def word_direction(rows: Tensor, codes: Codes) -> Tensor:
 def find_symbols(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> None:
     """The second head of layer `number` begins by telling a digit or letter in a text whether the pictures show it.
 
-    In 9,000 steps the reader learned to find the shape with a 7, but not that there is none: attention always finds
+    For 17,000 steps the reader found the shape with a 7, but guessed whether there was one: attention always finds
     something. Here a symbol looks for its like in the frames, and at the very first token where there is none; only
     from a frame it takes a sign. Queries and keys use pairs of dimensions that RoPE hardly turns.
     """

@@ -102,10 +102,11 @@ def follow_ups(asker: Asker, tally: Tally, count: int, seed: int) -> None:
 
 
 def clips(asker: Asker, tally: Tally, count: int, seed: int) -> None:
-    """Motion, colour change and order in clips of 8 to 32 frames."""
+    """Motion, its absence, colour change and order in clips of 8 to 32 frames."""
     rng = random.Random(seed)
     makers: list[tuple[Callable[..., Episode], tuple[str, ...]]] = [
-        (motion, ("direction", "start place", "end place")),
+        (motion, ("direction", "moves", "start place", "end place")),
+        (still, ("direction", "moves")),
         (colour_change, ("start colour", "end colour", "changes")),
         (order, ("order",)),
     ]
@@ -115,7 +116,7 @@ def clips(asker: Asker, tally: Tally, count: int, seed: int) -> None:
             wanted = [one for one in episode.asked if one.task in tasks]
             tokens = asker.encode(drawn(episode.frames, CLIP_PIXELS, rng.randint(20, 28)))
             for one, answer in zip(wanted, asker.ask(tokens, [one.question for one in wanted]), strict=True):
-                tally.add(one.task, one, answer)
+                tally.add("a thing that stands still" if make is still else one.task, one, answer)
 
 
 def needle_clips(asker: Asker, tally: Tally, num_frames: int, count: int, seed: int) -> None:
@@ -128,6 +129,17 @@ def needle_clips(asker: Asker, tally: Tally, num_frames: int, count: int, seed: 
             continue
         tokens = asker.encode(drawn(episode.frames, CLIP_PIXELS, rng.randint(20, 28)))
         tally.add(f"digit needle, {num_frames} frames", one, asker.ask(tokens, [one.question])[0])
+
+
+def absent_needles(asker: Asker, tally: Tally, num_frames: int, count: int, seed: int) -> None:
+    """Questions for a number in clips that have none."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        episode = needles(rng, num_frames, 0, 2)
+        wanted = [one for one in episode.asked if one.task == "missing"]
+        tokens = asker.encode(drawn(episode.frames, CLIP_PIXELS, rng.randint(20, 28)))
+        for one, answer in zip(wanted, asker.ask(tokens, [one.question for one in wanted]), strict=True):
+            tally.add(f"no digit needle in {num_frames} frames", one, answer)
 
 
 def long_needles(asker: Asker, tally: Tally, num_frames: int, count: int, seed: int) -> None:
@@ -200,6 +212,7 @@ JOBS: tuple[tuple[Callable[..., None], tuple[int, ...]], ...] = (  # the last nu
     (long_needles, (2000, 60)),
     (declining, (100,)),
     (altered_scenes, (60,)),
+    (absent_needles, (64, 60)),
 )
 
 

@@ -18,7 +18,7 @@ from longva_demo.tiny.gallery_frames import (
     with_needle,
 )
 from longva_demo.tiny.phrases import article
-from longva_demo.tiny.questions import DECLINE, Asked
+from longva_demo.tiny.questions import DECLINE, Asked, describe
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -113,6 +113,7 @@ def shapes_example() -> Example:
     scene, truth = backdrop("navy", star, circle, square), Truth()
     truth.colour("What colour is the star?", star)
     truth.number("What number is on the yellow square?", square)
+    truth.add("What do you see?", describe(scene))
     truth.place("Where is the circle?", circle)
     truth.add("How many shapes are there?", "I count 3.")
     truth.background("What colour is the background?", scene)

@@ -36,7 +36,7 @@ VISION: dict[str, Any] = {
 LANGUAGE: dict[str, Any] = {
     "hidden_size": LANGUAGE_DIM,
     "intermediate_size": 384,
-    "num_hidden_layers": 7,
+    "num_hidden_layers": 8,
     "num_attention_heads": 2,
     "num_key_value_heads": 2,
     "max_position_embeddings": CONTEXT_LENGTH,

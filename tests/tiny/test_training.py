@@ -20,7 +20,7 @@ from longva_demo.tiny.optim import orthogonalise
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
 from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import EYES, STAGES, get_tokenizer, go_on_from, load_eyes, train_stage
+from longva_demo.tiny.train import EYES, SIGHT_SHARE, STAGES, final_eyes, get_tokenizer, go_on_from, train_stage
 from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
 from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
@@ -41,12 +41,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", load_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
+    folder = export(tmp_path / "weights", final_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
+    first, last = (torch.load(trained / f"{name}.pt", weights_only=True)["eyes"] for name in EYES)
     eyes = Eyes()
-    eyes.load_state_dict(torch.load(trained / "sight.pt", weights_only=True)["eyes"])
+    eyes.load_state_dict({key: torch.lerp(first[key].float(), last[key].float(), SIGHT_SHARE) for key in first})
     for part in (eyes.tower, eyes.projector):
         part.to(torch.bfloat16).to(torch.float32)
     assert torch.allclose(asker.encode(frames), encode(eyes, frames), atol=1e-4)
@@ -57,14 +58,14 @@ def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
 def test_training_goes_on_from_an_exported_model(trained, tokenizer, tmp_path):
     """What comes back is what was exported, rounded to bfloat16; the next stage begins with it."""
     last = list(STAGES)[-1]
-    exported = export(tmp_path / "weights", load_eyes(trained), trained / f"{STAGES[last].after}.pt", tokenizer)
+    exported = export(tmp_path / "weights", final_eyes(trained), trained / f"{STAGES[last].after}.pt", tokenizer)
     go_on_from(exported, tmp_path, last)
     assert get_tokenizer(tmp_path).to_str() == Tokenizer.from_file(str(exported / "tokenizer.json")).to_str()
     for name in (*EYES, STAGES[last].after):
         part = "eyes" if name in EYES else "reader"
         ours = torch.load(tmp_path / f"{name}.pt", weights_only=True)[part]
-        source = "sight" if name in EYES else name
-        theirs = torch.load(trained / f"{source}.pt", weights_only=True)[part]
+        reader = trained / f"{name}.pt"
+        theirs = final_eyes(trained).state_dict() if name in EYES else torch.load(reader, weights_only=True)[part]
         unused = ("tower.encoder.layers.4", "tower.post_layernorm")  # LongVA stops before the last layer
         used = [key for key in theirs if not key.startswith(unused)]
         assert ours.keys() == theirs.keys()
