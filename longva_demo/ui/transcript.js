@@ -29,7 +29,7 @@ function addTools(node, box) {
 
 function startEdit(node) {
   const question = node.querySelector(".question"), area = make("textarea", "edit-area");
-  area.value = question.textContent;
+  area.defaultValue = question.textContent;
   area.setAttribute("aria-label", say("edit.label"));
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") area.replaceWith(question);
@@ -46,10 +46,11 @@ function startEdit(node) {
 function fill(node, entry, number) {
   if (entry.kind === "note") { node.textContent = say(entry.text); return; }
   const part = (name) => node.querySelector(`.${name}`);
-  const area = part("edit-area");
-  if (area) area.replaceWith(make("p", "question"));
-  part("question").textContent = entry.question;
   const live = entry.status !== undefined;
+  const area = part("edit-area");
+  const isKept = area && !live && area.defaultValue === entry.question;  // what came is only its evidence or a check
+  if (area && !isKept) area.replaceWith(make("p", "question"));
+  if (!isKept) part("question").textContent = entry.question;
   part("answer").textContent = entry.answer || (live ? "" : say("answer.none"));
   part("stats").textContent = (entry.stats || []).map((line) => say(line)).join(" · ");
   drawEvidence(node, entry);

@@ -181,6 +181,18 @@ def test_retry_edit_undo_clear(visit: Visit) -> None:
     assert "video read once, reused" in visit.stats()
 
 
+def test_what_comes_in_below_an_answer_leaves_its_question_under_edit_alone(visit: Visit) -> None:
+    visit.pick("Three shapes")
+    visit.ask("What colour is the star?")
+    visit.page.locator(".turn .tools").get_by_text("Edit").click()
+    visit.page.fill(".edit-area", "Where is")
+    visit.page.locator(".turn .tools").get_by_text("Blind check").click()
+    expect(visit.page.locator(".turn .blind")).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".edit-area")).to_have_value("Where is")
+    visit.page.press(".edit-area", "Escape")
+    expect(visit.page.locator(".turn .question")).to_have_text("What colour is the star?")
+
+
 def test_text_alone_and_markup_stays_text(visit: Visit) -> None:
     question = '<img src=x onerror="document.title=1"> **bold** <|im_end|> &amp;'
     assert visit.ask(question)
