@@ -178,7 +178,9 @@ def run(address: str, visitors: list[Visitor], seconds: float) -> None:
     print(f"seconds to the answer: median {median(tally.seconds):.1f}, longest {max(tally.seconds):.1f}")
     print(f"seconds to /metrics meanwhile: median {median(delays):.2f}, longest {max(delays):.2f}")
     tenths = [f"{max(memories[k * len(memories) // 10 :][: len(memories) // 10 or 1]):.0f}" for k in range(10)]
-    print(f"memory, MB, the most in each tenth of the time: {', '.join(tenths)}; at the end {memory(address):.0f}")
+    early, late = memories[len(memories) // 5], memory(address)
+    print(f"memory, MB, the most in each tenth of the time: {', '.join(tenths)}")
+    print(f"memory, MB, after a fifth of the time {early:.0f}, at the end {late:.0f}: {late / early:.2f} of it")
     for line in tally.wrong[:5]:
         print(line)
 

@@ -56,13 +56,19 @@ def still(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epis
     """A clip in which nothing happens: everything that can be asked of a picture can be asked here."""
     scene = random_scene(rng, mix)
     asked = ask_scene(rng, scene, questions)
-    if scene.things and rng.random() < 0.4:
+    if scene.things and rng.random() < 0.6:
         thing = rng.choice(scene.things)
         name = reference(rng, thing, scene.things)
         if name:
-            asked.append(Asked(phrase_clip(rng, "direction", ref=name), "It does not move.", "direction"))
-            asked.append(Asked(phrase_clip(rng, "moves", ref=name), "No.", "moves"))
+            asked += _standing(rng, name)
     return Episode((scene,) * num_frames, tuple(asked))
+
+
+def _standing(rng: random.Random, name: str) -> list[Asked]:
+    return [
+        Asked(phrase_clip(rng, "direction", ref=name), "It does not move.", "standing still"),
+        Asked(phrase_clip(rng, "moves", ref=name), "No.", "standing still"),
+    ]
 
 
 def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:
@@ -100,10 +106,21 @@ def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epi
         ),
         lambda: _about(rng, frames, "end place", f"It is at the {CELL_NAMES[frames[-1].things[0].cell]}.", "end place"),
         lambda: _about(rng, frames, "moves", "Yes.", "moves"),
+        *_bystander_makers(rng, frames),
         *_change_makers(rng, frames),
         *_constant_makers(rng, frames),
     ]
     return Episode(tuple(frames), _some(rng, makers, questions))
+
+
+def _bystander_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type: ignore[type-arg]
+    """Whether and where a thing moves that stands beside the moving one, under a name that is its own throughout."""
+    first, last = frames[0].things, frames[-1].things
+    if len(first) == 1:
+        return []
+    bystander = rng.choice(first[1:])
+    name = reference(rng, bystander, (*first, last[0]))
+    return [lambda one=one: one for one in _standing(rng, name)] if name else []
 
 
 def colour_change(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:

@@ -105,8 +105,8 @@ def clips(asker: Asker, tally: Tally, count: int, seed: int) -> None:
     """Motion, its absence, colour change and order in clips of 8 to 32 frames."""
     rng = random.Random(seed)
     makers: list[tuple[Callable[..., Episode], tuple[str, ...]]] = [
-        (motion, ("direction", "moves", "start place", "end place")),
-        (still, ("direction", "moves")),
+        (motion, ("direction", "moves", "standing still", "start place", "end place")),
+        (still, ("standing still",)),
         (colour_change, ("start colour", "end colour", "changes")),
         (order, ("order",)),
     ]
@@ -116,7 +116,7 @@ def clips(asker: Asker, tally: Tally, count: int, seed: int) -> None:
             wanted = [one for one in episode.asked if one.task in tasks]
             tokens = asker.encode(drawn(episode.frames, CLIP_PIXELS, rng.randint(20, 28)))
             for one, answer in zip(wanted, asker.ask(tokens, [one.question for one in wanted]), strict=True):
-                tally.add("a thing that stands still" if make is still else one.task, one, answer)
+                tally.add(one.task, one, answer)
 
 
 def needle_clips(asker: Asker, tally: Tally, num_frames: int, count: int, seed: int) -> None:

@@ -13,7 +13,7 @@ NEEDLES = ("16", "64", "256", "1,024", "2,000")
 AIMS = {
     **dict.fromkeys(("background", "colour", "description", "letter", "number", "shape", "word"), 0.97),
     **dict.fromkeys(("count", "position", "yes-no", "yes-no symbol", "yes-no word"), 0.9),
-    **dict.fromkeys(("a thing that stands still", "changes", "direction", "end colour", "moves", "start colour"), 0.95),
+    **dict.fromkeys(("changes", "direction", "end colour", "moves", "standing still", "start colour"), 0.95),
     "order": 0.85,
     "missing": 0.98,
     **{f"digit needle, {frames} frames": 0.85 if "," in frames else 0.95 for frames in NEEDLES},

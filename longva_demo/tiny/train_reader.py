@@ -142,6 +142,16 @@ COMPLETE = ABSENT | {
     "descriptions": replace(TELLING["descriptions"], weight=6.0, batch=32),
     "symbols": replace(TELLING["symbols"], weight=3.0),
 }
+STANDING = {  # whether a thing moves at all
+    "still": Share(1.0, 24, (4, 8, 8, 16), questions=1, leaps=0.0),
+    "motion": Share(1.4, 10, (8, 8, 16), questions=8, leaps=0.0),
+    "descriptions": replace(TELLING["descriptions"], weight=0.4, batch=32),
+}
+SETTLED = COMPLETE | {
+    "still": Share(2.0, 16, (4, 8, 8, 16, 32), questions=2, leaps=0.08),
+    "motion": Share(5.0, 10, (4, 8, 8, 16, 32), questions=8, leaps=0.08),
+    "descriptions": replace(COMPLETE["descriptions"], weight=4.0),
+}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 
