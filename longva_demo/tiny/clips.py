@@ -71,8 +71,13 @@ def _standing(rng: random.Random, name: str) -> list[Asked]:
     ]
 
 
-def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:
-    """One thing travels along an axis, perhaps changing colour on the way; up to two others stay where they are."""
+def motion(
+    rng: random.Random, mix: Mix, num_frames: int, questions: int, company: Sequence[int] = (0, 0, 1, 2)
+) -> Episode:
+    """One thing travels along an axis, perhaps changing colour on the way; others stay where they are.
+
+    company: how many others, by lot; those that would stand in its way are left out.
+    """
     direction = rng.choice(tuple(DIRECTIONS))
     step_x, step_y = DIRECTIONS[direction]
     scene = random_background(rng)
@@ -81,7 +86,7 @@ def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epi
     begin = rng.uniform(0.16, 0.84 - far)
     begin = begin if step_x + step_y > 0 else 1 - begin
     line, others = int(lane * 3), []
-    for cell in rng.sample(range(9), rng.choice((0, 0, 1, 2))):
+    for cell in rng.sample(range(9), rng.choice(company)):
         row, column = divmod(cell, 3)
         if (row if step_x else column) != line:
             others.append(place(rng, random_thing(rng, scene.background, mix), cell, 0.5))
@@ -114,13 +119,10 @@ def motion(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epi
 
 
 def _bystander_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type: ignore[type-arg]
-    """Whether and where a thing moves that stands beside the moving one, under a name that is its own throughout."""
+    """Whether and where things move that stand beside the moving one, under names that are theirs throughout."""
     first, last = frames[0].things, frames[-1].things
-    if len(first) == 1:
-        return []
-    bystander = rng.choice(first[1:])
-    name = reference(rng, bystander, (*first, last[0]))
-    return [lambda one=one: one for one in _standing(rng, name)] if name else []
+    names = [reference(rng, bystander, (*first, last[0])) for bystander in first[1:]]
+    return [lambda one=one: one for name in names if name for one in _standing(rng, name)]
 
 
 def colour_change(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:

@@ -152,6 +152,14 @@ SETTLED = COMPLETE | {
     "motion": Share(5.0, 10, (4, 8, 8, 16, 32), questions=8, leaps=0.08),
     "descriptions": replace(COMPLETE["descriptions"], weight=4.0),
 }
+STEADY = SETTLED | {
+    "picture": replace(COMPLETE["picture"], weight=3.0),
+    "motion": replace(SETTLED["motion"], weight=5.0),
+    "company": Share(4.0, 12, (4, 8, 8, 16, 32), questions=6, leaps=0.08),
+    "longer": replace(FULL["longer"], weight=1.0),
+    "descriptions": replace(COMPLETE["descriptions"], weight=2.5),
+    "symbols": replace(COMPLETE["symbols"], weight=1.0),
+}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 
@@ -183,6 +191,8 @@ class EpisodeSource:
             if share.needleless and self.rng.random() < share.needleless:
                 count = 0
             return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
+        if name == "company":
+            return motion(self.rng, MIX, num_frames, share.questions, company=(1, 2, 3))
         maker = {"still": still, "motion": motion, "colour change": colour_change, "order": order}[name]
         return maker(self.rng, MIX, num_frames, share.questions)
 
