@@ -38,6 +38,9 @@ from longva_demo.settings import Settings
 Stop = Callable[[], bool]
 T = TypeVar("T")
 
+# Tokens of text that are read in one step.
+TEXT_CHUNK_TOKENS = 2304
+
 
 class Engine:
     """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
@@ -100,12 +103,15 @@ class Engine:
 
     def read_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
         """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,)."""
+        *before, last = [ids[at : at + TEXT_CHUNK_TOKENS] for at in range(0, len(ids), TEXT_CHUNK_TOKENS)]
+        for part in before:
+            self._step(lambda part=part: self._append(self._embed(part)[0], cache))  # type: ignore[misc]
 
         def read() -> torch.Tensor:
-            with recorder.row(cache.get_seq_length() + len(ids) - 1) if recorder else nullcontext():
+            with recorder.row(cache.get_seq_length() + len(last) - 1) if recorder else nullcontext():
                 # One position is projected: all of them would be tokens × vocabulary logits.
                 output = self._model(
-                    inputs_embeds=self._embed(ids), past_key_values=cache, use_cache=True, logits_to_keep=1
+                    inputs_embeds=self._embed(last), past_key_values=cache, use_cache=True, logits_to_keep=1
                 )
             return output.logits[0, -1].float()
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
+import numpy as np
 import torch
 
 from longva_demo.chat.budget import TEXT_TOKENS
@@ -14,13 +15,21 @@ from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import Progress, Way
 from longva_demo.errors import BudgetError, VideoError
 
-# Frames that are encoded in one step.
+# Frames, or grids of a picture, that are encoded in one step.
 READ_CHUNK_FRAMES = 16
 # They are appended to the cache in steps of at least this many tokens: attention to a long cache is slow for few
 # tokens at a time. 16 frames of LongVA-7B are 2,304 tokens; of the built-in model, 128 frames are read at once.
 READ_CHUNK_TOKENS = 1152
 # While another chat reads or uses the same.
 SECONDS_BETWEEN_LOOKS = 0.1
+
+
+def parts_of(slots: np.ndarray) -> Iterator[np.ndarray]:
+    """A picture (1 + grids, S, S, 3), some grids at a time, each time with its base: that is not read beside grids."""
+    if len(slots) == 1:
+        yield slots
+    for first in range(1, len(slots), READ_CHUNK_FRAMES):
+        yield np.concatenate([slots[:1], slots[first : first + READ_CHUNK_FRAMES]])
 
 
 class Reading:
@@ -200,7 +209,8 @@ class Reading:
                     note(progress)
                     yield progress
             elif self.source is not None:
-                self._engine.read_image(self.source.slots, cache)
+                for part in parts_of(self.source.slots):
+                    self._engine.read_image(part, cache)
         if not self._should_stop.is_set():
             self._hold(self._busy_prefix(cache))
 

@@ -39,12 +39,15 @@ from longva_demo.tiny.outside import KNOWN, UNSEEN, draw_outside
 from longva_demo.tiny.outside_questions import outside_question
 from longva_demo.tiny.phrases import phrase_clip
 from longva_demo.tiny.questions import DECLINE, Asked
+from longva_demo.tiny.real_pictures import REAL, real_frames
 from longva_demo.tiny.report import Row, write_report
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, SYMBOLS, Mix, Scene
 
 EVALUATION_SEED = 9_000_000
 SCENES = Mix(count_weights=(0.05, 0.25, 0.25, 0.25, 0.12, 0.08))
 PROMISED_OF_SCENES = ("background", "colour", "shape", "number", "letter", "word", "count", "position", "yes-no")
+FALSE_DECLINES = "false declines (share of answerable questions)"
+FALSE_SHAPES = "false shapes (share of answers about pictures from outside)"
 PIXELS, CLIP_PIXELS = 336, 168  # sides at which scenes are drawn before they are compressed
 
 
@@ -62,8 +65,14 @@ class Tally:
         if answer != asked.answer:
             self.examples[task].append((asked.question, asked.answer, answer))
         if asked.answer != DECLINE:
-            self.total["false declines"] += 1
-            self.right["false declines"] += answer == DECLINE
+            self.total[FALSE_DECLINES] += 1
+            self.right[FALSE_DECLINES] += answer == DECLINE
+
+    def add_outside(self, task: str, question: str, answer: str) -> None:
+        """An answer about pictures from outside the world, which have no shape that could be named."""
+        self.add(task, Asked(question, DECLINE, "declining"), answer)
+        self.total[FALSE_SHAPES] += 1
+        self.right[FALSE_SHAPES] += any(shape in answer for shape in SHAPES)
 
 
 def drawn(scenes: Iterable[Scene | None], size: int, crf: int) -> np.ndarray:
@@ -165,17 +174,27 @@ def long_needles(asker: Asker, tally: Tally, num_frames: int, count: int, seed: 
         tally.add(f"digit needle, {num_frames:,} frames", asked, asker.ask(seen, [question])[0])
 
 
+def question_within(rng: random.Random) -> str:
+    """As is asked about pictures of the small world."""
+    asked = picture(rng, SCENES, 1).asked
+    return asked[0].question if asked and rng.random() < 0.7 else "What do you see?"
+
+
 def declining(asker: Asker, tally: Tally, count: int, seed: int) -> None:
     """Pictures and questions from outside the world, and questions without any picture."""
     rng = random.Random(seed)
     for name, kinds in (("known", KNOWN), ("unseen", UNSEEN)):
         for _ in range(count):
             pixels = draw_outside(rng, PIXELS, kinds)
-            inside = picture(rng, SCENES, 1).asked
-            question = inside[0].question if inside and rng.random() < 0.7 else "What do you see?"
+            question = question_within(rng)
             tokens = asker.encode(h264(pixels[None], rng.randint(20, 28), preset="veryfast"))
-            asked = Asked(question, DECLINE, "declining")
-            tally.add(f"declining, pictures of {name} kinds", asked, asker.ask(tokens, [question])[0])
+            tally.add_outside(f"declining, pictures of {name} kinds", question, asker.ask(tokens, [question])[0])
+    for kind in REAL:
+        for _ in range(count):
+            questions = [question_within(rng) for _ in range(2)]
+            answers = asker.ask(asker.encode(real_frames(rng, kind)), questions)
+            for question, answer in zip(questions, answers, strict=True):
+                tally.add_outside(f"declining, {kind}", question, answer)
     for _ in range(2 * count):
         episode = still(rng, SCENES, rng.choice((1, 8)), 1)
         asked = Asked(outside_question(rng), DECLINE, "declining")
@@ -232,20 +251,21 @@ def seed_of(number: int) -> int:
 def evaluate(weights: Path, share: float, processes: int, log: Callable[[str], None]) -> list[Row]:
     """Run all jobs on `share` of the samples. One row a task: score, samples, seed."""
     rows: list[Row] = []
-    refused, answered = 0, 0
+    shares: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         running = {number: pool.submit(run_job, number, share, weights) for number in reversed(range(len(JOBS)))}
         for number in range(len(JOBS)):
             tally = running[number].result()
-            refused += tally.right.pop("false declines", 0)
-            answered += tally.total.pop("false declines", 0)
+            for name in (FALSE_DECLINES, FALSE_SHAPES):
+                shares[name] += tally.right.pop(name, 0)
+                answers[name] += tally.total.pop(name, 0)
             for task, total in sorted(tally.total.items()):
                 rows.append(Row(task, tally.right[task] / total, total, seed_of(number)))
                 log(f"{rows[-1].score:.3f} of {total:4d}  {task}")
                 for question, truth, answer in tally.examples[task][:2]:
                     log(f"      {question!r}: {answer!r}, true is {truth!r}")
-    name = "false declines (share of answerable questions)"
-    rows.append(Row(name, refused / max(1, answered), answered, EVALUATION_SEED))
+    rows += [Row(name, shares[name] / answers[name], answers[name], EVALUATION_SEED) for name in sorted(answers)]
     return rows
 
 

@@ -115,7 +115,7 @@ class Codes:
         return total
 
 
-def outside_share(values: Tensor) -> Tensor:
+def is_outside(values: Tensor) -> Tensor:
     """(frames,) bool: which frames are not of this world."""
     return values[:, 0, -1] == OUTSIDE
 

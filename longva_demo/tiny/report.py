@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from longva_demo.tiny.real_pictures import REAL
+
 FOLDER = Path(__file__).parent
 JSON_FILE = FOLDER / "evaluation.json"
 PAGE = FOLDER.parents[1] / "docs" / "tiny.md"
+AT_MOST = 0.02  # of false declines and of false shapes
 PROMISED = 0.85  # what scores less is not promised to anybody
 
 NEEDLES = ("16", "64", "256", "1,024", "2,000")
@@ -21,6 +24,7 @@ AIMS = {
     "declining, pictures of known kinds": 0.95,
     "declining, pictures of unseen kinds": 0.95,
     "declining, questions": 0.95,
+    **{f"declining, {kind}": 0.95 for kind in REAL},
 }
 
 
@@ -42,7 +46,7 @@ def table(rows: list[Row]) -> str:
     lines = ["| task | right | samples | aim | promised |", "|---|---|---|---|---|"]
     for row in rows:
         if row.task.startswith("false"):
-            lines.append(f"| {row.task} | {row.score:.3f} | {row.samples} | ≤ .02 | |")
+            lines.append(f"| {row.task} | {row.score:.3f} | {row.samples} | ≤ {AT_MOST} | |")
             continue
         aim = f"{AIMS[row.task]:.2f}" if row.task in AIMS else ""
         promised = "yes" if row.score >= PROMISED else "no"

@@ -70,6 +70,8 @@ class Stage:
     with_symbols: bool = False
     num_layers: int = 4
     added: tuple[int, ...] = ()
+    outside_share: float = 0.1
+    near_share: float = 0.0
 
 
 CODES = "Qwen2 on scene codes"
@@ -192,6 +194,16 @@ STAGES: dict[str, Stage] = {
         after="eyes",
         decay_share=0.9,
     ),
+    "abroad": Stage(
+        1000,
+        1616,
+        1.5e-3,
+        "the eyes again, with more pictures that come near the small world but are not of it",
+        after="sight",
+        decay_share=0.9,
+        outside_share=0.22,
+        near_share=0.7,
+    ),
     "symbols": Stage(
         200,
         3,
@@ -252,9 +264,9 @@ STAGES: dict[str, Stage] = {
         num_layers=8,
     ),
 }
-EYES = ("eyes", "sight")
-# The bundled eyes' weights lie between those of both stages (Wortsman et al., 2021, arXiv 2109.01903): they see small
-# things nearly as well as the later ones, and all else better.
+EYES = ("eyes", "sight", "abroad")
+# "abroad" begins between the weights of "eyes" and "sight" (Wortsman et al., 2021, arXiv 2109.01903): there they see
+# small things nearly as well as after "sight", and all else better.
 SIGHT_SHARE = 0.6
 
 
@@ -264,9 +276,9 @@ def load_eyes(folder: Path, name: str) -> Eyes:
     return eyes
 
 
-def final_eyes(folder: Path) -> Eyes:
-    """What is exported."""
-    first, last = (load_eyes(folder, name) for name in EYES)
+def eyes_between(folder: Path) -> Eyes:
+    """What "abroad" begins with."""
+    first, last = (load_eyes(folder, name) for name in ("eyes", "sight"))
     with torch.no_grad():
         for ours, theirs in zip(first.parameters(), last.parameters(), strict=True):
             ours.lerp_(theirs, SIGHT_SHARE)
@@ -278,8 +290,19 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
     stage = STAGES[name]
     start_from = folder / f"{stage.after}.pt" if stage.after else None
     if name in EYES:
+        if name == "abroad":
+            start_from = folder / "between.pt"
+            save(start_from, {"eyes": eyes_between(folder).state_dict()})
         return train_eyes(
-            folder, name, steps, stage.seed, stage.lr, start_from=start_from, decay_share=stage.decay_share
+            folder,
+            name,
+            steps,
+            stage.seed,
+            stage.lr,
+            start_from=start_from,
+            decay_share=stage.decay_share,
+            outside_share=stage.outside_share,
+            near_share=stage.near_share,
         )
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     codes = code_tokens(Codes.make(), noise=0.06, seed=stage.frames_seed)
@@ -318,7 +341,7 @@ def go_on_from(checkpoint: Path, folder: Path, name: str) -> None:
     """Put the parts of an exported model where the stage `name` looks for what it begins with; and the tokenizer."""
     eyes, reader = take_apart(checkpoint)
     after = STAGES[name].after
-    for eyes_name in {after} if name in EYES else EYES:
+    for eyes_name in EYES[: EYES.index(name)] if name in EYES else EYES:
         save(folder / f"{eyes_name}.pt", {"eyes": eyes})
     if name not in EYES:
         save(folder / f"{after}.pt", {"reader": reader})
@@ -368,7 +391,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, final_eyes(options.out), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
+        export(target, load_eyes(options.out, EYES[-1]), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.network import Codes, Eyes, outside_share, to_pixels
+from longva_demo.tiny.network import IMAGE_SIZE, Codes, Eyes, is_outside, to_pixels
 from longva_demo.tiny.optim import Optimiser
 from longva_demo.tiny.outside import draw_outside
+from longva_demo.tiny.outside_near import draw_near
 from longva_demo.tiny.scenes import FACTORS, Cells, Mix, Scene, cells_of, random_scene
 
 LOGIT_SCALE = 3.0
@@ -23,16 +24,21 @@ DENSE = (0.03, 0.12, 0.12, 0.15, 0.18, 0.16, 0.12, 0.07, 0.05)  # how often 0, 1
 
 
 class FrameSource:
-    """Endless frames with their truth; the same seed gives the same frames."""
+    """Endless frames with their truth; the same seed gives the same frames.
 
-    def __init__(self, seed: int) -> None:
+    outside_share: of the frames, those from outside the world; near_share: of these, those that come near it.
+    """
+
+    def __init__(self, seed: int, outside_share: float = 0.1, near_share: float = 0.0) -> None:
         self.rng = random.Random(seed)
+        self.outside_share, self.near_share = outside_share, near_share
         self.bank: list[np.ndarray] = []
 
     def outside(self) -> np.ndarray:
         """A picture from outside the world: often one seen before, turned or mirrored, since they are slow to draw."""
         if len(self.bank) < 300 or self.rng.random() < 0.1:
-            picture = draw_outside(self.rng)
+            near = self.near_share and self.rng.random() < self.near_share
+            picture = draw_near(self.rng, IMAGE_SIZE) if near else draw_outside(self.rng)
             if len(self.bank) >= 1500:
                 self.bank[self.rng.randrange(len(self.bank))] = picture
             else:
@@ -48,7 +54,7 @@ class FrameSource:
         frames: list[np.ndarray] = []
         for _ in range(size):
             lot = self.rng.random()
-            if lot < 0.1:
+            if lot < self.outside_share:
                 scenes.append(None)
                 frames.append(self.outside())
                 continue
@@ -73,7 +79,7 @@ def loss_of(features: Tensor, cells: Cells, codes: Codes) -> tuple[Tensor, dict[
     target = codes.of(cells)
     loss = 0.1 * (features - target).square().sum(-1).mean()
     values = torch.from_numpy(cells.values)
-    inside = ~outside_share(values)
+    inside = ~is_outside(values)
     right: dict[str, float] = {}
     for index, (name, count) in enumerate(FACTORS.items()):
         logits = LOGIT_SCALE * (features @ codes.tables[name].T)  # (frames, 9, values)
@@ -101,6 +107,8 @@ def train_eyes(
     resume: bool = True,
     start_from: Path | None = None,
     decay_share: float = 0.4,
+    outside_share: float = 0.1,
+    near_share: float = 0.0,
 ) -> Path:
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
     torch.manual_seed(seed)
@@ -113,7 +121,7 @@ def train_eyes(
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
         eyes.load_state_dict(torch.load(start_from, weights_only=True)["eyes"])
-    source = FrameSource(seed + 1_000_003 * optimiser.done)
+    source = FrameSource(seed + 1_000_003 * optimiser.done, outside_share, near_share)
     run = torch.compile(eyes) if steps > 50 else eyes
     begin, saved_at = time.time(), time.time()
     averages: dict[str, float] = {}

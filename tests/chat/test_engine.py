@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file
 from longva_demo.chat import Engine, Sampling
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
+from longva_demo.chat.reading import parts_of
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from tests.model.golden import CHECKPOINTS
@@ -123,3 +125,28 @@ def test_a_forked_process_calculates_too() -> None:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.01)
     assert os.waitstatus_to_exitcode(ended[1]) == 7
+
+
+def test_long_texts_and_large_pictures_are_read_in_parts(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others get their turns in between, and the logits are those of one pass."""
+    engine = Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    ids = engine.processor.encode_text("The dog runs along the beach. " * 9)
+    side = engine.processor.image_size
+    slots = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
+
+    def read() -> tuple[torch.Tensor, int]:
+        steps = []
+        monkeypatch.setattr(engine, "_step", lambda use: (steps.append(use), Engine._step(engine, use))[1])
+        cache = engine.new_cache(64)
+        for part in parts_of(slots):
+            engine.read_image(part, cache)
+        logits = engine.read_text(ids, cache)
+        assert engine.read_text(ids[:1], cache).shape == logits.shape
+        return logits, len(steps)
+
+    whole, few = read()
+    monkeypatch.setattr("longva_demo.chat.engine.TEXT_CHUNK_TOKENS", 10)
+    monkeypatch.setattr("longva_demo.chat.reading.READ_CHUNK_FRAMES", 3)
+    in_parts, many = read()
+    assert torch.allclose(in_parts, whole, atol=1e-4)
+    assert many == few + (-(-len(ids) // 10) - 1) + (3 - 1)
