@@ -265,9 +265,9 @@ STAGES: dict[str, Stage] = {
     ),
 }
 EYES = ("eyes", "sight", "abroad")
-# "abroad" begins between the weights of "eyes" and "sight" (Wortsman et al., 2021, arXiv 2109.01903): there they see
-# small things nearly as well as after "sight", and all else better.
-SIGHT_SHARE = 0.6
+# The weights go this far from those before a later stage of the eyes to those after it (Wortsman et al., 2021, arXiv
+# 2109.01903): there they have nearly all that the stage taught, and have lost nothing of what they saw before.
+LATER_SHARE = 0.6
 
 
 def load_eyes(folder: Path, name: str) -> Eyes:
@@ -276,13 +276,17 @@ def load_eyes(folder: Path, name: str) -> Eyes:
     return eyes
 
 
-def eyes_between(folder: Path) -> Eyes:
-    """What "abroad" begins with."""
-    first, last = (load_eyes(folder, name) for name in ("eyes", "sight"))
+def eyes_between(folder: Path, before: str, after: str) -> Eyes:
+    ours, theirs = load_eyes(folder, before), load_eyes(folder, after)
     with torch.no_grad():
-        for ours, theirs in zip(first.parameters(), last.parameters(), strict=True):
-            ours.lerp_(theirs, SIGHT_SHARE)
-    return first
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            one.lerp_(other, LATER_SHARE)
+    return ours
+
+
+def final_eyes(folder: Path) -> Eyes:
+    """What is exported."""
+    return eyes_between(folder, "between", "abroad")
 
 
 def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
@@ -292,7 +296,7 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
     if name in EYES:
         if name == "abroad":
             start_from = folder / "between.pt"
-            save(start_from, {"eyes": eyes_between(folder).state_dict()})
+            save(start_from, {"eyes": eyes_between(folder, "eyes", "sight").state_dict()})
         return train_eyes(
             folder,
             name,
@@ -391,7 +395,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, load_eyes(options.out, EYES[-1]), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
+        export(target, final_eyes(options.out), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

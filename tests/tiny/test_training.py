@@ -21,7 +21,16 @@ from longva_demo.tiny.outside_near import draw_near
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
 from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import EYES, SIGHT_SHARE, STAGES, get_tokenizer, go_on_from, load_eyes, train_stage
+from longva_demo.tiny.train import (
+    EYES,
+    LATER_SHARE,
+    STAGES,
+    final_eyes,
+    get_tokenizer,
+    go_on_from,
+    load_eyes,
+    train_stage,
+)
 from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
 from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
@@ -42,11 +51,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", load_eyes(trained, EYES[-1]), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
+    folder = export(tmp_path / "weights", final_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
-    eyes = load_eyes(trained, EYES[-1])
+    eyes = final_eyes(trained)
     for part in (eyes.tower, eyes.projector):
         part.to(torch.bfloat16).to(torch.float32)
     assert torch.allclose(asker.encode(frames), encode(eyes, frames), atol=1e-4)
@@ -54,10 +63,13 @@ def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
     assert all(isinstance(answer, str) for answer in asker.ask(asker.encode(frames), ["What colour is the star?"]))
 
 
-def test_the_last_eyes_begin_between_those_before(trained):
-    first, last, between = (load_eyes(trained, name).state_dict() for name in ("eyes", "sight", "between"))
-    for key, value in between.items():
-        assert torch.allclose(value, torch.lerp(first[key], last[key], SIGHT_SHARE))
+def test_eyes_lie_between_those_of_two_stages(trained):
+    first, last, between, abroad = (
+        load_eyes(trained, name).state_dict() for name in ("eyes", "sight", "between", "abroad")
+    )
+    for key, value in final_eyes(trained).state_dict().items():
+        assert torch.equal(between[key], torch.lerp(first[key], last[key], LATER_SHARE))
+        assert torch.equal(value, torch.lerp(between[key], abroad[key], LATER_SHARE))
 
 
 def test_pictures_near_the_small_world_differ_and_show_something():
@@ -74,18 +86,14 @@ def test_pictures_near_the_small_world_differ_and_show_something():
 def test_training_goes_on_from_an_exported_model(trained, tokenizer, tmp_path):
     """What comes back is what was exported, rounded to bfloat16; the next stage begins with it."""
     last = list(STAGES)[-1]
-    exported = export(
-        tmp_path / "weights", load_eyes(trained, EYES[-1]), trained / f"{STAGES[last].after}.pt", tokenizer
-    )
+    exported = export(tmp_path / "weights", final_eyes(trained), trained / f"{STAGES[last].after}.pt", tokenizer)
     go_on_from(exported, tmp_path, last)
     assert get_tokenizer(tmp_path).to_str() == Tokenizer.from_file(str(exported / "tokenizer.json")).to_str()
     for name in (*EYES, STAGES[last].after):
         part = "eyes" if name in EYES else "reader"
         ours = torch.load(tmp_path / f"{name}.pt", weights_only=True)[part]
         reader = trained / f"{name}.pt"
-        theirs = (
-            load_eyes(trained, EYES[-1]).state_dict() if name in EYES else torch.load(reader, weights_only=True)[part]
-        )
+        theirs = final_eyes(trained).state_dict() if name in EYES else torch.load(reader, weights_only=True)[part]
         unused = ("tower.encoder.layers.4", "tower.post_layernorm")  # LongVA stops before the last layer
         used = [key for key in theirs if not key.startswith(unused)]
         assert ours.keys() == theirs.keys()
