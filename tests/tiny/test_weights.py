@@ -15,6 +15,8 @@ from longva_demo.tiny.clips import needles, picture
 from longva_demo.tiny.evaluate import SCENES, drawn
 from longva_demo.tiny.outside import UNSEEN, draw_outside
 from longva_demo.tiny.questions import DECLINE
+from longva_demo.tiny.real_pictures import REAL, real_frames
+from longva_demo.tiny.scenes import SHAPES
 
 SEED = 31_000_000  # far from the seeds of training and of the evaluation
 
@@ -92,12 +94,38 @@ def test_declines_what_it_does_not_know(asker):
     assert asker.ask(None, ["Hello", "Who are you?"]) == [DECLINE, DECLINE]
 
 
+@pytest.mark.parametrize("kind", REAL)
+def test_declines_what_nobody_drew_for_it(asker, kind):
+    rng, declined = random.Random(SEED + 3), 0
+    for _ in range(5):
+        answers = asker.ask(asker.encode(real_frames(rng, kind)), ["What do you see?", "Where is the red star?"])
+        declined += answers.count(DECLINE)
+        assert not any(shape in answer for answer in answers for shape in SHAPES)
+    assert declined >= 9
+
+
+def evaluated() -> list[report.Row]:
+    rows = json.loads(report.JSON_FILE.read_text(encoding="utf-8"))
+    return [report.Row(row["task"], row["score"], row["samples"], row["seed"]) for row in rows]
+
+
 def test_page_and_table_agree():
-    rows = [
-        report.Row(row["task"], row["score"], row["samples"], row["seed"])
-        for row in json.loads(report.JSON_FILE.read_text(encoding="utf-8"))
+    assert report.table(evaluated()) in report.PAGE.read_text(encoding="utf-8")
+
+
+def test_aims_are_met():
+    """Needles in their mean: up to 256 frames, and beyond."""
+    scores = {row.task: row.score for row in evaluated()}
+    needles = [
+        [task for task in report.AIMS if "needle" in task and ("," in task) == is_long] for is_long in (False, True)
     ]
-    assert report.table(rows) in report.PAGE.read_text(encoding="utf-8")
+    for tasks in needles:
+        assert sum(scores[task] for task in tasks) / len(tasks) >= report.AIMS[tasks[0]]
+    others = report.AIMS.keys() - {task for tasks in needles for task in tasks}
+    assert {task: scores[task] for task in others if scores[task] < report.AIMS[task]} == {}
+    shares = [score for task, score in scores.items() if task.startswith("false")]
+    assert len(shares) == 2
+    assert max(shares) <= report.AT_MOST
 
 
 def test_examples_are_complete():
