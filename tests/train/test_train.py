@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from longva_demo.train.__main__ import flags_of, main
 from longva_demo.train.rows import IGNORED, BadRow, Conversations, check_row, read_rows
 from longva_demo.train.text import PackedText
 from longva_demo.train.trainer import LongVATrainer
+from longva_demo.video.still import image_size, open_image
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "longva_demo" / "train" / "configs"
@@ -115,6 +117,55 @@ def test_bad_rows_are_named_and_left_out_or_refused(rows: Path, tmp_path: Path, 
     (tmp_path / "rows.json").write_text("{}")
     with pytest.raises(DemoError, match="holds no rows"):
         read_rows(tmp_path / "rows.json")
+
+
+@pytest.fixture
+def damaged(rows: Path, tmp_path: Path) -> Path:
+    """The same rows, two of them with pictures that break off after their heads."""
+    shutil.copytree(rows, tmp_path / "damaged")
+    for number in (2, 3):
+        path = tmp_path / "damaged" / f"{number}.png"
+        Image.effect_noise((120, 60), 100).save(path, "JPEG")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return tmp_path / "damaged"
+
+
+def test_pictures_are_measured_before_training(rows: Path, processor: LongVAProcessor, damaged: Path) -> None:
+    for path in sorted(rows.glob("*.png")):
+        slots = processor.num_image_slots(image_size(path))
+        assert slots == len(processor.preprocess_image(open_image(path)))
+    lengths = [row["input_ids"].shape[1] for row in conversations(rows, processor)]
+    data = conversations(rows, processor, longest=max(lengths) - 1)
+    assert data.skipped[0].endswith(f"it is {max(lengths):,} tokens long, the limit is {max(lengths) - 1:,}")
+    assert len(data) == sum(length < max(lengths) for length in lengths)
+    assert not conversations(rows, processor, longest=max(lengths)).skipped
+    (damaged / "5.png").write_bytes(b"no picture")
+    assert conversations(damaged, processor).skipped == [
+        "row 6 (black) of rows.json: 5.png cannot be read as a picture"
+    ]
+    with pytest.raises(DemoError, match="without --strict"):
+        conversations(damaged, processor, strict=True)
+
+
+def test_a_damaged_picture_is_named_once_and_the_next_row_takes_its_place(
+    damaged: Path, processor: LongVAProcessor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = conversations(damaged, processor)
+    assert len(data) == 8
+    assert not data.skipped
+    for _ in range(2):
+        assert torch.equal(data[2]["input_ids"], data[4]["input_ids"])
+        assert torch.equal(data[3]["pixel_values"], data[4]["pixel_values"])
+    assert capsys.readouterr().err.splitlines() == [
+        "left out: row 3 (green) of rows.json: 2.png cannot be read as a picture; the next row takes its place",
+        "left out: row 4 (yellow) of rows.json: 3.png cannot be read as a picture; the next row takes its place",
+    ]
+    with pytest.raises(DemoError, match=r"^row 3 \(green\) of rows.json: 2.png cannot be read as a picture; mend it"):
+        conversations(damaged, processor, strict=True)[2]
+    only = read_rows(damaged / "rows.json")[2:4]
+    (damaged / "rows.json").write_text(json.dumps(only))
+    with pytest.raises(DemoError, match="no row is left"):
+        conversations(damaged, processor)[0]
 
 
 def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]:
