@@ -168,14 +168,25 @@ def test_a_damaged_picture_is_named_once_and_the_next_row_takes_its_place(
         conversations(damaged, processor)[0]
 
 
-def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]:
+@pytest.fixture
+def data_of(damaged: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """Flags with the rows of each stage."""
+    words = np.random.default_rng(0).choice(COLOURS, (8, 60))
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": " ".join(line)}) + "\n" for line in words))
+    return {
+        "text": ["--data", str(tmp_path / "books.jsonl"), "--seq_length", "48"],
+        "align": ["--data", str(damaged / "rows.json"), "--images", str(damaged), "--vision_tower_lr", "1e-4"],
+    }
+
+
+def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float]:
     """Train in processes of their own; the loss of each step."""
     command = [sys.executable, "-m", "longva_demo.train"]
     if processes > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         command += ["-m", "longva_demo.train"]
-    command += ["align", "--model", str(TINY_FOLDER), "--data", str(rows / "rows.json"), "--images", str(rows)]
-    command += ["--output_dir", str(out), "--max_steps", "4", "--learning_rate", "3e-4", *QUICK, *flags]
+    command += [stage, "--model", str(TINY_FOLDER), "--output_dir", str(out), "--max_steps", "4"]
+    command += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant", *QUICK, *flags]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -183,24 +194,28 @@ def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
-def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(rows: Path, tmp_path: Path) -> None:
-    rates = ["--vision_tower_lr", "1e-4", "--save_steps", "2", "--lr_scheduler_type", "constant"]
-    one = align(rows, tmp_path / "one", *rates, "--gradient_accumulation_steps", "2")
-    two = align(rows, tmp_path / "two", *rates, "--gradient_accumulation_steps", "1", processes=2)
+@pytest.mark.parametrize(
+    ("stage", "trained"),
+    [("text", {"layers", "norm", "embed_tokens"}),
+     ("align", {"layers", "norm", "embed_tokens", "mm_projector", "vision_tower"})],
+)  # fmt: skip
+def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(
+    stage: str, trained: set[str], data_of: dict[str, list[str]], tmp_path: Path
+) -> None:
+    two_rows = [*data_of[stage], "--gradient_accumulation_steps", "2"]
+    one = losses(stage, tmp_path / "one", *two_rows)
+    two = losses(stage, tmp_path / "two", *data_of[stage], "--gradient_accumulation_steps", "1", processes=2)
     assert len(one) == len(two) == 4
     assert two == pytest.approx(one, rel=1e-4)
     assert len({round(loss, 3) for loss in one}) == 4, "the loss does not move"
 
-    stopped = tmp_path / "one" / "checkpoint-2"
-    again = align(rows, tmp_path / "again", *rates, "--gradient_accumulation_steps", "2",
-                  "--resume_from_checkpoint", str(stopped))  # fmt: skip
+    stopped = str(tmp_path / "one" / "checkpoint-2")
+    again = losses(stage, tmp_path / "again", *two_rows, "--resume_from_checkpoint", stopped)
     assert again == pytest.approx(one, rel=1e-5)
 
-    loaded = load(str(tmp_path / "one"), device="cpu", dtype="float32")
-    trained = dict(loaded.model.named_parameters())
+    after = dict(load(str(tmp_path / "one"), device="cpu", dtype="float32").model.named_parameters())
     before = dict(load("tiny", device="cpu", dtype="float32").model.named_parameters())
-    moved = {name.split(".")[1] for name, value in trained.items() if not torch.equal(value, before[name])}
-    assert moved == {"embed_tokens", "layers", "mm_projector", "vision_tower", "norm"}
+    assert {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])} == trained
 
 
 def tiny_qwen(folder: Path, processor: LongVAProcessor) -> Path:
