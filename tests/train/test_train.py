@@ -295,5 +295,17 @@ def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.Captur
     assert "cannot be read" in capsys.readouterr().err
     assert main(["align", *given, "--model", str(tmp_path / "nowhere"), "--per_device_train_batch_size", "1"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert main(["dance"]) == 2
+    for wrong in ([], ["dance"]):
+        assert main(wrong) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert said.err.startswith("usage: python -m longva_demo.train text|align ")
     assert np.all([not path.name.startswith("out") for path in tmp_path.iterdir()])
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_no_error(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    said = capsys.readouterr()
+    assert "python -m longva_demo.train align" in said.out
+    assert said.err == ""
