@@ -1,12 +1,14 @@
 """What the benchmarks do with their figures; nothing is timed here."""
 
 import doctest
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import cost, overlap, rows
 from bench.process import NotRun, apart
+from bench.tally import End, Tally, failures, statement
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -42,3 +44,31 @@ def test_examples(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0
     assert result.failed == 0
+
+
+GOOD_END = End(stuck=0, running=0, pages=0, early=500.0, late=540.0)
+
+
+def test_a_load_passes_only_where_nothing_went_wrong() -> None:
+    tally = Tally()
+    assert failures(tally, GOOD_END) == ["no answer was checked"]
+    assert "median 0.0" in statement(tally, GOOD_END)
+    tally.check("clip-1.mp4", "Seven.", "Seven.")
+    tally.fail(ValueError("32 others are waiting, and the line is full; try again"))
+    assert failures(tally, GOOD_END) == []
+    left = replace(GOOD_END, stuck=2, running=1, pages=3, late=560.0)
+    assert failures(tally, left) == [
+        "2 clients stuck",
+        "1 questions still running",
+        "3 closed pages still kept",
+        "memory grew to 1.12 of what it was",
+    ]
+    tally.check("clip-1.mp4", "Two.", "Seven.")
+    tally.fail(ValueError("an unexpected KeyError"))
+    assert failures(tally, GOOD_END) == ["1 wrong answers", "1 failed requests"]
+    assert "checked: 2, wrong: 1; failed: 1, stuck: 0, told that the line is full: 1" in statement(tally, GOOD_END)
+
+
+def test_how_long_answers_took_under_load() -> None:
+    tally = Tally(seconds=[float(second) for second in range(101)])
+    assert "median 50.0, 95th percentile 95.0" in statement(tally, GOOD_END)

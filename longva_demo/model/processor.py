@@ -174,6 +174,11 @@ class LongVAProcessor(ProcessorMixin):
         whole = np.asarray(resize(image, size, size))[None]
         return np.concatenate([whole, grids.reshape(-1, size, size, 3)])  # (1 + grids, S, S, 3)
 
+    def num_image_slots(self, image_size: tuple[int, int]) -> int:
+        """1 + grids: what `preprocess_image` makes of a picture of (width, height)."""
+        width, height = best_resolution(image_size, self.config.grid_pinpoints)
+        return 1 + (width // self.image_size) * (height // self.image_size)
+
     @cached_property
     def normalised_levels(self) -> np.ndarray:
         """(3, 256) float32: each grey level's value, rounded as the original rounds it on its way."""

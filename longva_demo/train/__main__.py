@@ -25,6 +25,7 @@ from longva_demo.train.align import AlignOptions, align
 from longva_demo.train.text import TextOptions, train_text
 
 STAGES: dict[str, tuple[type, Any]] = {"text": (TextOptions, train_text), "align": (AlignOptions, align)}
+USAGE = f"usage: python -m longva_demo.train {'|'.join(STAGES)} [CONFIG.yaml] [--flag value ...]; --help says more"
 CONFIG_ENDINGS = (".yaml", ".yml")
 
 
@@ -48,8 +49,11 @@ def flags_of(path: str) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     stage, *rest = arguments or [""]
+    if stage in ("-h", "--help"):
+        print(__doc__)
+        return 0
     if stage not in STAGES:
-        print(__doc__, file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     options_class, run = STAGES[stage]
     classes: Any = [options_class, TrainingArguments]

@@ -1,22 +1,25 @@
 """Rows of LLaVA's JSON, pictures with conversations, as the tensors that LongVA is trained on."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, VideoError
 from longva_demo.model import LongVAProcessor
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
 from longva_demo.model.processor import TAG
-from longva_demo.video.still import open_image
+from longva_demo.video.still import image_size, open_image
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 ROLES = {"human": "user", "gpt": "assistant"}
 IGNORED = -100  # the label of what is not to be learned
 FORM = 'a list of {"image": path, "conversations": [{"from": "human" or "gpt", "value": text}, ...]}'
+REMEDY = "mend it, or train without --strict to leave such rows out"
 
 
 class BadRow(ValueError):
@@ -79,7 +82,7 @@ class Conversations(Dataset):
     """
 
     def __init__(self, path: Path, images: Path, processor: LongVAProcessor, longest: int, strict: bool) -> None:
-        """Bad rows are named in `skipped` and left out, or with `strict` refused.
+        """Bad rows are named in `skipped` and left out, or with `strict` refused. Of pictures, only the head is read.
 
         Raises:
             DemoError: no row can be used, or with `strict` one cannot.
@@ -87,18 +90,20 @@ class Conversations(Dataset):
         self.skipped: list[str] = []
         self._processor = processor
         self._longest = longest
+        self._strict = strict
+        self._damaged: set[str] = set()
         self._rows: list[tuple[str, list[Path], list[tuple[str, str]]]] = []
         for number, row in enumerate(read_rows(path), start=1):
             name = f"row {number}" + (f" ({row['id']})" if isinstance(row, dict) and "id" in row else "")
+            name = f"{name} of {path.name}"
             try:
                 paths, turns = check_row(row, images)
-                if self._num_text_tokens(turns) > longest:
-                    raise BadRow(f"its text is longer than {longest:,} tokens")
+                self._check_length(paths, turns)
                 self._rows.append((name, paths, turns))
             except BadRow as problem:
-                self.skipped.append(f"{name} of {path.name}: {problem}")
+                self.skipped.append(f"{name}: {problem}")
         if self.skipped and strict:
-            raise DemoError(self.skipped[0], "mend it, or train without --strict to leave such rows out")
+            raise DemoError(self.skipped[0], REMEDY)
         if not self._rows:
             raise DemoError(f"no row of {path} can be used; {self.skipped[0]}", f"give {FORM}")
 
@@ -106,25 +111,55 @@ class Conversations(Dataset):
         return len(self._rows)
 
     def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
-        """Raises DemoError where a picture cannot be read, or makes the row too long."""
-        name, paths, turns = self._rows[place]
-        stacks = [self._processor.preprocess_image(open_image(path)) for path in paths]
+        """Where a picture turns out to be damaged, the next row with none, so that a resumed run sees the same.
+
+        Raises:
+            DemoError: all rows have damaged pictures, or with `strict` this one.
+        """
+        if not 0 <= place < len(self):
+            raise IndexError(place)  # so that loops over the rows end
+        for step in range(len(self)):
+            name, paths, turns = self._rows[(place + step) % len(self)]
+            try:
+                stacks = [self._processor.preprocess_image(open_image(path)) for path in paths]
+            except VideoError as problem:
+                if self._strict:
+                    raise DemoError(f"{name}: {problem.message}", REMEDY) from problem
+                if name not in self._damaged:
+                    self._damaged.add(name)
+                    print(f"left out: {name}: {problem.message}; the next row takes its place", file=sys.stderr)
+                continue
+            return self._tensors(stacks, turns)
+        raise DemoError("no row is left whose pictures can be read", "mend them")
+
+    def _tensors(self, stacks: list[np.ndarray], turns: list[tuple[str, str]]) -> dict[str, torch.Tensor]:
+        """An item, of its pictures, uint8 (1 + grids, S, S, 3), and turns."""
         counts = [self._processor.num_visual_tokens(IMAGE, len(pixels)) for pixels in stacks]
         kinds = [IMAGE] * len(stacks)
         ids, labels = self._encode(turns, counts)
         if not stacks:
             size = self._processor.image_size
-            stacks, kinds = [torch.zeros(1, size, size, 3, dtype=torch.uint8).numpy()], [VIDEO]
+            stacks, kinds = [np.zeros((1, size, size, 3), np.uint8)], [VIDEO]
             count = self._processor.num_visual_tokens(VIDEO, 1)
             ids, labels = ids + [VISUAL_TOKEN] * count, labels + [IGNORED] * count
-        if len(ids) > self._longest:
-            raise DemoError(f"{name} is {len(ids):,} tokens long, the limit is {self._longest:,}", "take it out")
         return {
             "input_ids": torch.tensor([ids]),
             "labels": torch.tensor([labels]),
             "pixel_values": torch.cat([self._processor.normalise(pixels) for pixels in stacks]),
             "visual_slots": torch.tensor([[kind, len(pixels)] for kind, pixels in zip(kinds, stacks, strict=True)]),
         }
+
+    def _check_length(self, paths: list[Path], turns: list[tuple[str, str]]) -> None:
+        """Raises BadRow where a row is too long, or the head of a picture cannot be read."""
+        try:
+            slots = [self._processor.num_image_slots(image_size(path)) for path in paths]
+        except VideoError as problem:
+            raise BadRow(problem.message) from problem
+        counts = [self._processor.num_visual_tokens(IMAGE, count) for count in slots]
+        num_text = len(self._encode(turns, [0] * len(counts))[0])
+        num_tokens = num_text + (sum(counts) or self._processor.num_visual_tokens(VIDEO, 1))
+        if num_tokens > self._longest:
+            raise BadRow(f"it is {num_tokens:,} tokens long, the limit is {self._longest:,}")
 
     def _encode(self, turns: list[tuple[str, str]], counts: list[int]) -> tuple[list[int], list[int]]:
         """Ids and labels of a conversation whose i-th tag stands for counts[i] tokens. Typed marks stay text."""
@@ -143,6 +178,3 @@ class Conversations(Dataset):
             learned = [*body, *end] if role == "assistant" else [IGNORED] * (len(body) + 1)
             labels += [IGNORED] * len(lead) + learned + [IGNORED] * len(newline)
         return ids, labels
-
-    def _num_text_tokens(self, turns: list[tuple[str, str]]) -> int:
-        return len(self._encode(turns, [0] * sum(text.count(TAG) for _, text in turns))[0])

@@ -84,7 +84,8 @@ def train_text(options: TextOptions, training: TrainingArguments) -> None:
     config.max_position_embeddings = max(config.max_position_embeddings, options.seq_length)
     tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
     data = PackedText.read(Path(options.data), tokenizer, options.seq_length)
-    model = AutoModelForCausalLM.from_pretrained(options.model, config=config)
+    # Small steps would be lost in the 16 bits that checkpoints are stored in.
+    model = AutoModelForCausalLM.from_pretrained(options.model, config=config, dtype="float32")
     if isinstance(config, LongVAConfig):  # text has no use for the eyes
         model.model.vision_tower.requires_grad_(False)
         model.model.mm_projector.requires_grad_(False)

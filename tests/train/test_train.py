@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from longva_demo.train.__main__ import flags_of, main
 from longva_demo.train.rows import IGNORED, BadRow, Conversations, check_row, read_rows
 from longva_demo.train.text import PackedText
 from longva_demo.train.trainer import LongVATrainer
+from longva_demo.video.still import image_size, open_image
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "longva_demo" / "train" / "configs"
@@ -117,14 +119,74 @@ def test_bad_rows_are_named_and_left_out_or_refused(rows: Path, tmp_path: Path, 
         read_rows(tmp_path / "rows.json")
 
 
-def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]:
+@pytest.fixture
+def damaged(rows: Path, tmp_path: Path) -> Path:
+    """The same rows, two of them with pictures that break off after their heads."""
+    shutil.copytree(rows, tmp_path / "damaged")
+    for number in (2, 3):
+        path = tmp_path / "damaged" / f"{number}.png"
+        Image.effect_noise((120, 60), 100).save(path, "JPEG")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return tmp_path / "damaged"
+
+
+def test_pictures_are_measured_before_training(rows: Path, processor: LongVAProcessor, damaged: Path) -> None:
+    for path in sorted(rows.glob("*.png")):
+        slots = processor.num_image_slots(image_size(path))
+        assert slots == len(processor.preprocess_image(open_image(path)))
+    lengths = [row["input_ids"].shape[1] for row in conversations(rows, processor)]
+    data = conversations(rows, processor, longest=max(lengths) - 1)
+    assert data.skipped[0].endswith(f"it is {max(lengths):,} tokens long, the limit is {max(lengths) - 1:,}")
+    assert len(data) == sum(length < max(lengths) for length in lengths)
+    assert not conversations(rows, processor, longest=max(lengths)).skipped
+    (damaged / "5.png").write_bytes(b"no picture")
+    assert conversations(damaged, processor).skipped == [
+        "row 6 (black) of rows.json: 5.png cannot be read as a picture"
+    ]
+    with pytest.raises(DemoError, match="without --strict"):
+        conversations(damaged, processor, strict=True)
+
+
+def test_a_damaged_picture_is_named_once_and_the_next_row_takes_its_place(
+    damaged: Path, processor: LongVAProcessor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = conversations(damaged, processor)
+    assert len(data) == 8
+    assert not data.skipped
+    for _ in range(2):
+        assert torch.equal(data[2]["input_ids"], data[4]["input_ids"])
+        assert torch.equal(data[3]["pixel_values"], data[4]["pixel_values"])
+    assert capsys.readouterr().err.splitlines() == [
+        "left out: row 3 (green) of rows.json: 2.png cannot be read as a picture; the next row takes its place",
+        "left out: row 4 (yellow) of rows.json: 3.png cannot be read as a picture; the next row takes its place",
+    ]
+    with pytest.raises(DemoError, match=r"^row 3 \(green\) of rows.json: 2.png cannot be read as a picture; mend it"):
+        conversations(damaged, processor, strict=True)[2]
+    only = read_rows(damaged / "rows.json")[2:4]
+    (damaged / "rows.json").write_text(json.dumps(only))
+    with pytest.raises(DemoError, match="no row is left"):
+        conversations(damaged, processor)[0]
+
+
+@pytest.fixture
+def data_of(damaged: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """Flags with the rows of each stage."""
+    words = np.random.default_rng(0).choice(COLOURS, (8, 60))
+    (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": " ".join(line)}) + "\n" for line in words))
+    return {
+        "text": ["--data", str(tmp_path / "books.jsonl"), "--seq_length", "48"],
+        "align": ["--data", str(damaged / "rows.json"), "--images", str(damaged), "--vision_tower_lr", "1e-4"],
+    }
+
+
+def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float]:
     """Train in processes of their own; the loss of each step."""
     command = [sys.executable, "-m", "longva_demo.train"]
     if processes > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
         command += ["-m", "longva_demo.train"]
-    command += ["align", "--model", str(TINY_FOLDER), "--data", str(rows / "rows.json"), "--images", str(rows)]
-    command += ["--output_dir", str(out), "--max_steps", "4", "--learning_rate", "3e-4", *QUICK, *flags]
+    command += [stage, "--model", str(TINY_FOLDER), "--output_dir", str(out), "--max_steps", "4"]
+    command += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant", *QUICK, *flags]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -132,24 +194,28 @@ def align(rows: Path, out: Path, *flags: str, processes: int = 1) -> list[float]
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
-def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(rows: Path, tmp_path: Path) -> None:
-    rates = ["--vision_tower_lr", "1e-4", "--save_steps", "2", "--lr_scheduler_type", "constant"]
-    one = align(rows, tmp_path / "one", *rates, "--gradient_accumulation_steps", "2")
-    two = align(rows, tmp_path / "two", *rates, "--gradient_accumulation_steps", "1", processes=2)
+@pytest.mark.parametrize(
+    ("stage", "trained"),
+    [("text", {"layers", "norm", "embed_tokens"}),
+     ("align", {"layers", "norm", "embed_tokens", "mm_projector", "vision_tower"})],
+)  # fmt: skip
+def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(
+    stage: str, trained: set[str], data_of: dict[str, list[str]], tmp_path: Path
+) -> None:
+    two_rows = [*data_of[stage], "--gradient_accumulation_steps", "2"]
+    one = losses(stage, tmp_path / "one", *two_rows)
+    two = losses(stage, tmp_path / "two", *data_of[stage], "--gradient_accumulation_steps", "1", processes=2)
     assert len(one) == len(two) == 4
     assert two == pytest.approx(one, rel=1e-4)
     assert len({round(loss, 3) for loss in one}) == 4, "the loss does not move"
 
-    stopped = tmp_path / "one" / "checkpoint-2"
-    again = align(rows, tmp_path / "again", *rates, "--gradient_accumulation_steps", "2",
-                  "--resume_from_checkpoint", str(stopped))  # fmt: skip
+    stopped = str(tmp_path / "one" / "checkpoint-2")
+    again = losses(stage, tmp_path / "again", *two_rows, "--resume_from_checkpoint", stopped)
     assert again == pytest.approx(one, rel=1e-5)
 
-    loaded = load(str(tmp_path / "one"), device="cpu", dtype="float32")
-    trained = dict(loaded.model.named_parameters())
+    after = dict(load(str(tmp_path / "one"), device="cpu", dtype="float32").model.named_parameters())
     before = dict(load("tiny", device="cpu", dtype="float32").model.named_parameters())
-    moved = {name.split(".")[1] for name, value in trained.items() if not torch.equal(value, before[name])}
-    assert moved == {"embed_tokens", "layers", "mm_projector", "vision_tower", "norm"}
+    assert {name.split(".")[1] for name, value in after.items() if not torch.equal(value, before[name])} == trained
 
 
 def tiny_qwen(folder: Path, processor: LongVAProcessor) -> Path:
@@ -229,5 +295,17 @@ def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.Captur
     assert "cannot be read" in capsys.readouterr().err
     assert main(["align", *given, "--model", str(tmp_path / "nowhere"), "--per_device_train_batch_size", "1"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert main(["dance"]) == 2
+    for wrong in ([], ["dance"]):
+        assert main(wrong) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert said.err.startswith("usage: python -m longva_demo.train text|align ")
     assert np.all([not path.name.startswith("out") for path in tmp_path.iterdir()])
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_no_error(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    said = capsys.readouterr()
+    assert "python -m longva_demo.train align" in said.out
+    assert said.err == ""
