@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, overlap, rows
+from bench import cost, fuzz, overlap, rows
 from bench.process import NotRun, apart
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -42,3 +42,9 @@ def test_examples(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("kind", fuzz.PICTURES)
+def test_fuzzed_pictures_go_in_as_pictures(kind: str, tmp_path: Path) -> None:
+    fuzz.write_original(tmp_path / f"original.{kind}", kind, fuzz.SEED)
+    assert fuzz.attempt(tmp_path / f"original.{kind}") == "opened"

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from longva_demo.errors import VideoError
 from longva_demo.video.magic import HEAD_BYTES, picture_kind
@@ -57,7 +57,9 @@ def open_image(path: Path) -> Image.Image:
         raise VideoError(f"{path.name} has far too many pixels", "scale it below 100 million pixels") from None
     except FileNotFoundError:
         raise VideoError(f"there is no file {path}", "check the path") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except VideoError:
+        raise
+    except Exception as error:  # Pillow's readers let errors of every kind escape from a damaged file
         raise VideoError(f"{path.name} cannot be read as a picture", "upload a PNG or JPEG file") from error
 
 
@@ -72,7 +74,7 @@ def is_picture(path: Path) -> bool:
             return image.format not in MOVING or not getattr(image, "is_animated", False)
     except Image.DecompressionBombError:
         return True
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # of every kind, see above
         return is_damaged_picture(path)
 
 

@@ -63,6 +63,18 @@ def test_of_a_long_gif_only_the_beginning_is_read(tmp_path: Path, reads: list[in
     assert len(reads) < 100
 
 
+def test_a_gif_may_be_cut_off_anywhere(tmp_path: Path) -> None:
+    """One that breaks off in its second picture is left to the video worker."""
+    NOISE.convert("L").save(tmp_path / "a.gif", save_all=True, append_images=[NOISE.convert("L").rotate(90)])
+    data = (tmp_path / "a.gif").read_bytes()
+    second = data.index(b"\x21\xf9", 1000)
+    found = []
+    for length in range(second, second + 24):
+        (tmp_path / "a.gif").write_bytes(data[:length])
+        found.append(is_picture(tmp_path / "a.gif"))
+    assert (found[0], found[-1]) == (True, False)
+
+
 @pytest.mark.parametrize("name", ["a.webp", "a.avif"])
 def test_too_large_a_file_is_refused_before_it_is_read(name: str, tmp_path: Path, reads: list[int]) -> None:
     NOISE.save(tmp_path / name)
