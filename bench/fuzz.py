@@ -1,15 +1,17 @@
-"""Broken videos by the thousand: is each an answer or one clear line, within the limits of time and memory?
+"""Broken videos and pictures by the thousand: is each an answer or one clear line, within limits of time and memory?
 
-    python -m bench.fuzz --count 2000      # about half an hour on one core
-    python -m bench.fuzz --only 417        # one of them again
+    python -m bench.fuzz --count 2000            # about half an hour on one core
+    python -m bench.fuzz --only 417              # one of them again
+    python -m bench.fuzz --kinds png webp tiff   # damaged files of these kinds alone
 
-Small videos of ten kinds are damaged by lot (bytes, stretches, headers of other files, sizes in boxes, truncation),
-then probed and decoded as an upload is. What is neither decoded nor refused in one line is kept in build/fuzz, with the
-damage that was done; the exit code says whether there was any.
+Small videos of ten kinds and pictures of nine are damaged by lot (bytes, stretches, headers of other files, sizes in
+boxes, truncation), then opened as an upload is: as a picture, or probed and decoded. What is neither opened nor refused
+in one line is kept in build/fuzz, with the damage that was done; the exit code says whether there was any.
 """
 
 import argparse
 import random
+import resource
 import struct
 import sys
 import tempfile
@@ -18,13 +20,16 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import psutil
+from PIL import Image
 
 from longva_demo.errors import DemoError
 from longva_demo.video import DecodeLimits, decode_frames, plan_frames, probe
+from longva_demo.video.still import is_picture, open_image
 
 SEED = 9_700_000
 OUT = Path("build/fuzz")
@@ -32,7 +37,7 @@ OUT = Path("build/fuzz")
 LIMITS = DecodeLimits(timeout_seconds=60, stall_seconds=20, memory_bytes=1024**3, max_frame_pixels=4096 * 4096)
 GRACE_SECONDS = 10.0
 MOST_GROWTH = 200e6  # bytes that this process may grow by while one file is tried
-KINDS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format, container
+VIDEOS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format, container
     "mp4": ("libx264", "yuv420p", "mp4"),
     "mov": ("mjpeg", "yuvj420p", "mov"),
     "mkv": ("libx265", "yuv420p", "matroska"),
@@ -44,13 +49,29 @@ KINDS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format, 
     "gif": ("gif", "rgb8", "gif"),
     "av1.mp4": ("libsvtav1", "yuv420p", "mp4"),
 }
+PICTURES: dict[str, dict[str, Any]] = {  # file ending: how Pillow writes it
+    "png": {},
+    "jpg": {"progressive": True},
+    "webp": {},
+    "avif": {},
+    "still.gif": {},
+    "bmp": {},
+    "tiff": {"compression": "tiff_lzw"},
+    "ico": {},
+    "ppm": {},
+}
+KINDS = (*VIDEOS, *PICTURES)
 
 
-def write_video(path: Path, kind: str, seed: int) -> None:
-    """Noise that moves, 64 × 48, two seconds."""
-    codec, pixels, container = KINDS[kind]
-    rng = np.random.default_rng(seed)
-    picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+def write_original(path: Path, kind: str, seed: int) -> None:
+    """Noise, 64 × 48: a picture, or two seconds in which it moves."""
+    picture = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    if kind in PICTURES:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned
+        Image.fromarray(picture).save(path, exif=exif, **PICTURES[kind])
+        return
+    codec, pixels, container = VIDEOS[kind]
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=Fraction(25))
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
@@ -117,13 +138,13 @@ DAMAGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def damaged(originals: dict[str, bytes], number: int) -> tuple[str, bytes, str]:
-    """File ending, content, and what was done. The same number gives the same file."""
+    """File ending, content, and what was done. The same number gives the same file of the same originals."""
     rng = random.Random(SEED + number)
-    kind = rng.choice(tuple(KINDS))
+    kind = rng.choice(tuple(originals))
     data = bytearray(originals[kind])
     done = []
     if rng.random() < 0.15:  # the beginning of another kind before it
-        other = originals[rng.choice(tuple(KINDS))]
+        other = originals[rng.choice(tuple(originals))]
         head = rng.randint(1, min(len(other), 4096))
         data[: rng.choice((0, head))] = other[:head]
         done.append("spliced")
@@ -132,13 +153,16 @@ def damaged(originals: dict[str, bytes], number: int) -> tuple[str, bytes, str]:
         if data:
             damage(data, rng)
         done.append(damage.__name__)
-    ending = rng.choice(tuple(KINDS)) if rng.random() < 0.1 else kind
+    ending = rng.choice(tuple(originals)) if rng.random() < 0.1 else kind
     return ending, bytes(data), "+".join(done)
 
 
 def attempt(path: Path) -> str:
-    """What came of it: "decoded", "part", the first words of the line that refused it; or raise."""
+    """What came of it: "opened" as a picture, "decoded", "decoded in part", "refused" in one line; or raise."""
     try:
+        if is_picture(path):
+            open_image(path)
+            return "opened"
         info = probe(path, LIMITS)
         plan = plan_frames(info, 16)
         count = sum(len(batch) for batch in decode_frames(path, plan, info=info, limits=LIMITS))
@@ -155,6 +179,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int, help="this one alone, told at length")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=", ".join(KINDS))
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else range(options.first, options.first + options.count)
     found: Counter[str] = Counter()
@@ -162,8 +187,8 @@ def main() -> int:
     process = psutil.Process()
     with tempfile.TemporaryDirectory(prefix="longva-fuzz-") as folder:
         originals = {}
-        for kind in KINDS:
-            write_video(Path(folder) / f"original.{kind}", kind, SEED)
+        for kind in options.kinds:
+            write_original(Path(folder) / f"original.{kind}", kind, SEED)
             originals[kind] = (Path(folder) / f"original.{kind}").read_bytes()
         for number in numbers:
             ending, data, done = damaged(originals, number)
@@ -190,7 +215,8 @@ def main() -> int:
             elif (number + 1) % 100 == 0:
                 print(f"{number + 1}: {dict(found)}, slowest {slowest:.1f} s", flush=True)
             path.unlink()
-    print(f"{sum(found.values())} files: {dict(found)}, slowest {slowest:.1f} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # bytes, on Linux
+    print(f"{sum(found.values())} files: {dict(found)}, slowest {slowest:.1f} s, peak {peak / 1e6:.0f} MB")
     return 1 if bad else 0
 
 

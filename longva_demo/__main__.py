@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the page")
     serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
     serve.add_argument("--port", type=int, help="port (default 7860)")
-    serve.add_argument("--log", choices=CHOICES["log"], help="a line a question (default), with texts, or nothing")
+    serve.add_argument("--log", choices=CHOICES["log"], help="a line for each event (default), with texts, or nothing")
     add_model_flags(serve)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
@@ -90,6 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print one JSON object")
 
     doctor = commands.add_parser("doctor", help="what this machine has, and which model would be chosen")
+    doctor.add_argument("--host", help="of a server to ask how it is (default 127.0.0.1)")
+    doctor.add_argument("--port", type=int, help="its port (default 7860)")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

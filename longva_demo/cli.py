@@ -187,7 +187,7 @@ def doctor(options: Namespace) -> None:
     with quick_imports():
         from longva_demo.doctor import examine, report
 
-    findings = examine(Settings.from_environment())
+    findings = examine(make_settings(options))
     if options.json:
         print_json(**findings)
     else:

@@ -21,6 +21,9 @@ SERVER_FIGURES = {
     "running": "longva_questions_running",
     "questions": "longva_questions",
     "frames_read": "longva_frames_read",
+    "kv_bytes": "longva_kv_bytes",
+    "prefixes_dropped": "longva_prefixes_dropped",
+    "prefixes_rebuilt": "longva_prefixes_rebuilt",
     "resident_memory_bytes": "process_resident_memory_bytes",
 }
 PACKAGES = (
@@ -49,6 +52,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         model_id, quant = settings.model, settings.quant
         reason = "LONGVA_MODEL asks for it."
     dtype = find_dtype(settings.dtype, device)
+    address = f"http://{settings.host}:{settings.port}"
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -58,7 +62,8 @@ def examine(settings: Settings) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "free_memory_bytes": psutil.virtual_memory().available,
         "free_disk_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
-        "server": server_figures(f"http://{settings.host}:{settings.port}"),
+        "address": address,
+        "server": server_figures(address),
         "decoders": {"pyav": version("av"), "decord": version("decord")},
         "decoder": settings.decoder,
         "model": {
@@ -72,18 +77,25 @@ def examine(settings: Settings) -> dict[str, Any]:
     }
 
 
-def server_figures(address: str) -> dict[str, float] | None:
-    """What the server at `address` says of itself at /metrics; None where none answers."""
+def server_figures(address: str) -> dict[str, Any] | None:
+    """What the server at `address` says of itself at /metrics; None where none answers.
+
+    Sums over all labels; of the questions also how many ended in which way, as "outcomes".
+    """
     try:
         with urlopen(f"{address}/metrics", timeout=2) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
     except (OSError, ValueError):
         return None
     values: dict[str, float] = {}
+    outcomes: dict[str, float] = {}
     for family in families:
         samples = (sample.value for sample in family.samples if not sample.name.endswith("_created"))
         values[family.name] = sum(samples)
-    return {name: values.get(family, 0.0) for name, family in SERVER_FIGURES.items()}
+        if family.name == SERVER_FIGURES["questions"]:
+            ends = [sample for sample in family.samples if sample.name.endswith("_total")]
+            outcomes = {sample.labels["outcome"]: sample.value for sample in ends}
+    return {name: values.get(family, 0.0) for name, family in SERVER_FIGURES.items()} | {"outcomes": outcomes}
 
 
 def version(package: str) -> str | None:
@@ -119,15 +131,18 @@ def report(findings: dict[str, Any]) -> str:
         "Model": f"{model['model_id']}, {model['quant']} quantisation, {model['dtype']} on {model['device']}, "
         f"attention {model['attention']}",
         "Why": model["reason"],
-        "Server": describe_server(findings["server"]),
+        "Server": describe_server(findings["server"], findings["address"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
 
 
-def describe_server(figures: dict[str, float] | None) -> str:
+def describe_server(figures: dict[str, Any] | None, address: str) -> str:
     if figures is None:
-        return "none answers at the address of the settings"
+        return f"none answers at {address}; --host and --port name another"
+    outcomes = ", ".join(f"{number:,.0f} {outcome}" for outcome, number in sorted(figures["outcomes"].items()))
     counts = f"{figures['pages']:.0f} pages open; questions: {figures['running']:.0f} on their way"
     counts += f" ({figures['waiting']:.0f} in line), {figures['questions']:,.0f} done"
+    counts += f": {outcomes}" if outcomes else ""
     counts += f"; {figures['frames_read']:,.0f} frames read"
+    counts += f"; {figures['kv_bytes'] / 1e9:.1f} GB of them kept, {figures['prefixes_rebuilt']:,.0f} videos read again"
     return f"{counts}; {figures['resident_memory_bytes'] / 1e9:.1f} GB of memory"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, overlap, rows
+from bench import cost, fuzz, overlap, rows
 from bench.process import NotRun, apart
 from bench.tally import End, Tally, failures, statement
 
@@ -72,3 +72,9 @@ def test_a_load_passes_only_where_nothing_went_wrong() -> None:
 def test_how_long_answers_took_under_load() -> None:
     tally = Tally(seconds=[float(second) for second in range(101)])
     assert "median 50.0, 95th percentile 95.0" in statement(tally, GOOD_END)
+
+
+@pytest.mark.parametrize("kind", fuzz.PICTURES)
+def test_fuzzed_pictures_go_in_as_pictures(kind: str, tmp_path: Path) -> None:
+    fuzz.write_original(tmp_path / f"original.{kind}", kind, fuzz.SEED)
+    assert fuzz.attempt(tmp_path / f"original.{kind}") == "opened"

@@ -65,6 +65,7 @@ class Prefixes:
         self._guard = threading.RLock()
         self._kept: list[Prefix] = []
         self._being_read: dict[Key, Progress | None] = {}
+        self.num_dropped = 0  # so far, though a chat might have come back to it
 
     def find(self, key: Key, chat: object) -> Prefix | None:
         """Rather the one with this chat's turns than an idle one, rather an idle one than one that is in use.
@@ -98,6 +99,7 @@ class Prefixes:
         with self._guard:
             if prefix in self._kept:
                 self._kept.remove(prefix)
+                self.num_dropped += 1
 
     def make_room(self) -> bool:
         """Have the one that nobody has used for longest leave the model's memory; False where all are in use."""
@@ -108,7 +110,7 @@ class Prefixes:
                 return False
             fits = self._make_room_on_host(oldest.cache.num_bytes)
             if not fits:
-                self._kept.remove(oldest)
+                self.drop(oldest)
         try:
             if fits:
                 oldest.put_by()
@@ -128,7 +130,7 @@ class Prefixes:
         while there and held + num_bytes > most:
             oldest = there.pop(0)
             held -= oldest.cache.num_bytes
-            self._kept.remove(oldest)
+            self.drop(oldest)
         return held + num_bytes <= most
 
     def leave(self, chat: object) -> None:
@@ -144,6 +146,13 @@ class Prefixes:
         with self._guard:
             self._sweep()
             return sum(prefix.cache.num_bytes for prefix in self._idle)
+
+    @property
+    def num_bytes(self) -> tuple[int, int]:
+        """What is kept in the model's memory, in use or idle, and what was put by in the host's."""
+        with self._guard:
+            here, there = (sum(p.cache.num_bytes for p in self._kept if p.is_put_by is by) for by in (False, True))
+            return here, there
 
     # Two chats that want the same frames at the same time: one reads, the other waits and sees how far it is.
 

@@ -1,6 +1,7 @@
 """Reading a chat's source into the model's cache, or finding that it was read already."""
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
@@ -46,6 +47,7 @@ class Reading:
         self._is_shared = is_shared
         self._own = object()
         self._held: Prefix | None = None
+        self.seconds_decoding = 0.0  # that the last `open` waited for frames
 
     @property
     def is_done(self) -> bool:
@@ -79,6 +81,7 @@ class Reading:
         Ends without it where the chat is stopped. Nothing is kept unless all of it was read.
         """
         way: Way = "kept"
+        self.seconds_decoding = 0.0
         while not self._should_stop.is_set():
             if self.is_done:
                 yield from self._know_frames()
@@ -165,7 +168,7 @@ class Reading:
     def _know_frames(self) -> Iterator[Progress]:
         """Where another chat has read it, see which frames could be decoded."""
         if isinstance(self.source, VideoSource) and not self.source.complete:
-            for _ in self.source.pixels(READ_CHUNK_FRAMES, self._should_stop.is_set):
+            for _ in self._pixels(self.source):
                 yield Progress("sampling", len(self.source.indices), self.source.num_frames)
 
     def _drop(self) -> None:
@@ -242,7 +245,7 @@ class Reading:
             yield from source.features()
             return
         start = 0
-        for pixels in source.pixels(READ_CHUNK_FRAMES, self._should_stop.is_set):
+        for pixels in self._pixels(source):
             if pixels is None:
                 yield None
                 continue
@@ -252,6 +255,14 @@ class Reading:
                 source.keep_features(features, start)
             start += len(features)
             yield features
+
+    def _pixels(self, source: VideoSource) -> Iterator[np.ndarray | None]:
+        """As the source gives them, with the wait for them counted."""
+        began = time.perf_counter()
+        for pixels in source.pixels(READ_CHUNK_FRAMES, self._should_stop.is_set):
+            self.seconds_decoding += time.perf_counter() - began
+            yield pixels
+            began = time.perf_counter()
 
     @property
     def _key(self) -> Key:

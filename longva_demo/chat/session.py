@@ -178,6 +178,7 @@ class ChatSession:
                 way=way,
                 read_again=way == "read" and bool(self.turns),
                 seconds_to_read=0.0 if way == "kept" else time.perf_counter() - started,
+                seconds_to_decode=0.0 if way == "kept" else self._reading.seconds_decoding,
             )
             yield from self._answer(question, question_ids, sampling, stats, started)
         finally:

@@ -38,6 +38,7 @@ class AnswerStats:
     num_new_tokens: int = 0
     seconds_to_first_token: float = 0.0
     seconds_to_read: float = 0.0
+    seconds_to_decode: float = 0.0  # of these, waiting for frames
     seconds: float = 0.0
     way: Way = "read"
     read_again: bool = False  # it was read before by this chat, but had to make room for others

@@ -15,7 +15,7 @@ from longva_demo.errors import DemoError
 from longva_demo.tiny.clips import needle_scene
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES
-from longva_demo.video.still import open_image
+from longva_demo.video.still import FORMATS, open_image
 
 PUBLISHED_NEEDLES = "lmms-lab/v_niah_needles"
 NUM_DRAWN = 20
@@ -110,7 +110,7 @@ def read_tables(tables: Iterable[Path]) -> Iterator[Needle]:
             question, answer = texts(row, ("question", "answer"), where)
             image = row.get("image") or {}
             try:
-                picture = Image.open(io.BytesIO(image["bytes"])).convert("RGB")
+                picture = Image.open(io.BytesIO(image["bytes"]), formats=FORMATS).convert("RGB")
             except (KeyError, TypeError, OSError) as error:
                 raise DemoError(f"{where} has no picture that can be read", f"give {FORM}") from error
             yield Needle(Path(image.get("path") or f"needle-{number}").stem, picture, question, answer)

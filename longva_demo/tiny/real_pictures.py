@@ -6,6 +6,7 @@ The photographs and the film come with Gradio and matplotlib, the patterns with 
 import random
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import distribution
 from pathlib import Path
 
 import av
@@ -29,9 +30,7 @@ PATTERNS = {
 
 
 def _assets() -> Path:
-    import gradio
-
-    return Path(gradio.__file__).parent / "media_assets"
+    return Path(str(distribution("gradio").locate_file("gradio/media_assets")))
 
 
 @lru_cache(maxsize=1)

@@ -13,14 +13,16 @@ from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import ASKING, Asker
 from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.observe import EventLog
 from longva_demo.ui.views import Look
 
 
 class Api:
     """Functions behind /sample_frames and /chat; their docstrings are the API's documentation."""
 
-    def __init__(self, engine: Engine, settings: Settings, asker: Asker) -> None:
+    def __init__(self, engine: Engine, settings: Settings, asker: Asker, events: EventLog) -> None:
         self.engine = engine
+        self.events = events
         self.asker = asker
         self.settings = settings
 
@@ -38,7 +40,7 @@ class Api:
             "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video": what
             the file is; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
         """
-        source = self._open(video, num_frames, start, end)
+        source = self._open("sample_frames", video, num_frames, start, end)
         if not isinstance(source, VideoSource):
             raise DemoError("there is no video", "give the path of a video file")
         with closing(source):
@@ -78,7 +80,7 @@ class Api:
             max_new_tokens: the longest answer
         """
         sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
-        source = self._open(video, num_frames, start, end)
+        source = self._open("chat", video, num_frames, start, end)
         with closing(ChatSession(self.engine)) as session:
             session.look_at(source)
             answer = ""
@@ -87,9 +89,14 @@ class Api:
                     answer += event.text
                     yield answer
 
-    def _open(self, video: str | None, num_frames: float, start: str, end: str) -> Source | None:
+    def _open(self, where: str, video: str | None, num_frames: float, start: str, end: str) -> Source | None:
         look = Look.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
-        return look.open(self.engine, self.settings) if look else None
+        if look is None:
+            return None
+        with self.events.event("look", where=where, session=None) as this:
+            source = look.open(self.engine, self.settings)
+            this.tell(source)
+        return source
 
     def bind(self) -> None:
         """Register the endpoints in the Blocks that is being built. Gradio wants a component for each parameter."""

@@ -16,6 +16,7 @@ from longva_demo.ui.facts import source_facts
 from longva_demo.ui.frame_browser import Sheets
 from longva_demo.ui.gallery import Example
 from longva_demo.ui.meter import meter_facts
+from longva_demo.ui.observe import Event, EventLog
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.preview import preview_steps
 from longva_demo.ui.texts import moment
@@ -33,8 +34,17 @@ Updates = Iterator[tuple[Any, ...]]
 class Handlers:
     """Bound to the page's events by layout.py. Each takes the fields that it needs and Gradio's request."""
 
-    def __init__(self, engine: Engine, settings: Settings, pages: Pages, examples: list[Example], asker: Asker) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        pages: Pages,
+        examples: list[Example],
+        asker: Asker,
+        events: EventLog,
+    ) -> None:
         self.engine = engine
+        self.events = events
         self.asker = asker
         self.settings = settings
         self.pages = pages
@@ -60,8 +70,14 @@ class Handlers:
         """
         page = self.pages.get(request.session_hash)
         look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+        with self.events.event("look", where="page", session=page.session.name) as this:
+            yield from self._look(page, look, asked_at, this)
+
+    def _look(self, page: Page, look: Look | None, asked_at: float, this: Event) -> Updates:
         try:
             page.look_at(look, self.engine, self.settings, asked_at)
+            this.mark("opening")
+            this.tell(page.source)
             view = page.view
             if view is None:
                 yield None, None, self._meter(page), page.shown()

@@ -22,7 +22,7 @@ from longva_demo.ui.intake import intake
 from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.needle_test import NeedleTests, make_panel
-from longva_demo.ui.observe import Metrics, observe_routes, observed
+from longva_demo.ui.observe import EventLog, Metrics, observe_routes, observed
 from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
@@ -87,11 +87,12 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     examples = read_examples()
     pages = Pages(engine)
     line = WaitingLine(engine.reads)
-    metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line))
+    metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line), prefixes=engine.prefixes)
+    events = EventLog(settings, metrics)
     asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute))
-    asker = observed(asker, engine, metrics)
-    handlers = Handlers(engine, settings, pages, examples, asker)
-    options = launch_options(settings, pages, observe_routes(metrics, engine))
+    asker = observed(asker, engine, metrics, events)
+    handlers = Handlers(engine, settings, pages, examples, asker, events)
+    options = launch_options(settings, pages, observe_routes(metrics, engine), events)
     title = CATALOGUES["en"]["page.title"]
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
@@ -100,16 +101,16 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
         Checks(engine, pages, asker).bind(parts.transcript, parts.question)
-        NeedleTests(engine, pages).bind(parts.needle_test)
+        NeedleTests(engine, pages, events).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
-        Api(engine, settings, asker).bind()
+        Api(engine, settings, asker, events).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
     watch_uploads(app, pages.files_in_use, settings.max_uploads_bytes)
     return app
 
 
-def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -> dict[str, Any]:
+def launch_options(settings: Settings, pages: Pages, more_routes: list[Route], events: EventLog) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
         frames_route(pages.find_sheets),
@@ -118,6 +119,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         previews_route(),
         *more_routes,
     ]
+    middleware = [restart.MIDDLEWARE, events.uploads, intake(settings.max_upload_bytes)]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
@@ -132,7 +134,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": routes, "middleware": [restart.MIDDLEWARE, intake(settings.max_upload_bytes)]},
+        "app_kwargs": {"routes": routes, "middleware": middleware},
         "show_error": False,
         "auth": (settings.user, settings.password) if settings.password else None,
         "ssr_mode": False,

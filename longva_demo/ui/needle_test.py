@@ -18,6 +18,7 @@ from longva_demo.niah import Grid, Needle, Result, Summary, load_needles, run
 from longva_demo.niah.command import default_needles
 from longva_demo.ui.asking import is_zero_gpu
 from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.observe import EventLog
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.widgets import widget
 from longva_demo.ui.words import line
@@ -43,8 +44,9 @@ SHELL = """
 class NeedleTests:
     """Handlers of the panel. Output: its value, see `make_panel`."""
 
-    def __init__(self, engine: Engine, pages: Pages) -> None:
+    def __init__(self, engine: Engine, pages: Pages, events: EventLog) -> None:
         self.engine = engine
+        self.events = events
         self.pages = pages
 
     def bind(self, panel: gr.HTML) -> None:
@@ -72,7 +74,8 @@ class NeedleTests:
         test = LiveTest(Grid(tuple(sorted({max(1, most // part) for part in (4, 2, 1)})), DEPTHS), needles)
         failure: Exception | None = None
         try:
-            for event in self._events(source, most, test, page, stop):
+            steps = self._events(source, most, test, page, stop)
+            for event in self.events.needle_test(page.session.name, most, test.total, steps):
                 yield test.take(event)
                 if stop.is_set() or page.source is not source:
                     break
@@ -110,7 +113,7 @@ class LiveTest:
         self.grid = grid
         self.needles = needles
         self._results: list[Result] = []
-        self._total = len(grid.cells(len(needles)))
+        self.total = len(grid.cells(len(needles)))
         self.value: dict[str, Any] = {
             "sizes": grid.frames,
             "depths": grid.depths,
@@ -130,14 +133,14 @@ class LiveTest:
         if isinstance(event, Progress) and event.stage == "encoding":
             self.value["state"] = line("needle.encoding", done=event.done, total=event.total)
         else:
-            self.value["state"] = line("needle.asking", done=len(self._results), total=self._total)
+            self.value["state"] = line("needle.asking", done=len(self._results), total=self.total)
         return self.value
 
     def end(self) -> None:
         """No more will come."""
         summary = Summary.of(self._results)
         right = sum(result.generated for result in self._results)
-        ended = "needle.done" if len(self._results) == self._total else "needle.stopped"
+        ended = "needle.done" if len(self._results) == self.total else "needle.stopped"
         self.value["state"] = line(ended, right=right, total=len(self._results), share=summary.drawn_on or 0.0)
         self.value["running"] = False
 

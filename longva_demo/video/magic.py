@@ -13,6 +13,8 @@ PICTURES = {
 
 def picture_kind(head: bytes) -> str | None:
     """The name of the picture format that a file of these first bytes has; None for all others."""
+    if head[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
     for start, kind in PICTURES.items():
         if head.startswith(start) and not (kind == "WebP" and head[8:12] != b"WEBP"):
             return kind

@@ -1,17 +1,47 @@
-"""Still pictures: told from videos by their content, opened upright."""
+"""Still pictures: told from videos by their content, opened upright, within limits of size and time."""
 
+import io
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from longva_demo.errors import VideoError
 from longva_demo.video.magic import HEAD_BYTES, picture_kind
 
 MAX_IMAGE_PIXELS = 100_000_000
+MAX_PICTURE_BYTES = 4 * MAX_IMAGE_PIXELS  # as many pixels with transparency, uncompressed
+MAX_READING_SECONDS = 20.0  # of the processor; the largest picture takes a few
+# Pillow knows some forty more, for one of which (EPS) it starts another program.
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that turn a picture by a quarter
 MOVING = {"GIF", "PNG", "WEBP"}
+
+
+class PictureFile(io.BufferedReader):
+    """A file that can be read only within the limits: made for it, one keeps Pillow busy before it knows the size.
+
+    WebP and AVIF it reads as a whole, the pieces of a PNG or GIF one by one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size_bytes = os.fstat(self.fileno()).st_size
+        self._bytes_left = MAX_PICTURE_BYTES
+        self._began = time.thread_time()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() - self._began > MAX_READING_SECONDS:
+            raise TimeoutError(f"reading took more than {MAX_READING_SECONDS:g} s")
+        wanted = self._size_bytes if size is None or size < 0 else min(size, self._size_bytes)
+        if wanted > self._bytes_left:
+            raise OSError(f"more than {MAX_PICTURE_BYTES:,} bytes would be read")
+        data = super().read(wanted)
+        self._bytes_left -= len(data)
+        return data
 
 
 def open_image(path: Path) -> Image.Image:
@@ -33,7 +63,11 @@ def image_size(path: Path) -> tuple[int, int]:
 def opened(path: Path) -> Iterator[Image.Image]:
     """Raises VideoError where the file is no picture or too large, or where decoding it inside the block fails."""
     try:
-        with Image.open(path) as image:
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_PICTURE_BYTES:
+            limit = f"above the {MAX_PICTURE_BYTES / 1e6:,.0f} MB that a picture may have"
+            raise VideoError(f"{path.name} has {size_bytes / 1e6:,.0f} MB, {limit}", "scale it down or save it as JPEG")
+        with PictureFile(path) as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_IMAGE_PIXELS:
                 raise VideoError(f"{path.name} has {width} × {height} pixels", "scale it below 100 million pixels")
@@ -42,7 +76,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise VideoError(f"{path.name} has far too many pixels", "scale it below 100 million pixels") from None
     except FileNotFoundError:
         raise VideoError(f"there is no file {path}", "check the path") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except VideoError:
+        raise
+    except Exception as error:  # Pillow's readers let errors of every kind escape from a damaged file
         raise VideoError(f"{path.name} cannot be read as a picture", "upload a PNG or JPEG file") from error
 
 
@@ -52,11 +88,12 @@ def is_picture(path: Path) -> bool:
     Of several pictures in a TIFF, or in what cameras call a JPEG, the first is meant.
     """
     try:
-        with Image.open(path) as image:
-            return image.format not in MOVING or getattr(image, "n_frames", 1) == 1
+        with PictureFile(path) as file, Image.open(file, formats=FORMATS) as image:
+            # Not `n_frames`: for that, all frames of a GIF would be walked through.
+            return image.format not in MOVING or not getattr(image, "is_animated", False)
     except Image.DecompressionBombError:
         return True
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # of every kind, see above
         return is_damaged_picture(path)
 
 

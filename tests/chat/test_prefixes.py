@@ -220,6 +220,7 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Eng
     assert prefixes.idle_bytes == 3 * size
     kept[0].busy.acquire()
     assert prefixes.idle_bytes == 2 * size
+    assert (prefixes.num_bytes, prefixes.num_dropped) == ((3 * size, 0), 0)
     # Half of 2 + 3 times the size is room for two.
     prefixes.keep(kept[3], chats[3], free_bytes=2 * size)
     assert prefixes.find(("b",), chats[1]) is None
@@ -230,9 +231,11 @@ def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Eng
     kept[0].busy.release()
     assert prefixes.make_room()
     assert prefixes.find(("a",), chats[0]) is None
+    assert prefixes.num_dropped == 3
     del chats[3]
     gc.collect()
     assert prefixes.idle_bytes == 0  # nobody comes back
+    assert prefixes.num_dropped == 3  # nobody misses it
     assert not prefixes.make_room()
 
 
@@ -285,6 +288,7 @@ def test_the_host_keeps_what_fits_there(engine: Engine) -> None:
     assert prefixes.find(("b",), chats[1]) is None
     assert [prefix.is_put_by for prefix in kept] == [False, True, True, False]
     assert prefixes.idle_bytes == size
+    assert (prefixes.num_bytes, prefixes.num_dropped) == ((size, size), 2)
     assert prefixes.make_room()
     assert not prefixes.make_room()
     assert prefixes.find(("d",), chats[3]) is kept[3]

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from longva_demo.__main__ import main
 from longva_demo.chat import Engine, Progress
@@ -131,7 +131,7 @@ def test_a_video_as_the_haystack(tmp_path: Path) -> None:
         video_frames(path, 4, "hour", limits)
 
 
-def test_needles_from_a_folder_and_from_parquet(tmp_path: Path) -> None:
+def test_needles_from_a_folder_and_from_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "published"
     (folder / "images").mkdir(parents=True)
     Image.new("RGB", (30, 20), "red").save(folder / "images" / "bear.png")
@@ -141,12 +141,20 @@ def test_needles_from_a_folder_and_from_parquet(tmp_path: Path) -> None:
     assert (bear.name, bear.answer, bear.picture.size) == ("bear", "Red", (30, 20))
 
     data = (folder / "images" / "bear.png").read_bytes()
-    table = pyarrow.table({"image": [{"bytes": data, "path": "bear.png"}], "question": ["What?"], "answer": ["Red"]})
+    named = {"question": ["What?"], "answer": ["Red"]}
+    table = pyarrow.table({"image": [{"bytes": data, "path": "bear.png"}], **named})
     (tmp_path / "hub" / "data").mkdir(parents=True)
     pyarrow.parquet.write_table(table, tmp_path / "hub" / "data" / "test-00000.parquet")
     [same] = load_needles(str(tmp_path / "hub"))
     assert (same.name, same.question, same.answer) == ("bear", "What?", "Red")
     assert np.array_equal(same.picture, bear.picture)
+
+    bear.picture.save(tmp_path / "bear.eps")
+    monkeypatch.delattr(EpsImagePlugin, "Ghostscript")  # PostScript is a program: it is not run
+    table = pyarrow.table({"image": [{"bytes": (tmp_path / "bear.eps").read_bytes()}], **named})
+    pyarrow.parquet.write_table(table, tmp_path / "hub" / "data" / "test-00000.parquet")
+    with pytest.raises(DemoError, match=r"row 1 .* has no picture that can be read"):
+        load_needles(str(tmp_path / "hub"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the operator sees of the questions: the log, /healthz, /metrics, and the same figures in `doctor`."""
+"""What the operator sees of each event: the log, /healthz, /metrics, and the same figures in `doctor`."""
 
 import json
 import logging
@@ -7,17 +7,31 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.request import urlopen
 
+import gradio as gr
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
+from longva_demo.__main__ import main
 from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta, VideoSource
-from longva_demo.doctor import describe_server, server_figures
+from longva_demo.doctor import server_figures
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.ui.api import Api
 from longva_demo.ui.asking import Asker, ask_here
-from longva_demo.ui.observe import Metrics, observed
+from longva_demo.ui.handlers import Handlers
+from longva_demo.ui.intake import intake
+from longva_demo.ui.needle_test import NeedleTests
+from longva_demo.ui.observe import EventLog, Metrics, observed
+from longva_demo.ui.pages import Pages
 from longva_demo.video import plan_frames, probe
 from tests.ui.conftest import MODEL, Visit
 
@@ -37,29 +51,31 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]
 
     class Lines(list[dict[str, object]]):
         def __getitem__(self, at):  # type: ignore[no-untyped-def]
-            return [json.loads(record.message) for record in caplog.records if "questions" in record.name][at]
+            return [json.loads(record.message) for record in caplog.records if "events" in record.name][at]
 
-    with caplog.at_level(logging.INFO, "longva_demo.questions"):
+    with caplog.at_level(logging.INFO, "longva_demo.events"):
         yield Lines()
 
 
-def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, ChatSession]:
+def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog, ChatSession]:
     engine = Engine(load(MODEL), Settings(log=log))
+    metrics = Metrics(lambda: 3, lambda: 2, engine.prefixes)
     session = ChatSession(engine)
     info = probe(clip)
     session.look_at(VideoSource(info, plan_frames(info, 8), engine.processor))
-    return engine, Metrics(lambda: 3, lambda: 2), session
+    return engine, metrics, EventLog(engine.settings, metrics), session
 
 
 def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str, object]]) -> None:
-    engine, metrics, session = make(clip)
-    asker = observed(ask_here, engine, metrics)
+    engine, metrics, events, session = make(clip)
+    asker = observed(ask_here, engine, metrics, events)
     ask(asker, session)
     turn = session.turns[0]
     first = lines[-1]
     seconds = first.pop("seconds")
     assert abs(datetime.fromisoformat(str(first.pop("time"))).timestamp() - time.time()) < 60
     assert first == {
+        "event": "question",
         "session": session.name,
         "model": engine.loaded.model_id,
         "frames": 8,
@@ -70,6 +86,8 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
         "error": None,
     }
     assert isinstance(seconds, dict)
+    assert min(seconds["decoding"], seconds["encoding"]) > 0
+    assert abs(seconds["decoding"] + seconds["encoding"] - seconds["reading"]) < 0.002
     assert 0 < seconds["reading"] <= seconds["first_word"] <= seconds["total"]
     assert seconds["waiting"] == 0
     ask(asker, session)
@@ -88,11 +106,17 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
     assert value("longva_tokens_generated_total") >= 2 * turn.stats.num_new_tokens
     assert value("longva_question_seconds_count", {"stage": "total"}) == 4
     assert value("longva_questions_running") == 0
+    assert value("longva_kv_bytes", {"memory": "model"}) == engine.prefixes.num_bytes[0] > 0
+    assert value("longva_kv_bytes", {"memory": "host"}) == 0
+    while engine.prefixes.make_room():
+        pass
+    ask(asker, session)
+    assert (value("longva_prefixes_dropped_total"), value("longva_prefixes_rebuilt_total")) == (1, 1)
     assert (value("longva_pages"), value("longva_waiting")) == (3, 2)
 
 
 def test_a_wait_an_unexpected_error_and_a_stop_are_told_apart(clip: Path, lines: list[dict[str, object]]) -> None:
-    engine, metrics, session = make(clip)
+    engine, metrics, events, session = make(clip)
 
     def ask_and_fail(*_: object) -> Iterator[Progress | TextDelta]:
         time.sleep(0.02)
@@ -100,10 +124,10 @@ def test_a_wait_an_unexpected_error_and_a_stop_are_told_apart(clip: Path, lines:
         raise ZeroDivisionError("private words")
 
     with pytest.raises(ZeroDivisionError):
-        ask(observed(ask_and_fail, engine, metrics), session)  # type: ignore[arg-type]
+        ask(observed(ask_and_fail, engine, metrics, events), session)  # type: ignore[arg-type]
     assert (lines[-1]["outcome"], lines[-1]["error"]) == ("failed", "ZeroDivisionError")
     assert lines[-1]["seconds"]["waiting"] > 0  # type: ignore[index]
-    ask(observed(ask_here, engine, metrics), session, stop=True)
+    ask(observed(ask_here, engine, metrics, events), session, stop=True)
     assert lines[-1]["outcome"] == "stopped"
 
 
@@ -111,16 +135,99 @@ def test_a_wait_an_unexpected_error_and_a_stop_are_told_apart(clip: Path, lines:
 def test_texts_are_logged_only_where_asked_for(
     clip: Path, caplog: pytest.LogCaptureFixture, choice: str, expected: bool | None
 ) -> None:
-    engine, metrics, session = make(clip, choice)
-    with caplog.at_level(logging.INFO, "longva_demo.questions"):
-        ask(observed(ask_here, engine, metrics), session)
-    told = [record.message for record in caplog.records if record.name == "longva_demo.questions"]
+    engine, metrics, events, session = make(clip, choice)
+    with caplog.at_level(logging.INFO, "longva_demo.events"):
+        ask(observed(ask_here, engine, metrics, events), session)
+    told = [record.message for record in caplog.records if record.name == "longva_demo.events"]
     assert len(told) == (expected is not None)
     if told:
         assert (QUESTION in told[0]) is (session.turns[0].answer in told[0]) is expected
 
 
-def test_the_server_says_how_it_is(visit: Visit) -> None:
+def untimed(line: dict[str, Any]) -> dict[str, Any]:
+    """Without its times, which are checked."""
+    assert abs(datetime.fromisoformat(line.pop("time")).timestamp() - time.time()) < 60
+    seconds = line.pop("seconds")
+    assert 0 <= seconds.get("opening", 0) <= seconds["total"]
+    return line
+
+
+def look_from(handlers: Handlers, path: Path, name: str = "one", num_frames: int = 8) -> Iterator[Any]:
+    request: Any = SimpleNamespace(session_hash=name)
+    return handlers.look(str(path), None, num_frames, "", "", "pyav", 1.0, request)
+
+
+def test_each_look_is_a_line_without_a_name(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+    engine, metrics, events, _ = make(clip)
+    pages = Pages(engine)
+    handlers = Handlers(engine, engine.settings, pages, [], ask_here, events)
+    list(look_from(handlers, clip))
+    session = pages.get("one").session.name
+    expected = {"event": "look", "where": "page", "session": session, "source": "video", "frames": 8}
+    assert untimed(lines[-1]) == {**expected, "outcome": "done", "error": None}
+    next(look_from(handlers, clip, "two"))  # and gone
+    assert untimed(lines[-1])["outcome"] == "left"
+
+    (tmp_path / "private words.mp4").write_text("private words")
+    with pytest.raises(gr.Error):
+        list(look_from(handlers, tmp_path / "private words.mp4"))
+    refused = {"outcome": "refused", "error": "VideoError"}
+    assert untimed(lines[-1]) == {"event": "look", "where": "page", "session": session, **refused}
+
+    api = Api(engine, engine.settings, ask_here, events)
+    api.sample_frames(str(clip), 5)
+    sampled = {"event": "look", "where": "sample_frames", "session": None}
+    assert untimed(lines[-1]) == {**sampled, "source": "video", "frames": 5, "outcome": "done", "error": None}
+    with pytest.raises(gr.Error):
+        api.sample_frames(str(tmp_path / "private words.mp4"))
+    assert untimed(lines[-1]) == {**sampled, **refused}
+    assert "private" not in str(lines[:])
+    value = metrics.registry.get_sample_value
+    assert value("longva_events_total", {"event": "look", "outcome": "refused"}) == 2
+    assert value("longva_event_seconds_count", {"event": "look", "stage": "total"}) == 5
+    for name in ("one", "two"):
+        pages.drop(name)
+
+
+def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
+    engine, _, events, _ = make(clip)
+    pages = Pages(engine)
+    list(look_from(Handlers(engine, engine.settings, pages, [], ask_here, events), clip, num_frames=1))
+    page = pages.get("one")
+    request: Any = SimpleNamespace(session_hash="one")
+    list(NeedleTests(engine, pages, events).start(request))
+    line = untimed(lines[-1])
+    assert 0 <= line.pop("right") <= 15
+    test = {"event": "needle_test", "session": page.session.name, "frames": 1, "error": None}
+    assert line == {**test, "asked": 15, "outcome": "done"}
+    steps = NeedleTests(engine, pages, events).start(request)
+    next(steps)
+    page.testing.set()
+    list(steps)
+    assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
+    pages.drop("one")
+
+
+def test_each_upload_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
+    _, _, events, _ = make(clip)
+
+    async def take(request: Request) -> Response:
+        await request.body()
+        return PlainTextResponse("")
+
+    middleware = [events.uploads, intake(1000)]
+    app = Starlette(routes=[Route("/{rest:path}", take, methods=["POST"])], middleware=middleware)
+    client = TestClient(app)
+    client.post("/gradio_api/upload", content=bytes(10))
+    upload = {"event": "upload", "error": None}
+    assert untimed(lines[-1]) == {**upload, "bytes": 10, "status": 200, "outcome": "done"}
+    client.post("/gradio_api/upload", content=bytes(200_000))
+    assert untimed(lines[-1]) == {**upload, "bytes": 200_000, "status": 413, "outcome": "refused"}
+    client.post("/gradio_api/run", content=bytes(10))
+    assert len(lines[:]) == 2
+
+
+def test_the_server_says_how_it_is(visit: Visit, capsys: pytest.CaptureFixture[str]) -> None:
     address = visit.page.url.rstrip("/")
     with urlopen(f"{address}/healthz") as answer:
         assert json.load(answer)["status"] == "ok"
@@ -133,5 +240,13 @@ def test_the_server_says_how_it_is(visit: Visit) -> None:
     assert after is not None
     assert after["questions"] == before["questions"] + 1
     assert after["frames_read"] == before["frames_read"] + 16
-    assert "pages open; questions: 0 on their way (0 in line)" in describe_server(after)
+    assert after["outcomes"]["answered"] == before["outcomes"].get("answered", 0) + 1
+    assert after["kv_bytes"] > before["kv_bytes"]
     assert server_figures("http://127.0.0.1:1") is None
+    capsys.readouterr()
+    assert main(["doctor", "--port", address.rpartition(":")[2]]) == 0
+    told = capsys.readouterr().out
+    assert "pages open; questions: 0 on their way (0 in line)" in told
+    assert f"{after['outcomes']['answered']:.0f} answered" in told
+    assert main(["doctor", "--port", "1"]) == 0
+    assert "none answers at http://127.0.0.1:1; --host and --port name another" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from longva_demo.settings import Settings
 from longva_demo.ui import views
 from longva_demo.ui.frame_browser import ROUTE, frames_route
 from longva_demo.ui.needle_test import NeedleTests
+from longva_demo.ui.observe import EventLog, Metrics
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.views import WHOLE, Look
 from tests.ui.conftest import MODEL
@@ -214,7 +215,8 @@ def test_a_needle_test_that_fails_can_be_started_again(
         raise DemoError("the memory ran out", "set a smaller budget")
 
     monkeypatch.setattr("longva_demo.ui.needle_test.run", torn)
-    values = NeedleTests(engine, pages).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
+    values = NeedleTests(engine, pages, events).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):
         seen.extend(value["running"] for value in values)

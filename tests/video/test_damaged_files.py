@@ -1,4 +1,4 @@
-"""The regression set of the fuzzing: each file in tests/data/damaged gives its frames, or its one line."""
+"""The regression set of the fuzzing: each file in tests/data/damaged gives its frames or picture, or its one line."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from bench.fuzz import LIMITS
 from longva_demo.errors import VideoError
 from longva_demo.video import decode_frames, plan_frames, probe
+from longva_demo.video.still import is_picture, open_image
 
 FOLDER = Path(__file__).parents[1] / "data" / "damaged"
 
@@ -28,10 +29,15 @@ REFUSED = {
     "nothing-decodes.mpg": "no frame of nothing-decodes.mpg can be decoded",  # AV1, its header overwritten
     "sound-only.ts": "has sound but no picture track",  # the table names the picture track as sound
 }
+# Pictures that cannot be opened.
+LOST = (
+    "colours-lost.avif",  # bytes of its data overwritten
+    "empty-item.avif",  # its index names no picture
+)
 
 
 def test_each_file_has_its_line() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {*DECODED, *REFUSED, "README.md"}
+    assert {path.name for path in FOLDER.iterdir()} == {*DECODED, *REFUSED, *LOST, "README.md"}
 
 
 @pytest.mark.parametrize("name", DECODED)
@@ -53,3 +59,10 @@ def test_the_rest_is_refused_in_one_line(name: str) -> None:
     assert line.startswith(("no frame of ", name))
     assert "; " in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_damaged_picture_is_refused_as_one(name: str) -> None:
+    assert is_picture(FOLDER / name)
+    with pytest.raises(VideoError, match=f"^{name} cannot be read as a picture; upload a PNG or JPEG file$"):
+        open_image(FOLDER / name)

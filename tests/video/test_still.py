@@ -1,12 +1,135 @@
-"""Still pictures: what their heads say, and what is found when they are decoded."""
+"""Still pictures: what their heads say, what is found when they are decoded, and the limits of bytes and time."""
 
+import struct
+import zlib
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import EpsImagePlugin, ExifTags, Image
 
 from longva_demo.errors import VideoError
-from longva_demo.video.still import image_size, open_image
+from longva_demo.video import still
+from longva_demo.video.still import MAX_PICTURE_BYTES, PictureFile, image_size, is_picture, open_image
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each read gave."""
+    counted: list[int] = []
+
+    class Counted(PictureFile):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            counted.append(len(data))
+            return data
+
+    monkeypatch.setattr(still, "PictureFile", Counted)
+    return counted
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(VideoError) as caught:
+        open_image(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.avif", "a.bmp", "a.tiff", "a.ppm", "a.pgm", "a.ico"]
+)
+def test_what_browsers_and_cameras_write_is_a_picture(name: str, tmp_path: Path) -> None:
+    NOISE.save(tmp_path / name)
+    assert is_picture(tmp_path / name)
+    with Image.open(tmp_path / name) as expected:
+        assert np.array_equal(open_image(tmp_path / name), expected.convert("RGB"))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_what_moves_is_none(name: str, tmp_path: Path) -> None:
+    NOISE.save(tmp_path / name, save_all=True, append_images=[NOISE.rotate(90), NOISE.rotate(180)])
+    assert not is_picture(tmp_path / name)
+
+
+def test_of_a_long_gif_only_the_beginning_is_read(tmp_path: Path, reads: list[int]) -> None:
+    frames = [Image.new("L", (1, 1), shade % 256) for shade in range(500)]
+    frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:], optimize=False)
+    assert not is_picture(tmp_path / "long.gif")
+    assert len(reads) < 100
+
+
+def test_a_gif_may_be_cut_off_anywhere(tmp_path: Path) -> None:
+    """One that breaks off in its second picture is left to the video worker."""
+    NOISE.convert("L").save(tmp_path / "a.gif", save_all=True, append_images=[NOISE.convert("L").rotate(90)])
+    data = (tmp_path / "a.gif").read_bytes()
+    second = data.index(b"\x21\xf9", 1000)
+    found = []
+    for length in range(second, second + 24):
+        (tmp_path / "a.gif").write_bytes(data[:length])
+        found.append(is_picture(tmp_path / "a.gif"))
+    assert (found[0], found[-1]) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.avif"])
+def test_too_large_a_file_is_refused_before_it_is_read(name: str, tmp_path: Path, reads: list[int]) -> None:
+    NOISE.save(tmp_path / name)
+    with (tmp_path / name).open("r+b") as file:
+        file.truncate(MAX_PICTURE_BYTES + 10**8)  # takes no room on the disk
+    assert is_picture(tmp_path / name)
+    assert refusal(tmp_path / name) == (
+        f"{name} has 500 MB, above the 400 MB that a picture may have; scale it down or save it as JPEG"
+    )
+    assert sum(reads) < 100
+
+
+def private_piece(path: Path) -> None:
+    """A PNG with 200 kB that only its maker understands."""
+    NOISE.save(path, "PNG")
+    data, kind = path.read_bytes(), b"noTe" + bytes(200_000)
+    piece = struct.pack(">I", len(kind) - 4) + kind + struct.pack(">I", zlib.crc32(kind))
+    path.write_bytes(data[:33] + piece + data[33:])
+
+
+def comments(path: Path) -> None:
+    """A JPEG with 50,000 empty ones."""
+    NOISE.save(path, "JPEG")
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xfe\0\2" * 50_000 + data[2:])
+
+
+@pytest.mark.parametrize("write", [private_piece, comments])
+def test_what_stands_before_the_picture_is_read_within_the_limit(
+    write: Callable[[Path], None], tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a")
+    assert open_image(tmp_path / "a").size == (64, 48)
+    reads.clear()
+    monkeypatch.setattr(still, "MAX_PICTURE_BYTES", 100_000)
+    assert is_picture(tmp_path / "a")
+    assert sum(reads) <= 100_000
+
+
+def test_reading_ends_when_it_takes_too_long(tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    comments(tmp_path / "a.jpg")
+    clock = count()
+    monkeypatch.setattr(still.time, "thread_time", lambda: next(clock))
+    assert is_picture(tmp_path / "a.jpg")
+    assert refusal(tmp_path / "a.jpg") == "a.jpg cannot be read as a picture; upload a PNG or JPEG file"
+    assert len(reads) <= 2 * still.MAX_READING_SECONDS
+
+
+def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: started.append(given))
+    NOISE.save(tmp_path / "a.eps")
+    assert not is_picture(tmp_path / "a.eps")
+    assert refusal(tmp_path / "a.eps") == "a.eps cannot be read as a picture; upload a PNG or JPEG file"
+    assert started == []
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
