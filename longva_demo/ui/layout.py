@@ -100,7 +100,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
         Checks(engine, pages, asker).bind(parts.transcript, parts.question)
-        NeedleTests(engine, pages).bind(parts.needle_test)
+        NeedleTests(engine, pages, line).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from longva_demo.__main__ import main
-from longva_demo.chat import Engine, Progress
+from longva_demo.chat import ChatSession, Engine, Progress
+from longva_demo.chat.prefixes import Prefix, Prefixes
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.niah import (
@@ -95,6 +97,51 @@ def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) 
     assert not any(result.forced for result in found[2::3])
     assert all(result.drawn_on is not None for result in found)
     assert Summary.of(found).drawn_on == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
+    assert len(engine.prefixes) == 0  # nothing stays behind
+    chat = ChatSession(engine)
+    idle = Prefix(("video",), engine.new_cache(100_000), chat)
+    engine.prefixes.keep(idle, chat, 10**12)
+    needed = engine.meter(max(GRID.frames) + 1).kv_bytes
+    total = idle.cache.num_bytes + needed  # so much memory there is
+
+    def free(_device: object) -> int:
+        return total - sum(prefix.cache.num_bytes for prefix in engine.prefixes._kept)
+
+    monkeypatch.setattr("longva_demo.chat.budget.free_memory", free)
+    assert not engine.meter(max(GRID.frames) + 1).fits
+    found = []
+    with closing(run(engine, haystack, needles, cells)) as events:
+        for event in events:
+            assert engine.prefixes.find(idle.key, chat) is None
+            if isinstance(event, Result):
+                assert engine.prefixes.idle_bytes > needed  # counted
+                assert engine.prefixes.make_room()  # as for somebody's question
+                found.append(replace(event, seconds=0))
+            else:
+                assert engine.prefixes.idle_bytes == 0  # in use
+    assert found == expected
+
+
+def test_the_cache_waits_in_the_hosts_memory(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
+    monkeypatch.setattr(engine, "prefixes", Prefixes(host_free=lambda: 10**9))
+    found = []
+    for event in run(engine, haystack, needles, cells):
+        if isinstance(event, Result):
+            assert engine.prefixes.make_room()
+            assert engine.prefixes._kept[0].is_put_by
+            found.append(replace(event, seconds=0))
+    assert found == expected
 
 
 def test_drawn_needles_and_frames_are_the_same_each_time() -> None:
