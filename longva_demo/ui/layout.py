@@ -26,7 +26,7 @@ from longva_demo.ui.observe import Metrics, observe_routes, observed
 from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
-from longva_demo.ui.rate import Rate, at_a_rate
+from longva_demo.ui.rate import Rate, at_a_rate, posts_at_a_rate
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.uploads import watch_uploads
@@ -88,14 +88,15 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     pages = Pages(engine)
     line = WaitingLine(engine.reads)
     metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line))
-    asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute))
+    asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute, "questions"))
     asker = observed(asker, engine, metrics)
     handlers = Handlers(engine, settings, pages, examples, asker)
-    options = launch_options(settings, pages, observe_routes(metrics, engine))
+    events = Rate(settings.max_events_per_minute, "events")
+    options = launch_options(settings, pages, events, observe_routes(metrics, engine))
     title = CATALOGUES["en"]["page.title"]
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
-    with PageApp(options, hosts, **page) as app:
+    with PageApp(options, hosts, events, **page) as app:
         parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
@@ -109,7 +110,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     return app
 
 
-def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -> dict[str, Any]:
+def launch_options(settings: Settings, pages: Pages, events: Rate, more_routes: list[Route]) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
         frames_route(pages.find_sheets),
@@ -118,6 +119,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         previews_route(),
         *more_routes,
     ]
+    middleware = [restart.MIDDLEWARE, posts_at_a_rate(events), intake(settings.max_upload_bytes)]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
@@ -132,7 +134,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": routes, "middleware": [restart.MIDDLEWARE, intake(settings.max_upload_bytes)]},
+        "app_kwargs": {"routes": routes, "middleware": middleware},
         "show_error": False,
         "auth": (settings.user, settings.password) if settings.password else None,
         "ssr_mode": False,
