@@ -112,7 +112,9 @@ class NeedleTests:
             if done >= test.num_frames:
                 break
         if features and not over():
-            with closing(run(self.engine, torch.cat(features)[: test.num_frames], test.needles, test.cells)) as events:
+            frames = torch.cat(features)[: test.num_frames]
+            test.lay_out(len(frames))  # some may not have been decodable
+            with closing(run(self.engine, frames, test.needles, test.cells)) as events:
                 yield from events
 
 
@@ -120,18 +122,21 @@ class LiveTest:
     """A running test as the page shows it."""
 
     def __init__(self, num_frames: int, needles: list[Needle]) -> None:
-        self.num_frames = num_frames
         self.needles = needles
-        self.grid = Grid(tuple(sorted({max(1, num_frames // part) for part in (4, 2, 1)})), DEPTHS)
         self._results: list[Result] = []
         self.value: dict[str, Any] = {
-            "sizes": self.grid.frames,
-            "depths": self.grid.depths,
-            "scores": [[None for _ in self.grid.frames] for _ in self.grid.depths],
             "needles": [{"name": needle.name, "picture": data_url(needle.picture)} for needle in needles],
             "state": line("progress.waiting"),
             "running": True,
         }
+        self.lay_out(num_frames)
+
+    def lay_out(self, num_frames: int) -> None:
+        """Have a grid for so many frames: a quarter, half and all of them."""
+        self.num_frames = num_frames
+        self.grid = Grid(tuple(sorted({max(1, num_frames // part) for part in (4, 2, 1)})), DEPTHS)
+        scores = [[None for _ in self.grid.frames] for _ in self.grid.depths]
+        self.value |= {"sizes": self.grid.frames, "depths": self.grid.depths, "scores": scores}
 
     @property
     def cells(self) -> list[Cell]:

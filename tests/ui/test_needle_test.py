@@ -1,6 +1,7 @@
 """The needle test on the page: the heat map fills in live, the chat goes on beside it, and it can be stopped."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from longva_demo.chat import Engine, WaitingLine
+from longva_demo.chat import Engine, VideoSource, WaitingLine
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.needle_test import NeedleTests
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.views import Look
+from longva_demo.video import FrameBatch
 from tests.ui.conftest import MODEL, Visit
 
 BUSY_MS = 120_000
@@ -87,6 +89,27 @@ def test_it_waits_in_the_line_and_lets_others_go_after_each_step(engine: Engine,
         assert place.called.is_set()
     pages.drop("one")
     assert len(engine.prefixes) == 0
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found out about while the test encodes."""
+    decode = VideoSource.decode
+
+    def damaged(source: VideoSource) -> Iterator[FrameBatch]:
+        for batch in decode(source):
+            yield replace(batch, **{name: getattr(batch, name)[1:] for name in ("pixels", "indices", "seconds")})
+
+    monkeypatch.setattr(VideoSource, "decode", damaged)
+    pages = Pages(engine)
+    values = begin(engine, pages, WaitingLine(engine.reads), clip)
+    assert next(values)["sizes"] == (2, 4, 8)
+    *_, last = values
+    assert last["sizes"] == (1, 3, 7)
+    assert last["state"]["key"] == "needle.done"
+    assert num_asked(last) == 3 * 5 * 3
+    pages.drop("one")
 
 
 def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
