@@ -115,6 +115,21 @@ class Result:
     seconds: float
 
 
+class Pace:
+    """How long cells took for their work, to say how long others will take."""
+
+    def __init__(self) -> None:
+        self._work, self._seconds = 0, 0.0
+
+    def add(self, result: Result) -> None:
+        self._work += result.cell.work
+        self._seconds += result.seconds
+
+    def seconds(self, cells: Sequence[Cell]) -> float | None:
+        """For `cells`; None before the first result."""
+        return self._seconds / self._work * sum(cell.work for cell in cells) if self._work else None
+
+
 def run(
     engine: Engine, haystack: Frames, needles: Sequence[Needle], cells: Sequence[Cell], with_evidence: bool = True
 ) -> Generator[Progress | Result]:

@@ -17,12 +17,13 @@ from longva_demo.chat.reading import READ_CHUNK_FRAMES
 from longva_demo.errors import DemoError
 from longva_demo.niah import Cell, Grid, Needle, Result, Summary, load_needles, run
 from longva_demo.niah.command import default_needles
+from longva_demo.niah.run import Pace
 from longva_demo.ui.asking import is_zero_gpu
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.handlers import progress_line
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.widgets import widget
-from longva_demo.ui.words import line
+from longva_demo.ui.words import Line, line
 
 # Small enough to be done while somebody looks on.
 DEPTHS, NUM_NEEDLES, MOST_FRAMES = (0.0, 0.25, 0.5, 0.75, 1.0), 3, 512
@@ -124,6 +125,7 @@ class LiveTest:
     def __init__(self, num_frames: int, needles: list[Needle]) -> None:
         self.needles = needles
         self._results: list[Result] = []
+        self._pace = Pace()
         self.value: dict[str, Any] = {
             "needles": [{"name": needle.name, "picture": data_url(needle.picture)} for needle in needles],
             "state": line("progress.waiting"),
@@ -150,6 +152,7 @@ class LiveTest:
         """The panel's value after an event."""
         if isinstance(event, Result):
             self._results.append(event)
+            self._pace.add(event)
             row, column = self.grid.depths.index(event.cell.depth), self.grid.frames.index(event.cell.frames)
             right, asked = self.value["scores"][row][column] or (0, 0)
             self.value["scores"][row][column] = (right + event.generated, asked + 1)
@@ -158,8 +161,15 @@ class LiveTest:
         elif isinstance(event, Progress) and event.stage == "encoding":
             self.value["state"] = line("needle.encoding", done=event.done, total=event.total)
         else:
-            self.value["state"] = line("needle.asking", done=len(self._results), total=len(self.cells))
+            self.value["state"] = self._asking()
         return self.value
+
+    def _asking(self) -> Line:
+        done = len(self._results)
+        seconds = self._pace.seconds(self.cells[done:])
+        if seconds is None:
+            return line("needle.asking", done=done, total=len(self.cells))
+        return line("needle.asking_time", done=done, total=len(self.cells), duration=seconds)
 
     def end(self) -> None:
         """No more will come."""

@@ -1,6 +1,8 @@
 """V-NIAH on small haystacks: the right cells, both scores against a whole forward pass, resuming, and bad input."""
 
+import errno
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -33,6 +35,7 @@ from longva_demo.niah import (
     video_frames,
 )
 from longva_demo.niah.haystack import encode, pad_to_square
+from longva_demo.niah.run import Pace
 from longva_demo.settings import Settings
 from longva_demo.tiny.scenes import COLOUR_NAMES
 from longva_demo.video import DecodeLimits
@@ -280,6 +283,94 @@ def test_the_command_goes_on_and_draws(tmp_path: Path, capsys: pytest.CaptureFix
     assert (out / "results.jsonl").read_text().startswith(before)
     assert Image.open(out / "heatmap.png").size[0] > 400
     assert (out / "heatmap.svg").read_text().startswith("<?xml")
+
+
+def test_what_is_left_is_told_every_so_many_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paced(_engine: object, _haystack: object, _needles: object, cells: list[Cell], _: bool) -> Iterator[Result]:
+        for cell in cells:
+            yield Result(cell, "", True, True, None, seconds=cell.work * 4.0)
+
+    monkeypatch.setattr("longva_demo.niah.command.run", paced)
+    command = ["niah", "--model", "tiny", "--num-needles", "8", "--frames", "4", "--depths", "0,0.5,1"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "cell" in line]
+    # 8 cells at each depth, of work 20, 22 and 24.
+    assert told == [
+        "about 22 min left; cell 10 of 24",
+        "about 6 min left; cell 20 of 24",
+        "about 0 s left; cell 24 of 24",
+    ]
+
+
+def test_the_time_left_by_the_work_left() -> None:
+    pace = Pace()
+    cells = [Cell(100, 1.0, 0), Cell(100, 0.5, 0), Cell(100, 0.0, 0)]  # 20, 70 and 120 of work
+    assert pace.seconds(cells) is None
+    pace.add(Result(cells[0], "", True, True, None, seconds=10.0))
+    assert pace.seconds(cells[1:]) == pytest.approx(95.0)
+    assert pace.seconds([]) == 0
+
+
+def test_a_full_disk_is_one_line_and_the_first_error_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    command = ["niah", "--model", "tiny", "--num-needles", "1", "--frames", "4", "--depths", "0,1"]
+    monkeypatch.setattr("longva_demo.niah.command.draw_heat_map", full)
+    assert main([*command, "--out", str(tmp_path / "one")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "the heat map in" in last
+    assert last.endswith("cannot be written (No space left on device); free some space; the same command goes on")
+
+    append, written = ResultFile._append, []
+
+    def fills(self: ResultFile, values: dict[str, object]) -> None:
+        written.append(values)
+        if len(written) == 3:
+            full()
+        append(self, values)
+
+    monkeypatch.setattr(ResultFile, "_append", fills)
+    assert main([*command, "--out", str(tmp_path / "two")]) == 2
+    assert "results.jsonl cannot be written (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_room_for_the_haystack_is_one_line(engine: Engine, tmp_path: Path) -> None:
+    """A file may have 4 MB; without the check, mapping it fails, or the process is killed when it writes there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, hard))
+    try:
+        with pytest.raises(DemoError, match=r"the haystack needs [\d,]+ MB in .*\(File too large\); free some space"):
+            next(Haystack(engine, 100_000, tmp_path).fill(drawn_frames(2)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_results_on_pixels_drawn_otherwise_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "niah",
+        "--model",
+        "tiny",
+        "--num-needles",
+        "1",
+        "--frames",
+        "4",
+        "--depths",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(command) == 0
+    capsys.readouterr()
+    results = tmp_path / "results.jsonl"
+    assert "drawn, version 2, seed 0" in results.read_text()
+    results.write_text(results.read_text().replace("drawn, version 2, seed 0", "drawn, seed 0"))
+    assert main(command) == 2
+    assert "holds another test (not the same: haystack)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_needle_is_named_by_its_look() -> None:

@@ -11,8 +11,9 @@ from playwright.sync_api import expect
 
 from longva_demo.chat import Engine, VideoSource, WaitingLine
 from longva_demo.model import load
+from longva_demo.niah import Result, drawn_needles
 from longva_demo.settings import Settings
-from longva_demo.ui.needle_test import NeedleTests
+from longva_demo.ui.needle_test import LiveTest, NeedleTests
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.views import Look
 from longva_demo.video import FrameBatch
@@ -110,6 +111,14 @@ def test_frames_that_cannot_be_decoded_are_left_out(
     assert last["state"]["key"] == "needle.done"
     assert num_asked(last) == 3 * 5 * 3
     pages.drop("one")
+
+
+def test_the_panel_says_how_long_it_will_take() -> None:
+    test = LiveTest(8, drawn_needles(1))
+    first, *others = test.cells
+    value = test.take(Result(first, "", True, True, True, seconds=first.work * 0.5))
+    left = sum(cell.work for cell in others) * 0.5
+    assert value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
 
 
 def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
