@@ -35,7 +35,8 @@ from longva_demo.doctor import server_figures
 from longva_demo.tiny.clips import needles
 
 PORT, BUDGET, QUESTION_SECONDS = 7917, 16, 300
-SETTINGS = {"LONGVA_MODEL": "tiny", "LONGVA_MAX_QUESTIONS_PER_MINUTE": "1000000", "LONGVA_LOG": "nothing"}
+UNLIMITED = {f"LONGVA_MAX_{what}_PER_MINUTE": "1000000" for what in ("QUESTIONS", "EVENTS")}
+SETTINGS = {"LONGVA_MODEL": "tiny", "LONGVA_LOG": "nothing", **UNLIMITED}
 
 
 @dataclass

@@ -5,7 +5,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from longva_demo.video.sheet import check_sheet, contact_sheet
 from longva_demo.video.still import is_picture
 
 SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "log", "max_new_tokens")
+CELLS_A_LINE = 10  # of the needle test, where its progress goes to no terminal
 
 
 def serve(options: Namespace) -> None:
@@ -126,14 +127,16 @@ def niah(options: Namespace) -> None:
     try:
         for event in test.run(frames):
             if not isinstance(event, Progress):
-                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells))
+                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells), CELLS_A_LINE)
             elif event.stage == "encoding":
                 say_progress("encoding frame", event.done, event.total)
-    except KeyboardInterrupt:
-        say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; the same command goes on")
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; the same command goes on")
+        with suppress(DemoError):  # what came first is told
+            test.draw()
         raise
-    finally:
-        test.draw()
+    test.draw()
     if options.json:
         print_json(**test.facts())
     else:
@@ -250,9 +253,9 @@ def say(line: str) -> None:
     print(f"\r\033[K{line}" if sys.stderr.isatty() else line, file=sys.stderr)
 
 
-def say_progress(what: str, done: int, total: int) -> None:
-    """A counter that overwrites itself on a terminal; elsewhere one line when it is complete."""
+def say_progress(what: str, done: int, total: int, every: int = 0) -> None:
+    """A counter that overwrites itself on a terminal; elsewhere a line when it is complete, and `every` so many."""
     if sys.stderr.isatty():
         print(f"\r\033[K{what} {done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total:
-        print(f"{what} {done:,} of {total:,}", file=sys.stderr)
+    elif done == total or (every and done % every == 0):
+        print(f"{what} {done:,} of {total:,}", file=sys.stderr, flush=True)

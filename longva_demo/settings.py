@@ -36,6 +36,7 @@ class Settings:
     max_frames: int = 2000
     max_new_tokens: int = 256
     max_questions_per_minute: int = 60
+    max_events_per_minute: int = 600  # looks, uploads, questions and all else; a click is a few of them
     max_video_seconds: float = 6 * 3600.0
     max_upload_bytes: int = 4 * 1024**3
     max_uploads_bytes: int = 20 * 1024**3

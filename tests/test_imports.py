@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PACKAGE = Path(__file__).parents[1] / "longva_demo"
 BASE = {"errors", "settings", "clock", "parallel", "folders"}
@@ -50,6 +53,16 @@ def test_imports_go_one_way(path: Path) -> None:
     names = imported_names(path.read_text())
     assert {name.split(".")[1] for name in names if name.startswith("longva_demo.")} <= ALLOWED[part] | {part}
     assert part == "ui" or "gradio" not in {name.split(".")[0] for name in names}, "gradio belongs to ui"
+
+
+def test_a_normal_install_has_all_that_is_imported() -> None:
+    """Gradio brings starlette, and a Space brings spaces."""
+    lines = (PACKAGE.parent / "requirements.txt").read_text().splitlines()
+    required = {canonicalize_name(Requirement(line).name) for line in lines if line and not line.startswith("#")}
+    names = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imported_names(path.read_text())}
+    others = names - set(sys.stdlib_module_names) - {"longva_demo", "starlette", "spaces"}
+    owners = packages_distributions()
+    assert {name for name in others if canonicalize_name(owners[name][0]) not in required} == set()
 
 
 @pytest.mark.parametrize(

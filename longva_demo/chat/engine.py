@@ -71,6 +71,11 @@ class Engine:
         """The cost of `num_frames` frames and the largest number that fits; see `BudgetMeter`."""
         return measure_budget(self.loaded, num_frames, self.settings.max_new_tokens, held_bytes)
 
+    def make_room(self, num_frames: int) -> None:
+        """Have what nobody uses leave the model's memory, as far as `num_frames` need it."""
+        while not self.meter(num_frames).fits and self.prefixes.make_room():
+            pass
+
     def new_cache(self, num_tokens: int) -> GrowingCache:
         """An empty cache with room for `num_tokens`."""
         config = self._model.config

@@ -1,7 +1,10 @@
-"""The waiting line before the model: a few videos are read at a time, the others wait in the order of arrival."""
+"""The waiting line before the model: a few videos are read at a time, the others wait in the order of arrival.
+
+What takes much longer than a reading (the needle test) gives its turn up after each step, and joins the line's end.
+"""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +15,7 @@ from longva_demo.errors import DemoError
 # One video is decoded while another is read; more at once would only make each slower.
 AT_ONCE = 2
 MOST_WAITING = 32
+SECONDS_BETWEEN_LOOKS = 0.25  # at one's place in the line
 
 
 @dataclass(eq=False)
@@ -54,6 +58,19 @@ class WaitingLine:
             with self._guard:
                 (self._reading if place.called.is_set() else self._waiting).remove(place)
                 self._call()
+
+    def wait(self, place: Place, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+        """Until the place is called, or `should_stop()` turns true, say where it stands."""
+        while not place.called.wait(SECONDS_BETWEEN_LOOKS) and not should_stop():
+            yield self.progress(place)
+
+    def let_others(self, place: Place) -> None:
+        """Give a turn up and go to the line's end, however full it is; where nobody waits, it is called at once."""
+        with self._guard:
+            self._reading.remove(place)
+            place.called.clear()
+            self._waiting.append(place)
+            self._call()
 
     def progress(self, place: Place) -> Progress:
         """Where a place that was not yet called stands, 1 is next, and about how long it has still to wait."""

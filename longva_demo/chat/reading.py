@@ -184,13 +184,9 @@ class Reading:
         prefix.busy.acquire()
         return prefix
 
-    def _make_room(self) -> None:
-        while not self._engine.meter(self.num_frames).fits and self._prefixes.make_room():
-            pass
-
     def _fetch_back(self, prefix: Prefix) -> None:
         """Out of the host's memory; `prefix` is busy for this chat."""
-        self._make_room()
+        self._engine.make_room(self.num_frames)
         try:
             self._engine.fetch_back(prefix, prefix.num_tokens + TEXT_TOKENS)
         except BudgetError:
@@ -199,7 +195,7 @@ class Reading:
             raise
 
     def _new_cache(self) -> GrowingCache:
-        self._make_room()
+        self._engine.make_room(self.num_frames)
         return self._engine.new_cache(self._engine.meter(self.num_frames).num_tokens + TEXT_TOKENS)
 
     def _read(self, note: Callable[[Progress], None]) -> Iterator[Progress]:

@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from longva_demo.chat import Engine, Progress
 from longva_demo.errors import DemoError
-from longva_demo.niah.haystack import Haystack, drawn_frames, video_frames
+from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
 from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
 from longva_demo.niah.plot import draw_heat_map
 from longva_demo.niah.results import PUBLISHED, ResultFile, Summary, score_table
-from longva_demo.niah.run import Cell, Grid, Result, run
+from longva_demo.niah.run import Cell, Grid, Pace, Result, run
 from longva_demo.video import DecodeLimits, file_sha256
 
 
@@ -79,14 +78,14 @@ class NeedleTest:
         self.cells = request.grid.cells(len(self.needles))
         self._engine = engine
         self._request = request
-        self._work_done, self._seconds = 0, 0.0
+        self._pace = Pace()
         test = {
             "test": "V-NIAH",
             "model": loaded.model_id,
             "revision": loaded.revision,
             "quant": loaded.quant,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "haystack": file_sha256(request.video) if request.video else f"drawn, seed {request.seed}",
+            "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
             "frames": frames_kept(request),
             "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
             "evidence": request.with_evidence,
@@ -107,9 +106,9 @@ class NeedleTest:
     @property
     def time_left(self) -> str:
         """About how long the rest takes, from the cells of this run so far."""
-        if not self._work_done:
+        seconds = self._pace.seconds(self.left)
+        if seconds is None:
             return "time left unknown"
-        seconds = self._seconds / self._work_done * sum(cell.work for cell in self.left)
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def run(self, frames: Iterator[np.ndarray]) -> Iterator[Progress | Result]:
@@ -120,21 +119,27 @@ class NeedleTest:
         with tempfile.TemporaryDirectory(prefix="longva-niah-") as folder:
             haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
             yield from haystack.fill(frames)
-            started = perf_counter()
             with closing(run(self._engine, haystack, self.needles, cells, self._request.with_evidence)) as events:
                 for event in events:
                     if isinstance(event, Result):
                         self.kept.add(event)
-                        self._work_done += event.cell.work
-                        self._seconds = perf_counter() - started
+                        self._pace.add(event)
                     yield event
 
     def draw(self) -> None:
-        """Write the heat map of what is known so far."""
+        """Write the heat map of what is known so far.
+
+        Raises:
+            DemoError: it cannot be written.
+        """
         if self.done:
             title = f"V-NIAH, {self._engine.loaded.model_id}: mean score {Summary.of(self.done).forced:.3f}"
             files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
-            draw_heat_map(self.done, self._request.grid, title, files)
+            try:
+                draw_heat_map(self.done, self._request.grid, title, files)
+            except OSError as error:
+                what = f"the heat map in {self._request.out} cannot be written ({error.strerror or error})"
+                raise DemoError(what, "free some space; the same command goes on") from error
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""

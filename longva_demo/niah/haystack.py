@@ -1,5 +1,6 @@
 """Haystacks: frames without the needle, encoded once and kept in a file that is mapped into memory."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames,
 DRAWN_SIDE = 168
 DRAWN_CHUNK = 250
 DRAWN_FRAMES = 3000
+DRAWN_VERSION = 2  # to be raised when the same seed gives other pixels: results on them are not to be mixed
 SPACINGS = ("second", "budget")
 
 
@@ -37,12 +39,14 @@ class Haystack:
 
         Raises:
             VideoError: there are fewer than expected.
+            DemoError: the disk has no room for their features.
         """
         done = 0
         for batch in frames:
             features = encode(self._engine, batch)
             if self._features is None:
                 shape = (self.num_frames, *features.shape[1:])
+                reserve(self._file, int(np.prod(shape)) * features.element_size())
                 flat = torch.from_file(str(self._file), shared=True, size=int(np.prod(shape)), dtype=features.dtype)
                 self._features = flat.view(shape)
             self._features[done : done + len(features)] = features.cpu()
@@ -54,6 +58,23 @@ class Haystack:
     def __getitem__(self, places: slice) -> torch.Tensor:
         assert self._features is not None, "fill it first"
         return self._features[places]
+
+
+def reserve(file: Path, num_bytes: int) -> None:
+    """Take the room on the disk at once: where it ends under a file that is mapped, the process is killed.
+
+    Raises:
+        DemoError: there is not so much.
+    """
+    try:
+        with file.open("wb") as opened:
+            if hasattr(os, "posix_fallocate"):  # not on a Mac
+                os.posix_fallocate(opened.fileno(), 0, num_bytes)
+    except OSError as error:
+        raise DemoError(
+            f"the haystack needs {num_bytes / 1e6:,.0f} MB in {file.parent.parent} ({error.strerror or error})",
+            "free some space, or set TMPDIR to another folder",
+        ) from error
 
 
 def encode(engine: Engine, frames: np.ndarray) -> torch.Tensor:
@@ -90,6 +111,11 @@ def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
         for number, scene in enumerate(some):
             pictures.append(pictures[-1] if number and scene is some[number - 1] else draw(scene, DRAWN_SIDE))
         yield h264(np.stack(pictures), 24, preset="veryfast", fps=25)
+
+
+def drawn_name(seed: int) -> str:
+    """Which drawn haystack, for the results on it."""
+    return f"drawn, version {DRAWN_VERSION}, seed {seed}"
 
 
 def plan_haystack(info: VideoInfo, num_frames: int, spacing: str) -> FramePlan:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 from huggingface_hub import snapshot_download
 from PIL import Image
 
@@ -96,10 +97,6 @@ def read_annotations(folder: Path) -> Iterator[Needle]:
 
 def read_tables(tables: Iterable[Path]) -> Iterator[Needle]:
     """The published dataset's form: the Hub's parquet files."""
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise DemoError("parquet files need the package pyarrow", "install it: pip install pyarrow") from None
     for table in tables:
         try:
             rows = parquet.read_table(table).to_pylist()

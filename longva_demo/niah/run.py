@@ -1,11 +1,12 @@
 """The test itself: for each number of frames and each depth, each needle is put in, asked about and taken out again.
 
 What stands before a needle is the same for all needles at that place, and part of what stands before later places:
-one cache holds it, and is cut back to it after each question.
+one cache holds it, and is cut back to it after each question. It is kept beside those of the chats.
 """
 
 import math
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -15,6 +16,7 @@ import torch
 from longva_demo.chat import Engine, Progress, Sampling
 from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.evidence import MAX_ROWS, FramePlaces, Hiding
+from longva_demo.chat.prefixes import Key, Prefix
 from longva_demo.chat.reading import READ_CHUNK_FRAMES, READ_CHUNK_TOKENS
 from longva_demo.errors import DemoError
 from longva_demo.niah.haystack import Haystack, encode
@@ -113,6 +115,21 @@ class Result:
     seconds: float
 
 
+class Pace:
+    """How long cells took for their work, to say how long others will take."""
+
+    def __init__(self) -> None:
+        self._work, self._seconds = 0, 0.0
+
+    def add(self, result: Result) -> None:
+        self._work += result.cell.work
+        self._seconds += result.seconds
+
+    def seconds(self, cells: Sequence[Cell]) -> float | None:
+        """For `cells`; None before the first result."""
+        return self._seconds / self._work * sum(cell.work for cell in cells) if self._work else None
+
+
 def run(
     engine: Engine, haystack: Frames, needles: Sequence[Needle], cells: Sequence[Cell], with_evidence: bool = True
 ) -> Generator[Progress | Result]:
@@ -124,27 +141,79 @@ def run(
     if not cells:
         return
     most = max(cell.frames for cell in cells)
-    engine.meter(most + 1).check()
+    engine.meter(most + 1, engine.prefixes.idle_bytes).check()
     features = [encode(engine, np.asarray(needle.picture)[None]) for needle in needles]
-    stack = Stack(engine, haystack, most + 1)
-    for cell in cells:
-        started = perf_counter()
-        for done, total in stack.put(cell.frames, cell.place, features[cell.needle]):
-            yield Progress("reading", done, total)
-        yield ask(engine, stack, needles[cell.needle], cell, started, with_evidence)
+    with closing(Stack(engine, haystack, most + 1)) as stack:
+        for cell in cells:
+            started = perf_counter()
+            with stack.held():
+                for done, total in stack.put(cell.frames, cell.place, features[cell.needle]):
+                    yield Progress("reading", done, total)
+                result = ask(engine, stack, needles[cell.needle], cell, started, with_evidence)
+            yield result
 
 
 class Stack:
-    """The cache with header, frames and needle."""
+    """The cache with header, frames and needle. Between cells it may have to make room, and is read anew then."""
 
     def __init__(self, engine: Engine, haystack: Frames, most_frames: int) -> None:
         self.size = engine.loaded.model.config.tokens_per_frame
-        self.cache: GrowingCache = engine.new_cache(most_frames * self.size + TEXT_TOKENS)
+        self.start = len(engine.template.header)
         self._engine = engine
         self._haystack = haystack
-        engine.read_text(engine.template.header, self.cache)
-        self.start = self.cache.get_seq_length()
+        self._most_frames = most_frames
+        self._key: Key = ("needle test", object())
+        self._held: Prefix | None = None
         self._clean = 0  # frames at the beginning of the cache that are the haystack's own
+
+    @property
+    def cache(self) -> GrowingCache:
+        assert self._held is not None, "hold it first"
+        return self._held.cache
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the cache for a cell."""
+        self._held = prefix = self._take() or self._begin()
+        self._engine.prefixes.keep(prefix, self, self._engine.meter(0).free_bytes or 0)
+        try:
+            yield
+        finally:
+            self._held = None
+            prefix.busy.release()
+
+    def close(self) -> None:
+        """Free it."""
+        self._engine.prefixes.leave(self)
+
+    @property
+    def _room(self) -> int:
+        return self._most_frames * self.size + TEXT_TOKENS
+
+    def _take(self) -> Prefix | None:
+        """What the last cell left; None where it had to make room."""
+        prefix = self._engine.prefixes.find(self._key, self)
+        if prefix is None:
+            return None
+        prefix.busy.acquire()
+        if prefix.is_put_by:
+            try:
+                self._engine.make_room(self._most_frames)
+                self._engine.fetch_back(prefix, self._room)
+            except BaseException:
+                prefix.busy.release()
+                raise
+        return prefix
+
+    def _begin(self) -> Prefix:
+        """A new cache, with the header alone."""
+        self._engine.make_room(self._most_frames)
+        cache = self._engine.new_cache(self._room)
+        self._engine.read_text(self._engine.template.header, cache)
+        self._clean = 0
+        prefix = Prefix(self._key, cache, self)
+        prefix.busy.acquire()
+        return prefix
 
     def put(self, num_frames: int, place: int, needle: torch.Tensor) -> Iterator[tuple[int, int]]:
         """Make the cache hold `num_frames` frames of the haystack with the needle after the first `place`."""

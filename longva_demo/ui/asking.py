@@ -31,7 +31,6 @@ Asked = tuple[Source | None, list[Turn], str, Sampling, str]
 
 # Those who ask at once; most of them stand in the waiting line, and are to see where.
 ASKING = 64
-SECONDS_BETWEEN_LOOKS = 0.25  # at one's place in the line
 # Seconds of GPU to ask for: to start, per frame to encode or only to read again, per new token; and the most.
 START, PER_NEW_FRAME, PER_KEPT_FRAME, PER_TOKEN, MOST = 15.0, 0.08, 0.03, 0.05, 120.0
 
@@ -64,10 +63,9 @@ def in_line(ask: Asker, line: WaitingLine) -> Asker:
         with ExitStack() as standing:
             if session.needs_reading and session.source is not None:
                 place = standing.enter_context(line.join(session.source.num_frames))
-                while not place.called.wait(SECONDS_BETWEEN_LOOKS):
-                    if stopping.is_set():
-                        return
-                    yield line.progress(place)
+                yield from line.wait(place, stopping.is_set)
+                if not place.called.is_set():
+                    return
             with closing(ask(session, question, sampling, again, stopping)) as events:
                 for event in events:
                     if isinstance(event, TextDelta):

@@ -26,7 +26,7 @@ from longva_demo.ui.observe import EventLog, Metrics, observe_routes, observed
 from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
-from longva_demo.ui.rate import Rate, at_a_rate
+from longva_demo.ui.rate import Rate, at_a_rate, posts_at_a_rate
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.uploads import watch_uploads
@@ -89,19 +89,20 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     line = WaitingLine(engine.reads)
     metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line), prefixes=engine.prefixes)
     events = EventLog(settings, metrics)
-    asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute))
+    asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute, "questions"))
     asker = observed(asker, engine, metrics, events)
     handlers = Handlers(engine, settings, pages, examples, asker, events)
-    options = launch_options(settings, pages, observe_routes(metrics, engine), events)
+    rate = Rate(settings.max_events_per_minute, "events")
+    options = launch_options(settings, pages, rate, observe_routes(metrics, engine), events)
     title = CATALOGUES["en"]["page.title"]
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
-    with PageApp(options, hosts, **page) as app:
+    with PageApp(options, hosts, rate, **page) as app:
         parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
         Checks(engine, pages, asker).bind(parts.transcript, parts.question)
-        NeedleTests(engine, pages, events).bind(parts.needle_test)
+        NeedleTests(engine, pages, line, events).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
         Api(engine, settings, asker, events).bind()
@@ -110,7 +111,9 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     return app
 
 
-def launch_options(settings: Settings, pages: Pages, more_routes: list[Route], events: EventLog) -> dict[str, Any]:
+def launch_options(
+    settings: Settings, pages: Pages, rate: Rate, more_routes: list[Route], events: EventLog
+) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
         frames_route(pages.find_sheets),
@@ -119,7 +122,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route], e
         previews_route(),
         *more_routes,
     ]
-    middleware = [restart.MIDDLEWARE, events.uploads, intake(settings.max_upload_bytes)]
+    middleware = [restart.MIDDLEWARE, events.uploads, posts_at_a_rate(rate), intake(settings.max_upload_bytes)]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),

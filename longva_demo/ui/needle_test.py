@@ -3,7 +3,7 @@
 import base64
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -11,21 +11,25 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from longva_demo.chat import Engine, Progress, VideoSource
+from longva_demo.chat import Engine, Progress, VideoSource, WaitingLine
+from longva_demo.chat.engine import Stop
 from longva_demo.chat.reading import READ_CHUNK_FRAMES
 from longva_demo.errors import DemoError
-from longva_demo.niah import Grid, Needle, Result, Summary, load_needles, run
+from longva_demo.niah import Cell, Grid, Needle, Result, Summary, load_needles, run
 from longva_demo.niah.command import default_needles
+from longva_demo.niah.run import Pace
 from longva_demo.ui.asking import is_zero_gpu
 from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.handlers import progress_line
 from longva_demo.ui.observe import EventLog
-from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.pages import Pages
 from longva_demo.ui.widgets import widget
-from longva_demo.ui.words import line
+from longva_demo.ui.words import Line, line
 
 # Small enough to be done while somebody looks on.
 DEPTHS, NUM_NEEDLES, MOST_FRAMES = (0.0, 0.25, 0.5, 0.75, 1.0), 3, 512
 PICTURE_SIDE = 72
+Steps = Generator[Progress | Result]
 
 SHELL = """
 <section class="needles" aria-label="${say("needle.title")}">
@@ -44,10 +48,11 @@ SHELL = """
 class NeedleTests:
     """Handlers of the panel. Output: its value, see `make_panel`."""
 
-    def __init__(self, engine: Engine, pages: Pages, events: EventLog) -> None:
+    def __init__(self, engine: Engine, pages: Pages, line: WaitingLine, events: EventLog) -> None:
         self.engine = engine
         self.events = events
         self.pages = pages
+        self.line = line
 
     def bind(self, panel: gr.HTML) -> None:
         hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -69,15 +74,17 @@ class NeedleTests:
             raise DemoError("the test needs a GPU that is kept", "run it on a machine with one: longva-demo niah VIDEO")
         page.testing.set()  # ends a test that may be running
         stop = page.testing = threading.Event()
-        most = min(source.num_frames, MOST_FRAMES)
-        needles = load_needles(default_needles(self.engine))[:NUM_NEEDLES]
-        test = LiveTest(Grid(tuple(sorted({max(1, most // part) for part in (4, 2, 1)})), DEPTHS), needles)
+
+        def over() -> bool:
+            return stop.is_set() or page.source is not source
+
+        test = LiveTest(min(source.num_frames, MOST_FRAMES), load_needles(default_needles(self.engine))[:NUM_NEEDLES])
         failure: Exception | None = None
         try:
-            steps = self._events(source, most, test, page, stop)
-            for event in self.events.needle_test(page.session.name, most, test.total, steps):
+            steps = self._in_turns(self._steps(source, test, over), test, over)
+            for event in self.events.needle_test(page.session.name, test, steps):
                 yield test.take(event)
-                if stop.is_set() or page.source is not source:
+                if over() or test.is_done:
                     break
         except Exception as error:
             failure = error
@@ -86,61 +93,91 @@ class NeedleTests:
         if failure is not None:
             raise failure
 
-    def _events(
-        self, source: VideoSource, most: int, test: "LiveTest", page: Page, stop: threading.Event
-    ) -> Iterator[Progress | Result]:
-        def over() -> bool:
-            return stop.is_set() or page.source is not source
+    def _in_turns(self, steps: Steps, test: "LiveTest", over: Stop) -> Steps:
+        """A turn in the waiting line for each chunk of frames and each cell: others have theirs in between."""
+        with self.line.join(test.num_frames) as place, closing(steps):
+            while True:
+                yield from self.line.wait(place, over)
+                event = next(steps, None) if place.called.is_set() else None
+                if event is None:
+                    return
+                yield event
+                if isinstance(event, Result) or event.stage == "encoding":
+                    self.line.let_others(place)
 
+    def _steps(self, source: VideoSource, test: "LiveTest", over: Stop) -> Steps:
         features: list[torch.Tensor] = []
         for pixels in source.pixels(READ_CHUNK_FRAMES, over):
             if pixels is not None:
                 features.append(self.engine.encode_frames(pixels).cpu())
             done = sum(map(len, features))
-            yield Progress("encoding", min(done, most), most)
-            if done >= most:
+            yield Progress("encoding", min(done, test.num_frames), test.num_frames)
+            if done >= test.num_frames:
                 break
         if features and not over():
-            cells = test.grid.cells(len(test.needles))
-            with closing(run(self.engine, torch.cat(features)[:most], test.needles, cells)) as events:
+            frames = torch.cat(features)[: test.num_frames]
+            test.lay_out(len(frames))  # some may not have been decodable
+            with closing(run(self.engine, frames, test.needles, test.cells)) as events:
                 yield from events
 
 
 class LiveTest:
     """A running test as the page shows it."""
 
-    def __init__(self, grid: Grid, needles: list[Needle]) -> None:
-        self.grid = grid
+    def __init__(self, num_frames: int, needles: list[Needle]) -> None:
         self.needles = needles
         self._results: list[Result] = []
-        self.total = len(grid.cells(len(needles)))
+        self._pace = Pace()
         self.value: dict[str, Any] = {
-            "sizes": grid.frames,
-            "depths": grid.depths,
-            "scores": [[None for _ in grid.frames] for _ in grid.depths],
             "needles": [{"name": needle.name, "picture": data_url(needle.picture)} for needle in needles],
             "state": line("progress.waiting"),
             "running": True,
         }
+        self.lay_out(num_frames)
+
+    def lay_out(self, num_frames: int) -> None:
+        """Have a grid for so many frames: a quarter, half and all of them."""
+        self.num_frames = num_frames
+        self.grid = Grid(tuple(sorted({max(1, num_frames // part) for part in (4, 2, 1)})), DEPTHS)
+        scores = [[None for _ in self.grid.frames] for _ in self.grid.depths]
+        self.value |= {"sizes": self.grid.frames, "depths": self.grid.depths, "scores": scores}
+
+    @property
+    def cells(self) -> list[Cell]:
+        return self.grid.cells(len(self.needles))
+
+    @property
+    def is_done(self) -> bool:
+        return len(self._results) == len(self.cells)
 
     def take(self, event: Progress | Result) -> dict[str, Any]:
         """The panel's value after an event."""
         if isinstance(event, Result):
             self._results.append(event)
+            self._pace.add(event)
             row, column = self.grid.depths.index(event.cell.depth), self.grid.frames.index(event.cell.frames)
             right, asked = self.value["scores"][row][column] or (0, 0)
             self.value["scores"][row][column] = (right + event.generated, asked + 1)
-        if isinstance(event, Progress) and event.stage == "encoding":
+        if isinstance(event, Progress) and event.stage == "waiting":
+            self.value["state"] = progress_line(event)
+        elif isinstance(event, Progress) and event.stage == "encoding":
             self.value["state"] = line("needle.encoding", done=event.done, total=event.total)
         else:
-            self.value["state"] = line("needle.asking", done=len(self._results), total=self.total)
+            self.value["state"] = self._asking()
         return self.value
+
+    def _asking(self) -> Line:
+        done = len(self._results)
+        seconds = self._pace.seconds(self.cells[done:])
+        if seconds is None:
+            return line("needle.asking", done=done, total=len(self.cells))
+        return line("needle.asking_time", done=done, total=len(self.cells), duration=seconds)
 
     def end(self) -> None:
         """No more will come."""
         summary = Summary.of(self._results)
         right = sum(result.generated for result in self._results)
-        ended = "needle.done" if len(self._results) == self.total else "needle.stopped"
+        ended = "needle.done" if self.is_done else "needle.stopped"
         self.value["state"] = line(ended, right=right, total=len(self._results), share=summary.drawn_on or 0.0)
         self.value["running"] = False
 

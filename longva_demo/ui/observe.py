@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -130,20 +130,30 @@ class EventLog:
             facts = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **facts}
             log.info("%s", json.dumps(facts, ensure_ascii=False))
 
-    def needle_test(self, session: str, num_frames: int, total: int, events: Any) -> Iterator[Progress | Result]:
+    def needle_test(self, session: str, test: "RunningTest", events: Any) -> Iterator[Progress | Result]:
         """Passes the events of a test on."""
-        with self.event("needle_test", session=session, frames=num_frames, asked=0, right=0) as this, closing(events):
+        with self.event("needle_test", session=session, frames=0, asked=0, right=0) as this, closing(events):
             with suppress(GeneratorExit):  # whoever stops it takes no more
                 for event in events:
                     if isinstance(event, Result):
                         this.facts["asked"] += 1
                         this.facts["right"] += event.generated
                     yield event
-            this.outcome = "done" if this.facts["asked"] == total else "stopped"
+            this.facts["frames"] = test.num_frames
+            this.outcome = "done" if test.is_done else "stopped"
 
     @property
     def uploads(self) -> Middleware:
         return Middleware(Uploads, events=self)
+
+
+class RunningTest(Protocol):
+    """A needle test: of how many frames, and whether all of it was asked."""
+
+    num_frames: int
+
+    @property
+    def is_done(self) -> bool: ...
 
 
 class Uploads:

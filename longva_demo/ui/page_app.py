@@ -8,26 +8,34 @@ from longva_demo.errors import DemoError
 from longva_demo.ui.addresses import refuse_addresses
 from longva_demo.ui.errors import toast
 from longva_demo.ui.inputs import check_inputs
-from longva_demo.ui.rate import CALLER
+from longva_demo.ui.rate import CALLER, Rate, address_name
 
 
 class PageApp(gr.Blocks):
-    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses."""
+    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses.
 
-    def __init__(self, options: dict[str, Any], hosts: set[str], **kwargs: Any) -> None:
+    `rate` counts every event: what makes one costs little, and what it asks for may be much.
+    """
+
+    def __init__(self, options: dict[str, Any], hosts: set[str], rate: Rate, **kwargs: Any) -> None:
         self.options = options
         self.hosts = hosts
+        self.rate = rate
         super().__init__(**kwargs)
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        names = names_of(kwargs.get("request"))
+        block = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
+            # A handler that streams is called again for each update. Who leaves is never refused.
+            if kwargs.get("iterator") is None and all(event != "unload" for _, event in block.targets):
+                self.rate.count(*names)
             refuse_addresses(inputs, self.hosts)
             event = kwargs.get("event_data")
-            fields = (self.fns[block_fn] if isinstance(block_fn, int) else block_fn).inputs
-            check_inputs(fields, inputs, event._data if event is not None else None)
+            check_inputs(block.inputs, inputs, event._data if event is not None else None)
         except DemoError as error:
             raise toast(error) from None
-        CALLER.set(names_of(kwargs.get("request")))
+        CALLER.set(names)
         return await super().process_api(block_fn, inputs, *args, **kwargs)
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
@@ -47,6 +55,6 @@ class PageApp(gr.Blocks):
 
 def names_of(request: Any) -> tuple[str, ...]:
     """A page and its address, for the limits."""
-    if not isinstance(request, gr.Request):
+    if not isinstance(request, gr.Request) or request.request is None:
         return ()
-    return (f"page {request.session_hash}", f"address {request.client.host if request.client else ''}")
+    return (f"page {request.session_hash}", address_name(request.request.scope))

@@ -48,3 +48,18 @@ def test_a_full_line_is_one_clear_line_and_takes_nobody() -> None:
     assert waiting.called.is_set() is False
     with line.join(8) as place:
         assert place.called.is_set()
+
+
+def test_who_lets_others_goes_to_the_end_and_keeps_a_place_in_a_full_line() -> None:
+    line = WaitingLine(ReadTimes(), at_once=1, most_waiting=1)
+    with line.join(8) as long:
+        line.let_others(long)
+        assert long.called.is_set()  # nobody waits
+        with line.join(8) as short:
+            line.let_others(long)
+            assert short.called.is_set()
+            assert list(line.wait(short, lambda: False)) == []
+            assert line.progress(long) == Progress("waiting", 1, 1)
+            assert list(line.wait(long, lambda: True)) == []
+        assert long.called.is_set()
+    assert len(line) == 0

@@ -1,7 +1,10 @@
 """V-NIAH on small haystacks: the right cells, both scores against a whole forward pass, resuming, and bad input."""
 
+import errno
 import json
+import resource
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import torch
 from PIL import EpsImagePlugin, Image
 
 from longva_demo.__main__ import main
-from longva_demo.chat import Engine, Progress
+from longva_demo.chat import ChatSession, Engine, Progress
+from longva_demo.chat.prefixes import Prefix, Prefixes
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.niah import (
@@ -31,6 +35,7 @@ from longva_demo.niah import (
     video_frames,
 )
 from longva_demo.niah.haystack import encode, pad_to_square
+from longva_demo.niah.run import Pace
 from longva_demo.settings import Settings
 from longva_demo.tiny.scenes import COLOUR_NAMES
 from longva_demo.video import DecodeLimits
@@ -95,6 +100,51 @@ def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) 
     assert not any(result.forced for result in found[2::3])
     assert all(result.drawn_on is not None for result in found)
     assert Summary.of(found).drawn_on == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
+    assert len(engine.prefixes) == 0  # nothing stays behind
+    chat = ChatSession(engine)
+    idle = Prefix(("video",), engine.new_cache(100_000), chat)
+    engine.prefixes.keep(idle, chat, 10**12)
+    needed = engine.meter(max(GRID.frames) + 1).kv_bytes
+    total = idle.cache.num_bytes + needed  # so much memory there is
+
+    def free(_device: object) -> int:
+        return total - sum(prefix.cache.num_bytes for prefix in engine.prefixes._kept)
+
+    monkeypatch.setattr("longva_demo.chat.budget.free_memory", free)
+    assert not engine.meter(max(GRID.frames) + 1).fits
+    found = []
+    with closing(run(engine, haystack, needles, cells)) as events:
+        for event in events:
+            assert engine.prefixes.find(idle.key, chat) is None
+            if isinstance(event, Result):
+                assert engine.prefixes.idle_bytes > needed  # counted
+                assert engine.prefixes.make_room()  # as for somebody's question
+                found.append(replace(event, seconds=0))
+            else:
+                assert engine.prefixes.idle_bytes == 0  # in use
+    assert found == expected
+
+
+def test_the_cache_waits_in_the_hosts_memory(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
+    monkeypatch.setattr(engine, "prefixes", Prefixes(host_free=lambda: 10**9))
+    found = []
+    for event in run(engine, haystack, needles, cells):
+        if isinstance(event, Result):
+            assert engine.prefixes.make_room()
+            assert engine.prefixes._kept[0].is_put_by
+            found.append(replace(event, seconds=0))
+    assert found == expected
 
 
 def test_drawn_needles_and_frames_are_the_same_each_time() -> None:
@@ -241,6 +291,94 @@ def test_the_command_goes_on_and_draws(tmp_path: Path, capsys: pytest.CaptureFix
     assert (out / "results.jsonl").read_text().startswith(before)
     assert Image.open(out / "heatmap.png").size[0] > 400
     assert (out / "heatmap.svg").read_text().startswith("<?xml")
+
+
+def test_what_is_left_is_told_every_so_many_cells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paced(_engine: object, _haystack: object, _needles: object, cells: list[Cell], _: bool) -> Iterator[Result]:
+        for cell in cells:
+            yield Result(cell, "", True, True, None, seconds=cell.work * 4.0)
+
+    monkeypatch.setattr("longva_demo.niah.command.run", paced)
+    command = ["niah", "--model", "tiny", "--num-needles", "8", "--frames", "4", "--depths", "0,0.5,1"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "cell" in line]
+    # 8 cells at each depth, of work 20, 22 and 24.
+    assert told == [
+        "about 22 min left; cell 10 of 24",
+        "about 6 min left; cell 20 of 24",
+        "about 0 s left; cell 24 of 24",
+    ]
+
+
+def test_the_time_left_by_the_work_left() -> None:
+    pace = Pace()
+    cells = [Cell(100, 1.0, 0), Cell(100, 0.5, 0), Cell(100, 0.0, 0)]  # 20, 70 and 120 of work
+    assert pace.seconds(cells) is None
+    pace.add(Result(cells[0], "", True, True, None, seconds=10.0))
+    assert pace.seconds(cells[1:]) == pytest.approx(95.0)
+    assert pace.seconds([]) == 0
+
+
+def test_a_full_disk_is_one_line_and_the_first_error_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    command = ["niah", "--model", "tiny", "--num-needles", "1", "--frames", "4", "--depths", "0,1"]
+    monkeypatch.setattr("longva_demo.niah.command.draw_heat_map", full)
+    assert main([*command, "--out", str(tmp_path / "one")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "the heat map in" in last
+    assert last.endswith("cannot be written (No space left on device); free some space; the same command goes on")
+
+    append, written = ResultFile._append, []
+
+    def fills(self: ResultFile, values: dict[str, object]) -> None:
+        written.append(values)
+        if len(written) == 3:
+            full()
+        append(self, values)
+
+    monkeypatch.setattr(ResultFile, "_append", fills)
+    assert main([*command, "--out", str(tmp_path / "two")]) == 2
+    assert "results.jsonl cannot be written (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_room_for_the_haystack_is_one_line(engine: Engine, tmp_path: Path) -> None:
+    """A file may have 4 MB; without the check, mapping it fails, or the process is killed when it writes there."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, hard))
+    try:
+        with pytest.raises(DemoError, match=r"the haystack needs [\d,]+ MB in .*\(File too large\); free some space"):
+            next(Haystack(engine, 100_000, tmp_path).fill(drawn_frames(2)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_results_on_pixels_drawn_otherwise_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "niah",
+        "--model",
+        "tiny",
+        "--num-needles",
+        "1",
+        "--frames",
+        "4",
+        "--depths",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(command) == 0
+    capsys.readouterr()
+    results = tmp_path / "results.jsonl"
+    assert "drawn, version 2, seed 0" in results.read_text()
+    results.write_text(results.read_text().replace("drawn, version 2, seed 0", "drawn, seed 0"))
+    assert main(command) == 2
+    assert "holds another test (not the same: haystack)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_needle_is_named_by_its_look() -> None:

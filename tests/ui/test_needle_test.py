@@ -1,10 +1,26 @@
 """The needle test on the page: the heat map fills in live, the chat goes on beside it, and it can be stopped."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from playwright.sync_api import expect
 
-from tests.ui.conftest import Visit
+from longva_demo.chat import Engine, VideoSource, WaitingLine
+from longva_demo.model import load
+from longva_demo.niah import Result, drawn_needles
+from longva_demo.settings import Settings
+from longva_demo.ui.needle_test import LiveTest, NeedleTests
+from longva_demo.ui.pages import Pages
+from longva_demo.ui.views import Look
+from longva_demo.video import FrameBatch
+from tests.ui.conftest import MODEL, Visit
 
 BUSY_MS = 120_000
+SETTINGS = Settings()
 
 # Counts the filled cells of the heat map each time it changes.
 WATCH = """() => {
@@ -27,6 +43,93 @@ def scores(visit: Visit) -> list[list[str]]:
     return visit.page.eval_on_selector_all(
         ".heat tbody tr", "rows => rows.map((row) => [...row.cells].map((one) => one.textContent))"
     )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load(MODEL), SETTINGS)
+
+
+def begin(engine: Engine, pages: Pages, waiting_line: WaitingLine, clip: Path) -> Iterator[dict[str, Any]]:
+    """The values of a test on the first eight frames of a clip."""
+    look = Look.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
+    pages.get("one").look_at(look, engine, SETTINGS)
+    request: Any = SimpleNamespace(session_hash="one")
+    return NeedleTests(engine, pages, waiting_line).start(request)
+
+
+def num_asked(value: dict[str, Any]) -> int:
+    return sum(score[1] for row in value["scores"] for score in row if score)
+
+
+def test_it_waits_in_the_line_and_lets_others_go_after_each_step(engine: Engine, clip: Path) -> None:
+    pages, waiting_line = Pages(engine), WaitingLine(engine.reads, at_once=1)
+    values = begin(engine, pages, waiting_line, clip)
+    with waiting_line.join(8):
+        assert next(values)["state"] == {"key": "progress.line", "done": 1}
+        assert len(waiting_line) == 1
+    turns = 0
+    while (value := next(values))["running"]:
+        with waiting_line.join(8) as place:
+            asked, encoding = num_asked(value), value["state"]["key"] == "needle.encoding"
+            while not place.called.is_set():
+                value = next(values)
+            # It is somebody's turn after one step at most, and the test waits meanwhile.
+            assert num_asked(value) <= asked + (not encoding)
+            asked = num_asked(value)
+            assert next(values)["state"]["key"] == "progress.line"
+            assert num_asked(value) == asked
+        turns += 1
+        if asked == 10:
+            pages.get("one").testing.set()
+    assert turns > 10
+    assert value["state"]["key"] == "needle.stopped"
+    assert len(waiting_line) == 0
+    assert list(values) == []
+    with waiting_line.join(8) as place:
+        assert place.called.is_set()
+    pages.drop("one")
+    assert len(engine.prefixes) == 0
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found out about while the test encodes."""
+    decode = VideoSource.decode
+
+    def damaged(source: VideoSource) -> Iterator[FrameBatch]:
+        for batch in decode(source):
+            yield replace(batch, **{name: getattr(batch, name)[1:] for name in ("pixels", "indices", "seconds")})
+
+    monkeypatch.setattr(VideoSource, "decode", damaged)
+    pages = Pages(engine)
+    values = begin(engine, pages, WaitingLine(engine.reads), clip)
+    assert next(values)["sizes"] == (2, 4, 8)
+    *_, last = values
+    assert last["sizes"] == (1, 3, 7)
+    assert last["state"]["key"] == "needle.done"
+    assert num_asked(last) == 3 * 5 * 3
+    pages.drop("one")
+
+
+def test_the_panel_says_how_long_it_will_take() -> None:
+    test = LiveTest(8, drawn_needles(1))
+    first, *others = test.cells
+    value = test.take(Result(first, "", True, True, True, seconds=first.work * 0.5))
+    left = sum(cell.work for cell in others) * 0.5
+    assert value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
+
+
+def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
+    pages, waiting_line = Pages(engine), WaitingLine(engine.reads, at_once=1)
+    values = begin(engine, pages, waiting_line, clip)
+    with waiting_line.join(8):
+        next(values)
+        pages.get("one").testing.set()
+        assert [value["running"] for value in values] == [False]
+        assert len(waiting_line) == 0
+    pages.drop("one")
 
 
 def test_the_heat_map_fills_in(visit: Visit) -> None:

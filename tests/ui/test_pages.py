@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longva_demo.chat import Engine, Progress, Sampling, VideoSource
+from longva_demo.chat import Engine, Progress, Sampling, VideoSource, WaitingLine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
@@ -215,8 +215,8 @@ def test_a_needle_test_that_fails_can_be_started_again(
         raise DemoError("the memory ran out", "set a smaller budget")
 
     monkeypatch.setattr("longva_demo.ui.needle_test.run", torn)
-    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
-    values = NeedleTests(engine, pages, events).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    line, log = WaitingLine(engine.reads), EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
+    values = NeedleTests(engine, pages, line, log).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):
         seen.extend(value["running"] for value in values)
