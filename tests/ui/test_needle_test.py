@@ -14,6 +14,7 @@ from longva_demo.model import load
 from longva_demo.niah import Result, drawn_needles
 from longva_demo.settings import Settings
 from longva_demo.ui.needle_test import LiveTest, NeedleTests
+from longva_demo.ui.observe import EventLog, Metrics
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.views import Look
 from longva_demo.video import FrameBatch
@@ -55,7 +56,8 @@ def begin(engine: Engine, pages: Pages, waiting_line: WaitingLine, clip: Path) -
     look = Look.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
     pages.get("one").look_at(look, engine, SETTINGS)
     request: Any = SimpleNamespace(session_hash="one")
-    return NeedleTests(engine, pages, waiting_line).start(request)
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
+    return NeedleTests(engine, pages, waiting_line, events).start(request)
 
 
 def num_asked(value: dict[str, Any]) -> int:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from longva_demo.__main__ import main
-from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta, VideoSource, WaitingLine
 from longva_demo.doctor import server_figures
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -195,12 +195,13 @@ def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> Non
     list(look_from(Handlers(engine, engine.settings, pages, [], ask_here, events), clip, num_frames=1))
     page = pages.get("one")
     request: Any = SimpleNamespace(session_hash="one")
-    list(NeedleTests(engine, pages, events).start(request))
+    tests = NeedleTests(engine, pages, WaitingLine(engine.reads), events)
+    list(tests.start(request))
     line = untimed(lines[-1])
     assert 0 <= line.pop("right") <= 15
     test = {"event": "needle_test", "session": page.session.name, "frames": 1, "error": None}
     assert line == {**test, "asked": 15, "outcome": "done"}
-    steps = NeedleTests(engine, pages, events).start(request)
+    steps = tests.start(request)
     next(steps)
     page.testing.set()
     list(steps)
