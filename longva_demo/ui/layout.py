@@ -9,7 +9,6 @@ from starlette.routing import Route
 
 from longva_demo.chat import Engine, WaitingLine
 from longva_demo.settings import Settings
-from longva_demo.ui import restart
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
@@ -27,9 +26,11 @@ from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.rate import Rate, at_a_rate
+from longva_demo.ui.restart import restarts
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
-from longva_demo.ui.uploads import watch_uploads
+from longva_demo.ui.upkeep import keep_up
+from longva_demo.ui.uploads import Uploads
 from longva_demo.ui.widgets import (
     make_about,
     make_budget,
@@ -105,7 +106,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         app.unload(handlers.leave)
         Api(engine, settings, asker).bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
-    watch_uploads(app, pages.files_in_use, settings.max_uploads_bytes)
+    keep_up(pages.sweep, Uploads(app, pages.files_in_use, settings.max_uploads_bytes).tidy)
     return app
 
 
@@ -132,7 +133,10 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "max_file_size": settings.max_upload_bytes,
         "footer_links": ["api", "gradio", "settings"],
         "run_history": False,
-        "app_kwargs": {"routes": routes, "middleware": [restart.MIDDLEWARE, intake(settings.max_upload_bytes)]},
+        "app_kwargs": {
+            "routes": routes,
+            "middleware": [restarts(pages.was_closed), intake(settings.max_upload_bytes)],
+        },
         "show_error": False,
         "auth": (settings.user, settings.password) if settings.password else None,
         "ssr_mode": False,

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ import gradio as gr
 
 log = logging.getLogger(__name__)
 MOST_AGE_SECONDS = 24 * 3600.0
-SECONDS_BETWEEN = 600.0
 
 
 def uploaded_files(app: gr.Blocks) -> set[Path]:
@@ -60,13 +58,16 @@ def delete_uploads(ages: dict[Path, float], in_use: set[Path], most_age_seconds:
     return deleted
 
 
-def watch_uploads(app: gr.Blocks, in_use: Callable[[], set[Path]], most_bytes: int) -> threading.Event:
-    """Look every few minutes, in a thread that ends with the process, or once the event that is returned is set."""
-    ending, ages = threading.Event(), Ages()
+class Uploads:
+    """All that was uploaded to `app`, under a bound."""
 
-    def look() -> None:
-        while not ending.wait(SECONDS_BETWEEN):
-            delete_uploads(ages.of(uploaded_files(app)), in_use(), MOST_AGE_SECONDS, most_bytes)
+    def __init__(self, app: gr.Blocks, in_use: Callable[[], set[Path]], most_bytes: int) -> None:
+        self._app = app
+        self._in_use = in_use
+        self._most_bytes = most_bytes
+        self._ages = Ages()
 
-    threading.Thread(target=look, name="uploads", daemon=True).start()
-    return ending
+    def tidy(self) -> None:
+        """Delete what is too old or too much."""
+        ages = self._ages.of(uploaded_files(self._app))
+        delete_uploads(ages, self._in_use(), MOST_AGE_SECONDS, self._most_bytes)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from longva_demo.ui.restart import HEADER
+from longva_demo.ui.restart import SERVER_HEADER
 from tests.ui.conftest import MODEL, Visit, free_port, start_server
 
 MIB = 1024**2
@@ -191,5 +191,5 @@ def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Bro
 def test_only_pages_of_an_earlier_server_are_turned_away(address: str) -> None:
     question = {"data": ["What is it?", None, 4, "", "", 0, 1, 4]}
     join = f"{address}/gradio_api/call/chat"
-    assert httpx.post(join, json=question, headers={HEADER: "another"}).status_code == 409
+    assert httpx.post(join, json=question, headers={SERVER_HEADER: "another"}).status_code == 409
     assert httpx.post(join, json=question).status_code == 200
