@@ -12,6 +12,7 @@ import numpy as np
 
 from longva_demo.chat import Engine, Progress
 from longva_demo.errors import DemoError
+from longva_demo.folders import own_folder
 from longva_demo.niah.haystack import Haystack, drawn_frames, video_frames
 from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
 from longva_demo.niah.plot import draw_heat_map
@@ -117,7 +118,7 @@ class NeedleTest:
         cells = self.left
         if not cells:
             return
-        with tempfile.TemporaryDirectory(prefix="longva-niah-") as folder:
+        with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
             haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
             yield from haystack.fill(frames)
             started = perf_counter()

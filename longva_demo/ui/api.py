@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,7 @@ from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import ASKING, Asker
 from longva_demo.ui.errors import plain, streaming
+from longva_demo.ui.uploads import FilesInUse
 from longva_demo.ui.views import Look
 
 
@@ -23,6 +24,7 @@ class Api:
         self.engine = engine
         self.asker = asker
         self.settings = settings
+        self.files_in_use = FilesInUse()
 
     @plain
     def sample_frames(self, video: str, num_frames: float = 32, start: str = "", end: str = "") -> dict[str, Any]:
@@ -38,10 +40,9 @@ class Api:
             "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video": what
             the file is; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
         """
-        source = self._open(video, num_frames, start, end)
-        if not isinstance(source, VideoSource):
-            raise DemoError("there is no video", "give the path of a video file")
-        with closing(source):
+        with self._open(video, num_frames, start, end) as source:
+            if not isinstance(source, VideoSource):
+                raise DemoError("there is no video", "give the path of a video file")
             meter = self.engine.meter(source.num_frames)
             planned = zip(source.plan.indices, source.plan.seconds, strict=True)
             # Gradio's client would fetch whatever stands under "path".
@@ -78,8 +79,7 @@ class Api:
             max_new_tokens: the longest answer
         """
         sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
-        source = self._open(video, num_frames, start, end)
-        with closing(ChatSession(self.engine)) as session:
+        with self._open(video, num_frames, start, end) as source, closing(ChatSession(self.engine)) as session:
             session.look_at(source)
             answer = ""
             for event in self.asker(session, question or "", sampling, False, threading.Event()):
@@ -87,9 +87,20 @@ class Api:
                     answer += event.text
                     yield answer
 
-    def _open(self, video: str | None, num_frames: float, start: str, end: str) -> Source | None:
+    @contextmanager
+    def _open(self, video: str | None, num_frames: float, start: str, end: str) -> Iterator[Source | None]:
+        """The source, closed afterwards; the file is in use meanwhile."""
         look = Look.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
-        return look.open(self.engine, self.settings) if look else None
+        if look is None:
+            yield None
+            return
+        with self.files_in_use.using(look.path):
+            source = look.open(self.engine, self.settings)
+            try:
+                yield source
+            finally:
+                if isinstance(source, VideoSource):
+                    source.close()
 
     def bind(self) -> None:
         """Register the endpoints in the Blocks that is being built. Gradio wants a component for each parameter."""

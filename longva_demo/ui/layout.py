@@ -30,7 +30,7 @@ from longva_demo.ui.restart import restarts
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.upkeep import keep_up
-from longva_demo.ui.uploads import Uploads
+from longva_demo.ui.uploads import Uploads, uploaded_files
 from longva_demo.ui.widgets import (
     make_about,
     make_budget,
@@ -92,7 +92,11 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute))
     asker = observed(asker, engine, metrics)
     handlers = Handlers(engine, settings, pages, examples, asker)
-    options = launch_options(settings, pages, observe_routes(metrics, engine))
+    api = Api(engine, settings, asker)
+    uploads = Uploads(
+        lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_uploads_bytes
+    )
+    options = launch_options(settings, pages, uploads, observe_routes(metrics, engine))
     title = CATALOGUES["en"]["page.title"]
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
@@ -104,13 +108,13 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         NeedleTests(engine, pages).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
-        Api(engine, settings, asker).bind()
+        api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
-    keep_up(pages.sweep, Uploads(app, pages.files_in_use, settings.max_uploads_bytes).tidy)
+    keep_up(pages.sweep, uploads.tidy)
     return app
 
 
-def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -> dict[str, Any]:
+def launch_options(settings: Settings, pages: Pages, uploads: Uploads, more_routes: list[Route]) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
         frames_route(pages.find_sheets),
@@ -135,7 +139,7 @@ def launch_options(settings: Settings, pages: Pages, more_routes: list[Route]) -
         "run_history": False,
         "app_kwargs": {
             "routes": routes,
-            "middleware": [restarts(pages.was_closed), intake(settings.max_upload_bytes)],
+            "middleware": [restarts(pages.was_closed), intake(settings.max_upload_bytes, uploads.make_room)],
         },
         "show_error": False,
         "auth": (settings.user, settings.password) if settings.password else None,
