@@ -23,6 +23,7 @@ from longva_demo.video.still import open_image
 log = logging.getLogger(__name__)
 # Decoding this many frames costs about as much as making one of them as small as the model takes it.
 DENSE = 4
+MENDED = "The kept frames were gone from the folder for temporary files, and were read from the video again."
 
 
 class VideoSource:
@@ -34,6 +35,8 @@ class VideoSource:
 
     Where frames lie close together (`is_dense`), most of that time goes into the model's pixels. Then a page shows
     `previews()`, which come several times as fast, and calls `fill()` for the model's pixels.
+
+    Folders for temporary files are cleaned now and then: kept pixels that are gone are made again from the file.
     """
 
     def __init__(
@@ -54,9 +57,11 @@ class VideoSource:
         self._num_features = 0  # frames whose features are kept
         self._processor = processor
         self.limits = limits or DecodeLimits()
-        self._folder = temporary_folder("longva-frames-")
+        self._folder = temporary_folder("frames")
         self._file = self._folder / "pixels.bin"
         self._filling = threading.Lock()
+        self._mending = threading.Lock()
+        self._can_decode = True
         self._grown = threading.Condition()
         self._failure: BaseException | None = None
         self._filler: Filler | None = None
@@ -110,6 +115,7 @@ class VideoSource:
             return
         try:
             self._forget()
+            self._folder.mkdir(parents=True, exist_ok=True)
             with self._file.open("wb") as file, closing(self.decode()) as batches:
                 for batch in batches:
                     self._keep(batch, file)
@@ -119,7 +125,7 @@ class VideoSource:
             self._forget()
             raise
         except OSError as error:
-            failure = VideoError(f"the frames cannot be kept on disk ({error.strerror or error})", "free some space")
+            failure = disk_error(error)
             self._finish(failure)
             raise failure from error
         except BaseException as error:
@@ -159,7 +165,7 @@ class VideoSource:
 
         Ends early, with what was given so far, when `should_stop()` turns true.
         """
-        position, began = 0, False
+        position, began, mended = 0, False, False
         try:
             while not should_stop():
                 with self._grown:
@@ -174,6 +180,17 @@ class VideoSource:
                         return
                     ready = count == chunk or self.complete
                     pixels = self._read(position, count) if ready else None
+                    is_gone = ready and pixels is None
+                    mends = is_gone and self.complete
+                    if is_gone and not mends:  # while they come: from the beginning again
+                        began = self.fill() or began
+                        self._grown.wait(timeout=0.2)
+                if mends:
+                    if mended:
+                        raise self._gone()
+                    yield from self._mend(should_stop)
+                    mended = True
+                    continue
                 if pixels is not None:
                     position += count
                 yield pixels
@@ -184,7 +201,14 @@ class VideoSource:
     def kept_frame(self, position: int) -> np.ndarray:
         """One of the frames read so far, as the model was given it: uint8 (S, S, 3)."""
         assert 0 <= position < len(self.indices), position
-        return self._read(position, 1)[0]
+        pixels = self._read(position, 1)
+        if pixels is None:
+            for _ in self._mend(lambda: False):
+                pass
+            pixels = self._read(position, 1)
+        if pixels is None:
+            raise self._gone()
+        return pixels[0]
 
     @property
     def has_features(self) -> bool:
@@ -225,6 +249,7 @@ class VideoSource:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _failure=None, _filling=threading.Lock(), _grown=threading.Condition())
         self.__dict__.update(_filler=None, _delete=lambda: None, _num_features=0)
+        self.__dict__.update(_mending=threading.Lock(), _can_decode=False)
 
     def _keep(self, batch: FrameBatch, file: BinaryIO) -> None:
         small = self._processor.preprocess_frames(batch.pixels)  # (frames, S, S, 3) uint8
@@ -245,13 +270,54 @@ class VideoSource:
             self.info.path, self.plan, info=self.info, decoder=self.decoder, limits=self.limits, size=size
         )
 
-    def _read(self, position: int, count: int) -> np.ndarray:
+    def _read(self, position: int, count: int) -> np.ndarray | None:
+        """Kept pixels; None where they are gone."""
         frame_bytes = int(np.prod(self._shape))
         try:
             flat = np.fromfile(self._file, np.uint8, count * frame_bytes, offset=position * frame_bytes)
             return flat.reshape(count, *self._shape)
-        except (OSError, ValueError) as error:  # somebody cleaned the folder for temporary files
-            raise VideoError(f"the frames of {self.info.path.name} are no longer kept", "load it again") from error
+        except (OSError, ValueError):
+            return None
+
+    def _mend(self, should_stop: Callable[[], bool]) -> Iterator[None]:
+        """Keep all frames once more; yields meanwhile. They are the same ones: what is known of them stays.
+
+        Raises:
+            VideoError: the video is gone too, or cannot be decoded any more, or the disk is full.
+        """
+        while not self._mending.acquire(timeout=0.2):
+            yield None
+            if should_stop():
+                return
+        new = self._folder / "pixels.new"
+        try:
+            if self._is_whole(self._file):
+                return  # another reader has done it
+            if not (self._can_decode and self.info.path.exists()):
+                raise self._gone()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with new.open("wb") as file, closing(self.decode()) as batches:
+                for batch in batches:
+                    file.write(np.ascontiguousarray(self._processor.preprocess_frames(batch.pixels)).data)
+                    yield None
+                    if should_stop():
+                        return
+            if not self._is_whole(new):
+                raise self._gone()
+            new.replace(self._file)
+            self.notes += [MENDED] if MENDED not in self.notes else []
+        except OSError as error:
+            raise disk_error(error) from error
+        finally:
+            new.unlink(missing_ok=True)
+            self._mending.release()
+
+    def _is_whole(self, file: Path) -> bool:
+        """Whether it holds the pixels of all frames."""
+        return file.exists() and file.stat().st_size == len(self.indices) * int(np.prod(self._shape))
+
+    def _gone(self) -> VideoError:
+        return VideoError(f"the frames of {self.info.path.name} are no longer kept", "load it again")
 
     def _forget(self) -> None:
         with self._grown:
@@ -263,6 +329,10 @@ class VideoSource:
         with self._grown:
             self._failure = failure
             self.complete = failure is None
+
+
+def disk_error(error: OSError) -> VideoError:
+    return VideoError(f"the frames cannot be kept on disk ({error.strerror or error})", "free some space")
 
 
 class Filler(threading.Thread):

@@ -11,6 +11,7 @@ import numpy as np
 
 from longva_demo.chat import Engine, Progress
 from longva_demo.errors import DemoError
+from longva_demo.folders import own_folder
 from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
 from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
 from longva_demo.niah.plot import draw_heat_map
@@ -116,7 +117,7 @@ class NeedleTest:
         cells = self.left
         if not cells:
             return
-        with tempfile.TemporaryDirectory(prefix="longva-niah-") as folder:
+        with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
             haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
             yield from haystack.fill(frames)
             with closing(run(self._engine, haystack, self.needles, cells, self._request.with_evidence)) as events:

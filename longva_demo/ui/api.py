@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,7 @@ from longva_demo.settings import Settings
 from longva_demo.ui.asking import ASKING, Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.observe import EventLog
+from longva_demo.ui.uploads import FilesInUse
 from longva_demo.ui.views import Look
 
 
@@ -25,6 +26,7 @@ class Api:
         self.events = events
         self.asker = asker
         self.settings = settings
+        self.files_in_use = FilesInUse()
 
     @plain
     def sample_frames(self, video: str, num_frames: float = 32, start: str = "", end: str = "") -> dict[str, Any]:
@@ -40,10 +42,9 @@ class Api:
             "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video": what
             the file is; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
         """
-        source = self._open("sample_frames", video, num_frames, start, end)
-        if not isinstance(source, VideoSource):
-            raise DemoError("there is no video", "give the path of a video file")
-        with closing(source):
+        with self._open("sample_frames", video, num_frames, start, end) as source:
+            if not isinstance(source, VideoSource):
+                raise DemoError("there is no video", "give the path of a video file")
             meter = self.engine.meter(source.num_frames)
             planned = zip(source.plan.indices, source.plan.seconds, strict=True)
             # Gradio's client would fetch whatever stands under "path".
@@ -80,8 +81,10 @@ class Api:
             max_new_tokens: the longest answer
         """
         sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
-        source = self._open("chat", video, num_frames, start, end)
-        with closing(ChatSession(self.engine)) as session:
+        with (
+            self._open("chat", video, num_frames, start, end) as source,
+            closing(ChatSession(self.engine)) as session,
+        ):
             session.look_at(source)
             answer = ""
             for event in self.asker(session, question or "", sampling, False, threading.Event()):
@@ -89,14 +92,22 @@ class Api:
                     answer += event.text
                     yield answer
 
-    def _open(self, where: str, video: str | None, num_frames: float, start: str, end: str) -> Source | None:
+    @contextmanager
+    def _open(self, where: str, video: str | None, num_frames: float, start: str, end: str) -> Iterator[Source | None]:
+        """The source, closed afterwards; the file is in use meanwhile."""
         look = Look.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
         if look is None:
-            return None
-        with self.events.event("look", where=where, session=None) as this:
-            source = look.open(self.engine, self.settings)
-            this.tell(source)
-        return source
+            yield None
+            return
+        with self.files_in_use.using(look.path):
+            with self.events.event("look", where=where, session=None) as this:
+                source = look.open(self.engine, self.settings)
+                this.tell(source)
+            try:
+                yield source
+            finally:
+                if isinstance(source, VideoSource):
+                    source.close()
 
     def bind(self) -> None:
         """Register the endpoints in the Blocks that is being built. Gradio wants a component for each parameter."""

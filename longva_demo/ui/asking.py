@@ -25,6 +25,7 @@ from longva_demo.chat import (
     WaitingLine,
 )
 from longva_demo.errors import DemoError
+from longva_demo.folders import own_folder
 
 Events = Generator[Progress | TextDelta]
 Asked = tuple[Source | None, list[Turn], str, Sampling, str]
@@ -128,7 +129,7 @@ def make_gpu_asker(engine: Engine, lend: Callable[..., Any]) -> Asker:
                 yield Progress("sampling", len(source.indices), source.num_frames)
             if stopping.is_set():
                 return
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
             stop_file = Path(folder) / "stop"
             for event in lent((source, turns, question, sampling, str(stop_file))):
                 if stopping.is_set():

@@ -276,8 +276,8 @@ class Handlers:
         return []
 
     def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        self.pages.drop(request.session_hash)
+        """The tab was closed, or its connection was."""
+        self.pages.leave(request.session_hash)
 
 
 def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:

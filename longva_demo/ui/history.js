@@ -1,8 +1,8 @@
 // Chats of this browser, from before the page was loaded: to read, and to save. `props.value` is what to remember of
-// the present one: {number, record}, the record as JSON text, or null where the chat was cleared. Kept in localStorage
-// alone, and drawn with textContent.
+// the present one: {page, number, record}, the server's name for the page, and the record as JSON text, or null where the
+// chat was cleared. Kept in localStorage alone, and drawn with textContent.
 const KEY = "longva-chats", MOST = 8;
-const mine = `${Date.now()}-${Math.random()}`;
+let mine = "";  // the present page, once the server has named it
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
 
@@ -24,6 +24,7 @@ function store(chats) {
 
 function remember(value) {
   if (!value) return;
+  mine = value.page;
   const gone = (chat) => chat.page === mine && chat.number >= value.number;  // all of this page's, after Clear
   const others = load().filter((chat) => !gone(chat));
   store(value.record ? [{ page: mine, number: value.number, record: value.record }, ...others] : others);
@@ -71,5 +72,5 @@ element.querySelector(".history-forget").addEventListener("click", () => {
   draw();
 });
 watch("value", () => remember(props.value));
-box.open = window.wasRestarted;  // restart.js
+box.open = window.wasRestarted || window.wasClosed;  // restart.js
 draw();

@@ -1,11 +1,13 @@
-"""What comes in by POST: no more than is allowed, refused while it comes; no half of an upload stays on the disk."""
+"""What comes in by POST: no more than is allowed or has room, refused while it comes; no half of an upload stays."""
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gradio import route_utils
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
@@ -15,14 +17,18 @@ log = logging.getLogger(__name__)
 # The form around an uploaded file; a question with all its fields.
 MOST_FORM_BYTES = 100_000
 MOST_OTHER_BYTES = 8_000_000
+NO_ROOM = "there is no room for it beside the videos in use; try again later, or send a smaller file"
 # Gradio's screen recorder keeps what is sent to it, and this page does not have it.
 CLOSED = "/process_recording"
 
 
-def intake(most_upload_bytes: int) -> Middleware:
-    """For the page's app; also puts the parser below in place of Gradio's."""
+def intake(most_upload_bytes: int, make_room: Callable[[int], int]) -> Middleware:
+    """For the page's app; also puts the parser below in place of Gradio's.
+
+    make_room: given the bytes that are to come, tidies up, and returns how many there is room for.
+    """
     route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
-    return Middleware(Intake, most_upload_bytes=most_upload_bytes)
+    return Middleware(Intake, most_upload_bytes=most_upload_bytes, make_room=make_room)
 
 
 class TidyParser(route_utils.GradioMultiPartParser):
@@ -42,9 +48,11 @@ class TidyParser(route_utils.GradioMultiPartParser):
 class Intake:
     """Middleware that counts what a request sends, and ends one that sends too much."""
 
-    def __init__(self, app: ASGIApp, most_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_upload_bytes: int, make_room: Callable[[int], int]) -> None:
         self._app = app
         self._most_upload_bytes = most_upload_bytes
+        self._make_room = make_room
+        self._coming: set[Counted] = set()  # the uploads that are on their way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -57,31 +65,53 @@ class Intake:
         is_upload = path.endswith("/upload")
         allowed = self._most_upload_bytes if is_upload else MOST_OTHER_BYTES
         most = allowed + MOST_FORM_BYTES
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        counted = Counted(receive, most)
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        length = int(said) if said.isdigit() else 0
         too_much = refusal(413, f"more than the {allowed / 1e6:,.0f} MB that are allowed; send a smaller file")
-        if length.isdigit() and int(length) > most:
+        if length > most:
             await too_much(scope, receive, send)
             return
+        counted = Counted(receive, most, length)
         try:
-            await self._app(scope, counted.receive, hanging_up(send) if is_upload else send)
+            if is_upload:
+                await self._take_upload(counted, scope, send)
+            else:
+                await self._app(scope, counted.receive, send)
         except ClientDisconnect:
             if counted.is_full:
                 await too_much(scope, receive, send)
+
+    async def _take_upload(self, counted: "Counted", scope: Scope, send: Send) -> None:
+        """Take it where there is room for it, beside the others that are on their way."""
+        others = sum(one.awaited for one in self._coming)
+        self._coming.add(counted)
+        line = ""
+        try:
+            room = await run_in_threadpool(self._make_room, others + counted.awaited) - others
+            if room < max(counted.awaited, 1):
+                line = NO_ROOM
+            else:
+                counted.limit(room)
+                await self._app(scope, counted.receive, hanging_up(send))
         except OSError as error:
-            if not is_upload:
-                raise
             log.error("an upload cannot be kept: %s", error)
             line = f"the upload cannot be kept ({error.strerror or type(error).__name__}); try again later"
-            await PlainTextResponse(line, 507)(scope, receive, send)  # the page shows it once it has sent all
+        finally:
+            self._coming.discard(counted)
+        if line:
+            await PlainTextResponse(line, 507)(scope, counted.receive, send)  # the page shows it once it has sent all
 
 
 class Counted:
-    """The body of a request, which seems to break off where it becomes larger than `most` bytes."""
+    """The body of a request, `length` bytes if that is known; it seems to break off where it passes `most` bytes."""
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, length: int) -> None:
         self._receive = receive
         self._left = most
+        self.awaited = length  # what is still to come
+
+    def limit(self, most: int) -> None:
+        self._left = min(self._left, most)
 
     @property
     def is_full(self) -> bool:
@@ -89,7 +119,9 @@ class Counted:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._left -= len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._left -= size
+        self.awaited = max(0, self.awaited - size)
         return {"type": "http.disconnect"} if self.is_full else message
 
 

@@ -57,7 +57,8 @@ class Keeping:
         if page.answering.locked():
             return gr.skip()  # it comes again when that answer is finished
         record = page.record()
-        return {"number": len(page.past), "record": record.to_json() if record is not None else None}
+        text = record.to_json() if record is not None else None
+        return {"page": page.token, "number": len(page.past), "record": text}
 
 
 def make_file(parts: list[Part], kind: str) -> dict[str, Any]:

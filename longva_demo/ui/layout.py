@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from longva_demo.chat import Engine, WaitingLine
 from longva_demo.settings import Settings
-from longva_demo.ui import restart
 from longva_demo.ui.api import Api
 from longva_demo.ui.asking import ASKING, make_asker
 from longva_demo.ui.checks import Checks
@@ -27,9 +27,11 @@ from longva_demo.ui.page_app import PageApp
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.rate import Rate, at_a_rate, posts_at_a_rate
+from longva_demo.ui.restart import restarts
 from longva_demo.ui.theme import LightTable
 from longva_demo.ui.timeline import make_timeline
-from longva_demo.ui.uploads import watch_uploads
+from longva_demo.ui.upkeep import keep_up
+from longva_demo.ui.uploads import Uploads, uploaded_files
 from longva_demo.ui.widgets import (
     make_about,
     make_budget,
@@ -92,8 +94,18 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute, "questions"))
     asker = observed(asker, engine, metrics, events)
     handlers = Handlers(engine, settings, pages, examples, asker, events)
+    api = Api(engine, settings, asker, events)
+    uploads = Uploads(
+        lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_uploads_bytes
+    )
     rate = Rate(settings.max_events_per_minute, "events")
-    options = launch_options(settings, pages, rate, observe_routes(metrics, engine), events)
+    middleware = [
+        restarts(pages.was_closed),
+        events.uploads,
+        posts_at_a_rate(rate),
+        intake(settings.max_upload_bytes, uploads.make_room),
+    ]
+    options = launch_options(settings, pages, observe_routes(metrics, engine), middleware)
     title = CATALOGUES["en"]["page.title"]
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     page = {"title": title, "analytics_enabled": False, "fill_width": True, "delete_cache": DELETE_CACHE}
@@ -105,14 +117,14 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         NeedleTests(engine, pages, line, events).bind(parts.needle_test)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
-        Api(engine, settings, asker, events).bind()
+        api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
-    watch_uploads(app, pages.files_in_use, settings.max_uploads_bytes)
+    keep_up(pages.sweep, uploads.tidy)
     return app
 
 
 def launch_options(
-    settings: Settings, pages: Pages, rate: Rate, more_routes: list[Route], events: EventLog
+    settings: Settings, pages: Pages, more_routes: list[Route], middleware: list[Middleware]
 ) -> dict[str, Any]:
     """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
     routes = [
@@ -122,7 +134,6 @@ def launch_options(
         previews_route(),
         *more_routes,
     ]
-    middleware = [restart.MIDDLEWARE, events.uploads, posts_at_a_rate(rate), intake(settings.max_upload_bytes)]
     return {
         # On a Space, Gradio is told to listen beyond this machine.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),

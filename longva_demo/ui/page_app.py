@@ -1,5 +1,7 @@
 """Gradio's Blocks, with what is done before any event reaches its handler."""
 
+import time
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -48,6 +50,13 @@ class PageApp(gr.Blocks):
             raise toast(DemoError(f"the file cannot be kept ({error.strerror})", "try again later")) from None
         except Exception:
             raise toast(DemoError("this file was not uploaded here", "upload it, and name what came back")) from None
+
+    def block_thread(self) -> None:
+        """Wait for an interrupt, then close: Gradio's own would wait for open pages, and give up on the uploads."""
+        with suppress(KeyboardInterrupt):
+            while self.is_running:
+                time.sleep(0.1)
+        self.close(verbose=False)
 
     def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().launch(**{**self.options, **kwargs})

@@ -2,9 +2,10 @@
 
 import copy
 import math
+import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,10 @@ from longva_demo.video import DecodeLimits, VideoInfo, probe
 
 # A page that was not used for this long is closed even if its browser never said goodbye.
 IDLE_SECONDS = 3 * 3600.0
+# One whose browser went away may come back: a laptop slept, the network changed.
+AWAY_SECONDS = 300.0
+# Closed pages that are remembered, so that a tab that is still open is not taken for a new visitor.
+MOST_CLOSED = 10_000
 # How long a new video waits for the old answer to stop.
 STOP_SECONDS = 60.0
 
@@ -48,7 +53,9 @@ class Page:
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
     preview: Preview | None = None
     asked_at: float = 0.0  # when the page asked for its last look, ms on its clock
-    used: float = field(default_factory=time.monotonic)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))  # names it in the browser's own store
+    used: float = 0.0
+    left: float | None = None  # since when its browser is away
 
     @property
     def source(self) -> Source | None:
@@ -239,6 +246,11 @@ class Page:
             entries[-1]["tools"] = True
         return entries
 
+    def is_over(self, now: float) -> bool:
+        """Whether nobody comes back to it."""
+        is_away = self.left is not None and now - self.left > AWAY_SECONDS
+        return (is_away or now - self.used > IDLE_SECONDS) and not self.answering.locked()
+
     def close(self) -> None:
         self.view = None
         self._drop_preview()
@@ -251,29 +263,46 @@ class Page:
 class Pages:
     """The open pages, by Gradio's session hash."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, now: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._now = now
         self._pages: dict[str, Page] = {}
+        self._closed: dict[int, None] = {}  # hashes of the sessions, oldest first: the names are the clients' own
         self._lock = threading.Lock()
 
     def get(self, session_hash: str | None) -> Page:
-        """The page of this session, made when it is new. Pages left behind are closed in passing."""
-        now = time.monotonic()
+        """The page of this session, made when it is new; its browser is there."""
         with self._lock:
-            old = [key for key, page in self._pages.items() if now - page.used > IDLE_SECONDS]
-            idle = [self._pages.pop(key) for key in old if key != session_hash]
             page = self._pages.setdefault(str(session_hash), Page(ChatSession(self._engine)))
-            page.used = now
-        for left in idle:
-            left.close()
-        return page
+            page.used, page.left = self._now(), None
+            return page
 
-    def drop(self, session_hash: str | None) -> None:
-        """The browser tab was closed: free its cache and its frames."""
+    def leave(self, session_hash: str | None) -> None:
+        """The connection to the browser ended: the tab was closed, unless it comes back soon. Its answer ends."""
         with self._lock:
-            page = self._pages.pop(str(session_hash), None)
+            page = self._pages.get(str(session_hash))
+            if page is not None:
+                page.left = self._now()
         if page is not None:
+            page.stop()
+
+    def sweep(self) -> None:
+        """Close the pages that nobody comes back to: free their caches and their frames. upkeep.py calls it."""
+        with self._lock:
+            over = {key: page for key, page in self._pages.items() if page.is_over(self._now())}
+            for key, page in over.items():
+                del self._pages[key]
+                if page.view is not None or page.transcript:
+                    self._closed[hash(key)] = None
+            for key_hash in list(self._closed)[:-MOST_CLOSED]:
+                del self._closed[key_hash]
+        for page in over.values():
             page.close()
+
+    def was_closed(self, session_hash: str) -> bool:
+        """Whether the page of this session was closed here, with something on it."""
+        with self._lock:
+            return hash(session_hash) in self._closed
 
     def files_in_use(self) -> set[Path]:
         """Videos and pictures that an open page looks at, or can come back to."""

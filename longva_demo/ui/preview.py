@@ -33,7 +33,7 @@ class Preview:
         self.path = path
         self.token = secrets.token_hex(16)
         self.line: Line | None = None  # what the page says about it, once it is ready
-        folder = temporary_folder("longva-preview-")
+        folder = temporary_folder("preview")
         self.file = folder / "preview.mp4"
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 // Runs in the page's head. When the server was restarted, the page is loaded anew: by Gradio, which lost the connection,
-// or from here, where the new server turns its first event away. A question that has no answer yet is put back into its
-// field; history.js opens the chats that this browser kept, and says why.
-const NOTE = "longva-restart";
+// or from here, where the new server turns its first event away; so too where the server has closed the page of a tab
+// that is still open. A question that has no answer yet is put back into its field; history.js opens the chats that this
+// browser kept, and the transcript says why.
+const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/;
 
 function takeNote() {
   try {
@@ -15,11 +16,12 @@ function takeNote() {
 
 const note = takeNote();
 window.wasRestarted = Boolean(note) && note.server !== server;
-let isLeaving = false, lost = window.wasRestarted ? note.question : "";  // until it is asked again
+window.wasClosed = Boolean(note?.closed) && !window.wasRestarted;
+let isLeaving = false, lost = window.wasRestarted || window.wasClosed ? note.question : "";  // until it is asked again
 
-function leaveNote(question) {
+function leaveNote(question, closed = false) {
   isLeaving = true;
-  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, question })); } catch { /* switched off */ }
+  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, question, closed })); } catch { /* switched off */ }
 }
 
 // What stands in the field, or the question that is being answered.
@@ -33,13 +35,13 @@ window.addEventListener("pagehide", () => {
   if (!isLeaving && (question || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(question);
 });
 
-// An event's first input is a text where a question is asked, and nowhere else.
-function asked(body) {
+// Whose event it is, and its question: the first input is a text where one is asked, and nowhere else.
+function parsed(body) {
   try {
-    const [first] = JSON.parse(body).data;
-    return typeof first === "string" ? first : "";
+    const { session_hash: session, data: [first] } = JSON.parse(body);
+    return { session, question: typeof first === "string" ? first : "" };
   } catch {
-    return "";
+    return { session: "", question: "" };
   }
 }
 
@@ -52,17 +54,19 @@ function fill(question) {
 
 const plainFetch = window.fetch;
 window.fetch = async (address, options = {}) => {
-  if (!String(address).includes("/queue/join")) return plainFetch(address, options);
-  const question = asked(options.body), headers = new Headers(options.headers);
+  if (!EVENT.test(String(address))) return plainFetch(address, options);
+  const { session, question } = parsed(options.body), headers = new Headers(options.headers);
   if (question) lost = "";
-  headers.set(header, server);
+  headers.set(serverHeader, server);
+  headers.set(sessionHeader, session);
   const reply = await plainFetch(address, { ...options, headers }).catch((error) => {
     fill(question);
     throw error;
   });
+  const isClosed = reply.status === 410;
   // The page that came back may be an old copy: it is not loaded again and again.
-  if (reply.status !== 409 || note?.server === server) return reply;
-  leaveNote(question || unanswered());
+  if (!isClosed && (reply.status !== 409 || note?.server === server)) return reply;
+  leaveNote(question || unanswered(), isClosed);
   location.reload();
   return new Promise(() => {});
 };

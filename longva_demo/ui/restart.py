@@ -1,36 +1,47 @@
-"""A page that was opened before the server was restarted loads itself anew, and loses neither its chat nor a question.
+"""A tab whose page is not on this server any more loads itself anew, and loses neither its chat nor a question.
 
-To the new server it would be an unknown visitor: with the next answer, all that was said before would be gone.
+The server was restarted, or has closed the page. It would take the tab for an unknown visitor: with the next answer,
+all that was said before would be gone.
 """
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-HEADER = "x-longva-server"  # the page says which server it came from; other clients do not
+# The page says which server it came from, and which session it is; other clients do not.
+SERVER_HEADER, SESSION_HEADER = "x-longva-server", "x-longva-session"
 SERVER = secrets.token_hex(8)  # this one
 SCRIPT = Path(__file__).with_name("restart.js")
 
 
 def script() -> str:
     """Runs in the page's head, before anything is asked for."""
-    return f'const server = "{SERVER}", header = "{HEADER}";\n{SCRIPT.read_text("utf-8")}'
+    names = f'const server = "{SERVER}", serverHeader = "{SERVER_HEADER}", sessionHeader = "{SESSION_HEADER}";\n'
+    return names + SCRIPT.read_text("utf-8")
+
+
+def restarts(was_closed: Callable[[str], bool]) -> Middleware:
+    """For the page's app; `was_closed` tells of a session whether its page was closed here."""
+    return Middleware(Restarts, was_closed=was_closed)
 
 
 class Restarts:
-    """Middleware that turns away events of pages of an earlier server; restart.js then loads the page anew."""
+    """Middleware that turns away events of pages that are not here any more; restart.js then loads the page anew."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, was_closed: Callable[[str], bool]) -> None:
         self._app = app
+        self._was_closed = was_closed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and dict(scope["headers"]).get(HEADER.encode(), SERVER.encode()) != SERVER.encode():
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if headers.get(SERVER_HEADER, SERVER) != SERVER:
             await PlainTextResponse("the server was restarted; reload the page", 409)(scope, receive, send)
+        elif self._was_closed(headers.get(SESSION_HEADER, "")):
+            await PlainTextResponse("the page was closed here; reload it", 410)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-MIDDLEWARE = Middleware(Restarts)

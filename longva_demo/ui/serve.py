@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import tempfile
 from pathlib import Path
 
 # Read by Gradio and the hub's client when they start; nothing leaves this machine except a download that was asked for.
@@ -11,7 +13,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from gradio.utils import get_upload_folder
 
 from longva_demo.chat import Engine
-from longva_demo.folders import check_writable
+from longva_demo.folders import check_writable, delete_leftovers, own_folder
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui.asking import is_zero_gpu
@@ -25,8 +27,18 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def serve_page(settings: Settings) -> None:
-    """Serve the page until interrupted."""
-    check_writable(Path(get_upload_folder()), "GRADIO_TEMP_DIR")
+    """Serve the page until interrupted, by Ctrl-C or by SIGTERM (docker stop, systemd)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_uploads()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     build_app(make_engine(settings), settings).launch()
+
+
+def keep_uploads() -> None:
+    """Let Gradio keep uploads in a folder of this process, so that they go with it; delete those of killed ones."""
+    place = Path(get_upload_folder())
+    check_writable(place, "GRADIO_TEMP_DIR")
+    delete_leftovers(place)
+    delete_leftovers(Path(tempfile.gettempdir()))
+    os.environ["GRADIO_TEMP_DIR"] = str(own_folder(place))

@@ -4,6 +4,7 @@ const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
 element.querySelector(".chat-restarted").hidden = !window.wasRestarted;  // restart.js
+element.querySelector(".chat-closed").hidden = !window.wasClosed;
 const keep = element.querySelector(".chat-keep");
 element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
 for (const button of keep.querySelectorAll("[data-format]"))

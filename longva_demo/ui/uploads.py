@@ -1,17 +1,19 @@
-"""Uploaded files: deleted when they are old, or when all of them take too much room, but never under an open page."""
+"""Uploaded files: deleted when they are old, or when all that is kept takes too much room, but never while in use."""
 
 import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
 
+from longva_demo.folders import own_files
+
 log = logging.getLogger(__name__)
 MOST_AGE_SECONDS = 24 * 3600.0
-SECONDS_BETWEEN = 600.0
 
 
 def uploaded_files(app: gr.Blocks) -> set[Path]:
@@ -60,13 +62,56 @@ def delete_uploads(ages: dict[Path, float], in_use: set[Path], most_age_seconds:
     return deleted
 
 
-def watch_uploads(app: gr.Blocks, in_use: Callable[[], set[Path]], most_bytes: int) -> threading.Event:
-    """Look every few minutes, in a thread that ends with the process, or once the event that is returned is set."""
-    ending, ages = threading.Event(), Ages()
+class FilesInUse:
+    """Files that somebody works with, for as long as a `with` block lasts."""
 
-    def look() -> None:
-        while not ending.wait(SECONDS_BETWEEN):
-            delete_uploads(ages.of(uploaded_files(app)), in_use(), MOST_AGE_SECONDS, most_bytes)
+    def __init__(self) -> None:
+        self._users: Counter[Path] = Counter()
+        self._lock = threading.Lock()
 
-    threading.Thread(target=look, name="uploads", daemon=True).start()
-    return ending
+    @contextlib.contextmanager
+    def using(self, file: Path) -> Iterator[None]:
+        with self._lock:
+            self._users[file] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users[file] -= 1
+
+    def __call__(self) -> set[Path]:
+        with self._lock:
+            self._users = +self._users  # those with a user
+            return set(self._users)
+
+
+class Uploads:
+    """What was uploaded, under a bound for it and all else that this process keeps: frames, previews."""
+
+    def __init__(self, uploaded: Callable[[], set[Path]], in_use: Callable[[], set[Path]], most_bytes: int) -> None:
+        self._uploaded = uploaded
+        self._in_use = in_use
+        self._most_bytes = most_bytes
+        self._ages = Ages()
+        self._lock = threading.Lock()
+
+    def tidy(self) -> None:
+        """Delete what is too old or too much."""
+        self.make_room(0)
+
+    def make_room(self, num_bytes: int) -> int:
+        """Delete what is too old, and the oldest until `num_bytes` more fit; returns how many bytes do."""
+        with self._lock:
+            files = self._uploaded()
+            room = self._most_bytes - size_of(own_files() - files)
+            delete_uploads(self._ages.of(files), self._in_use(), MOST_AGE_SECONDS, room - num_bytes)
+            return room - size_of(files)
+
+
+def size_of(files: set[Path]) -> int:
+    """Bytes of those that are there."""
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size
+    return total

@@ -25,6 +25,7 @@ TRANSCRIPT_SHELL = """
     <div class="chat-empty">
       <b>${say("chat.invitation")}</b>
       <p class="chat-restarted" role="status" hidden>${say("chat.restarted")}</p>
+      <p class="chat-closed" role="status" hidden>${say("chat.closed")}</p>
       <p>${say("HINT")}</p>
     </div>
     <div class="chat-turns"></div>
@@ -91,7 +92,10 @@ def make_transcript(hint: str, elem_id: str) -> gr.HTML:
 
 
 def make_history(elem_id: str) -> gr.HTML:
-    """The last chats of this browser, to read. Value: the present one to remember, {"number", "record"}, or None."""
+    """The last chats of this browser, to read.
+
+    Value: the present one to remember, {"page", "number", "record"}, or None.
+    """
     return widget(HISTORY_SHELL, ("dom.js", "history.js"), None, elem_id)
 
 

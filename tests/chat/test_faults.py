@@ -1,16 +1,19 @@
 """Faults inside a chat, at every place where they can happen: one line, the earlier turns stay, the next one works."""
 
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from longva_demo.chat import ChatSession, Engine, TextDelta, VideoSource
 from longva_demo.chat.cache import GrowingLayer
 from longva_demo.chat.prompt import MOST_CHARACTERS
+from longva_demo.chat.source import MENDED
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import decode_frames, plan_frames, probe
@@ -185,18 +188,63 @@ def test_no_place_for_temporary_files(
     )
 
 
-def test_frames_that_somebody_deleted(session: ChatSession) -> None:
+def cut_short(source: VideoSource) -> None:
+    source._file.write_bytes(source._file.read_bytes()[:1000])
+
+
+def clean_away(source: VideoSource) -> None:
+    shutil.rmtree(source._folder)
+
+
+@pytest.mark.parametrize("spoil", [cut_short, clean_away])
+def test_frames_that_somebody_deleted_are_read_from_the_file_again(
+    session: ChatSession, engine: Engine, clip: Path, spoil: Callable[[VideoSource], None]
+) -> None:
     """Folders for temporary files are cleaned now and then, under whoever uses them."""
     source = session.source
     assert isinstance(source, VideoSource)
     list(source.frames())
-    source._file.write_bytes(source._file.read_bytes()[:1000])
+    before, frames = [source.kept_frame(place) for place in range(source.num_frames)], session.frames
+    spoil(source)
+    other = ChatSession(engine, is_shared=False)
+    other.look_at(make_source(engine, clip))
+    assert answer(session, QUESTION) == answer(other, QUESTION)
+    other.close()
+    assert session.notes == [MENDED]
+    assert session.frames == frames
+    spoil(source)
+    assert all(np.array_equal(source.kept_frame(place), pixels) for place, pixels in enumerate(before))
+    assert [path.name for path in source._folder.iterdir() if "features" not in path.name] == ["pixels.bin"]
+
+
+def test_frames_that_are_deleted_while_they_come(session: ChatSession) -> None:
+    source = session.source
+    assert isinstance(source, VideoSource)
+    batches = source.frames()
+    next(batches)
+    batches.close()
+    source.indices.extend(range(40))  # as if they had come, and then been deleted
+    clean_away(source)
+    pixels = [part for part in source.pixels(16, lambda: False) if part is not None]
+    assert sum(map(len, pixels)) == source.num_frames
+
+
+def test_frames_and_file_that_somebody_deleted(engine: Engine, clip: Path, tmp_path: Path) -> None:
+    file = tmp_path / "clip.mp4"
+    shutil.copy(clip, file)
+    session = ChatSession(engine, is_shared=False)
+    source = make_source(engine, file)
+    session.look_at(source)
+    list(source.frames())
+    assert source.sha256
+    clean_away(source)
+    file.unlink()
     for _ in range(2):
         with pytest.raises(VideoError, match=r"the frames of clip.mp4 are no longer kept; load it again"):
             list(session.ask(QUESTION, GREEDY))
-        source._file.unlink(missing_ok=True)
-    session.look_at(make_source(session.engine, source.info.path))
+    shutil.copy(clip, file)
     assert answer(session, QUESTION)
+    session.close()
 
 
 def test_no_memory_for_frames_on_their_way(clip: Path) -> None:

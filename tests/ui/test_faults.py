@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from longva_demo.ui.restart import HEADER
+from longva_demo.ui.restart import SERVER_HEADER
 from tests.ui.conftest import MODEL, Visit, free_port, start_server
 
 MIB = 1024**2
@@ -188,8 +188,31 @@ def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Bro
     page.context.close()
 
 
+def test_a_terminated_server_leaves_nothing_and_a_killed_one_is_tidied_up_after(
+    browser: Browser, tmp_path: Path, clip: Path
+) -> None:
+    """SIGTERM is what docker stop and systemd send. A page is open meanwhile, with its upload and its frames."""
+
+    def kept() -> list[str]:
+        return [path.name for path in tmp_path.rglob("*") if path.is_file()]
+
+    for end, left in ((signal.SIGKILL, True), (signal.SIGTERM, False)):
+        port = free_port()
+        process = start_server(tmp_path.with_suffix(".log"), port, "--model", MODEL, TMPDIR=str(tmp_path))
+        assert "pixels.bin" not in kept()
+        visit = Visit(browser.new_context(), f"http://127.0.0.1:{port}")
+        visit.upload(clip)
+        visit.wait_for_frames()
+        assert wait_for(lambda: "pixels.bin" in kept())
+        process.send_signal(end)
+        code = process.wait(60)
+        assert code == (-signal.SIGKILL if left else 0)
+        assert bool(kept()) == left
+        visit.page.context.close()
+
+
 def test_only_pages_of_an_earlier_server_are_turned_away(address: str) -> None:
     question = {"data": ["What is it?", None, 4, "", "", 0, 1, 4]}
     join = f"{address}/gradio_api/call/chat"
-    assert httpx.post(join, json=question, headers={HEADER: "another"}).status_code == 409
+    assert httpx.post(join, json=question, headers={SERVER_HEADER: "another"}).status_code == 409
     assert httpx.post(join, json=question).status_code == 200

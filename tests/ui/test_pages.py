@@ -1,12 +1,16 @@
 """What belongs to a page stays its own, and a failed look neither loses what was there nor answers blind."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import pytest
+from playwright.sync_api import Browser, expect
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from longva_demo.chat import Engine, Progress, Sampling, VideoSource, WaitingLine
@@ -15,13 +19,17 @@ from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.ui import views
 from longva_demo.ui.frame_browser import ROUTE, frames_route
+from longva_demo.ui.keeping import Keeping
+from longva_demo.ui.layout import build_app
 from longva_demo.ui.needle_test import NeedleTests
 from longva_demo.ui.observe import EventLog, Metrics
-from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.pages import AWAY_SECONDS, IDLE_SECONDS, Page, Pages
+from longva_demo.ui.restart import SESSION_HEADER, restarts
 from longva_demo.ui.views import WHOLE, Look
-from tests.ui.conftest import MODEL
+from tests.ui.conftest import MODEL, Visit, free_port
 
 SETTINGS = Settings()
+SLOW = 30_000  # ms: the cores may be shared
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,8 @@ def fields(clip: Path | None, num_frames: object = 4, start: str = "", end: str 
 
 
 def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
-    pages = Pages(engine)
+    now = 0.0
+    pages = Pages(engine, lambda: now)
     one, two = pages.get("one"), pages.get("two")
     one.look_at(fields(clip), engine, SETTINGS)
     assert pages.get("one") is one
@@ -49,10 +58,94 @@ def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
     list(source.frames())
     kept = source._folder
     assert kept.exists()
-    pages.drop("one")
+    pages.leave("one")
+    now = AWAY_SECONDS + 1
+    pages.sweep()
+    assert pages.get("two") is two
     assert not kept.exists()
     assert pages.get("one") is not one
     assert len(pages) == 2
+
+
+def test_a_browser_that_comes_back_soon_finds_its_page(engine: Engine) -> None:
+    """A laptop slept, the network changed: the connection ended, and the tab is still open."""
+    now = 0.0
+    pages = Pages(engine, lambda: now)
+    page = pages.get("one")
+    pages.leave("one")
+    assert page.stopping.is_set()
+    now = AWAY_SECONDS - 1
+    assert pages.get("one") is page
+    now = 2 * AWAY_SECONDS
+    pages.sweep()
+    assert pages.get("one") is page
+    pages.leave("one")
+    now = 4 * AWAY_SECONDS
+    with page.alone():  # an answer is being ended
+        pages.sweep()
+        assert len(pages) == 1
+    pages.sweep()
+    assert len(pages) == 0
+
+
+def test_a_closed_page_is_remembered_where_something_was_on_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    pages = Pages(engine, lambda: now)
+    for name in ("empty", "one", "two", "three"):
+        pages.get(name).transcript += [{"kind": "turn"}] if name != "empty" else []
+    assert not pages.was_closed("one")
+    monkeypatch.setattr("longva_demo.ui.pages.MOST_CLOSED", 2)
+    now = IDLE_SECONDS + 1
+    pages.sweep()
+    assert len(pages) == 0
+    assert [pages.was_closed(name) for name in ("empty", "one", "two", "three")] == [False, False, True, True]
+
+
+def test_events_of_a_closed_page_are_turned_away() -> None:
+    app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("here"))], middleware=[restarts("gone".__eq__)])
+    client = TestClient(app)
+    replies = [client.get("/", headers={SESSION_HEADER: name} if name else {}) for name in ("gone", "open", "")]
+    assert [reply.status_code for reply in replies] == [410, 200, 200]
+
+
+def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
+    engine: Engine, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The laptop slept for long. To the server the tab would be a new visitor, and its chat would be gone."""
+    now = 0.0
+    pages = Pages(engine, lambda: now)
+    monkeypatch.setattr("longva_demo.ui.layout.Pages", lambda _: pages)
+    app = build_app(engine, replace(SETTINGS, port=free_port()))
+    app.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        visit = Visit(browser.new_context(), f"http://127.0.0.1:{app.server_port}")
+        visit.pick("A rolling circle")
+        answer = visit.ask("What shape is it?")
+        visit.page.wait_for_function("localStorage.getItem('longva-chats')")
+        now = IDLE_SECONDS + 1
+        visit.page.fill("#question textarea", "And which colour?")
+        pages.sweep()
+        visit.page.press("#question textarea", "Enter")
+        said = visit.page.locator(".chat-closed")
+        expect(said).to_contain_text("the server has closed it. Choose the video again", timeout=SLOW)
+        expect(visit.page.locator(".chat-restarted")).to_be_hidden()
+        expect(visit.page.locator("#question textarea")).to_have_value("And which colour?", timeout=SLOW)
+        visit.pick("A rolling circle")
+        visit.page.press("#question textarea", "Enter")
+        assert visit.wait_for_answer(1)
+        visit.page.wait_for_function("JSON.parse(localStorage.getItem('longva-chats')).length === 2")
+        visit.page.click(".history-chat summary")
+        expect(visit.page.locator(".history-answer").first).to_have_text(answer)
+        visit.page.context.close()
+    finally:
+        app.close(verbose=False)
+
+
+def test_another_page_of_the_same_tab_leaves_the_chats_before_it(engine: Engine) -> None:
+    """The browser's store goes by the page's token: to it, a page that was made anew is another one."""
+    keeping, request = Keeping(Pages(engine)), SimpleNamespace(session_hash="one")
+    other = Keeping(Pages(engine)).remember(request)["page"]  # type: ignore[arg-type]
+    assert keeping.remember(request)["page"] == keeping.remember(request)["page"] != other  # type: ignore[arg-type]
 
 
 def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine, clip: Path) -> None:

@@ -68,7 +68,7 @@ def test_made_once_and_gone_with_the_page(pages: Pages, engine: Engine, avi: Pat
     assert page.preview is not None
     folder = page.preview.file.parent
     assert folder.exists()
-    pages.drop("one")
+    page.close()
     assert not folder.exists()
     assert status(pages, last["token"]) == 404
 

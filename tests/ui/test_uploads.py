@@ -1,17 +1,28 @@
-"""Old uploads go, and the oldest where they take too much room; what a page looks at stays."""
+"""Old uploads go, and the oldest where all takes too much room; what is in use stays, and then no more comes in."""
 
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
-from longva_demo.chat import Engine
+from longva_demo.chat import Engine, TextDelta
+from longva_demo.folders import own_files, temporary_folder
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.ui.api import Api
+from longva_demo.ui.intake import NO_ROOM, intake
 from longva_demo.ui.layout import build_app
 from longva_demo.ui.pages import Pages
-from longva_demo.ui.uploads import Ages, delete_uploads, uploaded_files
+from longva_demo.ui.uploads import Ages, Uploads, delete_uploads, uploaded_files
 from longva_demo.ui.views import Look
 from tests.ui.conftest import MODEL
 
@@ -69,8 +80,6 @@ def test_a_page_holds_on_to_what_it_looks_at(clip: Path) -> None:
     pages.get("one").look_at(Look(clip, 4), engine, settings)
     assert pages.files_in_use() == {clip}
     pages.get("one").look_at(None, engine, settings)
-    pages.drop("one")
-    assert pages.files_in_use() == set()
 
 
 def test_only_what_came_to_this_app_counts(tmp_path: Path) -> None:
@@ -79,3 +88,78 @@ def test_only_what_came_to_this_app_counts(tmp_path: Path) -> None:
     upload = write(tmp_path, "clip.mp4", 10)
     app.temp_file_sets[0].add(str(upload))
     assert uploaded_files(app) - before == {upload}
+
+
+def test_all_that_this_process_keeps_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = write(temporary_folder("frames"), "pixels.bin", 100)
+    assert frames in own_files()
+    files = {write(tmp_path, name, 100) for name in ("one", "two", "used")}
+    monkeypatch.setattr("longva_demo.ui.uploads.own_files", lambda: {frames, *files})
+    uploads = Uploads(lambda: files, lambda: {tmp_path / "used"}, 500)
+    uploads.tidy()
+    assert all(file.exists() for file in files)
+    assert uploads.make_room(150) == 200
+    assert sum(file.exists() for file in files) == 2
+    assert uploads.make_room(1000) == 300
+    assert [file for file in (frames, *files) if file.exists()] == [frames, tmp_path / "used"]
+
+
+def test_an_upload_to_the_page_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longva_demo.ui.uploads.own_files", set)
+    settings = replace(Settings(), max_uploads_bytes=1000)
+    app = build_app(Engine(load(MODEL), settings), settings)
+    upload = write(tmp_path, "clip.mp4", 900)
+    app.temp_file_sets[0].add(str(upload))
+    [make_room] = [
+        one.kwargs["make_room"] for one in app.options["app_kwargs"]["middleware"] if "make_room" in one.kwargs
+    ]
+    make_room(100)
+    assert upload.exists()
+    make_room(200)
+    assert not upload.exists()
+
+
+def test_an_upload_without_room_is_refused() -> None:
+    """What others have still to send counts; what says no length is cut off where the room ends."""
+    asked, rooms = [], [99, 100, 105, 105, 0, 100, 1000]
+
+    def make_room(num_bytes: int) -> int:
+        asked.append(num_bytes)
+        return rooms[len(asked) - 1]
+
+    async def take(request: Request) -> PlainTextResponse:
+        if request.url.query:
+            inner = await run_in_threadpool(client.post, "/upload", content=bytes(10))
+            return PlainTextResponse(inner.text, inner.status_code)
+        return PlainTextResponse(str(len(await request.body())))
+
+    app = Starlette(routes=[Route("/upload", take, methods=["POST"])], middleware=[intake(1000, make_room)])
+    client = TestClient(app)
+    pieces = [bytes(40)] * 5
+    for status, text in ((507, NO_ROOM), (200, "100")):
+        reply = client.post("/upload", content=bytes(100))
+        assert (reply.status_code, reply.text) == (status, text)
+    assert client.post("/upload?with=another", content=bytes(100)).text == NO_ROOM
+    assert asked == [100, 100, 100, 110]
+    for status in (507, 413, 200):
+        assert client.post("/upload", content=iter(pieces)).status_code == status
+
+
+def test_what_an_api_call_is_about_is_in_use(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[Path]] = []
+    usual = Look.open
+
+    def opened(*args: object) -> object:
+        seen.append(api.files_in_use())
+        return usual(*args)  # type: ignore[arg-type]
+
+    def answer(*_: object) -> Iterator[TextDelta]:
+        seen.append(api.files_in_use())
+        yield TextDelta("a circle")
+
+    monkeypatch.setattr(Look, "open", opened)
+    api = Api(Engine(load(MODEL), Settings()), Settings(), answer)  # type: ignore[arg-type]
+    assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
+    assert len(api.sample_frames(str(clip), 4)["frames"]) == 4
+    assert seen == [{clip}] * 3
+    assert api.files_in_use() == set()
