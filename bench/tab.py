@@ -57,6 +57,7 @@ class Tab:
         self.close()
 
     def close(self) -> None:
+        self._http.post(f"/longva/leave/{self._session}").raise_for_status()
         self._alive.close()
         self._http.close()
 

@@ -24,7 +24,7 @@ from longva_demo.ui.meter import make_meter, meter_facts
 from longva_demo.ui.needle_test import NeedleTests, make_panel
 from longva_demo.ui.observe import EventLog, Metrics, observe_routes, observed
 from longva_demo.ui.page_app import PageApp
-from longva_demo.ui.pages import Pages
+from longva_demo.ui.pages import Pages, leave_route
 from longva_demo.ui.preview import make_preview_line, preview_route
 from longva_demo.ui.rate import Rate, at_a_rate, posts_at_a_rate
 from longva_demo.ui.restart import restarts
@@ -132,6 +132,7 @@ def launch_options(
         *download_routes(pages.find_video),
         preview_route(pages.find_preview),
         previews_route(),
+        leave_route(pages),
         *more_routes,
     ]
     return {

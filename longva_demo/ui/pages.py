@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
 from longva_demo.chat.record import ChatRecord, record_chat
 from longva_demo.errors import DemoError
@@ -30,7 +34,7 @@ IDLE_SECONDS = 3 * 3600.0
 AWAY_SECONDS = 300.0
 # Closed pages that are remembered, so that a tab that is still open is not taken for a new visitor.
 MOST_CLOSED = 10_000
-# How long a new video waits for the old answer to stop.
+# How long a new video, or the end of a page, waits for the old answer to stop.
 STOP_SECONDS = 60.0
 
 
@@ -260,6 +264,16 @@ class Page:
         self.kept.close()
 
 
+def leave_route(pages: "Pages") -> Route:
+    """Where a tab says that it is closed."""
+
+    def leave(request: Request) -> Response:
+        pages.leave(request.path_params["session"], for_good=True)
+        return Response(status_code=204)
+
+    return Route("/longva/leave/{session}", leave, methods=["POST"])
+
+
 class Pages:
     """The open pages, by Gradio's session hash."""
 
@@ -277,14 +291,22 @@ class Pages:
             page.used, page.left = self._now(), None
             return page
 
-    def leave(self, session_hash: str | None) -> None:
-        """The connection to the browser ended: the tab was closed, unless it comes back soon. Its answer ends."""
+    def leave(self, session_hash: str | None, for_good: bool = False) -> None:
+        """The connection to the browser ended, and with it the answer: the tab may still come back soon.
+
+        `for_good`: the tab itself said that it is closed.
+        """
         with self._lock:
             page = self._pages.get(str(session_hash))
-            if page is not None:
-                page.left = self._now()
-        if page is not None:
-            page.stop()
+            if page is not None and page.left != -math.inf:
+                page.left = -math.inf if for_good else self._now()
+        if page is None:
+            return
+        page.stop()
+        if for_good:
+            if page.answering.acquire(timeout=STOP_SECONDS):  # its answer has ended
+                page.answering.release()
+            self.sweep()
 
     def sweep(self) -> None:
         """Close the pages that nobody comes back to: free their caches and their frames. upkeep.py calls it."""

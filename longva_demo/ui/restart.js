@@ -30,8 +30,11 @@ function unanswered() {
   return document.querySelector("#question textarea")?.value || (isOpen && turn.querySelector(".question")?.textContent) || "";
 }
 
-window.addEventListener("pagehide", () => {
-  const question = unanswered();
+let mySession = "";
+window.addEventListener("pagehide", ({ persisted }) => {
+  const question = unanswered(), root = window.gradio_config?.root || location.origin;
+  // A connection that breaks may be made again; this is for good, so that the server need not wait.
+  if (mySession && !persisted) navigator.sendBeacon(`${root}/longva/leave/${mySession}`);
   if (!isLeaving && (question || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(question);
 });
 
@@ -57,6 +60,7 @@ window.fetch = async (address, options = {}) => {
   if (!EVENT.test(String(address))) return plainFetch(address, options);
   const { session, question } = parsed(options.body), headers = new Headers(options.headers);
   if (question) lost = "";
+  mySession = session || mySession;
   headers.set(serverHeader, server);
   headers.set(sessionHeader, session);
   const reply = await plainFetch(address, { ...options, headers }).catch((error) => {

@@ -1,5 +1,6 @@
 """What belongs to a page stays its own, and a failed look neither loses what was there nor answers blind."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from bench.load import figures_of
 from longva_demo.chat import Engine, Progress, Sampling, VideoSource, WaitingLine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -23,7 +25,7 @@ from longva_demo.ui.keeping import Keeping
 from longva_demo.ui.layout import build_app
 from longva_demo.ui.needle_test import NeedleTests
 from longva_demo.ui.observe import EventLog, Metrics
-from longva_demo.ui.pages import AWAY_SECONDS, IDLE_SECONDS, Page, Pages
+from longva_demo.ui.pages import AWAY_SECONDS, IDLE_SECONDS, Page, Pages, leave_route
 from longva_demo.ui.restart import SESSION_HEADER, restarts
 from longva_demo.ui.views import WHOLE, Look
 from tests.ui.conftest import MODEL, Visit, free_port
@@ -86,6 +88,36 @@ def test_a_browser_that_comes_back_soon_finds_its_page(engine: Engine) -> None:
         assert len(pages) == 1
     pages.sweep()
     assert len(pages) == 0
+
+
+def test_a_tab_that_says_that_it_is_closed_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longva_demo.ui.pages.STOP_SECONDS", 0.01)
+    pages = Pages(engine)
+    page = pages.get("one")
+    with page.alone():  # an answer is being ended
+        pages.leave("one", for_good=True)
+        pages.leave("one")  # its connection ends too
+        assert page.stopping.is_set()
+        assert len(pages) == 1
+    pages.sweep()
+    assert len(pages) == 0
+    pages.get("two")
+    client = TestClient(Starlette(routes=[leave_route(pages)]))
+    assert client.get("/longva/leave/two").status_code == 405
+    assert client.post("/longva/leave/nobody").status_code == 204
+    assert len(pages) == 1
+    assert client.post("/longva/leave/two").status_code == 204
+    assert len(pages) == 0
+
+
+def test_leaving_the_page_in_a_browser_frees_it(visit: Visit) -> None:
+    """At once, not when the connection has been gone for a while."""
+    visit.pick("One second in a minute")
+    address = visit.page.url.rstrip("/")
+    before = figures_of(address)["pages"]
+    visit.page.goto("about:blank")
+    while figures_of(address)["pages"] == before:
+        time.sleep(0.1)
 
 
 def test_a_closed_page_is_remembered_where_something_was_on_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
