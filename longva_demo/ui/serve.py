@@ -30,6 +30,7 @@ def serve_page(settings: Settings) -> None:
     """Serve the page until interrupted, by Ctrl-C or by SIGTERM (docker stop, systemd)."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     keep_uploads()
+    tell_visitors_apart()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     build_app(make_engine(settings), settings).launch()
@@ -42,3 +43,9 @@ def keep_uploads() -> None:
     delete_leftovers(place)
     delete_leftovers(Path(tempfile.gettempdir()))
     os.environ["GRADIO_TEMP_DIR"] = str(own_folder(place))
+
+
+def tell_visitors_apart() -> None:
+    """On a Space all come through its proxy, the only one that reaches it: uvicorn then goes by whom the proxy names."""
+    if os.environ.get("SPACE_ID"):
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")

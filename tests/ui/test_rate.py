@@ -1,5 +1,6 @@
 """Who asks for too much in a minute is told so; the question is not lost, and others are not held up."""
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from longva_demo.chat import TextDelta
 from longva_demo.errors import DemoError
 from longva_demo.ui import rate as module
 from longva_demo.ui.rate import CALLER, MOST_LOGINS, Rate, at_a_rate
+from longva_demo.ui.serve import tell_visitors_apart
 from tests.ui.conftest import MODEL, Visit, serving
 from tests.ui.test_api import file_at
 
@@ -102,3 +104,17 @@ def test_events_uploads_and_log_ins_are_limited_for_an_address(clip: Path, tmp_p
         told = call("chat", ["What do you see?", None, 4, "", "", 0, 1, 32], "10.0.0.4")
         assert told.count("event: generating") > most  # a stream is one event
         assert "event: complete" in told
+
+
+@pytest.mark.parametrize(
+    ("space", "trusted", "then"), [(None, None, None), ("me/longva", None, "*"), ("me/longva", "10.0.0.1", "10.0.0.1")]
+)
+def test_on_a_space_the_proxy_says_who_visits(
+    space: str | None, trusted: str | None, then: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("SPACE_ID", space), ("FORWARDED_ALLOW_IPS", trusted)):
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
+    tell_visitors_apart()
+    assert os.environ.get("FORWARDED_ALLOW_IPS") == then
