@@ -46,6 +46,6 @@ def keep_uploads() -> None:
 
 
 def tell_visitors_apart() -> None:
-    """On a Space all come through its proxy, the only one that reaches it: uvicorn then goes by whom the proxy names."""
+    """On a Space all come through its proxy, which alone reaches it: uvicorn then goes by whom the proxy names."""
     if os.environ.get("SPACE_ID"):
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
