@@ -90,7 +90,7 @@ def test_it_waits_in_the_line_and_lets_others_go_after_each_step(engine: Engine,
     assert list(values) == []
     with waiting_line.join(8) as place:
         assert place.called.is_set()
-    pages.drop("one")
+    pages.leave("one", for_good=True)
     assert len(engine.prefixes) == 0
 
 
@@ -112,7 +112,7 @@ def test_frames_that_cannot_be_decoded_are_left_out(
     assert last["sizes"] == (1, 3, 7)
     assert last["state"]["key"] == "needle.done"
     assert num_asked(last) == 3 * 5 * 3
-    pages.drop("one")
+    pages.leave("one", for_good=True)
 
 
 def test_the_panel_says_how_long_it_will_take() -> None:
@@ -131,7 +131,7 @@ def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
         pages.get("one").testing.set()
         assert [value["running"] for value in values] == [False]
         assert len(waiting_line) == 0
-    pages.drop("one")
+    pages.leave("one", for_good=True)
 
 
 def test_the_heat_map_fills_in(visit: Visit) -> None:

@@ -186,7 +186,7 @@ def test_each_look_is_a_line_without_a_name(clip: Path, tmp_path: Path, lines: l
     assert value("longva_events_total", {"event": "look", "outcome": "refused"}) == 2
     assert value("longva_event_seconds_count", {"event": "look", "stage": "total"}) == 5
     for name in ("one", "two"):
-        pages.drop(name)
+        pages.leave(name, for_good=True)
 
 
 def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
@@ -206,7 +206,7 @@ def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> Non
     page.testing.set()
     list(steps)
     assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
-    pages.drop("one")
+    pages.leave("one", for_good=True)
 
 
 def test_each_upload_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
@@ -216,7 +216,7 @@ def test_each_upload_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
         await request.body()
         return PlainTextResponse("")
 
-    middleware = [events.uploads, intake(1000)]
+    middleware = [events.uploads, intake(1000, lambda num_bytes: num_bytes)]
     app = Starlette(routes=[Route("/{rest:path}", take, methods=["POST"])], middleware=middleware)
     client = TestClient(app)
     client.post("/gradio_api/upload", content=bytes(10))

@@ -21,6 +21,7 @@ from longva_demo.settings import Settings
 from longva_demo.ui.api import Api
 from longva_demo.ui.intake import NO_ROOM, intake
 from longva_demo.ui.layout import build_app
+from longva_demo.ui.observe import EventLog, Metrics
 from longva_demo.ui.pages import Pages
 from longva_demo.ui.uploads import Ages, Uploads, delete_uploads, uploaded_files
 from longva_demo.ui.views import Look
@@ -158,7 +159,9 @@ def test_what_an_api_call_is_about_is_in_use(clip: Path, monkeypatch: pytest.Mon
         yield TextDelta("a circle")
 
     monkeypatch.setattr(Look, "open", opened)
-    api = Api(Engine(load(MODEL), Settings()), Settings(), answer)  # type: ignore[arg-type]
+    engine = Engine(load(MODEL), Settings())
+    events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.prefixes))
+    api = Api(engine, Settings(), answer, events)  # type: ignore[arg-type]
     assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
     assert len(api.sample_frames(str(clip), 4)["frames"]) == 4
     assert seen == [{clip}] * 3
