@@ -57,6 +57,8 @@ class Tab:
         self.close()
 
     def close(self) -> None:
+        if self._http.is_closed:
+            return
         self._http.post(f"/longva/leave/{self._session}").raise_for_status()
         self._alive.close()
         self._http.close()

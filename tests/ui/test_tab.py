@@ -43,5 +43,6 @@ def test_a_tab_looks_asks_again_forgets_and_closes(alone: str, clip: Path, tmp_p
         assert figures_of(alone)["pages"] == 1
     wait_until_closed(alone)
     tab = Tab(alone, budget=4, timeout=60)
-    tab.ask_and_close("What moves?", tab.upload(clip))
+    with closing(tab):  # once more makes no difference
+        tab.ask_and_close("What moves?", tab.upload(clip))
     wait_until_closed(alone)
