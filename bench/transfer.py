@@ -32,7 +32,7 @@ from longva_demo.tiny.export import export
 from longva_demo.tiny.network import Eyes
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, Mix
-from longva_demo.tiny.train import get_tokenizer
+from longva_demo.tiny.train import get_tokenizer, load_reader
 from longva_demo.tiny.train_reader import MixedTokens, Share, train_reader
 
 PAGE = Path(__file__).parents[1] / "docs" / "transfer.md"
@@ -178,7 +178,7 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
     shares = 10 if few else 1
     text, frames, tasks = [], [], {}
     for name in TRAININGS:
-        weights = export(folder / f"weights-{name}", eyes, folder / f"{name}.pt", tokenizer)
+        weights = export(folder / f"weights-{name}", eyes, load_reader(folder, name), tokenizer)
         asker = Asker(weights)
         title = f"{name}: {ARMS[name]}" if name in ARMS else name.replace("-", " ")
         text.append(row(title, [needles_in_text(asker, num_lines, 60 // shares) for num_lines in lines]))

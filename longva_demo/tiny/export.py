@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -62,10 +61,9 @@ def make_tokenizer(tokenizer: Tokenizer) -> Qwen2Tokenizer:
     return wrapped
 
 
-def export(folder: Path, eyes: Eyes, reader_file: Path, tokenizer: Tokenizer) -> Path:
-    """Write the checkpoint into `folder`, which is emptied first."""
+def export(folder: Path, eyes: Eyes, trained: dict[str, Tensor], tokenizer: Tokenizer) -> Path:
+    """Write the checkpoint into `folder`, which is emptied first. `trained`: the reader's weights."""
     wrapped = make_tokenizer(tokenizer)
-    trained = torch.load(reader_file, weights_only=True)["reader"]
     num_layers = sum(name.endswith("input_layernorm.weight") for name in trained)
     reader = build_reader(tokenizer.get_vocab_size(), wrapped.eos_token_id, wrapped.pad_token_id, num_layers)
     reader.load_state_dict(trained)

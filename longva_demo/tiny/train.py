@@ -4,8 +4,9 @@
     python -m longva_demo.tiny.train --stage joint    # one stage, continuing from its checkpoint if there is one
     python -m longva_demo.tiny.train --steps 2 --out build/try   # every stage for two steps: does it run?
 
-Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes; so can "sight" and
-all that comes after "eyes". `--go-on-from` begins a stage with an exported model in place of earlier checkpoints.
+Stages "eyes" and "binding" need nothing of each other and can run side by side in two processes; so can the later ones
+of the eyes and those of the reader, but that "finding" needs "abroad". `--go-on-from` begins a stage with an exported
+model in place of earlier checkpoints.
 """
 
 import argparse
@@ -16,12 +17,12 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from torch import distributed, multiprocessing
+from torch import Tensor, distributed, multiprocessing
 
 from longva_demo.tiny.export import export, take_apart
 from longva_demo.tiny.network import Codes, Eyes
 from longva_demo.tiny.text import train_tokenizer
-from longva_demo.tiny.train_eyes import save, train_eyes
+from longva_demo.tiny.train_eyes import Frames, save, train_eyes
 from longva_demo.tiny.train_reader import (
     ABSENT,
     ALL,
@@ -29,6 +30,7 @@ from longva_demo.tiny.train_reader import (
     CHANGES,
     CLIPS,
     COMPLETE,
+    FINDING,
     FULL,
     LAST,
     MOMENTS,
@@ -53,6 +55,8 @@ class Stage:
 
     plan: steps for which the falling rate is set, where the stage ends before (`steps`).
     seen_share: of the clips, those whose frames go through the eyes (drawn with `frames_seed`); the others are codes.
+    eyes: the stage of the eyes up to which they are trained then.
+    shown: what the eyes are taught with.
     """
 
     steps: int
@@ -70,11 +74,19 @@ class Stage:
     with_symbols: bool = False
     num_layers: int = 4
     added: tuple[int, ...] = ()
-    outside_share: float = 0.1
-    near_share: float = 0.0
+    eyes: str = "eyes"
+    shown: Frames = field(default_factory=Frames)
 
 
 CODES = "Qwen2 on scene codes"
+LARGE = Frames(
+    outside=0.15,
+    near=0.7,
+    smaller=0.25,
+    large=0.6,
+    counts=(0.03, 0.3, 0.14, 0.14, 0.14, 0.11, 0.07, 0.04, 0.03),
+    bare=0.25,
+)
 STAGES: dict[str, Stage] = {
     "eyes": Stage(5600, 101, 2.5e-3, "tower and projector, single frames against scene codes", decay_share=0.4),
     "binding": Stage(
@@ -201,8 +213,25 @@ STAGES: dict[str, Stage] = {
         "the eyes again, with more pictures that come near the small world but are not of it",
         after="sight",
         decay_share=0.9,
-        outside_share=0.22,
-        near_share=0.7,
+        shown=Frames(outside=0.22, near=0.7),
+    ),
+    "large": Stage(
+        2400,
+        1717,
+        1.8e-3,
+        "the eyes again, with more large things and bare symbols, at a falling rate",
+        after="abroad",
+        decay_share=0.9,
+        shown=LARGE,
+    ),
+    "keen": Stage(
+        1900,
+        1919,
+        1.2e-3,
+        "the same once more",
+        after="large",
+        decay_share=0.9,
+        shown=LARGE,
     ),
     "symbols": Stage(
         200,
@@ -263,10 +292,24 @@ STAGES: dict[str, Stage] = {
         decay_share=0.9,
         num_layers=8,
     ),
+    "finding": Stage(
+        3300,
+        1818,
+        1.5e-3,
+        "the same with more things to be told apart by their symbols and places, as later eyes see them",
+        FINDING,
+        "steady",
+        seen_share=0.5,
+        frames_seed=18,
+        decay_share=0.9,
+        num_layers=8,
+        eyes="abroad",
+    ),
 }
-EYES = ("eyes", "sight", "abroad")
-# The weights go this far from those before a later stage of the eyes to those after it (Wortsman et al., 2021, arXiv
-# 2109.01903): there they have nearly all that the stage taught, and have lost nothing of what they saw before.
+EYES = ("eyes", "sight", "abroad", "large", "keen")
+# The weights go this far from those before a later stage of the eyes, and the reader's last one, to those after it
+# (Wortsman et al., 2021, arXiv 2109.01903): there they have nearly all that the stage taught, and have lost nothing of
+# what they knew before.
 LATER_SHARE = 0.6
 
 
@@ -276,42 +319,51 @@ def load_eyes(folder: Path, name: str) -> Eyes:
     return eyes
 
 
-def eyes_between(folder: Path, before: str, after: str) -> Eyes:
-    ours, theirs = load_eyes(folder, before), load_eyes(folder, after)
+def eyes_after(folder: Path, name: str) -> Eyes:
+    """What the stages of the eyes up to `name` come to: LATER_SHARE of the way to each in turn."""
+    first, *later = EYES[: EYES.index(name) + 1]
+    eyes = load_eyes(folder, first)
     with torch.no_grad():
-        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            one.lerp_(other, LATER_SHARE)
-    return ours
+        for stage in later:
+            for ours, theirs in zip(eyes.parameters(), load_eyes(folder, stage).parameters(), strict=True):
+                ours.lerp_(theirs, LATER_SHARE)
+    return eyes
 
 
 def final_eyes(folder: Path) -> Eyes:
     """What is exported."""
-    return eyes_between(folder, "between", "abroad")
+    return eyes_after(folder, EYES[-1])
+
+
+def load_reader(folder: Path, name: str) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = torch.load(folder / f"{name}.pt", weights_only=True)["reader"]
+    return weights
+
+
+def final_reader(folder: Path) -> dict[str, Tensor]:
+    """What is exported: LATER_SHARE of the way from the stage before the last one to the last."""
+    before, last = load_reader(folder, "steady"), load_reader(folder, "finding")
+    return {name: torch.lerp(weight, last[name], LATER_SHARE) for name, weight in before.items()}
 
 
 def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
     """Train one stage for `steps`; returns its checkpoint, `folder/{name}.pt`."""
     stage = STAGES[name]
-    start_from = folder / f"{stage.after}.pt" if stage.after else None
     if name in EYES:
-        if name == "abroad":
-            start_from = folder / "between.pt"
-            save(start_from, {"eyes": eyes_between(folder, "eyes", "sight").state_dict()})
         return train_eyes(
             folder,
             name,
             steps,
             stage.seed,
             stage.lr,
-            start_from=start_from,
+            start_from=eyes_after(folder, stage.after) if stage.after else None,
             decay_share=stage.decay_share,
-            outside_share=stage.outside_share,
-            near_share=stage.near_share,
+            shown=stage.shown,
         )
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     codes = code_tokens(Codes.make(), noise=0.06, seed=stage.frames_seed)
-    seen = stage.seen_share > 0
-    tokens = MixedTokens(load_eyes(folder, "eyes"), stage.frames_seed + rank, stage.seen_share) if seen else codes
+    eyes = eyes_after(folder, stage.eyes) if stage.seen_share else None
+    tokens = MixedTokens(eyes, stage.frames_seed + rank, stage.seen_share) if eyes else codes
     return train_reader(
         folder,
         name,
@@ -321,7 +373,7 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
         stage.plan or steps,
         stage.seed,
         stage.lr,
-        start_from=start_from,
+        start_from=folder / f"{stage.after}.pt" if stage.after else None,
         stop=steps,
         with_words=stage.with_words,
         with_symbols=stage.with_symbols,
@@ -395,7 +447,7 @@ def main() -> None:
             run_stage(name, options.out, options.steps or stage.steps, options.processes)
     if options.stage in (None, "export"):
         target = options.weights or options.out / "weights"
-        export(target, final_eyes(options.out), options.out / f"{list(STAGES)[-1]}.pt", tokenizer)
+        export(target, final_eyes(options.out), final_reader(options.out), tokenizer)
         print(f"{target}: {sum(file.stat().st_size for file in target.rglob('*') if file.is_file())} bytes")
 
 

@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,36 @@ from longva_demo.tiny.scenes import FACTORS, Cells, Mix, Scene, cells_of, random
 
 LOGIT_SCALE = 3.0
 BATCH = 128
-SMALLER_SHARE = 0.35  # of the scenes: all things smaller
-DENSE = (0.03, 0.12, 0.12, 0.15, 0.18, 0.16, 0.12, 0.07, 0.05)  # how often 0, 1, … 8 things
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the eyes are shown.
+
+    outside: of the frames, those from outside the world; near: of these, those that come near it.
+    smaller: of the scenes, those whose things are all smaller; large: of things alone in their picture, the large ones.
+    counts: how often 0, 1, … 8 things; bare: of the things, the symbols without a shape.
+    """
+
+    outside: float = 0.1
+    near: float = 0.0
+    smaller: float = 0.35
+    large: float = 0.3
+    counts: tuple[float, ...] = (0.03, 0.12, 0.12, 0.15, 0.18, 0.16, 0.12, 0.07, 0.05)
+    bare: float = 0.12
 
 
 class FrameSource:
-    """Endless frames with their truth; the same seed gives the same frames.
+    """Endless frames with their truth; the same seed gives the same frames."""
 
-    outside_share: of the frames, those from outside the world; near_share: of these, those that come near it.
-    """
-
-    def __init__(self, seed: int, outside_share: float = 0.1, near_share: float = 0.0) -> None:
-        self.rng = random.Random(seed)
-        self.outside_share, self.near_share = outside_share, near_share
+    def __init__(self, seed: int, shown: Frames = Frames()) -> None:
+        self.rng, self.shown = random.Random(seed), shown
         self.bank: list[np.ndarray] = []
 
     def outside(self) -> np.ndarray:
         """A picture from outside the world: often one seen before, turned or mirrored, since they are slow to draw."""
         if len(self.bank) < 300 or self.rng.random() < 0.1:
-            near = self.near_share and self.rng.random() < self.near_share
+            near = self.shown.near and self.rng.random() < self.shown.near
             picture = draw_near(self.rng, IMAGE_SIZE) if near else draw_outside(self.rng)
             if len(self.bank) >= 1500:
                 self.bank[self.rng.randrange(len(self.bank))] = picture
@@ -54,17 +66,20 @@ class FrameSource:
         frames: list[np.ndarray] = []
         for _ in range(size):
             lot = self.rng.random()
-            if lot < self.outside_share:
+            if lot < self.shown.outside:
                 scenes.append(None)
                 frames.append(self.outside())
                 continue
-            weights = DENSE if lot < 0.75 else (0.2, 0.4, 0.25, 0.15)
-            word_share = 0.25 if lot < 0.75 else 1.0
-            scene = random_scene(
-                self.rng,
-                Mix(count_weights=weights, symbol_share=0.7, word_share=word_share, spread=spread),
+            mix = Mix(
+                count_weights=self.shown.counts if lot < 0.75 else (0.2, 0.4, 0.25, 0.15),
+                symbol_share=0.7,
+                bare_share=self.shown.bare,
+                word_share=0.25 if lot < 0.75 else 1.0,
+                spread=spread,
+                large_share=self.shown.large,
             )
-            if self.rng.random() < SMALLER_SHARE:
+            scene = random_scene(self.rng, mix)
+            if self.rng.random() < self.shown.smaller:
                 scene = scene.shrunk(self.rng.uniform(0.65, 1.0))
             scenes.append(scene)
             frames.append(draw(scene))
@@ -105,10 +120,9 @@ def train_eyes(
     lr: float = 2.5e-3,
     batch: int = BATCH,
     resume: bool = True,
-    start_from: Path | None = None,
+    start_from: Eyes | None = None,
     decay_share: float = 0.4,
-    outside_share: float = 0.1,
-    near_share: float = 0.0,
+    shown: Frames = Frames(),
 ) -> Path:
     """Train, writing `{name}.pt` into `folder` every few minutes; continues from it if it is there."""
     torch.manual_seed(seed)
@@ -120,8 +134,8 @@ def train_eyes(
         eyes.load_state_dict(saved["eyes"])
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
-        eyes.load_state_dict(torch.load(start_from, weights_only=True)["eyes"])
-    source = FrameSource(seed + 1_000_003 * optimiser.done, outside_share, near_share)
+        eyes.load_state_dict(start_from.state_dict())
+    source = FrameSource(seed + 1_000_003 * optimiser.done, shown)
     run = torch.compile(eyes) if steps > 50 else eyes
     begin, saved_at = time.time(), time.time()
     averages: dict[str, float] = {}

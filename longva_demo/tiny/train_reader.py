@@ -160,6 +160,16 @@ STEADY = SETTLED | {
     "descriptions": replace(COMPLETE["descriptions"], weight=2.5),
     "symbols": replace(COMPLETE["symbols"], weight=1.0),
 }
+MANY = Mix(count_weights=(0.0, 0.1, 0.3, 0.3, 0.2, 0.1), word_share=0.2, symbol_share=0.75, bare_share=0.2)
+LOOKING_UP = {"who_has": 3.0, "colour": 2.0, "shape": 2.0, "position": 2.0, "about": 2.0, "symbol": 1.0, "is_it": 0.5}
+FINDING = STEADY | {  # one of several things by its symbol or its place
+    "picture": replace(COMPLETE["picture"], weight=4.0),
+    "lookup": Share(9.0, 24, questions=6, leaps=0.1, mix=MANY, ask=LOOKING_UP),
+    "counts": Share(1.5, 16, leaps=0.1, ask={"count_all": 1.0, "count_some": 2.0}),
+    "motion": replace(SETTLED["motion"], weight=2.5),
+    "company": replace(STEADY["company"], weight=2.0),
+    "descriptions": replace(COMPLETE["descriptions"], weight=5.0),
+}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 

@@ -26,12 +26,14 @@ from longva_demo.tiny.train import (
     LATER_SHARE,
     STAGES,
     final_eyes,
+    final_reader,
     get_tokenizer,
     go_on_from,
     load_eyes,
+    load_reader,
     train_stage,
 )
-from longva_demo.tiny.train_eyes import FrameSource, loss_of, train_eyes
+from longva_demo.tiny.train_eyes import Frames, FrameSource, loss_of, train_eyes
 from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
 
@@ -51,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> P
 
 
 def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
-    folder = export(tmp_path / "weights", final_eyes(trained), trained / f"{list(STAGES)[-1]}.pt", tokenizer)
+    folder = export(tmp_path / "weights", final_eyes(trained), final_reader(trained), tokenizer)
     asker = Asker(folder)
     frames = np.stack([draw(random_scene(random.Random(seed))) for seed in range(3)])
     # The exported model computes what the training's own modules do, up to the rounding of its weights.
@@ -63,13 +65,20 @@ def test_stages_lead_to_a_checkpoint_that_answers(trained, tokenizer, tmp_path):
     assert all(isinstance(answer, str) for answer in asker.ask(asker.encode(frames), ["What colour is the star?"]))
 
 
-def test_eyes_lie_between_those_of_two_stages(trained):
-    first, last, between, abroad = (
-        load_eyes(trained, name).state_dict() for name in ("eyes", "sight", "between", "abroad")
-    )
+def test_eyes_lie_between_those_of_their_stages(trained):
+    expected = load_eyes(trained, EYES[0]).state_dict()
+    for name in EYES[1:]:
+        stage = load_eyes(trained, name).state_dict()
+        expected = {key: torch.lerp(value, stage[key], LATER_SHARE) for key, value in expected.items()}
     for key, value in final_eyes(trained).state_dict().items():
-        assert torch.equal(between[key], torch.lerp(first[key], last[key], LATER_SHARE))
-        assert torch.equal(value, torch.lerp(between[key], abroad[key], LATER_SHARE))
+        assert torch.equal(value, expected[key])
+
+
+def test_the_reader_lies_between_its_last_two_stages(trained):
+    before, last = (load_reader(trained, name) for name in ("steady", "finding"))
+    assert any(not torch.equal(weight, last[name]) for name, weight in before.items())
+    for name, weight in final_reader(trained).items():
+        assert torch.equal(weight, torch.lerp(before[name], last[name], LATER_SHARE))
 
 
 def test_pictures_near_the_small_world_differ_and_show_something():
@@ -78,7 +87,7 @@ def test_pictures_near_the_small_world_differ_and_show_something():
     assert {picture.shape for picture in pictures} == {(84, 84, 3)}
     assert all(picture.std() > 1 for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == 40
-    frames, cells = FrameSource(2, outside_share=0.5, near_share=1.0).batch(40, 1.0)
+    frames, cells = FrameSource(2, Frames(outside=0.5, near=1.0)).batch(40, 1.0)
     assert 10 <= int(is_outside(torch.from_numpy(cells.values)).sum()) <= 30
     assert frames.shape == (40, 84, 84, 3)
 
@@ -86,14 +95,14 @@ def test_pictures_near_the_small_world_differ_and_show_something():
 def test_training_goes_on_from_an_exported_model(trained, tokenizer, tmp_path):
     """What comes back is what was exported, rounded to bfloat16; the next stage begins with it."""
     last = list(STAGES)[-1]
-    exported = export(tmp_path / "weights", final_eyes(trained), trained / f"{STAGES[last].after}.pt", tokenizer)
+    exported = export(tmp_path / "weights", final_eyes(trained), load_reader(trained, STAGES[last].after), tokenizer)
     go_on_from(exported, tmp_path, last)
     assert get_tokenizer(tmp_path).to_str() == Tokenizer.from_file(str(exported / "tokenizer.json")).to_str()
     for name in (*EYES, STAGES[last].after):
-        part = "eyes" if name in EYES else "reader"
-        ours = torch.load(tmp_path / f"{name}.pt", weights_only=True)[part]
-        reader = trained / f"{name}.pt"
-        theirs = final_eyes(trained).state_dict() if name in EYES else torch.load(reader, weights_only=True)[part]
+        if name in EYES:
+            ours, theirs = load_eyes(tmp_path, name).state_dict(), final_eyes(trained).state_dict()
+        else:
+            ours, theirs = load_reader(tmp_path, name), load_reader(trained, name)
         unused = ("tower.encoder.layers.4", "tower.post_layernorm")  # LongVA stops before the last layer
         used = [key for key in theirs if not key.startswith(unused)]
         assert ours.keys() == theirs.keys()
