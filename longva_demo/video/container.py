@@ -21,6 +21,7 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,gif,apng,mxf,ivf,nut,"
     "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
 )
+MOST_THREADS = 4  # of a decoder; each holds frames in memory
 GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
 
 Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
@@ -100,8 +101,8 @@ def demux(video: Video) -> Iterator[av.Packet]:
             continue
 
 
-def use_threads(video: Video, most: int = 4) -> None:
-    """Decode with as many threads as there are processors, up to `most`: each holds frames in memory."""
+def use_threads(video: Video, most: int) -> None:
+    """Decode with as many threads as there are processors, up to `most`."""
     available = available_cpus()
     video.stream.codec_context.thread_type = "FRAME"
     video.stream.codec_context.thread_count = min(available, most)

@@ -135,7 +135,7 @@ def _request(
         "slot_bytes": slot_frames * frame_bytes,
         "slot_frames": slot_frames,
         "arrays": layout,
-        "can_seek": info.index["can_seek"],
+        "flags": info.index["flags"],
     }
     return request, payload
 

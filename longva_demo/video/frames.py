@@ -1,163 +1,167 @@
 """The wanted frames of a file, exactly, for as little decoding as that takes. Runs in the worker."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import groupby
-from pathlib import Path
+from itertools import takewhile
 
-import av
-import numpy as np
 from av.video.frame import VideoFrame
 
-from longva_demo.video.container import Beat, Video, demux, is_out_of_memory, open_video, reason, use_threads
-from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.packets import UNKNOWN, PacketIndex
+from longva_demo.video.container import MOST_THREADS, Video
+from longva_demo.video.key_frames import KeyFrames, KeyState
+from longva_demo.video.packets import PacketIndex
+from longva_demo.video.reader import PacketReader
 
-READ_ON_PACKETS = 400  # reading (not decoding) this far is cheaper than a seek, and never lands elsewhere
 SKIP_SAFELY = {"h264", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
-class PacketReader:
-    """Reads numbered packets; goes to a key packet by a seek, or from the start where seeking misleads."""
-
-    def __init__(self, path: Path, index: PacketIndex, limits: DecodeLimits, beat: Beat) -> None:
-        self.path = path
-        self.index = index
-        self.limits = limits
-        self.beat = beat
-        self.can_seek = index.can_seek
-        times = zip(index.key_pts.tolist(), index.key_dts.tolist(), strict=True)
-        self._key_at = dict(zip(times, index.key_packets.tolist(), strict=True))
-        self.open()
-
-    def open(self) -> None:
-        self.video: Video = open_video(self.path, self.limits)
-        use_threads(self.video)
-        self._demux = demux(self.video)
-        self._next = 0
-        self._held: av.Packet | None = None
-
-    def close(self) -> None:
-        self.video.close()
-
-    def packets_from(self, key: int) -> Iterator[tuple[int, av.Packet]]:
-        """Yield (number, packet) from the key packet on, with the decoder's memory of other places cleared."""
-        near = self._next <= key <= self._next + READ_ON_PACKETS
-        if not near and not (self.can_seek and self._seek(key)) and self._next > key:
-            self.close()
-            self.open()
-        self.video.stream.codec_context.flush_buffers()
-        while True:
-            number, packet = self._take()
-            if packet is None:
-                return
-            if number >= key:
-                yield number, packet
-
-    def _take(self) -> tuple[int, av.Packet | None]:
-        packet, self._held = self._held, None
-        while packet is None or packet.size == 0:
-            try:
-                packet = next(self._demux)
-            except StopIteration:
-                return self._next, None
-            except av.error.FFmpegError as error:
-                if is_out_of_memory(error):
-                    raise
-                return self._next, None
-            self.beat()
-        number = self._next
-        self._next += 1
-        return number, packet
-
-    def _seek(self, key: int) -> bool:
-        """Seek to the key packet or an earlier one; False if the container cannot say where it landed."""
-        place = int(np.searchsorted(self.index.key_packets, key))
-        for target in (self.index.key_pts[place], self.index.key_dts[place]):
-            if target == UNKNOWN:
-                continue
-            try:
-                self.video.container.seek(int(target), stream=self.video.stream, backward=True)
-                self._demux = demux(self.video)
-                self._held = next(self._demux, None)
-            except av.error.FFmpegError as error:
-                if is_out_of_memory(error):
-                    raise
-                break
-            landed = self._landed()
-            if landed is not None and landed <= key:
-                self._next = landed
-                return True
-        self.can_seek = False
-        self._next = key + 1  # unknown: makes packets_from() open the file again
-        return False
-
-    def _landed(self) -> int | None:
-        packet = self._held
-        if packet is None or packet.size == 0:
-            return None
-        pts = UNKNOWN if packet.pts is None else packet.pts
-        dts = UNKNOWN if packet.dts is None else packet.dts
-        return self._key_at.get((pts, dts))
-
-
-def exact_frames(reader: PacketReader, wanted: list[int], notes: list[str]) -> Iterator[tuple[int, VideoFrame]]:
+def exact_frames(reader: PacketReader, wanted: list[int], damaged: set[int]) -> Iterator[tuple[int, VideoFrame]]:
     """Yield (packet number, frame) for the wanted packets, in the order of `wanted` (display order).
 
-    Frames wanted from one start are decoded in one go. Where one does not come out, it and the rest of its group
-    are decoded once more from two key packets earlier, with nothing skipped; what is missing then is left out.
+    Frames that start at one key packet are decoded in one go. From the first sign of damage on, they are decoded
+    again with one thread and nothing skipped, from a key packet that is whole: what comes out equals decoding the file
+    from its start. Packets whose frames may show damage are added to `damaged`; what cannot be decoded is left out.
     """
-    for start, group in groupby(wanted, key=reader.index.start_for):
-        missing = list(group)
-        for number, frame in decode_group(reader, start, missing, True, notes):
-            if number != missing[0]:
-                break  # the first of the missing was passed over
-            yield number, frame
-            missing.pop(0)
-        if not missing:
+    keys = KeyFrames(reader)
+    while wanted:
+        start = reader.index.start_for(wanted[0])
+        group = first_from(reader.index, start, wanted)
+        num_found = 0
+        for found in strict_frames(reader, start, group):
+            yield found
+            num_found += 1
+        wanted = wanted[num_found:]
+        if num_found == len(group) or keys.correct(start):
             continue
-        for number, frame in decode_group(reader, reader.index.start_before(start), missing, False, notes):
-            yield number, frame
+        stretch = damaged_stretch(reader.index, keys, start, wanted)
+        wanted = wanted[len(stretch) :]
+        yield from stretch_frames(reader, keys.starts_around_damage(start), stretch, damaged)
 
 
-def decode_group(
-    reader: PacketReader, start: int, wanted: list[int], skip: bool, notes: list[str]
+def first_from(index: PacketIndex, start: int, wanted: list[int]) -> list[int]:
+    """The first packets of `wanted` that are decoded from the key packet `start`."""
+    return list(takewhile(lambda packet: index.start_for(packet) == start, wanted))
+
+
+def damaged_stretch(index: PacketIndex, keys: KeyFrames, start: int, wanted: list[int]) -> list[int]:
+    """The first packets of `wanted`: those that start at `start`, and all up to the next key packet without damage."""
+    stretch = first_from(index, start, wanted)
+    while len(stretch) < len(wanted):
+        start = index.start_for(wanted[len(stretch)])
+        if keys.state(start) is not KeyState.DAMAGED:
+            break
+        stretch += first_from(index, start, wanted[len(stretch) :])
+    return stretch
+
+
+def stretch_frames(
+    reader: PacketReader, starts: list[int], wanted: list[int], damaged: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode from the key packet `start` to the last wanted packet, and yield the wanted frames that come out.
+    """Yield the frames of a damaged stretch, in order; from the next of `starts` on once one does not come out."""
+    left = wanted
+    for start in starts:
+        places = {packet: place for place, packet in enumerate(left)}
+        due = 0
+        for number, frame in tolerant_frames(reader, start, left, damaged):
+            if places[number] > due and start != starts[-1]:
+                break
+            if places[number] >= due:  # a damaged stream may give frames twice, and out of order
+                yield number, frame
+                due = places[number] + 1
+        left = left[due:]
+        if not left:
+            break
+
+
+def strict_frames(reader: PacketReader, start: int, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode from the key packet `start`, and yield the wanted frames up to the first sign that something is wrong."""
+    due = 0
+    targets = set(wanted)
+    reader.use_threads(MOST_THREADS)
+    for _, frames, has_failed in decode_from(reader, start, max(wanted), wanted=targets):
+        if has_failed:
+            return
+        for frame in frames:
+            if frame.is_corrupt or (frame.pts == start and is_false_key(reader, frame)):
+                return
+            if frame.pts not in targets:
+                continue
+            if frame.pts != wanted[due]:
+                return  # one was passed over
+            yield int(frame.pts), frame
+            due += 1
+
+
+def is_false_key(reader: PacketReader, frame: VideoFrame) -> bool:
+    return reader.index.reports_keys and not frame.key_frame
+
+
+def tolerant_frames(
+    reader: PacketReader, start: int, wanted: list[int], damaged: set[int]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode all from the key packet `start`, and yield the wanted frames that come out, damaged or not."""
+    targets = set(wanted)
+    last = max(wanted)
+    damage = Damage(reader.index, start, last)
+    reader.use_threads(1)
+    for number, frames, has_failed in decode_from(reader, start, last):
+        if has_failed:
+            damage.add(number)
+        for frame in frames:
+            if frame.pts in targets:
+                if frame.is_corrupt or damage.reaches(frame.pts):
+                    damaged.add(frame.pts)
+                yield frame.pts, frame
+
+
+def decode_from(
+    reader: PacketReader, start: int, last: int, wanted: set[int] | None = None
+) -> Iterator[tuple[int, list[VideoFrame], bool]]:
+    """Decode from the key packet `start` to `last`; yield (packet, frames that came out, whether decoding failed).
 
     Each packet goes in with its number for a time stamp, and comes out with it on the frame: exact however wrong
-    the container's times are. After the last wanted packet the decoder is drained, so that the frames which it
-    holds back for reordering come out without decoding on. With `skip`, packets that no other frame draws on are
-    not decoded unless wanted.
+    the container's times are. After the last one the decoder is drained, so that the frames which it holds back for
+    reordering come out without decoding on. With `wanted`, other packets that no frame draws on are not decoded.
     """
-    targets = set(wanted)
-    last = max(targets)
-    context = reader.video.stream.codec_context
-    may_skip = skip and skips_exactly(reader.video)
     for number, packet in reader.packets_from(start):
-        context = reader.video.stream.codec_context  # another one after a reopening
-        if may_skip:
-            context.skip_frame = "DEFAULT" if number in targets else "NONREF"
+        if wanted is not None and skips_exactly(reader.video):
+            context = reader.video.stream.codec_context
+            context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
         packet.pts = number
-        for frame in decode_packet(reader, packet, notes):
-            if frame.pts in targets:
-                yield int(frame.pts), frame
+        yield number, *reader.decode(packet)
         if number >= last:
             break
-    for frame in decode_packet(reader, None, notes):
-        if frame.pts in targets:
-            yield int(frame.pts), frame
+    yield last, *reader.decode(None)
 
 
-def decode_packet(reader: PacketReader, packet: av.Packet | None, notes: list[str]) -> list[VideoFrame]:
-    try:
-        return reader.video.stream.codec_context.decode(packet)
-    except av.error.EOFError:
-        return []
-    except av.error.FFmpegError as error:
-        if is_out_of_memory(error):
-            raise
-        notes.append(f"Parts of the file are damaged ({reason(error)}); frames near them may show it.")
-        return []
+class Damage:
+    """Which packets of a stretch failed, and so which frames may show it."""
+
+    def __init__(self, index: PacketIndex, start: int, last: int) -> None:
+        self._index = index
+        self._start = start
+        self._failed: list[int] = []
+        self._keys = [key for key in index.key_packets.tolist() if start <= key <= last]
+        # Frames before the first one in display order draw on what came before `start`: their errors say nothing.
+        after = index.shown[(index.shown > start) & (index.shown <= last)]
+        self._leading = set(after[index.order[after] < index.order[start]].tolist())
+
+    def add(self, packet: int) -> None:
+        if packet not in self._leading:
+            self._failed.append(packet)
+
+    def reaches(self, packet: int) -> bool:
+        """Whether a packet failed since the last whole key packet that the frame of `packet` can start from."""
+        order = self._index.order
+        begin = self._start
+        for key in reversed(self._keys[: bisect_right(self._keys, packet)]):
+            if order[key] <= order[packet] and not self._has_failed(key, key):
+                begin = key
+                break
+        return self._has_failed(begin, packet)
+
+    def _has_failed(self, first: int, last: int) -> bool:
+        place = bisect_left(self._failed, first)
+        return place < len(self._failed) and self._failed[place] <= last
 
 
 def skips_exactly(video: Video) -> bool:

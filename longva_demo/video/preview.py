@@ -146,6 +146,6 @@ def _request(
         "end_seconds": info.duration_seconds,
         "patience_seconds": patience_seconds,
         "arrays": layout,
-        "can_seek": info.index["can_seek"],
+        "flags": info.index["flags"],
     }
     return request, payload

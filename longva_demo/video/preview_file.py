@@ -13,8 +13,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from longva_demo.errors import VideoError
-from longva_demo.video.frames import PacketReader, exact_frames
+from longva_demo.video.frames import exact_frames
 from longva_demo.video.pictures import PictureWriter
+from longva_demo.video.reader import PacketReader
 
 TIME_BASE = Fraction(1, 90_000)
 KEY_EVERY = 15  # frames: a seek decodes no more than these
@@ -83,7 +84,7 @@ def write_preview(
     for _, packets in groupby(seconds, key=reader.index.start_for):
         group = list(packets)
         wanted = group if time.monotonic() - began < patience_seconds else group[:1]
-        for place, (packet, frame) in enumerate(exact_frames(reader, wanted, notes=[])):
+        for place, (packet, frame) in enumerate(exact_frames(reader, wanted, damaged=set())):
             preview.add(frame, seconds[packet])
             if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()

@@ -90,7 +90,7 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, d
         num_frames=len(seconds),
         size_bytes=size_bytes,
         notes=tuple(message["notes"]),
-        index={"arrays": arrays, "changed": changed, "sample": sample, **message["index"]},
+        index={"arrays": arrays, "changed": changed, "sample": sample, "flags": message["flags"]},
         **message["info"],
     )
 

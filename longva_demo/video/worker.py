@@ -4,10 +4,12 @@ It reads one request, answers on standard output in messages (wire.py), writes p
 memory, and ends. It imports no more than numpy and a decoder, so that it starts in about a quarter of a second.
 """
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -104,28 +106,28 @@ def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
 
         arrays["frame_seconds"], info["duration_seconds"], info["fps"] = decord_seconds(path)
     layout, payload = pack_arrays(arrays)
-    fields = {"can_seek": index.can_seek}
-    parent.send({"kind": "info", "info": info, "index": fields, "notes": notes, "arrays": layout}, payload)
+    parent.send({"kind": "info", "info": info, "flags": index.flags, "notes": notes, "arrays": layout}, payload)
 
 
 def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent, ring: int, release: int) -> None:
     notes: list[str] = []
     shared = Ring(ring, request["num_slots"], request["slot_bytes"])
     writer = BatchWriter(parent, request, shared, release, notes)
-    damaged: list[int] = []
+    damaged: set[int] = set()
     if request["decoder"] == "decord":
         wanted = decord_wanted(request, limits, parent, writer)
     else:
-        wanted = pyav_wanted(request, payload, limits, parent, writer, notes, damaged)
+        wanted = pyav_wanted(request, payload, limits, parent, writer, damaged)
     seconds = dict(zip(request["indices"], request["seconds"], strict=True))
     lost = set(seconds)
     for index in wanted:
         writer.add(index, seconds[index])
         lost.discard(index)
-    if (lost or notes) and memory_is_short(limits):
+    if lost and memory_is_short(limits):
         raise MemoryError
     if damaged:
-        notes.append(f"{places([seconds[index] for index in damaged])} could be decoded only in part.")
+        what = "could be decoded only in part: the file is damaged there, or before."
+        notes.append(f"{places([seconds[index] for index in sorted(damaged)])} {what}")
     if lost:
         notes.append(f"{places([seconds[index] for index in sorted(lost)])} could not be decoded.")
     writer.finish()
@@ -137,25 +139,26 @@ def pyav_wanted(
     limits: DecodeLimits,
     parent: Parent,
     writer: BatchWriter,
-    notes: list[str],
-    damaged: list[int],
+    damaged: set[int],
 ) -> Iterator[int]:
-    """Write each wanted frame into the writer's memory, and yield its index; list the damaged ones."""
-    from longva_demo.video.frames import PacketReader, exact_frames
+    """Write each wanted frame into the writer's memory, and yield its index; add it to the damaged ones if it is."""
+    from longva_demo.video.frames import exact_frames
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.pictures import PictureWriter
+    from longva_demo.video.reader import PacketReader
 
-    index = PacketIndex(**unpack_arrays(request["arrays"], payload), can_seek=request["can_seek"])
+    index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     packets = index.shown[np.array(request["indices"])].tolist()
     index_of = dict(zip(packets, request["indices"], strict=True))
     pictures = PictureWriter(request["width"], request["height"])
     reader = PacketReader(Path(request["path"]), index, limits, parent.beat)
-    for packet, frame in exact_frames(reader, packets, notes):
-        pictures.write(frame, writer.next_picture())
-        if frame.is_corrupt:
-            damaged.append(index_of[packet])
-        yield index_of[packet]
-    reader.close()
+    damaged_packets: set[int] = set()
+    with closing(reader):
+        for packet, frame in exact_frames(reader, packets, damaged_packets):
+            pictures.write(frame, writer.next_picture())
+            if packet in damaged_packets:
+                damaged.add(index_of[packet])
+            yield index_of[packet]
 
 
 def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
@@ -172,14 +175,14 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
 
 
 def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
-    from longva_demo.video.frames import PacketReader
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.preview_file import PreviewFile, why_not_written, write_preview
+    from longva_demo.video.reader import PacketReader
 
     path = Path(request["path"])
     limit_resources(limits, request["most_bytes"])
     os.nice(10)  # the frames for the model, which are decoded meanwhile, go first
-    index = PacketIndex(**unpack_arrays(request["arrays"], payload), can_seek=request["can_seek"])
+    index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     seconds = dict(zip(index.shown[np.array(request["indices"])].tolist(), request["seconds"], strict=True))
 
     def report(share: float, num_frames: int) -> None:
@@ -188,8 +191,8 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
     try:
         preview = PreviewFile(Path(request["target"]), request["width"], request["height"])
         reader = PacketReader(path, index, limits, parent.beat)
-        write_preview(reader, seconds, preview, request["patience_seconds"], report)
-        reader.close()
+        with closing(reader):
+            write_preview(reader, seconds, preview, request["patience_seconds"], report)
         if preview.num_frames == 0:
             if memory_is_short(limits):
                 raise MemoryError
@@ -230,7 +233,8 @@ def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: 
     except VideoError as error:
         parent.send({"kind": "error", "message": error.message, "remedy": error.remedy})
     except Exception as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) == 12:
+        # EAGAIN: no memory for a thread's stack.
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):
             too_much = memory_error(name, limits)
             parent.send({"kind": "error", "message": too_much.message, "remedy": too_much.remedy})
         else:

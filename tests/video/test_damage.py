@@ -7,7 +7,8 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import decode_frames, plan_frames, probe
-from longva_demo.video.packets import UNKNOWN, PacketTable, drop_wild_times, note_gaps, shown_times, unroll_times
+from longva_demo.video.packets import PacketTable
+from longva_demo.video.timestamps import UNKNOWN, note_gaps, settle_times, shown_times
 from tests.video.clips import find_box, read_number, write_clip
 
 OPTIONS = {"g": "30", "preset": "veryfast"}
@@ -106,7 +107,7 @@ def test_wild_time_stamps_are_dropped_and_filled_in() -> None:
     times = list(range(0, 4000, 40))
     wild = table(times)
     wild.pts[50] = wild.dts[50] = 10**9
-    drop_wild_times(wild, 0.001)
+    settle_times(wild, 0.001, has_one_clock=True)
     assert wild.pts[50] == UNKNOWN
     assert (np.delete(wild.pts, 50) == np.delete(times, 50)).all()
     np.testing.assert_array_equal(shown_times(wild, np.arange(100), 40), times)
@@ -117,14 +118,14 @@ def test_wild_time_stamps_are_dropped_and_filled_in() -> None:
 )
 def test_gaps_and_steps_are_not_wild(times: list[int]) -> None:
     kept = table(times)
-    drop_wild_times(kept, 0.001)
+    settle_times(kept, 0.001, has_one_clock=True)
     assert kept.pts.tolist() == times
     assert kept.notes == []
 
 
 def test_time_stamps_that_start_again_run_on() -> None:
     joined = table([*range(0, 800, 40), *range(0, 800, 40)])
-    unroll_times(joined)
+    settle_times(joined, 0.001, has_one_clock=True)
     assert joined.pts.tolist() == list(range(0, 1600, 40))
     assert "start again" in joined.notes[0]
 

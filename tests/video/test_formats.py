@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from longva_demo.video import DecodeLimits, VideoInfo, decode_frames, plan_frames, probe
-from longva_demo.video.frames import PacketReader, exact_frames
+from longva_demo.video.frames import exact_frames
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.pictures import PictureWriter
+from longva_demo.video.reader import PacketReader
 from tests.video.clips import read_number, set_edit_start, write_clip
 
 GOP = {"g": "15", "preset": "veryfast"}
@@ -92,7 +93,7 @@ def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
     skipped would leave the number readable. All in this process, since a worker for each plan takes long; the
     other tests decode through the worker.
     """
-    index = PacketIndex(**info.index["arrays"], can_seek=info.index["can_seek"])
+    index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
     pictures = PictureWriter(info.width, info.height)
     out = np.empty((info.height, info.width, 3), dtype=np.uint8)
     reader = PacketReader(info.path, index, DecodeLimits(), lambda: None)
@@ -104,13 +105,13 @@ def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
     last = info.num_frames - 1
     plans = [[last], [0], [last // 2], list(range(last // 3, last + 1, 7)), list(range(last + 1))]
     for wanted in plans:
-        found, notes = [], list[str]()
-        for _, frame in exact_frames(reader, index.shown[wanted].tolist(), notes):
+        found, damaged = [], set[int]()
+        for _, frame in exact_frames(reader, index.shown[wanted].tolist(), damaged):
             pictures.write(frame, out)
             found.append(read_number(out))
             assert crc32(out) == sequential[wanted[len(found) - 1]]
         assert found == [numbers[place] for place in wanted]
-        assert notes == []
+        assert damaged == set()
     reader.close()
 
 
