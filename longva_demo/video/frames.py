@@ -23,7 +23,8 @@ def exact_frames(reader: PacketReader, wanted: list[int], damaged: set[int]) -> 
 
     Frames that start at one key packet are decoded in one go. From the first sign of damage on, they are decoded
     again with one thread and nothing skipped, from a key packet that is whole: what comes out equals decoding the file
-    from its start. Packets whose frames may show damage are in `damaged` at the end; what cannot be decoded is left out.
+    from its start. Packets whose frames may show damage are in `damaged` at the end; frames that cannot be decoded
+    are left out.
     """
     keys = KeyFrames(reader)
     while wanted:
@@ -117,8 +118,9 @@ def tolerant_frames(
         if has_failed:
             damage.add(number)
         for frame in frames:
+            assert frame.pts is not None
             if frame.is_corrupt:
-                damage.add(int(frame.pts))
+                damage.add(frame.pts)
             if frame.pts in targets:
                 yield frame.pts, frame
 

@@ -12,6 +12,9 @@ from longva_demo.video.container import Beat, Video, demux, is_out_of_memory, re
 from longva_demo.video.timestamps import UNKNOWN
 
 NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng", "yuv4mpegpipe"}
+# Containers whose packets may all bear decoding times, and codecs that decode frames in another order than they show.
+ORDER_UNKNOWN = {"mxf", "mxf_opatom", "gxf"}
+REORDERING = {"h264", "hevc", "vvc", "mpeg4", "mpeg2video", "mpeg1video", "vc1"}
 DEPENDS_ON_ALL = {"gif", "apng"}  # their "keyframes" draw on what was shown before
 
 
@@ -29,6 +32,9 @@ class PacketTable:
     is_key: np.ndarray
     hidden: np.ndarray
     is_encrypted: bool = False
+    breaks_off: bool = False  # reading ended in an error, or the last packet is not whole
+    is_damaged: bool = False  # and a note says so
+    num_wild: int = 0  # time stamps that leap away from the others, and are UNKNOWN now
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -90,7 +96,7 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
     num_corrupt = 0
-    is_encrypted = False
+    is_encrypted = is_corrupt = False
     broken = ""
     try:
         for packet in demux(video):
@@ -102,7 +108,8 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
             is_key.append(packet.is_keyframe)
             # The first byte of a VP8 frame says whether it is shown (RFC 6386, 9.1).
             hidden.append(packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10))
-            num_corrupt += packet.is_corrupt
+            is_corrupt = packet.is_corrupt
+            num_corrupt += is_corrupt
             see(len(is_key) - 1, packet)
             if len(is_key) == 1:
                 is_encrypted = packet.has_sidedata("encryption_info")
@@ -119,12 +126,22 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
         is_key=np.array(is_key, dtype=bool),
         hidden=np.array(hidden, dtype=bool),
         is_encrypted=is_encrypted,
+        breaks_off=is_corrupt or bool(broken),
+        is_damaged=num_corrupt > 0 or bool(broken),
     )
     if broken:
         table.notes.append(f"The file breaks off or is damaged after {len(table)} packets ({broken}).")
     elif num_corrupt:
         table.notes.append(f"The container marks {num_corrupt} of {len(table)} packets as damaged.")
     return table
+
+
+def knows_display_order(video: Video, table: PacketTable) -> bool:
+    """Whether the presentation times are there, and are more than the order of the packets in the file."""
+    if (table.pts[~table.hidden] == UNKNOWN).any() or video.stream.codec_context.name in DEPENDS_ON_ALL:
+        return False
+    may_differ = video.container.format.name in ORDER_UNKNOWN and video.stream.codec_context.name in REORDERING
+    return not may_differ or bool((table.pts != table.dts).any())
 
 
 def hide_before_first_key(table: PacketTable, first_decoded: int) -> None:

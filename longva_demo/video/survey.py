@@ -1,5 +1,6 @@
 """The worker's side of a probe: index the packets, try the decoder, and decode all where the container misleads."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ import numpy as np
 
 from longva_demo.errors import VideoError
 from longva_demo.video.container import CONVERT, Beat, Video, open_video
+from longva_demo.video.frames import exact_frames
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.packets import (
-    DEPENDS_ON_ALL,
     PacketIndex,
     PacketTable,
     hide_before_first_key,
+    knows_display_order,
     make_index,
     read_packets,
 )
+from longva_demo.video.reader import PacketReader
 from longva_demo.video.timestamps import (
     UNKNOWN,
     ascending,
@@ -96,22 +99,24 @@ def settle_index(
     check_trial(path, trial, limits)
     reports_keys = correct_keys(path, video, table, [trial, *checks], limits, beat)
     hide_before_first_key(table, min(trial.packets))
-    has_all_times = bool((table.pts[~table.hidden] != UNKNOWN).all())
-    if has_all_times and video.stream.codec_context.name not in DEPENDS_ON_ALL:
+    if knows_display_order(video, table):
         index = make_index(video, table, reports_keys)
         place = np.flatnonzero(index.shown == trial.packets[0])
         expected = index.shown[place[0] : place[0] + len(trial.packets)].tolist() if len(place) else []
         if expected == trial.packets:
-            return without_first(table, index, int(place[0])), trial
+            index = without_first(table, index, int(place[0]))
+            return without_last(path, table, index, limits, beat), trial
     trial = try_decoder(path, limits, beat)
     check_trial(path, trial, limits)
-    if trial.num_errors:
+    if trial.num_errors and not table.is_damaged:
         table.notes.append(f"{trial.num_errors} of {len(table)} packets are damaged and give no frame.")
     shown = np.array(list(dict.fromkeys(trial.packets)), dtype=np.int64)
     known = np.flatnonzero(table.pts[shown] != UNKNOWN)
     out_of_order = np.setdiff1d(known, ascending(table.pts[shown], known))
     table.pts[shown[out_of_order]] = UNKNOWN
-    if (table.pts[shown] == UNKNOWN).any():
+    if table.num_wild:
+        table.notes.append(f"{table.num_wild} time stamps leap away from the others and were not used.")
+    elif (table.pts[shown] == UNKNOWN).any():
         table.notes.append("Some frames carry no time of their own; their times are counted from the frame rate.")
     return make_index(video, table, reports_keys, shown), trial
 
@@ -122,6 +127,17 @@ def without_first(table: PacketTable, index: PacketIndex, num_lost: int) -> Pack
         return index
     table.notes.append(f"The first {num_lost} frames need frames from before the start of the file.")
     return replace(index, shown=index.shown[num_lost:])
+
+
+def without_last(path: Path, table: PacketTable, index: PacketIndex, limits: DecodeLimits, beat: Beat) -> PacketIndex:
+    """Leave out the last packet of a file that breaks off in it, where no frame comes out of it."""
+    last = len(table) - 1
+    if not table.breaks_off or last not in index.shown:
+        return index
+    with closing(PacketReader(path, index, limits, beat)) as reader:
+        if any(exact_frames(reader, [last], damaged=set())):
+            return index
+    return replace(index, shown=index.shown[index.shown != last])
 
 
 def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple[np.ndarray, float]:

@@ -29,7 +29,7 @@ def settle_times(table: "PacketTable", time_base: float, has_one_clock: bool) ->
     wild |= leaps_away(table.pts, MAX_REORDERING, limit)
     if wild.any():
         table.pts[wild] = table.dts[wild] = UNKNOWN
-        table.notes.append(f"{wild.sum()} time stamps leap away from the others and were not used.")
+        table.num_wild = int(wild.sum())
 
 
 def leaps_away(times: np.ndarray, distance: int, limit: float) -> np.ndarray:
@@ -91,9 +91,11 @@ def shown_times_ascend(table: "PacketTable", packet: int) -> bool:
 def shown_times(table: "PacketTable", shown: np.ndarray, default_step: int) -> np.ndarray:
     """Return (frames,) presentation times in time-base units; missing ones are filled in, never repeated.
 
-    With some times known, the missing ones are placed evenly between their neighbours. With none known, decoding
-    times are dealt out in display order (a constant rate has the same times in both orders); with neither, frames
-    follow each other by `default_step`.
+    With some times known, the missing ones are placed evenly between their neighbours, or follow the earlier one by
+    `default_step` where the neighbours are much further apart: the gap is before the later one, as players have it.
+    With none known, decoding times are dealt out in display order (a constant rate has the same times in both
+    orders); with neither, frames follow each other by `default_step`. Example, step 40: 0 ? ? 120 ? 9000 ? →
+    0 40 80 120 160 9000 9040.
     """
     pts = table.pts[shown]
     known = np.flatnonzero(pts != UNKNOWN)
@@ -105,14 +107,11 @@ def shown_times(table: "PacketTable", shown: np.ndarray, default_step: int) -> n
         if (dts == UNKNOWN).any():
             return places * float(default_step)
         return np.sort(dts).astype(np.float64)
-    step = float(default_step)
-    if len(known) > 1:
-        step = (pts[known[-1]] - pts[known[0]]) / (known[-1] - known[0])
-    times = np.interp(places, known, pts[known].astype(np.float64))
-    first, last = known[0], known[-1]
-    times[:first] = pts[first] - step * (first - places[:first])
-    times[last + 1 :] = pts[last] + step * (places[last + 1 :] - last)
-    return times
+    steps = np.diff(pts[known]) / np.diff(known)
+    before = np.maximum(np.searchsorted(known, places, side="right") - 1, 0)  # of each place: the known one before it
+    has_gap = np.append(steps > 2 * default_step, True)[before]
+    counted = pts[known][before] + float(default_step) * (places - known[before])
+    return np.where(has_gap | (places < known[0]), counted, np.interp(places, known, pts[known].astype(np.float64)))
 
 
 def ascending(times: np.ndarray, places: np.ndarray) -> np.ndarray:

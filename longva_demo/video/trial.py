@@ -93,16 +93,28 @@ def try_decoder(
     With `key_frames_until`, only the packets before that number are read, and of them only key frames are decoded:
     most decoders tell them by their headers.
     """
+    if num_frames is not None:
+        return run_trial(path, limits, beat, 1, num_frames=num_frames)
+    trial = run_trial(path, limits, beat, MOST_THREADS, key_frames_until=key_frames_until)
+    if trial.error:  # with several threads, a broken packet can cost whole frames beside it
+        trial = run_trial(path, limits, beat, 1, key_frames_until=key_frames_until)
+    return trial
+
+
+def run_trial(
+    path: Path,
+    limits: DecodeLimits,
+    beat: Beat,
+    threads: int,
+    num_frames: int | None = None,
+    key_frames_until: int | None = None,
+) -> Trial:
     video = open_video(path, limits)
     trial = Trial()
     try:
-        context = video.stream.codec_context
-        if num_frames is None:
-            use_threads(video, MOST_THREADS)
-        else:
-            context.thread_count = 1
+        use_threads(video, threads)
         if key_frames_until is not None:
-            context.skip_frame = "NONKEY"
+            video.stream.codec_context.skip_frame = "NONKEY"
         number = 0
         for packet in packets_or_end(video):
             at_end = packet.size == 0 or number == key_frames_until

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -82,3 +83,18 @@ def test_stream_cut_before_its_first_key_frame(tmp_path: Path) -> None:
     numbers, notes = decoded(path)
     assert numbers == {index: 30 + index for index in range(60)}
     assert any("need frames from before the start of the file" in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["part.mp4", "part.flv"])
+def test_a_last_packet_that_is_cut_off_is_no_frame(name: str, tmp_path: Path) -> None:
+    fragments = {"movflags": "frag_keyframe+empty_moov"} if name.endswith("mp4") else {}
+    options = {"g": "10", "bf": "0", "preset": "veryfast"}
+    path = write_clip(tmp_path / name, 30, options=options, container_options=fragments)
+    with av.open(str(path)) as opened:
+        packets = [packet for packet in opened.demux(video=0) if packet.size]
+        cut = packets[25].pos + packets[25].size // 8
+    path.write_bytes(path.read_bytes()[:cut])
+    assert probe(path).num_frames == 25
+    numbers, notes = decoded(path)
+    assert numbers == {place: place for place in range(25)}
+    assert not any("could not be decoded" in note for note in notes)

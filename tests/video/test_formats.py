@@ -159,3 +159,12 @@ def test_pixels_are_square(clips: Path, aspect: Fraction, size: tuple[int, int])
     info = probe(path)
     assert (info.width, info.height) == size
     check_frames(info, range(4))
+
+
+@pytest.mark.parametrize("options", [{"bf": "3", "g": "12"}, {"x264-params": "bframes=3:b-pyramid=2:keyint=24"}])
+def test_display_order_that_the_container_does_not_know(options: dict[str, str], clips: Path) -> None:
+    """MXF gives H.264 with B-frames decoding times for presentation times."""
+    path = write_clip(clips / "order.mxf", 50, fps=25, options=options)
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(50) / 25, atol=0.0011)
+    check_frames(info, range(50))

@@ -189,3 +189,19 @@ def test_longest_choice_of_ascending_times() -> None:
     times = np.array([0, 40, 9000, 80, 120, 110])
     assert ascending(times, np.arange(6)).tolist() in ([0, 1, 3, 4], [0, 1, 3, 5])
     assert ascending(times, np.array([0, 1, 3, 4])).tolist() == [0, 1, 3, 4]
+
+
+def test_missing_times_count_on_up_to_a_gap() -> None:
+    """A program stream stamps few of its packets; a gap is just before the next stamp, not spread over them."""
+    sparse = table([0, UNKNOWN, UNKNOWN, 120, UNKNOWN, 9000, UNKNOWN])
+    assert shown_times(sparse, np.arange(7), 40).tolist() == [0, 40, 80, 120, 160, 9000, 9040]
+
+
+def test_one_cause_has_one_note(tmp_path: Path) -> None:
+    path = write_clip(
+        tmp_path / "wild.mkv", 60, fps=10, options=B_FRAMES | {"bf": "0"},
+        times=lambda place: 5000.0 if place == 30 else place / 10, time_base=Fraction(1, 1000),
+    )  # fmt: skip
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(60) / 10, atol=0.0011)
+    assert info.notes == ("1 time stamps leap away from the others and were not used.",)
