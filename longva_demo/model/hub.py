@@ -5,10 +5,11 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -17,13 +18,15 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from longva_demo.errors import ModelError
+from longva_demo.errors import ModelError, short
+from longva_demo.model.config import check_supported
 
 # The transport's own base error: httpx's or httpx2's, by the version of huggingface_hub.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
+ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -46,7 +49,7 @@ def find_cached(repo_id: str) -> Path | None:
     """The folder of a repository that was downloaded whole, without asking the network."""
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=FILES))
-        check_files(folder)
+        check_complete(folder)
     except (OSError, ValueError, ModelError):
         return None
     return folder
@@ -70,7 +73,8 @@ def locate(model_id: str) -> Path:
         )
     else:
         folder = find_cached(model_id) or download(model_id)
-    check_files(folder)
+    check_complete(folder)
+    check_config(folder / "config.json", str(folder))
     return folder
 
 
@@ -78,7 +82,7 @@ def download(repo_id: str) -> Path:
     """Fetch a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
-        check_disk(repo_id)
+        check_repository(repo_id)
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
@@ -102,12 +106,15 @@ def download(repo_id: str) -> Path:
         raise ModelError(line, "set HF_HOME to a folder of yours, or use --model tiny") from error
 
 
-def check_disk(repo_id: str) -> None:
-    """Raise ModelError before a download that the disk has no room for."""
+def check_repository(repo_id: str) -> None:
+    """Raise ModelError before a download that would be for nothing: another model, its files missing, or no room."""
     if constants.HF_HUB_OFFLINE:
         return
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    num_bytes = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    check_names(files, repo_id)
+    check_config(Path(hf_hub_download(repo_id, "config.json", revision=info.sha)), repo_id)
+    num_bytes = sum(size for name, size in files.items() if name.endswith(".safetensors"))
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
@@ -143,21 +150,38 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / SINGLE]
 
 
-def check_files(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds a LongVA checkpoint with all its files."""
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json", "give the folder that holds the model's files")
-    model_type = read_json(folder / "config.json").get("model_type")
-    if model_type != "llava_qwen":
-        raise ModelError(
-            f"{folder} holds a model of type {model_type!r}, not LongVA (llava_qwen)",
-            "use lmms-lab/LongVA-7B-DPO or another LongVA",
-        )
+def check_names(names: Collection[str], place: str) -> None:
+    """Raise ModelError unless a folder or repository with files of these names can hold a checkpoint."""
+    if "config.json" not in names:
+        raise ModelError(f"{place} has no config.json", "give the folder that holds the model's files")
+    if not {INDEX, SINGLE} & set(names):
+        pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth")))
+        if pickles:
+            what = f"{place} has its weights as {pickles[0]}, which could run code and is not read"
+            raise ModelError(what, "save them as safetensors, or " + ANOTHER)
+        raise ModelError(f"{place} lacks {SINGLE}", "download the model again")
+    if not {"tokenizer.json", "vocab.json"} & set(names):
+        raise ModelError(f"{place} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def check_complete(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds all files of a checkpoint."""
+    check_names([file.name for file in folder.iterdir() if file.is_file()], str(folder))
     missing = [file.name for file in weight_files(folder) if not file.is_file()]
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}", "download the model again")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise ModelError(f"{folder} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def check_config(file: Path, place: str) -> None:
+    """Raise ModelError unless a config.json is of a LongVA, and asks for nothing that is not computed here."""
+    values = read_json(file)
+    model_type = values.get("model_type")
+    if model_type != "llava_qwen":
+        raise ModelError(f"{place} holds a model of type {short(model_type)}, not LongVA (llava_qwen)", ANOTHER)
+    try:
+        check_supported(values)
+    except ValueError as error:
+        raise ModelError(f"{place} cannot be loaded: {error}", ANOTHER) from None
 
 
 def check_weights(folder: Path) -> None:
