@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
+    SafetensorsParsingError,
 )
 
 from longva_demo.errors import ModelError, short
 from longva_demo.model.config import check_supported
+from longva_demo.model.tower import CLIP_NAME, find_tower_file, places_under, shape_from
 
 # The transport's own base error: httpx's or httpx2's, by the version of huggingface_hub.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
@@ -113,12 +115,42 @@ def check_repository(repo_id: str) -> None:
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     files = {file.rfilename: file.size or 0 for file in info.siblings or []}
     check_names(files, repo_id)
-    check_config(Path(hf_hub_download(repo_id, "config.json", revision=info.sha)), repo_id)
+    config = Path(hf_hub_download(repo_id, "config.json", revision=info.sha))
+    check_config(config, repo_id)
+    check_tower(read_json(config), repo_id, info.sha, files)
     num_bytes = sum(size for name, size in files.items() if name.endswith(".safetensors"))
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
         raise disk_full(repo_id, num_bytes)
+
+
+def check_tower(values: dict[str, Any], repo_id: str, revision: str | None, files: Collection[str]) -> None:
+    """Raise ModelError where the shape of a repository's vision tower will not be known after the download either.
+
+    Of a tower without a known name and without a config.json in the repository, the headers of the weights are read.
+    """
+    name = values.get("mm_vision_tower", CLIP_NAME)
+    described = any((place / "config.json").as_posix() in files for place in places_under(Path(), str(name)))
+    if isinstance(values.get("vision_config"), dict) or described or find_tower_file("", str(name), "config.json"):
+        return
+    if shape_from(str(name), {}) is None and shape_from(str(name), remote_shapes(repo_id, revision, files)) is None:
+        what = f"the shape of its vision tower {short(name)} is not known"
+        raise ModelError(f"{repo_id} cannot be loaded: {what}", ANOTHER)
+
+
+def remote_shapes(repo_id: str, revision: str | None, files: Collection[str]) -> dict[str, Sequence[int]]:
+    """Name and shape of each tensor of a repository, from the first bytes of its files."""
+    shapes: dict[str, Sequence[int]] = {}
+    for file in files:
+        if "/" in file or not file.endswith(".safetensors"):
+            continue
+        try:
+            header = HfApi().parse_safetensors_file_metadata(repo_id, file, revision=revision)
+        except SafetensorsParsingError:
+            raise ModelError(f"{file} of {repo_id} is not a safetensors file", ANOTHER) from None
+        shapes |= {name: tensor.shape for name, tensor in header.tensors.items()}
+    return shapes
 
 
 def disk_full(repo_id: str, num_bytes: int | None = None) -> ModelError:

@@ -197,7 +197,7 @@ class LongVAProcessor(ProcessorMixin):
     def plain_tokenizer(self) -> Tokenizer:
         """The tokenizer without its special tokens: whatever is typed comes out as text, whole."""
         description = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        without = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        without: dict[str, Any] = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         return Tokenizer.from_str(json.dumps(description | without))
 
     def encode_text(self, text: str, allow_special: bool = False) -> list[int]:

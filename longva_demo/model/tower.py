@@ -62,19 +62,26 @@ def tower_folder(root: Path, name: str) -> Path:
     return root.joinpath(*parts) if is_plain else root / parts[-1]
 
 
+def places_under(root: Path, name: str) -> list[Path]:
+    """Where under `root` the files of the vision tower `name` may be.
+
+    >>> [place.as_posix() for place in places_under(Path("ckpt"), "/models/openai/clip")]
+    ['ckpt/clip', 'ckpt/openai/clip']
+    """
+    return [tower_folder(root, name), root.joinpath(*name_parts(name)[-2:])]
+
+
 def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> Path | None:
     """Look for a file of the vision tower: in the checkpoint, beside it, then where the name itself leads.
 
     A path of another machine's disk is looked for by its last two parts, then by its last one.
     """
-    parts = name_parts(tower_name)
-    if not parts:  # the checkpoint's own folder is not its tower's
+    if not name_parts(tower_name):  # the checkpoint's own folder is not its tower's
         return None
     places = [Path(tower_name)]
     if str(checkpoint):
         roots = (Path(checkpoint), Path(checkpoint).resolve().parent)
-        names = [lambda root: tower_folder(root, tower_name), lambda root: root.joinpath(*parts[-2:])]
-        places = [*(find(root) for root in roots for find in names), *places]
+        places = [*(place for root in roots for place in places_under(root, tower_name)), *places]
     return next((place / file_name for place in places if (place / file_name).is_file()), None)
 
 
