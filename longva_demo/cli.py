@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from longva_demo.clock import clock_time
-from longva_demo.errors import DemoError, one_line
+from longva_demo.errors import DemoError, one_line, whole_letters
 from longva_demo.settings import Settings
 from longva_demo.terminal import print_json, say, say_progress
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
@@ -50,7 +50,7 @@ def ask(options: Namespace) -> None:
     with closing(ChatSession(engine)) as session:
         session.look_at(source)
         say(engine.loaded.reason)
-        for event in session.ask(options.question, sampling):
+        for event in session.ask(whole_letters(options.question), sampling):
             if isinstance(event, Progress):
                 say_progress(f"{event.stage} frame", event.done, event.total)
             elif not options.json:

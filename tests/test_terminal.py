@@ -93,13 +93,15 @@ def test_json_is_utf_8_on_every_terminal(clip: Path, terminal: Terminal) -> None
     assert Path(reply["video"]["path"]).name == f"{expected}.mp4"
 
 
-def test_ask_and_its_progress(clip: Path, terminal: Terminal) -> None:
+def test_ask_and_its_progress(clip: Path) -> None:
+    terminal = Terminal("latin-1")
     assert terminal.run("ask", clip, f"Where is {JAPANESE}?", "--frames", "3", "--model", "tiny") == 0
     assert terminal.output.strip()
     assert "reading frame 3 of 3" in terminal.errors
 
 
-def test_a_question_that_is_not_utf_8(clip: Path, terminal: Terminal) -> None:
+def test_a_question_that_is_not_utf_8(clip: Path) -> None:
+    terminal = Terminal("latin-1")
     assert terminal.run("ask", clip, f"Is it {NOT_UTF8}?", "--frames", "3", "--model", "tiny", "--json") == 0
     assert json.loads(terminal.raw_output.decode("utf-8"))["answer"]
 
@@ -141,7 +143,8 @@ def test_the_needle_test_of_a_model_in_such_a_folder(name: str, tmp_path: Path) 
     assert (out / "heatmap.svg").stat().st_size > 1000
 
 
-def test_replay(clip: Path, tmp_path: Path, terminal: Terminal) -> None:
+def test_replay(clip: Path, tmp_path: Path) -> None:
+    terminal = Terminal("ascii")
     engine = Engine(load("tiny"), Settings())
     info = probe(clip)
     session = ChatSession(engine)
