@@ -132,7 +132,7 @@ def test_the_needle_test_of_a_model_in_such_a_folder(name: str, tmp_path: Path) 
     """Its name is printed, kept with the results and written over the heat map; a second run goes on."""
     shutil.copytree(TINY_FOLDER, tmp_path / name)
     haystack = write_clip(tmp_path / "haystack.mp4", seed=1)
-    options = ("--model", tmp_path / name, "--sizes", "4:4:4", "--depths", "0:1:1", "--needles", "drawn")
+    options = ("--model", tmp_path / name, "--frames", "4:4:4", "--depths", "0:1:1", "--needles", "drawn")
     out = tmp_path / f"out {name}"
     for words in ("", "2 of 2 cells are done already"):
         terminal = Terminal("latin-1")

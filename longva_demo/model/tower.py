@@ -68,13 +68,15 @@ def places_under(root: Path, name: str) -> list[Path]:
     >>> [place.as_posix() for place in places_under(Path("ckpt"), "/models/openai/clip")]
     ['ckpt/clip', 'ckpt/openai/clip']
     """
-    return [tower_folder(root, name), root.joinpath(*name_parts(name)[-2:])]
+    parts = name_parts(name)
+    places = [tower_folder(root, name), root.joinpath(*parts[-2:])]
+    return [*places, root / "openai" / parts[-1]] if parts and parts[-1] in KNOWN_TOWERS else places
 
 
 def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> Path | None:
     """Look for a file of the vision tower: in the checkpoint, beside it, then where the name itself leads.
 
-    A path of another machine's disk is looked for by its last two parts, then by its last one.
+    A path of another machine's disk is looked for by its last part, then by its last two.
     """
     if not name_parts(tower_name):  # the checkpoint's own folder is not its tower's
         return None
