@@ -127,20 +127,29 @@ def test_doctor(name: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) 
     assert json.loads(terminal.raw_output.decode("utf-8"))["model"]["model_id"] in (name, "caf\ufffd")
 
 
-@pytest.mark.parametrize("name", [JAPANESE, NOT_UTF8, "$x^$"])
-def test_the_needle_test_of_a_model_in_such_a_folder(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "out_name"), [(JAPANESE, JAPANESE), ("$x^$", NOT_UTF8)])
+def test_the_needle_test_of_a_model_in_such_a_folder(name: str, out_name: str, tmp_path: Path) -> None:
     """Its name is printed, kept with the results and written over the heat map; a second run goes on."""
     shutil.copytree(TINY_FOLDER, tmp_path / name)
     haystack = write_clip(tmp_path / "haystack.mp4", seed=1)
+    out = tmp_path / f"out {out_name}"
     options = ("--model", tmp_path / name, "--frames", "4:4:4", "--depths", "0:1:1", "--needles", "drawn")
-    out = tmp_path / f"out {name}"
+    more = ("--num-needles", "1", "--no-evidence", "--out", out, "--spacing", "budget", "--json")
     for words in ("", "2 of 2 cells are done already"):
         terminal = Terminal("latin-1")
-        more = ("--num-needles", "1", "--no-evidence", "--out", out, "--spacing", "budget", "--json")
         assert terminal.run("niah", haystack, *options, *more) == 0, terminal.errors
         assert words in terminal.errors
-        json.loads(terminal.raw_output.decode("utf-8"))
+        assert json.loads(terminal.raw_output.decode("utf-8"))["out"].startswith(f"{tmp_path}/out ")
     assert (out / "heatmap.svg").stat().st_size > 1000
+
+
+def test_a_model_folder_that_is_not_utf_8_is_refused(clip: Path, tmp_path: Path) -> None:
+    """safetensors cannot open its files."""
+    shutil.copytree(TINY_FOLDER, tmp_path / NOT_UTF8)
+    terminal = Terminal("latin-1")
+    assert terminal.run("ask", clip, "What?", "--frames", "2", "--model", tmp_path / NOT_UTF8) == 2
+    [line] = terminal.errors.splitlines()
+    assert line.endswith("caf? is not UTF-8, and safetensors opens no such path; rename it")
 
 
 def test_replay(clip: Path, tmp_path: Path) -> None:

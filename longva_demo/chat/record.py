@@ -159,7 +159,7 @@ def record_chat(session: ChatSession, budget: int) -> ChatRecord:
     return ChatRecord(
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
         media=describe(session.source, budget) if session.source is not None else None,
-        model=ModelFacts(whole_letters(loaded.model_id), loaded.revision, loaded.quant, dtype),
+        model=ModelFacts(loaded.model_id, loaded.revision, loaded.quant, dtype),
         turns=tuple(Exchange.of(turn, session.frames) for turn in session.turns),
     )
 

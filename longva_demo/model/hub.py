@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     SafetensorsParsingError,
 )
 
-from longva_demo.errors import ModelError, short
+from longva_demo.errors import ModelError, short, whole_letters
 from longva_demo.model.config import check_supported
 from longva_demo.model.tower import CLIP_NAME, find_tower_file, places_under, shape_from
 
@@ -69,6 +69,8 @@ def locate(model_id: str) -> Path:
         folder = TINY_FOLDER
     elif Path(model_id).expanduser().is_dir():
         folder = Path(model_id).expanduser()
+        if whole_letters(str(folder)) != str(folder):
+            raise ModelError(f"the name of {folder} is not UTF-8, and safetensors opens no such path", "rename it")
     elif model_id.startswith((".", "/", "~")) or model_id.count("/") != 1:
         raise ModelError(
             f"there is no folder {model_id!r}", "give a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"

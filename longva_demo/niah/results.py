@@ -51,8 +51,7 @@ class ResultFile:
             raise DemoError(f"{self.path} cannot be written ({error.strerror or error})", "free some space") from error
 
     def _append(self, values: dict[str, Any]) -> None:
-        # A surrogate (of a model folder's name) becomes \udc80, which is JSON's own form for it.
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
