@@ -11,8 +11,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from longva_demo.clock import parse_time
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, one_line
 from longva_demo.settings import CHOICES
+from longva_demo.terminal import accept_all_letters, say
 
 EPILOG = """examples:
   longva-demo serve                                     open http://127.0.0.1:7860 in a browser
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     """Errors in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, one_line(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
 
 
 def time_argument(text: str) -> float:
@@ -114,6 +115,7 @@ def add_model_flags(parser: argparse.ArgumentParser, default: str = "auto") -> N
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, or 2 after a bad input, with one line on standard error."""
+    accept_all_letters()
     options = build_parser().parse_args(arguments)
     # Imported late: --help and a mistyped flag answer at once.
     from longva_demo import cli
@@ -129,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         commands[options.command](options)
     except DemoError as error:
-        print(f"longva-demo: {error}", file=sys.stderr)
+        say(f"longva-demo: {error}")
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,8 +1,6 @@
 """The commands behind `python -m longva_demo`. Results go to standard output, progress to standard error."""
 
 import gc
-import json
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -10,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from longva_demo.clock import clock_time
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, one_line, whole_letters
 from longva_demo.settings import Settings
+from longva_demo.terminal import print_json, say, say_progress
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
 from longva_demo.video.sheet import check_sheet, contact_sheet
 from longva_demo.video.still import is_picture
@@ -51,7 +50,7 @@ def ask(options: Namespace) -> None:
     with closing(ChatSession(engine)) as session:
         session.look_at(source)
         say(engine.loaded.reason)
-        for event in session.ask(options.question, sampling):
+        for event in session.ask(whole_letters(options.question), sampling):
             if isinstance(event, Progress):
                 say_progress(f"{event.stage} frame", event.done, event.total)
             elif not options.json:
@@ -91,7 +90,7 @@ def frames(options: Namespace) -> None:
         )
         return
     size = f"{info.width} × {info.height}, {info.codec}, {info.fps:.4g} frames a second"
-    print(f"{path.name}: {info.num_frames:,} frames, {clock_time(info.duration_seconds)}, {size}")
+    print(f"{one_line(path.name)}: {info.num_frames:,} frames, {clock_time(info.duration_seconds)}, {size}")
     for index, seconds in zip(plan.indices, plan.seconds, strict=True):
         print(f"{index:>8}  {clock_time(seconds)}")
     for note in notes:
@@ -170,9 +169,9 @@ def replay(options: Namespace) -> None:
         else:
             results.append(event)
             if not options.json:
-                old, new = printable(event.old), printable(event.new)
+                old, new = one_line(event.old), one_line(event.new)
                 verdict = "equal" if event.equal else "NOT equal"
-                print(f"{printable(event.question)}\n  then: {old}\n  now:  {new}\n  {verdict}", flush=True)
+                print(f"{one_line(event.question)}\n  then: {old}\n  now:  {new}\n  {verdict}", flush=True)
     if options.json:
         print_json(
             equal=all(result.equal for result in results),
@@ -237,25 +236,3 @@ def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, sett
     contact_sheet(batches(), target)
     say(f"wrote {target}")
     return notes
-
-
-def print_json(**values: object) -> None:
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False))
-
-
-def printable(text: str) -> str:
-    """In one line and without control characters: what stands in a file must not steer the terminal."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
-
-
-def say(line: str) -> None:
-    """A line of progress on standard error, in place of an unfinished one."""
-    print(f"\r\033[K{line}" if sys.stderr.isatty() else line, file=sys.stderr)
-
-
-def say_progress(what: str, done: int, total: int, every: int = 0) -> None:
-    """A counter that overwrites itself on a terminal; elsewhere a line when it is complete, and `every` so many."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{what} {done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-    elif done == total or (every and done % every == 0):
-        print(f"{what} {done:,} of {total:,}", file=sys.stderr, flush=True)

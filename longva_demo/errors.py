@@ -1,5 +1,7 @@
 """Errors that a user may see: what is wrong, with the value, and what to do about it."""
 
+import re
+
 
 class DemoError(Exception):
     """A problem that the user can act on. `str(error)` is the one line to show: "message; remedy"."""
@@ -37,3 +39,24 @@ def short(value: object) -> str:
     """
     text = repr(value)
     return text if len(text) <= 38 else f"{text[:37]}…"
+
+
+def one_line(text: str) -> str:
+    """In one line and without control characters: what is in a file or its name must not steer a terminal.
+
+    Letters of any writing stay, and so do bytes that are not UTF-8 (surrogates): the stream replaces those.
+
+    >>> one_line("a\\x1b[31m red\\nname")
+    'a [31m red name'
+    """
+    kept = (letter if letter.isprintable() or "\ud800" <= letter <= "\udfff" else " " for letter in text)
+    return "".join(kept).strip()
+
+
+def whole_letters(text: str) -> str:
+    """U+FFFD for each byte of a name that is not UTF-8, which Python holds as a surrogate that no file takes.
+
+    >>> whole_letters("caf\\udce9.mp4")
+    'caf\ufffd.mp4'
+    """
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

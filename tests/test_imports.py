@@ -18,6 +18,7 @@ ALLOWED = {
     "parallel": set(),
     "folders": {"errors"},
     "settings": {"errors"},
+    "terminal": {"errors"},
     "video": BASE,
     "model": BASE,
     "chat": BASE | {"video", "model"},
@@ -26,8 +27,8 @@ ALLOWED = {
     "tiny": BASE | {"video", "model", "chat"},
     "train": BASE | {"video", "model"},
     "doctor": BASE | {"video", "model", "chat"},
-    "cli": BASE | {"video", "model", "chat", "niah", "ui", "doctor"},
-    "__main__": BASE | {"cli"},
+    "cli": BASE | {"terminal", "video", "model", "chat", "niah", "ui", "doctor"},
+    "__main__": BASE | {"terminal", "cli"},
 }
 
 

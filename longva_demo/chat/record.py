@@ -18,7 +18,7 @@ from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, req
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, whole_letters
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
@@ -167,12 +167,12 @@ def record_chat(session: ChatSession, budget: int) -> ChatRecord:
 def describe(source: Source, budget: int) -> Media:
     if not isinstance(source, VideoSource):
         assert source.path is not None, "only pictures that came as a file can be recorded"
-        return Media(source.path.name, source.sha256, source.size_bytes, None)
+        return Media(whole_letters(source.path.name), source.sha256, source.size_bytes, None)
     plan = source.plan
     frames = Frames(
         budget, plan.start_seconds, plan.end_seconds, source.decoder, tuple(source.indices), tuple(source.seconds)
     )
-    return Media(source.info.path.name, source.sha256, source.info.size_bytes, frames)
+    return Media(whole_letters(source.info.path.name), source.sha256, source.info.size_bytes, frames)
 
 
 def read_record(path: Path) -> ChatRecord:

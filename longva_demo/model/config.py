@@ -6,7 +6,7 @@ tower's own shape stands in a second file, `<mm_vision_tower>/config.json`.
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,19 +14,9 @@ import torch
 from transformers import CLIPVisionConfig, Qwen2Config
 from transformers.configuration_utils import SubConfigSpec
 
-CLIP_NAME = "openai/clip-vit-large-patch14-336"
-# The published openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download for its shape.
-CLIP_VIT_LARGE_336 = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "image_size": 336,
-    "patch_size": 14,
-    "projection_dim": 768,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-}
+from longva_demo.errors import short
+from longva_demo.model.tower import CLIP_NAME, find_vision_config, tower_folder
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green and blue, for pixels between 0 and 1
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # arXiv 2406.16852 section 3.1: Qwen2-7B was trained on to 224K tokens of text. The published config.json still
@@ -42,46 +32,47 @@ SUPPORTED = {
     "mm_patch_merge_type": ("unires",),
     "image_aspect_ratio": ("anyres",),
     "mm_spatial_pool_mode": ("average", "max"),
-    "mm_resampler_type": (None,),
+    # The original builds the resampler and calls it on another path only. SpatialPool in the modes above holds no
+    # weights; the other kinds come from models that were trained through theirs.
+    "mm_resampler_type": (None, "spatial_pool"),
     "mm_use_im_start_end": (False,),
     "mm_use_im_patch_token": (False,),
 }
 
 
-def tower_folder(root: Path, name: str) -> Path:
-    """Where under `root` the files of the vision tower `name` stand.
-
-    >>> tower_folder(Path("ckpt"), "openai/clip").as_posix(), tower_folder(Path("ckpt"), "/models/clip").as_posix()
-    ('ckpt/openai/clip', 'ckpt/clip')
-    """
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts:
-        relative = Path(relative.name)
-    return root / relative
-
-
-def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> Path | None:
-    """Look for a file of the vision tower: in the checkpoint, beside it, then where the name itself leads."""
-    places = [Path(tower_name)]
-    if str(checkpoint):
-        folder = Path(checkpoint)
-        places = [tower_folder(folder, tower_name), tower_folder(folder.resolve().parent, tower_name), *places]
-    return next((place / file_name for place in places if (place / file_name).is_file()), None)
-
-
-def find_vision_config(checkpoint: str | Path, tower_name: str) -> dict[str, Any]:
-    """The vision tower's shape, from its config.json or, for the published tower, from what is known of it.
+def check_supported(values: Mapping[str, Any]) -> None:
+    """What a config.json asks for must be what is computed here; what it does not mention has its default.
 
     Raises:
-        OSError: the tower is another one, and neither a file nor the Hub has its configuration.
+        ValueError: it is not.
     """
-    file = find_tower_file(checkpoint, tower_name, "config.json")
-    if file is not None:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return values.get("vision_config", values)
-    if tower_name == CLIP_NAME:
-        return dict(CLIP_VIT_LARGE_336)
-    return CLIPVisionConfig.from_pretrained(tower_name).to_dict()
+    for name, allowed in SUPPORTED.items():
+        if name in values and values[name] not in allowed:
+            known = " or ".join("null" if value is None else repr(value) for value in allowed)
+            raise ValueError(f"config.json has {name} = {short(values[name])}, where only {known} is computed here")
+    stride = values.get("mm_spatial_pool_stride", 2)
+    if type(stride) is not int or stride < 1:
+        raise ValueError(f"config.json has mm_spatial_pool_stride = {short(stride)}; it must be 1 or more")
+    read_pinpoints(values.get("image_grid_pinpoints"))
+
+
+def read_pinpoints(points: Any) -> list[tuple[int, int]]:
+    """Pairs of (width, height) in pixels, from a list or from a list written as text.
+
+    >>> read_pinpoints("[(336, 672), (672, 336)]")
+    [(336, 672), (672, 336)]
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        pairs = ast.literal_eval(points) if isinstance(points, str) else points
+        pairs = [(width, height) for width, height in pairs or []]
+        if all(type(side) is int and side > 0 for pair in pairs for side in pair):
+            return pairs
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        pass
+    raise ValueError(f"config.json has image_grid_pinpoints = {short(points)}; they are pairs of pixels, [[336, 672]]")
 
 
 class LongVAConfig(Qwen2Config):
@@ -122,9 +113,8 @@ class LongVAConfig(Qwen2Config):
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.get("rope_theta") is None and self.rope_parameters is None:
             kwargs["rope_theta"] = PUBLISHED_ROPE_THETA
-        for name, allowed in SUPPORTED.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"config.json has {name} = {getattr(self, name)!r}; this code knows {allowed}")
+        checked = (*SUPPORTED, "mm_spatial_pool_stride", "image_grid_pinpoints")
+        check_supported({name: getattr(self, name) for name in checked})
         if self.vision_config is None:
             self.vision_config = find_vision_config(kwargs.get("name_or_path") or "", self.mm_vision_tower)
         if self.image_grid_pinpoints is None:
@@ -133,6 +123,14 @@ class LongVAConfig(Qwen2Config):
         # Qwen2Config forgets the window when it is unused; it is kept for the file that is written.
         self.saved_sliding_window = self.sliding_window or kwargs.pop("saved_sliding_window", None)
         super().__post_init__(**kwargs)
+        if self.tokens_per_frame == 0:
+            stride, side = self.mm_spatial_pool_stride, self.patches_per_side
+            raise ValueError(
+                f"config.json has mm_spatial_pool_stride = {stride}, and a frame has {side} patches a side"
+            )
+        layer, num_layers = self.mm_vision_select_layer, self.vision_config.num_hidden_layers
+        if not -num_layers - 1 <= layer <= -1:
+            raise ValueError(f"config.json has mm_vision_select_layer = {layer}; use -{num_layers + 1} to -1")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -182,9 +180,7 @@ class LongVAConfig(Qwen2Config):
     @property
     def grid_pinpoints(self) -> list[tuple[int, int]]:
         """The resolutions, (width, height) in pixels, that a picture may be cut into grids from."""
-        points = self.image_grid_pinpoints
-        points = ast.literal_eval(points) if isinstance(points, str) else points
-        return [(int(width), int(height)) for width, height in points or []]
+        return read_pinpoints(self.image_grid_pinpoints)
 
     def to_diff_dict(self) -> dict[str, Any]:
         """What config.json holds: flat, in the names that the original code reads (transformers 4.40)."""

@@ -5,25 +5,30 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
+    SafetensorsParsingError,
 )
 
-from longva_demo.errors import ModelError
+from longva_demo.errors import ModelError, short, whole_letters
+from longva_demo.model.config import check_supported
+from longva_demo.model.tower import CLIP_NAME, find_tower_file, places_under, shape_from
 
 # The transport's own base error: httpx's or httpx2's, by the version of huggingface_hub.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
+ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -46,7 +51,7 @@ def find_cached(repo_id: str) -> Path | None:
     """The folder of a repository that was downloaded whole, without asking the network."""
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=FILES))
-        check_files(folder)
+        check_complete(folder)
     except (OSError, ValueError, ModelError):
         return None
     return folder
@@ -64,13 +69,16 @@ def locate(model_id: str) -> Path:
         folder = TINY_FOLDER
     elif Path(model_id).expanduser().is_dir():
         folder = Path(model_id).expanduser()
+        if whole_letters(str(folder)) != str(folder):
+            raise ModelError(f"the name of {folder} is not UTF-8, and safetensors opens no such path", "rename it")
     elif model_id.startswith((".", "/", "~")) or model_id.count("/") != 1:
         raise ModelError(
             f"there is no folder {model_id!r}", "give a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
         )
     else:
         folder = find_cached(model_id) or download(model_id)
-    check_files(folder)
+    check_complete(folder)
+    check_config(folder / "config.json", str(folder))
     return folder
 
 
@@ -78,7 +86,7 @@ def download(repo_id: str) -> Path:
     """Fetch a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
-        check_disk(repo_id)
+        check_repository(repo_id)
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
@@ -102,16 +110,49 @@ def download(repo_id: str) -> Path:
         raise ModelError(line, "set HF_HOME to a folder of yours, or use --model tiny") from error
 
 
-def check_disk(repo_id: str) -> None:
-    """Raise ModelError before a download that the disk has no room for."""
+def check_repository(repo_id: str) -> None:
+    """Raise ModelError before a download that would be for nothing: another model, its files missing, or no room."""
     if constants.HF_HUB_OFFLINE:
         return
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    num_bytes = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
+    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    check_names(files, repo_id)
+    config = Path(hf_hub_download(repo_id, "config.json", revision=info.sha))
+    check_config(config, repo_id)
+    check_tower(read_json(config), repo_id, info.sha, files)
+    num_bytes = sum(size for name, size in files.items() if name.endswith(".safetensors"))
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
         raise disk_full(repo_id, num_bytes)
+
+
+def check_tower(values: dict[str, Any], repo_id: str, revision: str | None, files: Collection[str]) -> None:
+    """Raise ModelError where the shape of a repository's vision tower will not be known after the download either.
+
+    Of a tower without a known name and without a config.json in the repository, the headers of the weights are read.
+    """
+    name = values.get("mm_vision_tower", CLIP_NAME)
+    described = any((place / "config.json").as_posix() in files for place in places_under(Path(), str(name)))
+    if isinstance(values.get("vision_config"), dict) or described or find_tower_file("", str(name), "config.json"):
+        return
+    if shape_from(str(name), {}) is None and shape_from(str(name), remote_shapes(repo_id, revision, files)) is None:
+        what = f"the shape of its vision tower {short(name)} is not known"
+        raise ModelError(f"{repo_id} cannot be loaded: {what}", ANOTHER)
+
+
+def remote_shapes(repo_id: str, revision: str | None, files: Collection[str]) -> dict[str, Sequence[int]]:
+    """Name and shape of each tensor of a repository, from the first bytes of its files."""
+    shapes: dict[str, Sequence[int]] = {}
+    for file in files:
+        if "/" in file or not file.endswith(".safetensors"):
+            continue
+        try:
+            header = HfApi().parse_safetensors_file_metadata(repo_id, file, revision=revision)
+        except SafetensorsParsingError:
+            raise ModelError(f"{file} of {repo_id} is not a safetensors file", ANOTHER) from None
+        shapes |= {name: tensor.shape for name, tensor in header.tensors.items()}
+    return shapes
 
 
 def disk_full(repo_id: str, num_bytes: int | None = None) -> ModelError:
@@ -143,21 +184,38 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / SINGLE]
 
 
-def check_files(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds a LongVA checkpoint with all its files."""
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json", "give the folder that holds the model's files")
-    model_type = read_json(folder / "config.json").get("model_type")
-    if model_type != "llava_qwen":
-        raise ModelError(
-            f"{folder} holds a model of type {model_type!r}, not LongVA (llava_qwen)",
-            "use lmms-lab/LongVA-7B-DPO or another LongVA",
-        )
+def check_names(names: Collection[str], place: str) -> None:
+    """Raise ModelError unless a folder or repository with files of these names can hold a checkpoint."""
+    if "config.json" not in names:
+        raise ModelError(f"{place} has no config.json", "give the folder that holds the model's files")
+    if not {INDEX, SINGLE} & set(names):
+        pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth")))
+        if pickles:
+            what = f"{place} has its weights as {pickles[0]}, which could run code and is not read"
+            raise ModelError(what, "save them as safetensors, or " + ANOTHER)
+        raise ModelError(f"{place} lacks {SINGLE}", "download the model again")
+    if not {"tokenizer.json", "vocab.json"} & set(names):
+        raise ModelError(f"{place} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def check_complete(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds all files of a checkpoint."""
+    check_names([file.name for file in folder.iterdir() if file.is_file()], str(folder))
     missing = [file.name for file in weight_files(folder) if not file.is_file()]
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}", "download the model again")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise ModelError(f"{folder} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+
+
+def check_config(file: Path, place: str) -> None:
+    """Raise ModelError unless a config.json is of a LongVA, and asks for nothing that is not computed here."""
+    values = read_json(file)
+    model_type = values.get("model_type")
+    if model_type != "llava_qwen":
+        raise ModelError(f"{place} holds a model of type {short(model_type)}, not LongVA (llava_qwen)", ANOTHER)
+    try:
+        check_supported(values)
+    except ValueError as error:
+        raise ModelError(f"{place} cannot be loaded: {error}", ANOTHER) from None
 
 
 def check_weights(folder: Path) -> None:

@@ -129,8 +129,8 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What enters the language model: words looked up, visual tokens put in their places.
 
-        With visuals, masked positions are left out and the sequence is cut at `tokenizer_model_max_length`, both as
-        the original does; the cut comes with a warning, since it takes the end of the question away.
+        With visuals, masked positions are left out, as in the original. The original also cuts the sequence at
+        `tokenizer_model_max_length` (227 frames in LongVA-7B), and the question with it; here nothing is cut.
 
         Args:
             input_ids: (batch, T); VISUAL_TOKEN where a visual token goes.
@@ -154,11 +154,14 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         embeds = embeds.masked_scatter(is_visual.unsqueeze(-1), visuals.to(embeds.dtype))  # (1, T, dim)
         if attention_mask is not None:
             embeds = embeds[:, attention_mask[0].bool()]  # (1, T', dim)
-        longest = self.config.tokenizer_model_max_length
-        if longest is not None and embeds.shape[1] > longest:
-            logger.warning(f"the end of a prompt of {embeds.shape[1]} tokens was cut off at {longest} of them")
-            embeds = embeds[:, :longest]
         return embeds, None if attention_mask is None else attention_mask.new_ones(embeds.shape[:2])
+
+    def tell_of_context(self, num_tokens: int) -> None:
+        """Warn where a prompt is longer than the context: it is read whole, but the model was not made for that."""
+        longest = self.config.context_length
+        if num_tokens > longest:
+            message = f"a prompt of {num_tokens:,} tokens is longer than the model's context of {longest:,}"
+            logger.warning(f"{message}; answers get worse, use fewer frames")
 
     def forward(
         self,
@@ -183,6 +186,9 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         if input_ids is not None and (pixel_values is not None or input_ids.shape[1] > 1):
             inputs_embeds, attention_mask = self.embed_prompt(input_ids, attention_mask, pixel_values, visual_slots)
             input_ids = None
+        if inputs_embeds is not None and inputs_embeds.shape[1] > 1:
+            num_cached = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+            self.tell_of_context(num_cached + inputs_embeds.shape[1])
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -17,12 +17,11 @@ from longva_demo.model.config import (
     CLIP_MEAN,
     CLIP_STD,
     LongVAConfig,
-    find_tower_file,
-    tower_folder,
     write_json,
     write_preprocessor,
 )
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
+from longva_demo.model.tower import find_tower_file, tower_folder
 from longva_demo.parallel import in_threads
 
 TAG = "<image>"  # stands for one picture or one whole video in a prompt
@@ -196,9 +195,10 @@ class LongVAProcessor(ProcessorMixin):
 
     @cached_property
     def plain_tokenizer(self) -> Tokenizer:
-        """The tokenizer without its special tokens: whatever is typed comes out as text."""
+        """The tokenizer without its special tokens: whatever is typed comes out as text, whole."""
         description = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        return Tokenizer.from_str(json.dumps(description | {"added_tokens": [], "post_processor": None}))
+        without: dict[str, Any] = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        return Tokenizer.from_str(json.dumps(description | without))
 
     def encode_text(self, text: str, allow_special: bool = False) -> list[int]:
         """Token ids of `text`. Unless allowed, `<|im_end|>` and its like are letters, not marks of the conversation."""

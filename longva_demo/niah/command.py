@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from longva_demo.chat import Engine, Progress
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, one_line
 from longva_demo.folders import own_folder
 from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
 from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
@@ -134,7 +134,7 @@ class NeedleTest:
             DemoError: it cannot be written.
         """
         if self.done:
-            title = f"V-NIAH, {self._engine.loaded.model_id}: mean score {Summary.of(self.done).forced:.3f}"
+            title = f"V-NIAH, {one_line(self._engine.loaded.model_id)}: mean score {Summary.of(self.done).forced:.3f}"
             files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
             try:
                 draw_heat_map(self.done, self._request.grid, title, files)

@@ -31,7 +31,7 @@ def draw_heat_map(results: Sequence[Result], grid: Grid, title: str, files: Sequ
     axes.set_yticks(np.arange(len(depths)) + 0.5, [f"{100 * depth:.0f}" for depth in depths])
     axes.set_xlabel("Frames")
     axes.set_ylabel("Depth of the needle (%)")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)  # a folder's name may have a $
     for (row, column), score in np.ndenumerate(scores):
         if not np.isnan(score):
             axes.text(column + 0.5, row + 0.5, f"{score:.2f}", ha="center", va="center", fontsize=8)

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, CLIPVisionModel, Qwen2ForCau
 
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
-from longva_demo.model.config import CLIP_NAME
+from longva_demo.model.tower import CLIP_NAME
 from longva_demo.train.rows import Conversations
 from longva_demo.train.trainer import LongVATrainer, say_on_first
 
@@ -66,7 +66,7 @@ def align(options: AlignOptions, training: TrainingArguments) -> None:
         remedy = "use 1, and gradient_accumulation_steps for larger batches"
         raise DemoError(f"per_device_train_batch_size is {count}, but rows with pictures go one by one", remedy)
     model, processor = open_model(options)
-    longest = min(options.longest, model.config.tokenizer_model_max_length or options.longest)  # the model cuts there
+    longest = min(options.longest, model.config.context_length)
     data = Conversations(Path(options.data), Path(options.images), processor, longest, options.strict)
     for line in data.skipped[:MOST_NAMED]:
         say_on_first(training, f"left out: {line}")

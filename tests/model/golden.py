@@ -46,6 +46,16 @@ class Case:
         kind = "copy" if self.checkpoint.is_relative_to(COPY) else "shared"
         return f"{kind}-{self.checkpoint.parent.name}-{self.record['name']}"
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the original cut this prompt."""
+        return self.whole_length > self.record["sequence_length"]
+
+    @property
+    def whole_length(self) -> int:
+        """Tokens of the prompt before the original cut it, if it did."""
+        return self.record.get("untruncated_length", self.record["sequence_length"])
+
     @cached_property
     def tensors(self) -> dict[str, torch.Tensor]:
         return load_file(self.checkpoint.parent / self.record["file"])

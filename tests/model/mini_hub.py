@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def serve_hub(
-    folder: Path | None, refuse: tuple[int, str] | None = None, file_size: int | None = None
+    folder: Path | None,
+    refuse: tuple[int, str] | None = None,
+    file_size: int | None = None,
+    sent: dict[str, int] | None = None,
 ) -> Iterator[str]:
     """Serve the files of `folder` as any repository asked for, and yield the endpoint.
 
     Args:
         refuse: answer everything with this status and X-Error-Code instead.
         file_size: say that each file is so large.
+        sent: is filled with how many bytes went out, by the path that was asked for.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,6 +36,8 @@ def serve_hub(
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
+            if sent is not None:
+                sent[self.path] = sent.get(self.path, 0) + (len(body) if with_body else 0)
             if with_body:
                 self.wfile.write(body)
 
@@ -40,9 +47,16 @@ def serve_hub(
                 status, code = refuse or (404, "RepoNotFound")
                 self.answer(status, b"{}", with_body, X_Error_Code=code, X_Error_Message=code)
             elif "/resolve/" in path:
-                body = (folder / path.split("/resolve/")[1].split("/", 1)[1]).read_bytes()
+                file = folder / path.split("/resolve/")[1].split("/", 1)[1]
+                if not file.is_file():
+                    self.answer(404, b"{}", with_body, X_Error_Code="EntryNotFound")
+                    return
+                body = file.read_bytes()
                 etag = f'"{hashlib.sha256(body).hexdigest()}"'
-                self.answer(200, body, with_body, ETag=etag, X_Repo_Commit=COMMIT, Accept_Ranges="bytes")
+                status = 200
+                if span := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+                    status, body = 206, body[int(span[1]) : int(span[2]) + 1]
+                self.answer(status, body, with_body, ETag=etag, X_Repo_Commit=COMMIT, Accept_Ranges="bytes")
             else:
                 self.answer(200, json.dumps(describe(path)).encode(), with_body, Content_Type="application/json")
 

@@ -1,0 +1,166 @@
+"""The vision tower's shape and files: found beside the checkpoint, by its name, or from the weights. Nobody is asked.
+
+A checkpoint names its tower as it was called where it was trained: a Hub name, or a path on that machine's disk.
+The name is only ever looked up here; the Hub is not asked for it.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+CLIP_NAME = "openai/clip-vit-large-patch14-336"
+# The published openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download for its shape.
+CLIP_VIT_LARGE_336 = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+LARGE_224 = CLIP_VIT_LARGE_336 | {"image_size": 224}
+BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+KNOWN_TOWERS: dict[str, dict[str, Any]] = {  # OpenAI's, by the last part of their names
+    "clip-vit-large-patch14-336": CLIP_VIT_LARGE_336,
+    "clip-vit-large-patch14": LARGE_224,
+    "clip-vit-base-patch16": LARGE_224 | BASE | {"patch_size": 16, "projection_dim": 512},
+    "clip-vit-base-patch32": LARGE_224 | BASE | {"patch_size": 32, "projection_dim": 512},
+}
+HEAD_SIZE = 64  # in all of OpenAI's CLIPs; the weights alone do not show it
+WEIGHTS_PREFIX = "model.vision_tower.vision_tower.vision_model."
+
+
+def name_parts(name: str) -> list[str]:
+    """The parts of a tower's name that can be folders here; of a path in a Hub cache, the repository's.
+
+    >>> name_parts("/data/models/openai/clip-vit"), name_parts("D:\\\\models\\\\clip-vit\\\\")
+    (['data', 'models', 'openai', 'clip-vit'], ['models', 'clip-vit'])
+    >>> name_parts("/cache/models--openai--clip-vit/snapshots/ce19dc")
+    ['openai', 'clip-vit']
+    """
+    parts = [part for part in re.split(r"[\\/]+", name) if part not in ("", ".", "..") and not part.endswith(":")]
+    cached = next((part for part in parts if part.startswith("models--")), None)
+    return parts if cached is None else [part for part in cached.split("--")[1:] if part]
+
+
+def tower_folder(root: Path, name: str) -> Path:
+    """Where under `root` the files of the vision tower `name` are written.
+
+    >>> tower_folder(Path("ckpt"), "openai/clip").as_posix(), tower_folder(Path("ckpt"), "/models/clip").as_posix()
+    ('ckpt/openai/clip', 'ckpt/clip')
+    """
+    parts = name_parts(name) or ["tower"]
+    is_plain = "/".join(parts) == name
+    return root.joinpath(*parts) if is_plain else root / parts[-1]
+
+
+def places_under(root: Path, name: str) -> list[Path]:
+    """Where under `root` the files of the vision tower `name` may be.
+
+    >>> [place.as_posix() for place in places_under(Path("ckpt"), "/models/openai/clip")]
+    ['ckpt/clip', 'ckpt/openai/clip']
+    """
+    parts = name_parts(name)
+    places = [tower_folder(root, name), root.joinpath(*parts[-2:])]
+    return [*places, root / "openai" / parts[-1]] if parts and parts[-1] in KNOWN_TOWERS else places
+
+
+def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> Path | None:
+    """Look for a file of the vision tower: in the checkpoint, beside it, then where the name itself leads.
+
+    A path of another machine's disk is looked for by its last part, then by its last two.
+    """
+    if not name_parts(tower_name):  # the checkpoint's own folder is not its tower's
+        return None
+    places = [Path(tower_name)]
+    if str(checkpoint):
+        roots = (Path(checkpoint), Path(checkpoint).resolve().parent)
+        places = [*(place for root in roots for place in places_under(root, tower_name)), *places]
+    return next((place / file_name for place in places if (place / file_name).is_file()), None)
+
+
+def find_vision_config(checkpoint: str | Path, tower_name: str) -> dict[str, Any]:
+    """The vision tower's shape: from its config.json, or from the weights and what is known of OpenAI's towers.
+
+    Raises:
+        ValueError: its config.json cannot be used; or there is none, and name and weights do not settle the shape.
+    """
+    file = find_tower_file(checkpoint, tower_name, "config.json")
+    if file is not None:
+        return read_vision_config(file)
+    shapes = weight_shapes(Path(checkpoint)) if str(checkpoint) else {}
+    found = shape_from(tower_name, shapes)
+    if found is None:
+        place = tower_folder(Path(checkpoint), tower_name)
+        raise ValueError(f"the shape of the vision tower {tower_name!r} is not known: put its config.json into {place}")
+    return found
+
+
+def read_vision_config(file: Path) -> dict[str, Any]:
+    """A tower's config.json: of a whole CLIP, or of its vision model alone."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        vision = values.get("vision_config", values)
+        if isinstance(vision, dict):
+            return vision
+    except (ValueError, AttributeError):
+        pass
+    raise ValueError(f"{file} holds no configuration of a vision tower")
+
+
+def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
+    """Name and shape of the vision tower's tensors in a checkpoint, without reading them. Damaged files say nothing."""
+    shapes: dict[str, Sequence[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as tensors:
+                names = [name for name in tensors.keys() if name.startswith(WEIGHTS_PREFIX)]  # noqa: SIM118
+                shapes |= {name: tensors.get_slice(name).get_shape() for name in names}
+        except (OSError, SafetensorError):
+            continue
+    return shapes
+
+
+def shape_from(tower_name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
+    """A tower's configuration from its name and its weights, None where they do not settle it.
+
+    Weights do not show the number of heads and the activation. Those of the published tower's shape have its own;
+    other weights must be called as OpenAI's are.
+    """
+    parts = name_parts(tower_name) or [""]
+    known = KNOWN_TOWERS.get(parts[-1])
+    measured = measure(shapes)
+    if measured is None:
+        return None if known is None else dict(known)
+    if measured.items() <= CLIP_VIT_LARGE_336.items():
+        return dict(CLIP_VIT_LARGE_336)
+    is_openai = known is not None or "openai" in parts or parts[-1].startswith("clip-vit-")
+    if not is_openai or measured["hidden_size"] % HEAD_SIZE:
+        return None
+    heads = measured["hidden_size"] // HEAD_SIZE
+    return CLIP_VIT_LARGE_336 | measured | {"num_attention_heads": heads}
+
+
+def measure(shapes: Mapping[str, Sequence[int]]) -> dict[str, int] | None:
+    """What the weights show of their tower; None where they are not a CLIP's, or not there."""
+    try:
+        hidden_size, _, patch_size, _ = shapes[f"{WEIGHTS_PREFIX}embeddings.patch_embedding.weight"]
+        num_positions, _ = shapes[f"{WEIGHTS_PREFIX}embeddings.position_embedding.weight"]
+        intermediate_size, _ = shapes[f"{WEIGHTS_PREFIX}encoder.layers.0.mlp.fc1.weight"]
+    except (KeyError, ValueError):
+        return None
+    return {
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": sum(name.endswith(".layer_norm1.weight") for name in shapes),
+        "image_size": isqrt(num_positions - 1) * patch_size,  # one position is the class token's
+        "patch_size": patch_size,
+    }

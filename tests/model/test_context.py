@@ -1,0 +1,106 @@
+"""No prompt is cut: the config's `tokenizer_model_max_length` bounds nothing, and a prompt past the context is told."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
+from tests.model.golden import COPY, load_model, load_processor
+from tests.model.test_published import copy_a
+
+A = COPY / "a" / "checkpoint"
+PROMPT = "<|im_start|>user\n<image>\nWhat happens at the end?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def clip(num_frames: int) -> np.ndarray:
+    return np.random.default_rng(num_frames).integers(0, 256, (num_frames, 20, 30, 3), np.uint8)
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+    """What was told of prompts that are too long."""
+    lines: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("longva_demo.model.longva")
+    log.addHandler(handler)
+    yield lines
+    log.removeHandler(handler)
+
+
+def load_changed(folder: Path, **changes: object) -> tuple[LongVAForConditionalGeneration, LongVAProcessor]:
+    checkpoint = copy_a(folder, **changes)
+    return LongVAForConditionalGeneration.from_pretrained(checkpoint), LongVAProcessor.from_pretrained(checkpoint)
+
+
+def test_a_prompt_past_the_tokenizers_limit_is_read_whole(tmp_path: Path, warned: list[str]) -> None:
+    """With a limit of 30 tokens, a prompt of 20 frames gives what it gives without one, to the last question mark."""
+    model, processor = load_changed(tmp_path, tokenizer_model_max_length=30)
+    inputs = processor(text=PROMPT, videos=[clip(20)])
+    num_tokens = inputs["input_ids"].shape[1]
+    assert num_tokens > 20 * 4 > 30
+    assert model.embed_prompt(**inputs)[0].shape[1] == num_tokens
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, load_model(A)(**inputs).logits)
+    answer = model.generate(**inputs, do_sample=False, max_new_tokens=8)
+    assert torch.equal(answer, load_model(A).generate(**inputs, do_sample=False, max_new_tokens=8))
+    assert torch.equal(answer[:, :num_tokens], inputs["input_ids"])
+    assert warned == []
+
+
+def test_the_context_of_the_7b_is_not_its_tokenizers_limit() -> None:
+    """The original takes 227 frames of 144 tokens; its context has room for 1,555."""
+    config = LongVAConfig(tokenizer_model_max_length=32_768, max_position_embeddings=32_768)
+    assert 228 * config.tokens_per_frame > 32_768
+    assert config.context_length == 224_000
+
+
+@pytest.mark.parametrize("visuals", [{"videos": [clip(20)]}, {}])
+def test_a_prompt_past_the_context_is_told_in_one_line_and_not_cut(
+    visuals: dict, tmp_path: Path, warned: list[str]
+) -> None:
+    model, processor = load_changed(tmp_path, max_position_embeddings=64)
+    text = PROMPT if visuals else PROMPT.replace("<image>", "word " * 100)
+    inputs = processor(text=text, **visuals)
+    num_tokens = inputs["input_ids"].shape[1]
+    assert num_tokens > 64
+    answer = model.generate(**inputs, do_sample=False, max_new_tokens=8)
+    [line] = [line for line in warned if "context" in line]
+    assert line == (
+        f"a prompt of {num_tokens} tokens is longer than the model's context of 64; answers get worse, use fewer frames"
+    )
+    assert torch.equal(answer, load_model(A).generate(**inputs, do_sample=False, max_new_tokens=8))
+
+
+def test_a_conversation_that_grows_past_the_context_is_told(tmp_path: Path, warned: list[str]) -> None:
+    """Each part is short; with what the cache holds they are too long."""
+    model, processor = load_changed(tmp_path, max_position_embeddings=64)
+    ids = processor(text="a dog " * 22)["input_ids"]
+    assert 32 < ids.shape[1] <= 64
+    with torch.no_grad():
+        first = model(input_ids=ids, use_cache=True)
+        assert warned == []
+        model(input_ids=ids, past_key_values=first.past_key_values, use_cache=True)
+    assert [line.split(" is longer")[0] for line in warned] == [f"a prompt of {2 * ids.shape[1]} tokens"]
+
+
+def test_a_tokenizer_saved_with_a_limit_cuts_nothing(tmp_path: Path) -> None:
+    """Training code leaves `truncation`, `padding` and `model_max_length` in the tokenizer's files."""
+    checkpoint = copy_a(tmp_path)
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=4)
+    tokenizer.save(str(checkpoint / "tokenizer.json"))
+    file = checkpoint / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 8}))
+    processor, plain = LongVAProcessor.from_pretrained(checkpoint), load_processor(A)
+    for text in ("a dog", "What happens in the video? " * 20):
+        assert processor.encode_text(text) == plain.encode_text(text)
+        assert processor.encode_text(text, allow_special=True) == plain.encode_text(text, allow_special=True)
+        assert torch.equal(processor(text=text)["input_ids"], plain(text=text)["input_ids"])

@@ -1,0 +1,329 @@
+"""The published checkpoints and their derivatives, row by row: a tiny one in each on-disk form, built here.
+
+Each loads and computes what the same weights compute in the plain form, or is refused in one line.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from longva_demo.errors import ModelError
+from longva_demo.model import LoadedModel, load
+from longva_demo.model.tower import CLIP_NAME
+from tests.model.golden import COPY
+from tests.model.mini_hub import serve_hub
+from tests.model.test_loading import closed_port, point_at
+
+A = COPY / "a" / "checkpoint"
+TOWER = "model.vision_tower.vision_tower.vision_model."
+# What the training script of LongVA-7B-DPO writes into its config.json.
+DPO: dict[str, Any] = {
+    "mm_resampler_type": "spatial_pool",
+    "mm_spatial_pool_stride": 2,
+    "mm_spatial_pool_mode": "average",
+    "mm_spatial_pool_out_channels": 1024,
+}
+DPO_PINPOINTS = [[56, 112], [112, 56], [112, 112], [168, 56], [56, 168]]
+TRAINING = {
+    "_name_or_path": "/mnt/disk/checkpoints/longva",
+    "tune_mm_mlp_adapter": False,
+    "freeze_mm_mlp_adapter": False,
+    "freeze_mm_vision_resampler": False,
+    "mm_projector_lr": None,
+    "mm_vision_tower_lr": 2e-6,
+    "use_pos_skipping": False,
+    "image_crop_resolution": 224,
+    "use_cache": False,
+}
+
+
+def copy_a(folder: Path, **changes: object) -> Path:
+    """Checkpoint a with its tower's files beside it, and its config.json changed."""
+    shutil.copytree(A.parent / "openai", folder / "openai")
+    shutil.copytree(A, folder / "checkpoint")
+    file = folder / "checkpoint" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return folder / "checkpoint"
+
+
+def tensors_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return {name: t for file in sorted(checkpoint.glob("*.safetensors")) for name, t in load_file(file).items()}
+
+
+def rewrite(checkpoint: Path, tensors: dict[str, torch.Tensor], num_files: int = 1, mark: bool = True) -> None:
+    """Put other weights in place of a checkpoint's, in that many shards, with the format mark or without."""
+    for file in checkpoint.glob("model*safetensors*"):
+        file.unlink()
+    metadata = {"format": "pt"} if mark else None
+    names = sorted(tensors)
+    if num_files == 1:
+        save_file(tensors, checkpoint / "model.safetensors", metadata)
+        return
+    weight_map = {
+        name: f"model-{place % num_files + 1:05}-of-{num_files:05}.safetensors" for place, name in enumerate(names)
+    }
+    for shard in set(weight_map.values()):
+        save_file({name: tensors[name] for name in names if weight_map[name] == shard}, checkpoint / shard, metadata)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def computed(loaded: LoadedModel) -> list[torch.Tensor]:
+    """Logits and greedy answers about a video and about a picture."""
+    rng = np.random.default_rng(0)
+    results = []
+    for visuals in (
+        {"videos": [rng.integers(0, 256, (3, 60, 80, 3), np.uint8)]},
+        {"images": [Image.fromarray(rng.integers(0, 256, (112, 56, 3), np.uint8))]},  # upright: in all pinpoints
+    ):
+        inputs = loaded.processor(text="<|im_start|>user\n<image>\nWhat?<|im_end|>\n", **visuals)
+        with torch.no_grad():
+            results.append(loaded.model(**inputs).logits)
+        results.append(loaded.model.generate(**inputs, do_sample=False, max_new_tokens=6))
+    return results
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[torch.Tensor]:
+    return computed(load(str(A), device="cpu"))
+
+
+def assert_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def failure(model_id: str | Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        load(str(model_id), device="cpu")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        DPO,
+        DPO | {"mm_spatial_pool_out_channels": 7},
+        {"mm_resampler_type": None},
+        {"image_grid_pinpoints": DPO_PINPOINTS},
+        {"image_grid_pinpoints": str([tuple(pair) for pair in DPO_PINPOINTS])},
+        TRAINING,
+        DPO | TRAINING | {"image_grid_pinpoints": DPO_PINPOINTS},
+    ],
+    ids=["dpo", "out-channels", "7b", "pinpoints", "pinpoints-as-text", "training", "all-of-dpo"],
+)
+def test_what_the_config_says_beside(changes: dict, tmp_path: Path, plain: list[torch.Tensor]) -> None:
+    assert_same(computed(load(str(copy_a(tmp_path, **changes)), device="cpu")), plain)
+
+
+@pytest.mark.parametrize("mark", [True, False])
+@pytest.mark.parametrize("num_files", [1, 4])
+def test_shards_their_mark_and_buffers_among_them(
+    num_files: int, mark: bool, tmp_path: Path, plain: list[torch.Tensor]
+) -> None:
+    """Older versions saved buffers too, and a resampler that is never called."""
+    checkpoint = copy_a(tmp_path, **DPO)
+    more = {
+        f"{TOWER}embeddings.position_ids": torch.arange(17)[None],
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8),
+        "model.vision_resampler.pool.weight": torch.ones(4),
+    }
+    rewrite(checkpoint, tensors_of(checkpoint) | more, num_files, mark)
+    assert_same(computed(load(str(checkpoint), device="cpu")), plain)
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Weights in 16 bits are what they are, read in 32 bits."""
+    checkpoint = copy_a(tmp_path, **DPO, torch_dtype="bfloat16")
+    halves = {name: tensor.to(torch.bfloat16) for name, tensor in tensors_of(checkpoint).items()}
+    rewrite(checkpoint, halves, 4)
+    ours = computed(load(str(checkpoint), device="cpu"))
+    rewrite(checkpoint, {name: tensor.float() for name, tensor in halves.items()})
+    assert_same(ours, computed(load(str(checkpoint), device="cpu")))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ["tokenizer.json"],
+        ["added_tokens.json", "special_tokens_map.json", "generation_config.json"],
+        ["tokenizer.json", "added_tokens.json", "special_tokens_map.json", "generation_config.json"],
+    ],
+)
+def test_tokenizers_with_fewer_files(gone: list[str], tmp_path: Path) -> None:
+    checkpoint = copy_a(tmp_path)
+    for name in gone:
+        (checkpoint / name).unlink()
+    file = checkpoint / "tokenizer_config.json"
+    values = json.loads(file.read_text())
+    values.pop("chat_template", None)
+    file.write_text(json.dumps(values))
+    ours, theirs = load(str(checkpoint), device="cpu"), load(str(A), device="cpu")
+    text = "<|im_start|>user\nWhat happens?<|im_end|>\n"
+    assert ours.processor.encode_text(text, True) == theirs.processor.encode_text(text, True)
+    assert ours.processor.encode_text(text) == theirs.processor.encode_text(text)
+    assert ours.model.num_tokens == theirs.model.num_tokens == 600
+
+
+def test_a_vocabulary_cut_to_the_tokenizer(tmp_path: Path, plain: list[torch.Tensor]) -> None:
+    checkpoint = copy_a(tmp_path, vocab_size=600)
+    cut = {
+        name: tensor[:600].clone() if name in ("lm_head.weight", "model.embed_tokens.weight") else tensor
+        for name, tensor in tensors_of(checkpoint).items()
+    }
+    rewrite(checkpoint, cut)
+    ours = computed(load(str(checkpoint), device="cpu"))
+    assert torch.allclose(ours[0], plain[0], atol=1e-5)
+    assert torch.equal(ours[1], plain[1])
+    file = checkpoint / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_size": 640}))
+    assert "is 600 × 64 where config.json says 640 × 64" in failure(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"/mnt/bn/vl-research/checkpoints/{CLIP_NAME}",
+        "/data/weights/clip-vit-large-patch14-336/",
+        "D:\\models\\openai\\clip-vit-large-patch14-336",
+        "/root/.cache/huggingface/hub/models--openai--clip-vit-large-patch14-336/snapshots/ce19dc912ca5cd21",
+    ],
+)
+@pytest.mark.parametrize("place", ["openai/clip-vit-large-patch14-336", "clip-vit-large-patch14-336"])
+def test_a_tower_named_by_a_path_of_another_disk(
+    name: str, place: str, tmp_path: Path, plain: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are in the checkpoint, under the name's last parts. Nobody is asked."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    point_at(f"http://127.0.0.1:{closed_port()}", monkeypatch)
+    checkpoint = copy_a(tmp_path, mm_vision_tower=name)
+    (checkpoint / place).parent.mkdir(exist_ok=True)
+    shutil.move(tmp_path / CLIP_NAME, checkpoint / place)
+    assert_same(computed(load(str(checkpoint), device="cpu")), plain)
+
+
+def towers_weights(checkpoint: Path, hidden_size: int, num_layers: int) -> None:
+    """Weights of a tower of another shape in place of the checkpoint's: heads of 64, as OpenAI's CLIPs have."""
+    tensors, generator = tensors_of(checkpoint), torch.Generator().manual_seed(0)
+    sizes = {32: hidden_size, 128: 4 * hidden_size}
+    for name in list(tensors):
+        tensor = tensors[name]
+        if name.startswith(f"{TOWER}encoder.layers.") and int(name.split("layers.")[1].split(".")[0]) >= num_layers:
+            del tensors[name]
+        elif name.startswith(TOWER) or name == "model.mm_projector.0.weight":
+            keep_first = 1 if name.endswith("0.weight") and "projector" in name else 0
+            shape = [size if axis < keep_first else sizes.get(size, size) for axis, size in enumerate(tensor.shape)]
+            tensors[name] = torch.randn(shape, generator=generator) * 0.05
+    rewrite(checkpoint, tensors)
+
+
+def test_the_towers_shape_comes_from_its_weights(tmp_path: Path) -> None:
+    """Where its config.json is nowhere, the weights and an OpenAI name tell what that file would say."""
+    checkpoint = copy_a(tmp_path, mm_vision_tower="/somewhere/openai/clip-vit-tiny", mm_hidden_size=128)
+    towers_weights(checkpoint, hidden_size=128, num_layers=2)
+    shutil.rmtree(tmp_path / "openai")
+    loaded = load(str(checkpoint), device="cpu")
+    vision = loaded.model.config.vision_config
+    assert (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) == (128, 512, 2)
+    assert (vision.image_size, vision.patch_size, vision.num_attention_heads) == (56, 14, 2)
+    assert vision.hidden_act == "quick_gelu"
+    ours = computed(loaded)
+    tower = checkpoint / "clip-vit-tiny"
+    tower.mkdir()
+    (tower / "config.json").write_text(json.dumps({"vision_config": vision.to_dict()}))
+    assert_same(ours, computed(load(str(checkpoint), device="cpu")))
+
+
+def test_a_tower_of_which_nothing_is_known(tmp_path: Path) -> None:
+    checkpoint = copy_a(tmp_path, mm_vision_tower="/mnt/someone/own-tower")
+    shutil.rmtree(tmp_path / "openai")
+    assert (
+        f"the shape of the vision tower '/mnt/someone/own-tower' is not known: put its config.json into "
+        f"{checkpoint / 'own-tower'}"
+    ) in failure(checkpoint)
+
+
+REFUSED: list[tuple[dict, str]] = [
+    *(
+        ({"mm_resampler_type": kind}, f"mm_resampler_type = '{kind}'")
+        for kind in ("perceiver", "qformer", "masked_drop")
+    ),
+    (DPO | {"mm_spatial_pool_mode": "conv"}, "mm_spatial_pool_mode = 'conv'"),
+    ({"mm_spatial_pool_stride": 0}, "mm_spatial_pool_stride = 0"),
+    ({"mm_spatial_pool_stride": "2"}, "mm_spatial_pool_stride = '2'"),
+    ({"mm_projector_type": "linear"}, "mm_projector_type = 'linear'"),
+    ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature = 'cls_patch'"),
+    ({"mm_patch_merge_type": "flat"}, "mm_patch_merge_type = 'flat'"),
+    ({"image_aspect_ratio": "pad"}, "image_aspect_ratio = 'pad'"),
+    ({"image_aspect_ratio": "anyres_max_9"}, "image_aspect_ratio = 'anyres_max_9'"),
+    ({"image_grid_pinpoints": "(1x1),...,(6x6)"}, "image_grid_pinpoints = '(1x1)"),
+    ({"model_type": "llava_llama"}, "a model of type 'llava_llama'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_what_is_not_computed_is_refused_before_its_weights_are_downloaded(
+    changes: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = copy_a(tmp_path, **changes)
+    assert words in failure(checkpoint)
+    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    assert not [path for path in sent if ".safetensors" in path]
+
+
+def ask_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> dict[str, int]:
+    """Load from a Hub that has this folder, which is to fail with these words. Returns what was sent."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    sent: dict[str, int] = {}
+    with serve_hub(folder, sent=sent) as endpoint:
+        point_at(endpoint, monkeypatch)
+        line = failure("someone/longva")
+    assert line.startswith("someone/longva ")
+    assert words in line
+    return sent
+
+
+def test_pickled_weights_are_refused_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = copy_a(tmp_path)
+    for file in checkpoint.glob("model*"):
+        file.unlink()
+    (checkpoint / "pytorch_model.bin").write_bytes(b"a pickle")
+    words = "has its weights as pytorch_model.bin, which could run code and is not read; save them as safetensors"
+    assert words in failure(checkpoint)
+    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    assert not [path for path in sent if "/resolve/" in path]
+
+
+def test_an_unknown_tower_is_refused_after_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights might tell its shape: their first bytes are read, no more."""
+    checkpoint = copy_a(tmp_path, mm_vision_tower="/mnt/someone/own-tower")
+    rewrite(checkpoint, tensors_of(checkpoint) | {"lm_head.weight": torch.zeros(40_000, 64)})
+    words = "the shape of its vision tower '/mnt/someone/own-tower' is not known"
+    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    [(_, num_bytes)] = [(path, count) for path, count in sent.items() if path.endswith(".safetensors")]
+    assert num_bytes < 300_000 < (checkpoint / "model.safetensors").stat().st_size
+
+
+def test_the_default_model_comes_from_the_hub(
+    tmp_path: Path, plain: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LongVA-7B-DPO's form, downloaded and loaded; the tower's own repository is not asked for."""
+    checkpoint = copy_a(tmp_path, **DPO, **TRAINING, mm_vision_tower=f"/mnt/disk/{CLIP_NAME}")
+    shutil.move(tmp_path / "openai", checkpoint / "openai")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    sent: dict[str, int] = {}
+    with serve_hub(checkpoint, sent=sent) as endpoint:
+        point_at(endpoint, monkeypatch)
+        loaded = load("lmms-lab/LongVA-7B-DPO", device="cpu")
+    assert_same(computed(loaded), plain)
+    assert all("lmms-lab/LongVA-7B-DPO" in path for path in sent)
