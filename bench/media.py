@@ -19,6 +19,8 @@ Deliberate differences, told as `known`:
 - changing sizes: pictures of a film that changes its size are fitted into one size; ffmpeg starts anew.
 - several picture tracks: we pick the film among tracks, ffmpeg the largest.
 - orientation in EXIF: a picture is turned upright; the ffmpeg program (5.1) does not.
+- no ascending times in ffmpeg: time stamps that are missing, or start again as in joined recordings; ours run on.
+- no presentation times: AVI says when frames are decoded; with B-frames ffmpeg shows each late, by what it holds back.
 - first picture of several: of a TIFF or a JPEG with several pictures, the first is meant.
 
 ffmpeg's own edit lists are followed on both sides. Text and playlists, which ffmpeg draws or follows, count as refused
@@ -44,6 +46,7 @@ from longva_demo.parallel import available_cpus
 NOT_INSTALLED = "the ffmpeg and ffprobe programs are not installed; install them, for example apt-get install ffmpeg"
 KINDS = ("count", "times", "size", "turn", "pixels")
 GRACE_SECONDS = 30.0
+PROGRESS_FILES = 50
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -127,27 +130,34 @@ def is_agreed(tally: Counter[str]) -> bool:
     return not any(tally[outcome] for outcome in unsettled)
 
 
+def run(folder: Path, seconds: float) -> int:
+    """Compare all files of the folder; return the exit code."""
+    if not media_ffmpeg.is_installed():
+        print(NOT_INSTALLED, file=sys.stderr)
+        return 2
+    if not folder.is_dir():
+        print(f"{folder} is not a folder; name the folder that holds the files", file=sys.stderr)
+        return 2
+    tally: Counter[str] = Counter()
+    paths = list(files_in(folder))
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        results = pool.map(lambda path: compare_apart(path, seconds), paths)
+        for path, result in zip(paths, results, strict=True):
+            count(tally, result)
+            for line in lines(str(path.relative_to(folder)), result):
+                print(line, flush=True)
+            if tally["files"] % PROGRESS_FILES == 0:
+                print(f"{tally['files']} of {len(paths)} files compared", file=sys.stderr, flush=True)
+    print(summary(tally))
+    return 0 if is_agreed(tally) else 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=300.0, help="the time for one file (default 300)")
     options = parser.parse_args()
-    if not media_ffmpeg.is_installed():
-        print(NOT_INSTALLED, file=sys.stderr)
-        return 2
-    if not options.folder.is_dir():
-        print(f"{options.folder} is not a folder; name the folder that holds the files", file=sys.stderr)
-        return 2
-    tally: Counter[str] = Counter()
-    paths = list(files_in(options.folder))
-    with ThreadPoolExecutor(available_cpus()) as pool:
-        results = pool.map(lambda path: compare_apart(path, options.seconds), paths)
-        for path, result in zip(paths, results, strict=True):
-            count(tally, result)
-            for line in lines(str(path.relative_to(options.folder)), result):
-                print(line, flush=True)
-    print(summary(tally))
-    return 0 if is_agreed(tally) else 1
+    return run(options.folder, options.seconds)
 
 
 if __name__ == "__main__":

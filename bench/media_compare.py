@@ -72,6 +72,8 @@ def compare_file(path: Path, seconds: float) -> tuple[str, list[Finding]]:
     known = known_differences(track, theirs, ours)
     found = [*differs_in_count(ours, theirs), *differs_in_times(ours, theirs), *differs_in_size(ours, theirs)]
     found += differs_in_pixels(path, track, ours, theirs)
+    if any(kind == "times" for kind, _ in found) and not media_ffmpeg.has_times(path, track):
+        known["times"] = "no presentation times"
     return "compared", [Finding(kind, text, known.get(kind, "")) for kind, text in found]
 
 
@@ -124,6 +126,8 @@ def known_differences(track: Track, theirs: Decoded, ours: Ours) -> dict[str, st
         first = "first picture of several" if theirs.num_frames > 1 else ""
         return {"size": turned, "turn": turned, "pixels": turned, "count": first, "times": first}
     known = {}
+    if not (np.diff(theirs.seconds) >= 0).all():
+        known["times"] = "no ascending times in ffmpeg"
     if theirs.transfers & set(media_ffmpeg.HDR_TRANSFERS):
         known["pixels"] = "HDR tone mapping"
     if len(theirs.sizes) > 1:
@@ -141,13 +145,13 @@ def differs_in_count(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
 
 def differs_in_times(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
     """Times since the first frame; where the counts differ, each sampled one against the nearest of ffmpeg's."""
-    places, matched = match(ours, theirs)
+    _, matched = match(ours, theirs)
     mine = ours.seconds - ours.seconds[0]
     other = np.array(theirs.seconds)
     if len(mine) == len(other):
         other = other - other[0]
         gaps = np.abs(mine - other)
-        names = range(len(mine))
+        names = list(range(len(mine)))
     else:
         gaps = np.abs(mine[ours.indices] - matched)
         mine, other, names = mine[ours.indices], matched, ours.indices
@@ -205,16 +209,16 @@ def differs_in_pixels(path: Path, track: Track, ours: Ours, theirs: Decoded) -> 
     places, _ = match(ours, theirs)
     if not set(places) <= theirs.pixels.keys():
         theirs = media_ffmpeg.decode(path, track, ours.small, neighbours(places).__contains__)
-    wrong, turned, lost = [], [], NUM_SAMPLED - len(ours.indices)
+    wrong, turned = [], []
     for index, place, mine in zip(ours.indices, places, ours.pixels, strict=True):
         gap = difference(mine, theirs.pixels[place])
-        beside = {other: difference(mine, theirs.pixels[other]) for other in (place - 1, place + 1) if other in theirs.pixels}
-        closest = min(beside, key=lambda other: beside[other], default=place)
-        if gap > 1 and beside and beside[closest] < gap * CLEARLY_NEARER:
-            wrong.append(f"{index} is ffmpeg's {closest} ({gap:.0f})")
+        other = nearest_neighbour(mine, theirs.pixels, place)
+        if gap > 1 and difference(mine, theirs.pixels[other]) < gap * CLEARLY_NEARER:
+            wrong.append(f"{index} is ffmpeg's {other} ({gap:.0f})")
+        elif gap > PIXELS_TOLERANCE and (turn := turn_that_fits(mine, theirs.pixels[place])):
+            turned.append(f"{index} by {turn} ({gap:.0f})")
         elif gap > PIXELS_TOLERANCE:
-            turn = turn_that_fits(mine, theirs.pixels[place])
-            (turned if turn else wrong).append(f"{index}{f' by {turn}' if turn else ''} ({gap:.0f})")
+            wrong.append(f"{index} ({gap:.0f})")
     found = []
     if turned:
         found.append(("turn", f"{len(turned)} of {len(places)} sampled frames: {listed(turned)}"))
@@ -224,6 +228,12 @@ def differs_in_pixels(path: Path, track: Track, ours: Ours, theirs: Decoded) -> 
     if len(ours.indices) < expected:
         found.append(("pixels", f"{expected - len(ours.indices)} of {expected} sampled frames were not decoded"))
     return found
+
+
+def nearest_neighbour(mine: np.ndarray, pixels: dict[int, np.ndarray], place: int) -> int:
+    """The one of ffmpeg's frames `place` and those beside it that is most like ours."""
+    beside = [other for other in (place, place - 1, place + 1) if other in pixels]
+    return min(beside, key=lambda other: difference(mine, pixels[other]))
 
 
 def difference(mine: np.ndarray, other: np.ndarray) -> float:

@@ -21,6 +21,7 @@ HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 # The decoders that FFmpeg picks by itself leave the transparency of these out.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAX_ASPECT = 4
+NUM_PACKETS = 60
 CLOCK = re.compile(rb"config in time_base: (\d+)/(\d+)")
 FRAME = re.compile(rb"\] n: *\d+ pts: *(\S+) .* fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+)")
 TRANSFER = re.compile(rb"color_trc:(\S+)")
@@ -30,7 +31,7 @@ TRANSFER = re.compile(rb"color_trc:(\S+)")
 class Decoded:
     """What ffmpeg showed: the time of each frame, how often each size came, the frames that were asked for."""
 
-    seconds: array = field(default_factory=lambda: array("d"))
+    seconds: "array[float]" = field(default_factory=lambda: array("d"))
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     pixels: dict[int, np.ndarray] = field(default_factory=dict)  # uint8 (height, width, 3) of each
     transfers: set[str] = field(default_factory=set)
@@ -72,6 +73,14 @@ def find_track(path: Path) -> Track | str:
     codec = best.get("codec_name", "")
     hidden = codec in ALPHA_DECODERS and best.get("tags", {}).get("alpha_mode") == "1"
     return Track(best["index"], codec, hidden, len(films), container)
+
+
+def has_times(path: Path, track: Track) -> bool:
+    """Whether any of the first packets says when its frame is shown; AVI only says when it is decoded."""
+    command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-select_streams", str(track.index)]
+    command += ["-read_intervals", f"%+#{NUM_PACKETS}", "-show_entries", "packet=pts", "-of", "csv=p=0"]
+    ended = subprocess.run([*command, f"file:{path}"], check=False, capture_output=True)
+    return any(line[:1].isdigit() or line[:1] == b"-" for line in ended.stdout.splitlines())
 
 
 def decode(path: Path, track: Track, small: tuple[int, int], wanted: Callable[[int], bool]) -> Decoded:

@@ -231,15 +231,17 @@ def write_sources(folder: Path) -> dict[tuple[int, int], Path]:
 
 def write_film(film: Film, target: Path, sources: dict[tuple[int, int], Path]) -> bool:
     """Whether ffmpeg could write it."""
-    if film.timing == "mirrored":
-        return write_film(Film(film.codec, film.container, "constant"), target, sources) and set_matrix(
-            target, MATRICES["mirrored"], CODECS[film.codec].size
-        )
     codec = CODECS[film.codec]
+    if film.timing == "mirrored":
+        matrix = MATRICES[list(CODECS).index(film.codec) % len(MATRICES)]
+        constant = Film(film.codec, film.container, "constant")
+        return write_film(constant, target, sources) and set_matrix(target, matrix, codec.size)
     size = "x".join(map(str, codec.size))
     source = f"-f rawvideo -pix_fmt rgb24 -s {size} -r {FPS} -i"
     encode = f"-c:v {codec.encoder} {codec.options} -pix_fmt {codec.pixels} {TIMING_OPTIONS.get(film.timing, '')}"
-    exact = f"-map_metadata -1 -fflags +bitexact -flags:v +bitexact -fps_mode passthrough -f {CONTAINERS[film.container]}"
+    exact = (
+        f"-map_metadata -1 -fflags +bitexact -flags:v +bitexact -fps_mode passthrough -f {CONTAINERS[film.container]}"
+    )
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *source.split(), str(sources[codec.size])]
     command += [*encode.split(), *exact.split(), str(target)]
     try:
@@ -267,24 +269,29 @@ def write_group(group: list[Film], folder: Path, sources: dict[tuple[int, int], 
     return written
 
 
+def write(folder: Path, every_timing: bool) -> int:
+    """Write the films into the folder; return the exit code."""
+    if shutil.which("ffmpeg") is None:
+        print("the ffmpeg program is not installed; install it, for example apt-get install ffmpeg", file=sys.stderr)
+        return 2
+    folder.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(prefix="longva-media-") as drawn, ThreadPoolExecutor(available_cpus()) as pool:
+        sources = write_sources(Path(drawn))
+        for written in pool.map(lambda group: write_group(group, folder, sources), list(films(every_timing))):
+            counts.update(film.timing for film in written)
+    print(
+        f"{sum(counts.values())} films in {folder}: {', '.join(f'{number} {name}' for name, number in counts.items())}"
+    )
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--all", action="store_true", help="each codec and container in all timings")
     options = parser.parse_args()
-    if shutil.which("ffmpeg") is None:
-        print("the ffmpeg program is not installed; install it, for example with apt-get install ffmpeg", file=sys.stderr)
-        return 2
-    options.folder.mkdir(parents=True, exist_ok=True)
-    counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="longva-media-") as drawn, ThreadPoolExecutor(available_cpus()) as pool:
-        sources = write_sources(Path(drawn))
-        groups = list(films(options.all))
-        for written in pool.map(lambda group: write_group(group, options.folder, sources), groups):
-            for film in written:
-                counts[film.timing] += 1
-    print(f"{sum(counts.values())} films in {options.folder}: {', '.join(f'{n} {t}' for t, n in counts.items())}")
-    return 0
+    return write(options.folder, options.all)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import struct
 from pathlib import Path
 
 # a, b, c, d of ISO/IEC 14496-12, 8.3.2: the picture's x goes to (a, b), its y to (c, d).
-MATRICES = {
-    "mirrored": (-1, 0, 0, 1),
-    "flipped": (1, 0, 0, -1),
-    "transposed": (0, 1, 1, 0),
-    "half": (-1, 0, 0, -1),
-}
+MATRICES = (
+    (-1, 0, 0, 1),  # mirrored
+    (1, 0, 0, -1),  # upside down, mirrored
+    (0, 1, 1, 0),  # rows and columns exchanged
+    (-1, 0, 0, -1),  # half a turn
+    (0, -1, -1, 0),  # rows and columns exchanged, half a turn
+)
 
 
 def set_matrix(path: Path, matrix: tuple[int, int, int, int], size: tuple[int, int]) -> bool:
@@ -19,8 +20,8 @@ def set_matrix(path: Path, matrix: tuple[int, int, int, int], size: tuple[int, i
     if place < 0:
         return False
     a, b, c, d = (value * 0x10000 for value in matrix)
-    x = size[0] * 0x10000 if matrix[0] < 0 else 0
-    y = size[1] * 0x10000 if matrix[3] < 0 else 0
+    x = -min(a * size[0] + c * size[1], 0) if min(matrix) < 0 else 0
+    y = -min(b * size[0] + d * size[1], 0) if min(matrix) < 0 else 0
     start = place + 4 + (52 if data[place + 4] else 40)  # version 1 has times of 64 bits
     struct.pack_into(">9i", data, start, a, b, 0, c, d, 0, x, y, 0x40000000)
     path.write_bytes(data)
