@@ -4,7 +4,7 @@
 
 All files of the folder and its folders are tried, whatever their names. Compared with ffmpeg's decoding from the first
 frame to the last are: the count of frames; their times since the first one (2 ms); the size as displayed (1 pixel); the
-turn; and the pixels of 16 frames, spread as the model's are, scaled to at most 160 pixels: a mean difference of 5 grey
+turn; and the pixels of 16 frames, spread as the model's are, scaled to at most 160 pixels: a mean difference of 6 grey
 levels is allowed, and no frame may be clearly nearer to ffmpeg's frame before or after. Transparent pictures are put on
 white on both sides. A line begins with what was found:
 

@@ -19,7 +19,7 @@ from longva_demo.video.still import is_picture, open_image
 NUM_SAMPLED = 16
 SMALL_SIDE = 160
 SECONDS_TOLERANCE = 0.002
-PIXELS_TOLERANCE = 5.0  # mean absolute difference in grey levels: what two scalers and colour conversions may differ by
+PIXELS_TOLERANCE = 6.0  # mean absolute difference in grey levels: what two scalers and colour conversions may differ by
 CLEARLY_NEARER = 0.5  # another frame of ffmpeg's that differs by less than this share of the right one is the one shown
 MEMORY_BYTES = 8 * 1024**3
 

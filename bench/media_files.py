@@ -177,6 +177,21 @@ CONTAINERS: dict[str, str] = {  # file ending: muxer and options
     "cpk": "film_cpk",
     "png": "image2 -update 1",
 }
+RAW: dict[str, tuple[str, ...]] = {  # ffmpeg writes any coding into these, and could read none but their own
+    "mjpeg": ("mjpeg", "ljpeg"),
+    "mjpg": ("mjpeg", "ljpeg"),
+    "h264": ("libx264", "libx264rgb"),
+    "hevc": ("libx265",),
+    "obu": ("libsvtav1", "libaom-av1"),
+    "m1v": ("mpeg1video",),
+    "m2v": ("mpeg2video",),
+    "raw.m4v": ("mpeg4", "libxvid"),
+    "h263": ("h263", "h263p"),
+    "h261": ("h261",),
+    "dnxhd": ("dnxhd",),
+    "drc": ("vc2",),
+    "png": ("png", "apng"),
+}
 TIMINGS = ("gaps", "offset", "negative", "single", "cut", "interlaced", "turned", "mirrored")
 TIMING_OPTIONS = {
     "gaps": f"-vf {GAPS}",
@@ -200,9 +215,11 @@ class Film:
 
 
 def films(every_timing: bool) -> Iterator[list[Film]]:
-    """For each codec and container the constant film, then the other timings: all, or one, taken in turn."""
+    """For each codec and container that may hold it, the constant film, then all other timings or one, in turn."""
     for row, codec in enumerate(CODECS):
         for column, container in enumerate(CONTAINERS):
+            if CODECS[codec].encoder not in RAW.get(container, (CODECS[codec].encoder,)):
+                continue
             timings = TIMINGS if every_timing else (TIMINGS[(row + column) % len(TIMINGS)],)
             yield [Film(codec, container, timing) for timing in ("constant", *timings)]
 
