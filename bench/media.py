@@ -4,9 +4,10 @@
 
 All files of the folder and its folders are tried, whatever their names. Compared with ffmpeg's decoding from the first
 frame to the last are: the count of frames; their times since the first one (2 ms); the size as displayed (1 pixel); the
-turn; and the pixels of 16 frames, spread as the model's are, scaled to at most 160 pixels: a mean difference of 6 grey
-levels is allowed, and no frame may be clearly nearer to ffmpeg's frame before or after. Transparent pictures are put on
-white on both sides. A line begins with what was found:
+turn; and the pixels of 16 frames, spread as the model's are. Those may differ by 1.5 grey levels in the mean, or by 6
+where they are larger than 320 pixels and so scaled down by both, and in still pictures; and no frame may be clearly
+nearer to ffmpeg's frame before or after. Transparent pictures are put on white on both sides. A line begins with what
+was found:
 
     count, times, size, turn, pixels     a disagreement
     known                                one that is deliberate, with its reason (below)
@@ -19,7 +20,7 @@ Deliberate differences, told as `known`:
 - changing sizes: pictures of a film that changes its size are fitted into one size; ffmpeg starts anew.
 - several picture tracks: we pick the film among tracks, ffmpeg the largest.
 - orientation in EXIF: a picture is turned upright; the ffmpeg program (5.1) does not.
-- no ascending times in ffmpeg: time stamps that are missing, or start again as in joined recordings; ours run on.
+- clock that starts again: ffmpeg's times go back, leap by an hour or are missing, as in joined recordings; ours run on.
 - no presentation times: AVI says when frames are decoded; with B-frames ffmpeg shows each late, by what it holds back.
 - first picture of several: of a TIFF or a JPEG with several pictures, the first is meant.
 

@@ -87,7 +87,7 @@ def decode(path: Path, track: Track, small: tuple[int, int], wanted: Callable[[i
     """Decode all of the track, turned upright as ffmpeg does, and keep the wanted frames, scaled and on white."""
     width, height = small
     decoder = ["-c:v", ALPHA_DECODERS[track.codec]] if track.has_hidden_alpha else []
-    filters = f"showinfo=checksum=0,scale={width}:{height}:flags=bilinear"
+    filters = f"showinfo=checksum=0,scale={width}:{height}:flags=bilinear:interl=-1"
     command = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-v", "info", "-threads", "1", "-copyts"]
     command += ["-protocol_whitelist", "file", *decoder, "-i", f"file:{path}", "-map", f"0:{track.index}"]
     command += ["-fps_mode", "passthrough", "-vf", filters, "-pix_fmt", "rgba", "-f", "rawvideo", "pipe:1"]

@@ -109,6 +109,8 @@ def test_deliberate_differences_are_named(ours: Ours, theirs: Decoded) -> None:
     assert media_compare.known_differences(TRACK, theirs, ours) == {}
     bright = replace(theirs, transfers={"bt709", "smpte2084"})
     assert media_compare.known_differences(TRACK, bright, ours) == {"pixels": "HDR tone mapping"}
+    joined = replace(theirs, seconds=theirs.seconds[:20] + theirs.seconds[:10])
+    assert media_compare.known_differences(TRACK, joined, ours) == {"times": "clock that starts again"}
     growing = replace(theirs, sizes=Counter({(64, 48): 3, (128, 96): 2}))
     assert set(media_compare.known_differences(TRACK, growing, ours)) == {"size", "turn", "pixels"}
     two_tracks = media_compare.known_differences(replace(TRACK, num_tracks=2), theirs, ours)
