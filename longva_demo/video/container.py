@@ -22,6 +22,7 @@ FORMATS = (
     "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
 )
 MOST_THREADS = 4  # of a decoder; each holds frames in memory
+COVER_PACKETS = 500  # of all picture tracks; a film has had more than one of them by then
 GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
 
 Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
@@ -49,19 +50,19 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
         "protocol_whitelist": "file",
         "max_pixels": str(limits.max_frame_pixels),
     }
-    try:
-        # "file:" keeps a name such as "concat:a|b" from being read as an address.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except (av.error.FFmpegError, ValueError) as error:
-        raise why_not_opened(path, error) from error
-    assert isinstance(container, InputContainer)
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    container = open_container(path, options)
+    streams = picture_tracks(container)
     if not streams:
         what = "has sound but no picture track" if container.streams.audio else "has no picture track"
         container.close()
         raise VideoError(f"{path.name} {what}", "choose a file with a picture track")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
+    if len(streams) > 1:
+        film = film_track(container)
+        container.close()
+        container = open_container(path, options)
+    else:
+        film = streams[0].index
+    stream = container.streams[film]
     assert isinstance(stream, VideoStream)
     try:
         check_stream(path, stream, limits)
@@ -76,6 +77,43 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
     context = stream.codec_context
     context.options = {"max_pixels": str(limits.max_frame_pixels)}
     return Video(container, stream)
+
+
+def open_container(path: Path, options: dict[str, str]) -> InputContainer:
+    try:
+        # "file:" keeps a name such as "concat:a|b" from being read as an address.
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise why_not_opened(path, error) from error
+    assert isinstance(container, InputContainer)
+    return container
+
+
+def picture_tracks(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def film_track(container: InputContainer) -> int:
+    """The number of FFmpeg's best picture track, or of the largest other one where that has a single picture.
+
+    Such a track is a cover that is not marked as one. Reads packets up to the best track's second, or until other
+    tracks have had a good many; headers miscount.
+    """
+    streams = picture_tracks(container)
+    best = container.streams.best("video")
+    best = best if best in streams else streams[0]
+    counts = dict.fromkeys((stream.index for stream in streams), 0)
+    try:
+        for packet in container.demux(*streams):
+            counts[packet.stream_index] += packet.size > 0
+            if counts[best.index] > 1 or sum(counts.values()) > COVER_PACKETS:
+                break
+    except (av.error.FFmpegError, IndexError):
+        pass  # damaged: what was read so far decides
+    films = [stream for stream in streams if counts[stream.index] > 1]
+    if best in films or not films:
+        return best.index
+    return max(films, key=lambda stream: stream.width * stream.height).index
 
 
 def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:

@@ -1,16 +1,20 @@
 """The wanted frames of a file, exactly, for as little decoding as that takes. Runs in the worker."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from itertools import takewhile
 
+import numpy as np
 from av.video.frame import VideoFrame
 
 from longva_demo.video.container import MOST_THREADS, Video
 from longva_demo.video.key_frames import KeyFrames, KeyState
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.reader import PacketReader
+from longva_demo.video.timestamps import MAX_REORDERING, UNKNOWN
 
+# In these, frames shown before a key frame may serve one another, and the decoder itself drops what it cannot decode.
+LEADING_MAY_SERVE = {"h264", "hevc", "vvc"}
 SKIP_SAFELY = {"h264", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
@@ -19,7 +23,7 @@ def exact_frames(reader: PacketReader, wanted: list[int], damaged: set[int]) -> 
 
     Frames that start at one key packet are decoded in one go. From the first sign of damage on, they are decoded
     again with one thread and nothing skipped, from a key packet that is whole: what comes out equals decoding the file
-    from its start. Packets whose frames may show damage are added to `damaged`; what cannot be decoded is left out.
+    from its start. Packets whose frames may show damage are in `damaged` at the end; what cannot be decoded is left out.
     """
     keys = KeyFrames(reader)
     while wanted:
@@ -34,7 +38,8 @@ def exact_frames(reader: PacketReader, wanted: list[int], damaged: set[int]) -> 
             continue
         stretch = damaged_stretch(reader.index, keys, start, wanted)
         wanted = wanted[len(stretch) :]
-        yield from stretch_frames(reader, keys.starts_around_damage(start), stretch, damaged)
+        starts = keys.starts_around_damage(start)
+        yield from stretch_frames(reader, starts, stretch, given=group[:num_found], damaged=damaged)
 
 
 def first_from(index: PacketIndex, start: int, wanted: list[int]) -> list[int]:
@@ -54,19 +59,26 @@ def damaged_stretch(index: PacketIndex, keys: KeyFrames, start: int, wanted: lis
 
 
 def stretch_frames(
-    reader: PacketReader, starts: list[int], wanted: list[int], damaged: set[int]
+    reader: PacketReader, starts: list[int], wanted: list[int], *, given: list[int], damaged: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield the frames of a damaged stretch, in order; from the next of `starts` on once one does not come out."""
+    """Yield the frames of a damaged stretch, in order; from the next of `starts` on once one does not come out.
+
+    What is damaged is known at the end: of what was yielded, and of the frames of the same start that were `given`
+    before, since a frame that is shown earlier may draw on a later one.
+    """
     left = wanted
     for start in starts:
+        damage = Damage(reader.index, start, max(left))
         places = {packet: place for place, packet in enumerate(left)}
         due = 0
-        for number, frame in tolerant_frames(reader, start, left, damaged):
+        for number, frame in tolerant_frames(reader, start, left, damage):
             if places[number] > due and start != starts[-1]:
                 break
             if places[number] >= due:  # a damaged stream may give frames twice, and out of order
                 yield number, frame
+                given = [*given, number]
                 due = places[number] + 1
+        damaged.update(filter(damage.reaches, given))
         left = left[due:]
         if not left:
             break
@@ -96,20 +108,18 @@ def is_false_key(reader: PacketReader, frame: VideoFrame) -> bool:
 
 
 def tolerant_frames(
-    reader: PacketReader, start: int, wanted: list[int], damaged: set[int]
+    reader: PacketReader, start: int, wanted: list[int], damage: "Damage"
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Decode all from the key packet `start`, and yield the wanted frames that come out, damaged or not."""
     targets = set(wanted)
-    last = max(wanted)
-    damage = Damage(reader.index, start, last)
     reader.use_threads(1)
-    for number, frames, has_failed in decode_from(reader, start, last):
+    for number, frames, has_failed in decode_from(reader, start, max(wanted)):
         if has_failed:
             damage.add(number)
         for frame in frames:
+            if frame.is_corrupt:
+                damage.add(int(frame.pts))
             if frame.pts in targets:
-                if frame.is_corrupt or damage.reaches(frame.pts):
-                    damaged.add(frame.pts)
                 yield frame.pts, frame
 
 
@@ -121,8 +131,14 @@ def decode_from(
     Each packet goes in with its number for a time stamp, and comes out with it on the frame: exact however wrong
     the container's times are. After the last one the decoder is drained, so that the frames which it holds back for
     reordering come out without decoding on. With `wanted`, other packets that no frame draws on are not decoded.
+
+    Frames displayed before `start` need what came before it. Old codecs (MPEG-4 with fields) take such a frame for the
+    reference of later ones: it is left out.
     """
+    leading = leading_packets(reader, start)
     for number, packet in reader.packets_from(start):
+        if number in leading:
+            continue
         if wanted is not None and skips_exactly(reader.video):
             context = reader.video.stream.codec_context
             context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
@@ -131,6 +147,14 @@ def decode_from(
         if number >= last:
             break
     yield last, *reader.decode(None)
+
+
+def leading_packets(reader: PacketReader, start: int) -> set[int]:
+    """Packets right after the key packet `start` whose frames are displayed before it, and serve no other frame."""
+    if reader.video.stream.codec_context.codec.canonical_name in LEADING_MAY_SERVE:
+        return set()
+    order = reader.index.order[start : start + MAX_REORDERING]
+    return set((start + np.flatnonzero((order < order[0]) & (order != UNKNOWN))).tolist())
 
 
 class Damage:
@@ -147,7 +171,7 @@ class Damage:
 
     def add(self, packet: int) -> None:
         if packet not in self._leading:
-            self._failed.append(packet)
+            insort(self._failed, packet)
 
     def reaches(self, packet: int) -> bool:
         """Whether a packet failed since the last whole key packet that the frame of `packet` can start from."""

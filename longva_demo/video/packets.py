@@ -39,7 +39,8 @@ class PacketTable:
 class PacketIndex:
     """What is needed to decode any frame. A packet's number is its place in the file, from 0.
 
-    order: (packets,) sorts packets into display order: the presentation time, or the rank found by decoding.
+    order: (packets,) sorts packets into display order: the presentation time, or the rank found by decoding;
+        UNKNOWN for packets without either.
     shown: (frames,) packet number of each frame, in display order.
     key_packets, key_pts, key_dts: (keys,) packets at which decoding can start, and their times for seeking.
     can_seek: whether the container finds its way to those; otherwise the file is read from its start.
@@ -151,7 +152,7 @@ def make_index(video: Video, table: PacketTable, reports_keys: bool, ranks: np.n
         order = table.pts
     else:
         shown = ranks
-        order = np.full(len(table), -1, dtype=np.int64)
+        order = np.full(len(table), UNKNOWN, dtype=np.int64)
         order[shown] = np.arange(len(shown))
     pts, dts = table.pts[keys], table.dts[keys]
     names = set(video.container.format.name.split(","))

@@ -127,9 +127,9 @@ def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: P
         raise MemoryError
     if damaged:
         what = "could be decoded only in part: the file is damaged there, or before."
-        notes.append(f"{places([seconds[index] for index in sorted(damaged)])} {what}")
+        notes.append(f"{places(seconds, damaged)} {what}")
     if lost:
-        notes.append(f"{places([seconds[index] for index in sorted(lost)])} could not be decoded.")
+        notes.append(f"{places(seconds, lost)} could not be decoded.")
     writer.finish()
 
 
@@ -141,7 +141,7 @@ def pyav_wanted(
     writer: BatchWriter,
     damaged: set[int],
 ) -> Iterator[int]:
-    """Write each wanted frame into the writer's memory, and yield its index; add it to the damaged ones if it is."""
+    """Write each wanted frame into the writer's memory, and yield its index; add the damaged ones at the end."""
     from longva_demo.video.frames import exact_frames
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.pictures import PictureWriter
@@ -156,9 +156,8 @@ def pyav_wanted(
     with closing(reader):
         for packet, frame in exact_frames(reader, packets, damaged_packets):
             pictures.write(frame, writer.next_picture())
-            if packet in damaged_packets:
-                damaged.add(index_of[packet])
             yield index_of[packet]
+    damaged.update(index_of[packet] for packet in damaged_packets)
 
 
 def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
@@ -206,11 +205,18 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
     parent.send({"kind": "done", "num_frames": preview.num_frames})
 
 
-def places(seconds: list[float]) -> str:
-    """Name frames in a note, eight at most: "2 frames (at 1.00, 2.50 s)"."""
-    named = ", ".join(f"{second:.2f}" for second in seconds[:8])
-    more = f" and {len(seconds) - 8} more" if len(seconds) > 8 else ""
-    return f"{len(seconds)} {'frame' if len(seconds) == 1 else 'frames'} (at {named} s{more})"
+def places(seconds: dict[int, float], chosen: set[int]) -> str:
+    """Name the chosen ones of the sampled frames in a note: "4 frames (at 1.00, 2.50 to 4.00 s)"."""
+    runs: list[list[float]] = []
+    is_open = False
+    for index, second in sorted(seconds.items()):
+        if index in chosen and is_open:
+            runs[-1].append(second)
+        elif index in chosen:
+            runs.append([second])
+        is_open = index in chosen
+    named = [f"{run[0]:.2f} to {run[-1]:.2f}" if len(run) > 1 else f"{run[0]:.2f}" for run in runs]
+    return f"{len(chosen)} {'frame' if len(chosen) == 1 else 'frames'} (at {', '.join(named)} s)"
 
 
 def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: int) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from longva_demo.video import decode_frames, plan_frames, probe
+
 BITS = 16
 WIDTH, HEIGHT = 320, 240
 
@@ -137,3 +139,34 @@ def set_edit_start(path: Path, seconds: float) -> Path:
     )
     path.write_bytes(data)
     return path
+
+
+def repeat_parts(path: Path, parts: list[tuple[float, float]]) -> Path:
+    """Give an MP4 whose only track is the picture an edit list of several (start, length) parts, in seconds."""
+    data = bytearray(path.read_bytes())
+    timescale = struct.unpack_from(">I", data, find_box(bytes(data), b"mdhd") + 12)[0]
+    movie_scale = struct.unpack_from(">I", data, find_box(bytes(data), b"mvhd") + 12)[0]
+    first = struct.unpack_from(">i", data, find_box(bytes(data), b"elst") + 12)[0]  # media time of the first frame
+    entries = b"".join(
+        struct.pack(">Iii", round(length * movie_scale), first + round(start * timescale), 0x10000)
+        for start, length in parts
+    )
+    elst = b"elst" + struct.pack(">II", 0, len(parts)) + entries
+    old = find_box(bytes(data), b"elst") - 8
+    grown = len(elst) + 4 - struct.unpack_from(">I", data, old)[0]
+    data[old : old + struct.unpack_from(">I", data, old)[0]] = struct.pack(">I", len(elst) + 4) + elst
+    for name in (b"moov", b"trak", b"edts"):
+        size = data.index(name) - 4
+        struct.pack_into(">I", data, size, struct.unpack_from(">I", data, size)[0] + grown)
+    path.write_bytes(data)
+    return path
+
+
+def decoded(path: Path) -> tuple[dict[int, int], list[str]]:
+    """Return ({frame index: burnt-in number}, all notes)."""
+    info = probe(path)
+    numbers, notes = {}, list(info.notes)
+    for batch in decode_frames(path, plan_frames(info, 10_000), info=info):
+        numbers.update(zip(batch.indices, map(read_number, batch.pixels), strict=True))
+        notes += batch.notes
+    return numbers, notes

@@ -7,21 +7,9 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import decode_frames, plan_frames, probe
-from longva_demo.video.packets import PacketTable
-from longva_demo.video.timestamps import UNKNOWN, note_gaps, settle_times, shown_times
-from tests.video.clips import find_box, read_number, write_clip
+from tests.video.clips import decoded, find_box, write_clip
 
 OPTIONS = {"g": "30", "preset": "veryfast"}
-
-
-def decoded(path: Path) -> tuple[dict[int, int], list[str]]:
-    """Return ({frame index: burnt-in number}, all notes)."""
-    info = probe(path)
-    numbers, notes = {}, list(info.notes)
-    for batch in decode_frames(path, plan_frames(info, 10_000), info=info):
-        numbers.update(zip(batch.indices, map(read_number, batch.pixels), strict=True))
-        notes += batch.notes
-    return numbers, notes
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.ts"])
@@ -94,56 +82,3 @@ def test_stream_cut_before_its_first_key_frame(tmp_path: Path) -> None:
     numbers, notes = decoded(path)
     assert numbers == {index: 30 + index for index in range(60)}
     assert any("need frames from before the start of the file" in note for note in notes)
-
-
-def table(pts: list[int], dts: list[int] | None = None) -> PacketTable:
-    count = len(pts)
-    flags = np.zeros(count, dtype=bool)
-    times = [np.array(column, dtype=np.int64) for column in (pts, dts or pts)]
-    return PacketTable(*times, np.ones(count, dtype=np.int64), flags.copy(), flags.copy())
-
-
-def test_wild_time_stamps_are_dropped_and_filled_in() -> None:
-    times = list(range(0, 4000, 40))
-    wild = table(times)
-    wild.pts[50] = wild.dts[50] = 10**9
-    settle_times(wild, 0.001, has_one_clock=True)
-    assert wild.pts[50] == UNKNOWN
-    assert (np.delete(wild.pts, 50) == np.delete(times, 50)).all()
-    np.testing.assert_array_equal(shown_times(wild, np.arange(100), 40), times)
-
-
-@pytest.mark.parametrize(
-    "times", [[0, 1, 2, 3, 90_000, 90_001, 500_000, 500_001, 500_002, 500_003], [0, 40, 80], [7] * 12]
-)
-def test_gaps_and_steps_are_not_wild(times: list[int]) -> None:
-    kept = table(times)
-    settle_times(kept, 0.001, has_one_clock=True)
-    assert kept.pts.tolist() == times
-    assert kept.notes == []
-
-
-def test_time_stamps_that_start_again_run_on() -> None:
-    joined = table([*range(0, 800, 40), *range(0, 800, 40)])
-    settle_times(joined, 0.001, has_one_clock=True)
-    assert joined.pts.tolist() == list(range(0, 1600, 40))
-    assert "start again" in joined.notes[0]
-
-
-def test_times_dealt_out() -> None:
-    """No presentation time, decoding times known: B-frames get the times of their place in display order."""
-    unknown = table([UNKNOWN] * 4, [0, 40, 80, 120])
-    assert shown_times(unknown, np.array([0, 2, 3, 1]), 40).tolist() == [0, 40, 80, 120]
-    nothing = table([UNKNOWN] * 3, [UNKNOWN] * 3)
-    assert shown_times(nothing, np.arange(3), 50).tolist() == [0, 50, 100]
-    ends = table([UNKNOWN, 40, UNKNOWN, 120, UNKNOWN], [0, 40, 80, 120, 160])
-    assert shown_times(ends, np.arange(5), 40).tolist() == [0, 40, 80, 120, 160]
-
-
-def test_gap_in_a_constant_rate_is_noted() -> None:
-    notes: list[str] = []
-    note_gaps(notes, np.r_[np.arange(50) * 0.04, 10 + np.arange(50) * 0.04])
-    assert notes == ["The file has no frames from 1.96 to 10.00 s."]
-    quiet: list[str] = []
-    note_gaps(quiet, np.cumsum(np.random.default_rng(0).exponential(1.0, 100)))
-    assert quiet == []

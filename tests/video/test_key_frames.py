@@ -1,0 +1,176 @@
+"""Decoding starts at true key frames, whatever the container flags; damage is told of every frame it reaches."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from longva_demo.video import decode_frames, plan_frames, probe
+from tests.video.clips import decoded, find_box, read_number, write_clip
+
+SMALL = {"size": (176, 144), "fps": 10}
+
+
+def sampled(path: Path, budget: int) -> tuple[list[int], list[int], list[str]]:
+    """Return (planned frame indices, burnt-in numbers, notes) of a sample of the file."""
+    info = probe(path)
+    plan = plan_frames(info, budget)
+    numbers, notes = [], list(info.notes)
+    for batch in decode_frames(path, plan, info=info):
+        numbers += map(read_number, batch.pixels)
+        notes += batch.notes
+    return list(plan.indices), numbers, notes
+
+
+def without_box(path: Path, name: bytes) -> None:
+    data = path.read_bytes()
+    assert name in data
+    path.write_bytes(data.replace(name, b"free"))
+
+
+def without_avi_index(path: Path) -> None:
+    """As a recording that was cut off: the index, which is written last, is missing."""
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"idx1")])
+
+
+def all_flagged(path: Path) -> None:
+    """Write the file again with each packet flagged as a key frame."""
+    copy = path.with_stem("flagged")
+    with av.open(str(path)) as source, av.open(str(copy), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream, packet.is_keyframe = stream, True
+                output.mux(packet)
+    copy.replace(path)
+
+
+def first_not_flagged(path: Path) -> None:
+    """Take the first sample out of an MP4's table of key frames."""
+    data = bytearray(path.read_bytes())
+    table = find_box(bytes(data), b"stss")
+    count = struct.unpack_from(">I", data, table + 4)[0]
+    struct.pack_into(">I", data, table + 4, count - 1)
+    data[table + 8 : table + 8 + 4 * (count - 1)] = data[table + 12 : table + 12 + 4 * (count - 1)]
+    path.write_bytes(data)
+
+
+X265 = {"x265-params": "log-level=error:keyint=12:min-keyint=12:bframes=3", "preset": "ultrafast"}
+GOP12 = {"g": "12", "qmin": "2", "qmax": "4"}
+LYING: list[tuple[str, str, dict[str, str], Callable[[Path], None]]] = [
+    ("divx3.avi", "msmpeg4", GOP12, without_avi_index),
+    ("wmv2.avi", "wmv2", GOP12, without_avi_index),
+    ("flv1.avi", "flv", GOP12, without_avi_index),
+    ("h263.avi", "h263", GOP12, without_avi_index),
+    ("divx3.mkv", "msmpeg4", GOP12, all_flagged),
+    ("wmv1.asf", "wmv1", GOP12, all_flagged),
+    ("h263.3gp", "h263", GOP12, lambda path: without_box(path, b"stss")),
+    ("mpeg4.mp4", "mpeg4", GOP12 | {"bf": "2"}, lambda path: without_box(path, b"stss")),
+    ("hevc.mp4", "libx265", X265, lambda path: without_box(path, b"stss")),
+    ("h264.mp4", "libx264", {"g": "12"}, lambda path: without_box(path, b"stss")),
+    ("first-mpeg4.mp4", "mpeg4", GOP12, first_not_flagged),
+    ("first-hevc.mp4", "libx265", X265, first_not_flagged),
+]
+
+
+@pytest.mark.parametrize(("name", "codec", "options", "lie"), LYING, ids=[case[0] for case in LYING])
+def test_key_flags_that_lie(
+    name: str, codec: str, options: dict[str, str], lie: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = write_clip(tmp_path / name, 48, codec=codec, options=options, **SMALL)
+    lie(path)
+    indices, numbers, notes = sampled(path, 5)
+    assert indices == [0, 11, 23, 35, 47]
+    assert numbers == indices
+    assert not any("decoded" in note or "need frames" in note for note in notes)
+    assert decoded(path)[0] == {place: place for place in range(48)}
+
+
+@pytest.mark.parametrize("name", ["fields.mp4", "fields.mkv"])
+def test_fields_with_b_frames(name: str, tmp_path: Path) -> None:
+    """Interlaced MPEG-4: a frame shown before the key frame, fed first, would spoil those after it."""
+    options = {"g": "12", "bf": "2", "flags": "+ilme+ildct", "qmin": "2", "qmax": "4"}
+    path = write_clip(tmp_path / name, 75, codec="mpeg4", options=options, **SMALL)
+    for budget in (8, 75):
+        indices, numbers, notes = sampled(path, budget)
+        assert numbers == indices
+        assert notes == []
+
+
+def overwrite_packets(path: Path, numbers: list[int], num_bytes: int | None = None) -> None:
+    """Overwrite bytes in the middle of these packets (all but the first bytes of it where no number is given)."""
+    with av.open(str(path)) as opened:
+        packets = [(packet.pos, packet.size) for packet in opened.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    noise = np.random.default_rng(5)
+    for number in numbers:
+        start, size = packets[number]
+        length = num_bytes or size - 60
+        middle = start + (size - length) // 2
+        data[middle : middle + length] = noise.integers(1, 255, length, dtype=np.uint8).tobytes()
+    path.write_bytes(data)
+
+
+def sequential(path: Path) -> dict[int, np.ndarray]:
+    """Decode from the first packet to the last with one thread: {packet number: RGB picture}."""
+    pictures = {}
+    with av.open(str(path)) as opened:
+        stream = opened.streams.video[0]
+        stream.codec_context.thread_count = 1
+        packets = [packet for packet in opened.demux(stream) if packet.size]
+        for number, packet in enumerate([*packets, None]):
+            if packet is not None:
+                packet.pts = number
+            try:
+                frames = stream.codec_context.decode(packet)
+            except av.error.FFmpegError:
+                continue
+            pictures.update({int(frame.pts or 0): frame.to_ndarray(format="rgb24") for frame in frames})
+    return pictures
+
+
+@pytest.mark.parametrize("broken", [[30, 75, 150], [15, 30, 45], [225]])
+@pytest.mark.parametrize("budget", [6, 240])
+def test_broken_key_frames_equal_sequential_decoding(broken: list[int], budget: int, tmp_path: Path) -> None:
+    """Some of 16 key frames are broken: each frame is what decoding from the start gives, and the damaged ones
+    are named, up to the next whole key frame."""
+    path = write_clip(tmp_path / "keys.mp4", 240, options={"g": "15", "bf": "0", "sc_threshold": "0"})
+    overwrite_packets(path, broken, 24)
+    truth = sequential(path)
+    info = probe(path)
+    plan = plan_frames(info, budget)
+    notes = []
+    for batch in decode_frames(path, plan, info=info):
+        notes += batch.notes
+        for index, picture in zip(batch.indices, batch.pixels, strict=True):
+            difference = np.abs(picture.astype(int) - truth[index]).mean()
+            assert difference < 1, f"frame {index} differs by {difference:.1f}"
+    damaged = [index for index in plan.indices if index // 15 * 15 in broken]
+    said = [note for note in notes if "only in part" in note]
+    assert [note.split()[0] for note in said] == ([str(len(damaged))] if damaged else [])
+    for index in (damaged[0], damaged[-1]) if damaged else ():
+        assert f"{info.frame_seconds[index]:.2f}" in said[0]
+
+
+@pytest.mark.parametrize("budget", [4, 48])
+def test_damage_between_the_wanted_frames_is_told(budget: int, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "between.mp4", 48, fps=10, options={"g": "48", "bf": "0"})
+    overwrite_packets(path, [20])
+    _, numbers, notes = sampled(path, budget)
+    assert numbers[0] == 0
+    until = "3.10 to 4.70" if budget == 4 else "to 4.70"  # frames 31 and 47 of 0, 15, 31, 47
+    assert any("only in part" in note and until in note for note in notes), notes
+
+
+def test_a_whole_open_gop_has_no_note(tmp_path: Path) -> None:
+    """Frames before a key frame that the decoder could not give from there alone are no damage."""
+    options = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"}
+    path = write_clip(tmp_path / "open.ts", 96, options=options)
+    for budget in (5, 96):
+        indices, numbers, notes = sampled(path, budget)
+        assert numbers == indices
+        assert notes == []

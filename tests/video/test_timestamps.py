@@ -1,0 +1,191 @@
+"""Times: true ones are kept however uneven, wild ones dropped, and clocks that start again run on."""
+
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longva_demo.video import DecodeLimits, probe
+from longva_demo.video.packets import PacketTable
+from longva_demo.video.timestamps import UNKNOWN, ascending, leaps_away, note_gaps, settle_times, shown_times
+from tests.video.clips import decoded, find_box, repeat_parts, write_clip
+
+B_FRAMES = {"g": "250", "bf": "3", "preset": "veryfast"}
+FINE = Fraction(1, 90000)
+HALF_HOUR = DecodeLimits(max_duration_seconds=1800)
+
+
+def slides(place: int) -> float:
+    """Slides of 4 to 60 s each."""
+    return float(np.random.default_rng(3).uniform(4, 60, 40)[:place].sum())
+
+
+def screen_recording(place: int) -> float:
+    """Bursts of 24 frames, 5 a second, and still minutes between."""
+    return place / 5 + place // 24 * 60.0
+
+
+@pytest.mark.parametrize("name", ["slides.mp4", "slides.mkv", "slides.mov"])
+@pytest.mark.parametrize("times", [slides, screen_recording, lambda place: 20.0 * place])
+def test_uneven_times_are_true(name: str, times: Callable[[int], float], tmp_path: Path) -> None:
+    """Presentation times that go up and down in file order, since there are B-frames, are no leaps."""
+    path = write_clip(tmp_path / name, 40, options=B_FRAMES, times=times, time_base=FINE)
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, [times(place) for place in range(40)], atol=0.0011)
+    assert not any("time" in note for note in info.notes)
+
+
+def joined(tmp_path: Path, seconds_later: float, step: float = 0.1) -> Path:
+    """Two transport streams of 24 frames, one after the other; the second one's clock is `seconds_later` on."""
+    times = {"options": B_FRAMES, "time_base": FINE}
+    first = write_clip(tmp_path / "a.ts", 24, times=lambda place: 100_000 + step * place, **times)
+    second = write_clip(tmp_path / "b.ts", 24, times=lambda place: 100_000 + seconds_later + step * place, **times)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("seconds_later", [-97.0, -2.0, 50_000.0])
+def test_joined_recordings_run_on(seconds_later: float, tmp_path: Path) -> None:
+    path = joined(tmp_path, seconds_later)
+    info = probe(path, HALF_HOUR)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(48) * 0.1, atol=0.11)
+    assert info.duration_seconds == pytest.approx(4.8, abs=0.11)
+    assert any("start again" in note for note in info.notes)
+
+
+def test_joined_recordings_of_one_clock(tmp_path: Path) -> None:
+    info = probe(joined(tmp_path, 120.0, step=5.0))
+    np.testing.assert_allclose(info.frame_seconds, np.arange(48) * 5.0, atol=0.01)
+    assert not any("time" in note for note in info.notes)
+
+
+def test_part_of_a_live_stream(tmp_path: Path) -> None:
+    """Its clock is the stream's, 7 h; as long as it lasts counts against the limit on length."""
+    path = write_clip(
+        tmp_path / "live.mp4",
+        48,
+        fps=10,
+        options={"g": "12", "bf": "0"},
+        container_options={"movflags": "frag_keyframe+empty_moov"},
+    )
+    data = bytearray(path.read_bytes())
+    scale = struct.unpack_from(">I", data, find_box(bytes(data), b"mdhd") + 12)[0]
+    start = find_box(bytes(data), b"tfdt")
+    while start >= 4:
+        before = struct.unpack_from(">Q", data, start + 4)[0]  # written with 64 bits
+        struct.pack_into(">Q", data, start + 4, before + 7 * 3600 * scale)
+        start = data.find(b"tfdt", start) + 4
+    path.write_bytes(data)
+    info = probe(path, HALF_HOUR)
+    np.testing.assert_allclose(info.frame_seconds, 25_200 + np.arange(48) / 10, atol=0.0011)
+
+
+def lie_in_flv(data: bytearray) -> None:
+    struct.pack_into(">d", data, data.index(b"duration") + len("duration") + 1, 90_000.0)
+
+
+def lie_in_avi(data: bytearray) -> None:
+    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, 1_000_000)
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, 1_000_000)
+
+
+def lie_in_matroska(data: bytearray) -> None:
+    struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, 9 * 3600 * 1000.0)
+
+
+@pytest.mark.parametrize(("name", "lie"), [("a.flv", lie_in_flv), ("a.avi", lie_in_avi), ("a.mkv", lie_in_matroska)])
+def test_the_header_says_hours(name: str, lie: Callable[[bytearray], None], tmp_path: Path) -> None:
+    """What the file holds is held against the limit, not what its header says."""
+    path = write_clip(tmp_path / name, 48, fps=10, options={"g": "12", "bf": "0"})
+    data = bytearray(path.read_bytes())
+    lie(data)
+    path.write_bytes(data)
+    info = probe(path, HALF_HOUR)
+    assert info.duration_seconds == pytest.approx(4.8)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(48) / 10, atol=0.0011)
+    numbers, _ = decoded(path)
+    assert numbers == {place: place for place in range(48)}
+
+
+def test_edit_list_of_two_parts(tmp_path: Path) -> None:
+    """1 s from the start, then 1.5 s from 3 s on: the demuxer repeats packets, and the times stay as they are."""
+    path = repeat_parts(write_clip(tmp_path / "parts.mp4", 60, fps=10, options=B_FRAMES), [(0.0, 1.0), (3.0, 1.5)])
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(25) / 10, atol=0.0011)
+    assert info.duration_seconds == pytest.approx(2.5)
+    assert info.notes == ()
+    numbers, notes = decoded(path)
+    assert list(numbers.values()) == [*range(10), *range(30, 45)]
+    assert notes == []
+
+
+def table(pts: list[int], dts: list[int] | None = None) -> PacketTable:
+    count = len(pts)
+    flags = np.zeros(count, dtype=bool)
+    times = [np.array(column, dtype=np.int64) for column in (pts, dts or pts)]
+    return PacketTable(*times, np.ones(count, dtype=np.int64), flags.copy(), flags.copy())
+
+
+def test_wild_time_stamps_are_dropped_and_filled_in() -> None:
+    times = list(range(0, 4000, 40))
+    wild = table(times)
+    wild.pts[50] = wild.dts[50] = 10**9
+    settle_times(wild, 0.001, has_one_clock=True)
+    assert wild.pts[50] == UNKNOWN
+    assert (np.delete(wild.pts, 50) == np.delete(times, 50)).all()
+    np.testing.assert_array_equal(shown_times(wild, np.arange(100), 40), times)
+
+
+@pytest.mark.parametrize(
+    "times", [[0, 1, 2, 3, 90_000, 90_001, 500_000, 500_001, 500_002, 500_003], [0, 40, 80], [7] * 12]
+)
+def test_gaps_and_steps_are_not_wild(times: list[int]) -> None:
+    kept = table(times)
+    settle_times(kept, 0.001, has_one_clock=True)
+    assert kept.pts.tolist() == times
+    assert kept.notes == []
+
+
+def test_time_stamps_that_start_again_run_on() -> None:
+    joined = table([*range(0, 800, 40), *range(0, 800, 40)])
+    settle_times(joined, 0.001, has_one_clock=True)
+    assert joined.pts.tolist() == list(range(0, 1600, 40))
+    assert "start again" in joined.notes[0]
+
+
+def test_times_dealt_out() -> None:
+    """No presentation time, decoding times known: B-frames get the times of their place in display order."""
+    unknown = table([UNKNOWN] * 4, [0, 40, 80, 120])
+    assert shown_times(unknown, np.array([0, 2, 3, 1]), 40).tolist() == [0, 40, 80, 120]
+    nothing = table([UNKNOWN] * 3, [UNKNOWN] * 3)
+    assert shown_times(nothing, np.arange(3), 50).tolist() == [0, 50, 100]
+    ends = table([UNKNOWN, 40, UNKNOWN, 120, UNKNOWN], [0, 40, 80, 120, 160])
+    assert shown_times(ends, np.arange(5), 40).tolist() == [0, 40, 80, 120, 160]
+
+
+def test_gap_in_a_constant_rate_is_noted() -> None:
+    notes: list[str] = []
+    note_gaps(notes, np.r_[np.arange(50) * 0.04, 10 + np.arange(50) * 0.04])
+    assert notes == ["The file has no frames from 1.96 to 10.00 s."]
+    quiet: list[str] = []
+    note_gaps(quiet, np.cumsum(np.random.default_rng(0).exponential(1.0, 100)))
+    assert quiet == []
+
+
+def test_leaps_are_told_from_gaps_and_new_clocks() -> None:
+    calm = np.arange(30)
+    leap = calm.copy()
+    leap[12] = 900
+    assert np.flatnonzero(leaps_away(leap, 1, 10.0)).tolist() == [12]
+    for still in (np.r_[calm, calm + 900], np.r_[calm + 900, calm]):
+        assert not leaps_away(still, 1, 10.0).any()
+
+
+def test_longest_choice_of_ascending_times() -> None:
+    times = np.array([0, 40, 9000, 80, 120, 110])
+    assert ascending(times, np.arange(6)).tolist() in ([0, 1, 3, 4], [0, 1, 3, 5])
+    assert ascending(times, np.array([0, 1, 3, 4])).tolist() == [0, 1, 3, 4]
