@@ -69,9 +69,9 @@ def compare_apart(path: Path, seconds: float) -> dict[str, Any]:
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
-            out, errors = process.communicate(timeout=seconds + GRACE_SECONDS)
+            out, errors = process.communicate(timeout=2 * seconds + GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            return ended_early("timed out", f"not compared within {seconds + GRACE_SECONDS:g} s")
+            return ended_early("timed out", f"not compared within {2 * seconds + GRACE_SECONDS:g} s")
         finally:
             end_group(process)
     if process.returncode == 0:
@@ -141,7 +141,8 @@ def run(folder: Path, seconds: float) -> int:
         return 2
     tally: Counter[str] = Counter()
     paths = list(files_in(folder))
-    with ThreadPoolExecutor(available_cpus()) as pool:
+    pool = ThreadPoolExecutor(available_cpus())
+    try:
         results = pool.map(lambda path: compare_apart(path, seconds), paths)
         for path, result in zip(paths, results, strict=True):
             count(tally, result)
@@ -149,6 +150,8 @@ def run(folder: Path, seconds: float) -> int:
                 print(line, flush=True)
             if tally["files"] % PROGRESS_FILES == 0:
                 print(f"{tally['files']} of {len(paths)} files compared", file=sys.stderr, flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)  # when interrupted, the files that wait are left
     print(summary(tally))
     return 0 if is_agreed(tally) else 1
 
@@ -156,7 +159,7 @@ def run(folder: Path, seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=300.0, help="the time for one file (default 300)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="the time for one file, on each side (default 300)")
     options = parser.parse_args()
     return run(options.folder, options.seconds)
 
