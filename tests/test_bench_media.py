@@ -1,0 +1,247 @@
+"""The campaign beside ffmpeg: what it calls equal, different, known and refused."""
+
+import doctest
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from bench import media, media_compare, media_ffmpeg, media_files
+from bench.media_compare import Finding, Ours
+from bench.media_ffmpeg import Decoded, Track
+from bench.media_matrix import MATRICES, set_matrix
+from tests.video.clips import write_clip
+
+TRACK = Track(index=0, codec="h264", has_hidden_alpha=False, num_tracks=1, container="mp4")
+NUM_FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty numbered frames at 10 a second with a gap of 11 s, and B-frames."""
+    path = tmp_path_factory.mktemp("media") / "numbered.mp4"
+    return write_clip(path, NUM_FRAMES, fps=10, times=lambda number: number / 10 + 11 * (number > 12))
+
+
+def decode_all(path: Path, small: tuple[int, int]) -> Decoded:
+    """What the ffmpeg program shows, where it is installed; elsewhere its libraries, in the same order."""
+    if media_ffmpeg.is_installed():
+        return media_ffmpeg.decode(path, TRACK, small, lambda _: True)
+    decoded = Decoded()
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            assert frame.time is not None
+            decoded.seconds.append(frame.time)
+            decoded.sizes[frame.width, frame.height] += 1
+            decoded.pixels[number] = frame.to_ndarray(width=small[0], height=small[1], format="rgb24")
+    return decoded
+
+
+@pytest.fixture(scope="module")
+def ours(clip: Path) -> Ours:
+    return media_compare.decode_ours(clip, 60)
+
+
+@pytest.fixture(scope="module")
+def theirs(clip: Path, ours: Ours) -> Decoded:
+    return decode_all(clip, ours.small)
+
+
+def kinds(clip: Path, ours: Ours, theirs: Decoded) -> list[str]:
+    found = [
+        *media_compare.differs_in_count(ours, theirs),
+        *media_compare.differs_in_times(ours, theirs),
+        *media_compare.differs_in_size(ours, theirs),
+        *media_compare.differs_in_pixels(clip, TRACK, ours, theirs),
+    ]
+    return [kind for kind, _ in found]
+
+
+def test_an_equal_file_is_equal(clip: Path, ours: Ours, theirs: Decoded) -> None:
+    assert theirs.num_frames == NUM_FRAMES
+    assert theirs.seconds[-1] - theirs.seconds[0] == pytest.approx(13.9)
+    assert len(ours.indices) == media_compare.NUM_SAMPLED
+    assert kinds(clip, ours, theirs) == []
+
+
+def test_each_kind_of_disagreement_is_found(clip: Path, ours: Ours, theirs: Decoded) -> None:
+    late = ours.seconds.copy()
+    late[7] += 0.01
+    assert kinds(clip, replace(ours, seconds=late), theirs) == ["times"]
+    assert kinds(clip, replace(ours, size=ours.size[::-1]), theirs) == ["turn"]
+    assert kinds(clip, replace(ours, size=(ours.size[0], ours.size[1] + 2)), theirs) == ["size"]
+    upside_down = [pixels[::-1, ::-1] for pixels in ours.pixels]
+    assert kinds(clip, replace(ours, pixels=upside_down), theirs) == ["turn"]
+    grey = [*ours.pixels[:5], np.full_like(ours.pixels[5], 128), *ours.pixels[6:]]
+    assert kinds(clip, replace(ours, pixels=grey), theirs) == ["pixels"]
+    lost = replace(ours, indices=ours.indices[:-1], pixels=ours.pixels[:-1])
+    assert kinds(clip, lost, theirs) == ["pixels"]
+
+
+def test_the_frame_beside_is_another_frame(clip: Path, ours: Ours, theirs: Decoded) -> None:
+    place = 4
+    index = ours.indices[place]
+    beside = [*ours.pixels[:place], theirs.pixels[index + 1], *ours.pixels[place + 1 :]]
+    found = media_compare.differs_in_pixels(clip, TRACK, replace(ours, pixels=beside), theirs)
+    assert [kind for kind, _ in found] == ["pixels"]
+    assert f"{index} is ffmpeg's {index + 1} (" in found[0][1]
+
+
+def test_with_other_counts_frames_are_matched_by_time(clip: Path, ours: Ours, theirs: Decoded) -> None:
+    """ffmpeg has one frame more at the start: the count differs, and each frame still meets its own picture."""
+    longer = Decoded(
+        seconds=theirs.seconds[:1] + theirs.seconds[:0],
+        sizes=theirs.sizes,
+        pixels={0: theirs.pixels[0], **{number + 1: pixels for number, pixels in theirs.pixels.items()}},
+    )
+    longer.seconds[0] -= 0.1
+    longer.seconds.extend(theirs.seconds)
+    assert kinds(clip, ours, longer) == ["count"]
+    places, _ = media_compare.match(ours, longer)
+    assert places == [index + 1 for index in ours.indices]
+
+
+def test_deliberate_differences_are_named(ours: Ours, theirs: Decoded) -> None:
+    assert media_compare.known_differences(TRACK, theirs, ours) == {}
+    bright = replace(theirs, transfers={"bt709", "smpte2084"})
+    assert media_compare.known_differences(TRACK, bright, ours) == {"pixels": "HDR tone mapping"}
+    joined = replace(theirs, seconds=theirs.seconds[:20] + theirs.seconds[:10])
+    assert media_compare.known_differences(TRACK, joined, ours) == {"times": "clock that starts again"}
+    growing = replace(theirs, sizes=Counter({(64, 48): 3, (128, 96): 2}))
+    assert set(media_compare.known_differences(TRACK, growing, ours)) == {"size", "turn", "pixels"}
+    two_tracks = media_compare.known_differences(replace(TRACK, num_tracks=2), theirs, ours)
+    assert set(two_tracks.values()) == {"several picture tracks"}
+    turned = replace(ours, is_picture=True, has_exif_turn=True)
+    assert media_compare.known_differences(TRACK, theirs, turned)["size"] == "orientation in EXIF"
+
+
+def test_the_log_of_ffmpeg_is_read() -> None:
+    log = [
+        b"[Parsed_showinfo_0 @ 0x5] config in time_base: 1/1000, frame_rate: 25/1\n",
+        b"[Parsed_showinfo_0 @ 0x5] n:   0 pts:  -500 pts_time:-0.5 pos: 1 fmt:yuv420p sar:16/11 s:720x576 i:P \n",
+        b"[Parsed_showinfo_0 @ 0x5] color_range:tv color_space:bt2020nc color_primaries:bt2020 color_trc:smpte2084\n",
+        b"[Parsed_showinfo_0 @ 0x5] n:   1 pts:NOPTS pts_time:NOPTS pos: 2 fmt:yuv420p sar:0/1 s:320x240 i:P \n",
+        b"[h264 @ 0x5] concealing 3 errors\n",
+    ]
+    decoded = Decoded()
+    media_ffmpeg.read_log(iter(log), decoded)  # type: ignore[arg-type]
+    assert decoded.seconds[0] == -0.5
+    assert np.isnan(decoded.seconds[1])
+    assert decoded.sizes == {(1047, 576): 1, (320, 240): 1}
+    assert decoded.transfers == {"smpte2084"}
+    assert decoded.last_line == "[h264 @ 0x5] concealing 3 errors"
+
+
+def test_transparent_pixels_are_put_on_white() -> None:
+    rgba = np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 51]]], dtype=np.uint8)
+    assert media_ffmpeg.on_white(rgba).tolist() == [[[255, 255, 255], [10, 20, 30], [204, 204, 204]]]
+
+
+def test_a_folder_of_anything(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where ffmpeg is installed, a tally of what is there; elsewhere the one line that says so."""
+    os.link(clip, tmp_path / "100%d\n-numbered")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(4096))
+    (tmp_path / "empty.avi").touch()
+    (tmp_path / "notes.txt").write_text("no film\n", encoding="utf-8")
+    (tmp_path / "link.mp4").symlink_to(clip)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    code = media.run(tmp_path, 60)
+    said = capsys.readouterr()
+    if media_ffmpeg.is_installed():
+        assert said.out.startswith("4 files: equal 1, known differences only 0, differ 0 (count 0, ")
+        assert "refused by both 3, refused by us only 0, refused by ffmpeg only 0" in said.out
+        assert code == 0
+    else:
+        assert (said.out, said.err, code) == ("", f"{media.NOT_INSTALLED}\n", 2)
+
+
+@pytest.mark.parametrize("command", [media.run, media_files.write])
+def test_without_ffmpeg_one_line_says_so(
+    command: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command(tmp_path, 1) == 2  # type: ignore[operator]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "not installed; install" in said.err
+
+
+def test_whatever_happens_to_a_comparison_is_told(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(script: str) -> dict[str, object]:
+        (tmp_path / "python").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / "python").chmod(0o755)
+        finding = media.compare_apart(clip, 0.0)["findings"][0]
+        return {finding["kind"]: finding["text"]}
+
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert ended("kill -9 $$") == {"failed": "the comparison was ended by SIGKILL"}
+    assert ended("echo first >&2; echo last words >&2; exit 1") == {"failed": "last words"}
+    monkeypatch.setattr(media, "GRACE_SECONDS", 1.0)
+    assert ended("sleep 100 & sleep 100") == {"timed out": "not compared within 1 s"}
+
+
+def test_one_line_per_finding_and_a_tally() -> None:
+    findings = [Finding("times", "3 of\n9 differ"), Finding("pixels", "2 differ", "HDR tone mapping")]
+    results = [
+        {"outcome": "compared", "findings": [vars(finding) for finding in findings]},
+        {"outcome": "compared", "findings": [vars(findings[1])]},
+        {"outcome": "compared", "findings": []},
+        {"outcome": "refused by both", "findings": []},
+        media.ended_early("timed out", "not compared within 3 s"),
+    ]
+    assert list(media.lines("a\nb.mp4", results[0])) == [
+        "times: a\\nb.mp4: 3 of 9 differ",
+        "known (HDR tone mapping): a\\nb.mp4: pixels: 2 differ",
+    ]
+    tally: Counter[str] = Counter()
+    for result in results:
+        media.count(tally, result)
+    assert media.summary(tally) == (
+        "5 files: equal 1, known differences only 1, differ 1 (count 0, times 1, size 0, turn 0, pixels 0), "
+        "refused by both 1, refused by us only 0, refused by ffmpeg only 0, timed out 1, failed 0"
+    )
+    assert not media.is_agreed(tally)
+    assert media.is_agreed(Counter({"files": 3, "equal": 1, "known": 1, "refused by both": 1}))
+
+
+def test_the_films_are_of_every_codec_container_and_timing() -> None:
+    every = [film for group in media_files.films(every_timing=True) for film in group]
+    assert len({film.name for film in every}) == len(every)
+    assert len(every) == len({(film.codec, film.container) for film in every}) * (1 + len(media_files.TIMINGS))
+    assert {film.codec for film in every} == set(media_files.CODECS)
+    assert {film.container for film in every} == set(media_files.CONTAINERS)
+    assert {film.codec for film in every if film.container == "m1v"} == {"mpeg1"}
+    some = [film for group in media_files.films(every_timing=False) for film in group]
+    assert {(film.codec, film.timing) for film in some} == {(film.codec, film.timing) for film in every}
+    assert len(some) == 2 * len({(film.codec, film.container) for film in every})
+
+
+@pytest.mark.parametrize("matrix", MATRICES, ids=str)
+def test_a_matrix_keeps_the_picture_in_view(matrix: tuple[int, int, int, int], clip: Path, tmp_path: Path) -> None:
+    """The corners of the stored picture come to lie on the corners of the shown one."""
+    path = tmp_path / "turned.mp4"
+    path.write_bytes(clip.read_bytes())
+    assert set_matrix(path, matrix, (320, 240))
+    data = path.read_bytes()
+    start = data.index(b"tkhd") + 4 + 40
+    a, b, _, c, d, _, x, y, _ = (
+        int.from_bytes(data[start + 4 * place : start + 4 * place + 4], "big", signed=True) / 0x10000
+        for place in range(9)
+    )
+    assert (a, b, c, d) == matrix
+    corners = {(a * column + c * row + x, b * column + d * row + y) for column in (0, 320) for row in (0, 240)}
+    width, height = (240, 320) if a == 0 else (320, 240)
+    assert corners == {(0, 0), (width, 0), (0, height), (width, height)}
+
+
+@pytest.mark.parametrize("module", [media_ffmpeg, media_compare], ids=lambda module: module.__name__)
+def test_examples(module: object) -> None:
+    result = doctest.testmod(module)  # type: ignore[arg-type]
+    assert result.attempted > 0
+    assert result.failed == 0
