@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from longva_demo.errors import VideoError
@@ -22,6 +24,7 @@ FORMATS = (
     "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
 )
 MOST_THREADS = 4  # of a decoder; each holds frames in memory
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
 
 Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
@@ -29,10 +32,11 @@ Beat = Callable[[], None]  # called often inside long loops: tells the parent th
 
 @dataclass(frozen=True)
 class Video:
-    """An open container and its picture track."""
+    """An open container, its picture track, and what decodes that."""
 
     container: InputContainer
     stream: VideoStream
+    decoder: VideoCodecContext
 
     def close(self) -> None:
         self.container.close()
@@ -73,9 +77,19 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
+    decoder = decoder_of(stream)
+    decoder.options = {"max_pixels": str(limits.max_frame_pixels)}
+    return Video(container, stream, decoder)
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """The track's decoder; where a WebM has transparency, one that sees it: FFmpeg's own passes it over."""
     context = stream.codec_context
-    context.options = {"max_pixels": str(limits.max_frame_pixels)}
-    return Video(container, stream)
+    if stream.metadata.get("alpha_mode") != "1" or context.name not in WITH_ALPHA:
+        return context
+    decoder = CodecContext.create(WITH_ALPHA[context.name], "r")
+    assert isinstance(decoder, VideoCodecContext)
+    return decoder
 
 
 def check_stream(path: Path, stream: VideoStream, limits: DecodeLimits) -> None:
@@ -104,8 +118,8 @@ def demux(video: Video) -> Iterator[av.Packet]:
 def use_threads(video: Video, most: int) -> None:
     """Decode with as many threads as there are processors, up to `most`."""
     available = available_cpus()
-    video.stream.codec_context.thread_type = "FRAME"
-    video.stream.codec_context.thread_count = min(available, most)
+    video.decoder.thread_type = "FRAME"
+    video.decoder.thread_count = min(available, most)
 
 
 def why_not_opened(path: Path, error: Exception) -> VideoError:

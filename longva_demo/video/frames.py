@@ -124,8 +124,7 @@ def decode_from(
     """
     for number, packet in reader.packets_from(start):
         if wanted is not None and skips_exactly(reader.video):
-            context = reader.video.stream.codec_context
-            context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+            reader.video.decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
         packet.pts = number
         yield number, *reader.decode(packet)
         if number >= last:

@@ -29,9 +29,9 @@ Report = Callable[[float, int], None]  # share of the video passed, pictures wri
 class PreviewFile:
     """An MP4 that is being written: H.264, 4:2:0, index in front."""
 
-    def __init__(self, path: Path, width: int, height: int) -> None:
+    def __init__(self, path: Path, width: int, height: int, scale: tuple[float, float]) -> None:
         self.num_frames = 0
-        self._pictures = PictureWriter(width, height)
+        self._pictures = PictureWriter(width, height, scale)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
         self._output = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
         self._stream = self._output.add_stream("libx264", rate=15, options=ENCODER)

@@ -59,7 +59,9 @@ def survey(path: Path, limits: DecodeLimits, beat: Beat) -> tuple[dict[str, Any]
             "width": largest.size[0],
             "height": largest.size[1],
             "codec": video.stream.codec_context.codec.canonical_name,
-            "rotation": largest.rotation,
+            "stored_size": largest.stored_size,
+            "rotation": largest.orientation.rotation,
+            "is_mirrored": largest.orientation.is_mirrored,
             "pixel_format": largest.pixel_format,
             "container": video.container.format.name,
         }

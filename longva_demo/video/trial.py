@@ -22,8 +22,9 @@ from longva_demo.video.container import (
     use_threads,
 )
 from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.orientation import AS_STORED, Orientation, orientation_of
 from longva_demo.video.packets import PacketTable
-from longva_demo.video.pictures import clockwise_rotation, square_size
+from longva_demo.video.pictures import square_size
 
 
 @dataclass
@@ -31,14 +32,16 @@ class Trial:
     """What came out of a decoder that was fed packets of a file.
 
     packets, is_key: packet number of each frame, and whether it is a key frame, in the order they came out.
-    size, rotation, pixel_format: of the first frame.
+    size, stored_size, orientation, pixel_format, transfer: of the first frame, as displayed and as decoded.
     """
 
     packets: list[int] = field(default_factory=list)
     is_key: list[bool] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
-    rotation: int = 0
+    stored_size: tuple[int, int] = (0, 0)
+    orientation: Orientation = AS_STORED
     pixel_format: str = ""
+    transfer: int = 0
     num_errors: int = 0
     error: str = ""
 
@@ -50,9 +53,11 @@ class Trial:
 
     def describe(self, video: Video, frame: VideoFrame) -> None:
         width, height = square_size(frame.width, frame.height, video.stream.sample_aspect_ratio)
-        self.rotation = clockwise_rotation(frame)
+        self.orientation = orientation_of(frame)
+        self.stored_size = (frame.width, frame.height)
         self.pixel_format = frame.format.name
-        self.size = (height, width) if self.rotation % 180 else (width, height)
+        self.transfer = frame.color_trc
+        self.size = (height, width) if self.orientation.is_sideways else (width, height)
 
     @property
     def num_pixels(self) -> int:
@@ -69,7 +74,7 @@ class SpotChecks:
         self._video = video
         self._step = size_bytes // (self.NUM_CHECKS + 1)
         self._next = self._step
-        video.stream.codec_context.thread_count = 1
+        video.decoder.thread_count = 1
 
     def see(self, number: int, packet: av.Packet) -> None:
         if not packet.is_keyframe or packet.pos is None or packet.pos < self._next:
@@ -80,7 +85,7 @@ class SpotChecks:
         for fed in (packet, None):
             for frame in tolerant_decode(self._video, fed, trial):
                 trial.add(self._video, frame)
-        self._video.stream.codec_context.flush_buffers()
+        self._video.decoder.flush_buffers()
         if trial.packets == [number]:
             self.trials.append(trial)
 
@@ -96,7 +101,7 @@ def try_decoder(
     video = open_video(path, limits)
     trial = Trial()
     try:
-        context = video.stream.codec_context
+        context = video.decoder
         if num_frames is None:
             use_threads(video, MOST_THREADS)
         else:
@@ -133,7 +138,7 @@ def packets_or_end(video: Video) -> Iterator[av.Packet]:
 
 def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> list[VideoFrame]:
     try:
-        frames = video.stream.codec_context.decode(packet)
+        frames = video.decoder.decode(packet)
     except av.error.EOFError:
         return []
     except av.error.FFmpegError as error:

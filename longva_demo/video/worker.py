@@ -150,7 +150,7 @@ def pyav_wanted(
     index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     packets = index.shown[np.array(request["indices"])].tolist()
     index_of = dict(zip(packets, request["indices"], strict=True))
-    pictures = PictureWriter(request["width"], request["height"])
+    pictures = PictureWriter(request["width"], request["height"], request["scale"])
     reader = PacketReader(Path(request["path"]), index, limits, parent.beat)
     damaged_packets: set[int] = set()
     with closing(reader):
@@ -163,8 +163,11 @@ def pyav_wanted(
 
 def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
     from longva_demo.video.decord_frames import decord_frames
+    from longva_demo.video.orientation import Orientation
 
-    for index, pixels in decord_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+    orientation = Orientation(request["rotation"], request["is_mirrored"])
+    for index, turned in decord_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+        pixels = orientation.apply(orientation.by_angle_alone.undo(turned))  # decord mirrors nothing
         out = writer.next_picture()
         if out.shape != pixels.shape:
             height, width = pixels.shape[:2]
@@ -189,7 +192,7 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
         parent.send({"kind": "progress", "share": share, "num_frames": num_frames})
 
     try:
-        preview = PreviewFile(Path(request["target"]), request["width"], request["height"])
+        preview = PreviewFile(Path(request["target"]), request["width"], request["height"], request["scale"])
         reader = PacketReader(path, index, limits, parent.beat)
         with closing(reader):
             write_preview(reader, seconds, preview, request["patience_seconds"], report)
