@@ -13,7 +13,7 @@ PQ, HLG = 16, 18  # H.273 transfer characteristics
 BT709, BT2020, UNSPECIFIED = 1, 9, 2  # H.273 colour primaries
 WIDE_GAMUT = {9, 11, 12}
 SDR_CURVES = {1, 14, 15}  # with the primaries of BT.2020, these are ordinary video of a wide gamut
-NAMES = {PQ: "PQ", HLG: "HLG"}
+HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
 
 WHITE = (0.3127, 0.3290)  # D65
 PRIMARIES = {
@@ -30,7 +30,7 @@ ROWS = 64  # tone mapped at a time, to bound memory
 
 def needs_mapping(transfer: int, primaries: int) -> bool:
     """Whether pixels of this transfer function and these primaries (H.273) differ from ordinary ones."""
-    return transfer in NAMES or (transfer in SDR_CURVES and primaries == BT2020)
+    return transfer in HDR_NAMES or (transfer in SDR_CURVES and primaries == BT2020)
 
 
 def to_srgb(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def to_srgb(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     for top in range(0, len(pixels), ROWS):
         light = linearise(pixels[top : top + ROWS]) @ matrix.T
         np.clip(light, 0, None, out=light)  # colours that sRGB does not have
-        if transfer in NAMES:
+        if transfer in HDR_NAMES:
             light = compress(light)
         out[top : top + ROWS] = encoded()[(np.minimum(light, 1) * 65535 + 0.5).astype(np.uint16)]
     return out

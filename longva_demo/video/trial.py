@@ -24,6 +24,7 @@ from longva_demo.video.container import (
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.orientation import AS_STORED, Orientation, orientation_of
 from longva_demo.video.packets import PacketTable
+from longva_demo.video.picture_sizes import size_mark
 from longva_demo.video.pictures import square_size
 
 
@@ -65,21 +66,27 @@ class Trial:
 
 
 class SpotChecks:
-    """Decodes a few key packets, evenly spread over the file, while its packets are read."""
+    """Decodes a few key packets while the file is read: some evenly spread over it, and those that change the size."""
 
     NUM_CHECKS = 4
+    MAX_SIZES = 16
 
     def __init__(self, video: Video, size_bytes: int) -> None:
         self.trials: list[Trial] = []
         self._video = video
         self._step = size_bytes // (self.NUM_CHECKS + 1)
         self._next = self._step
+        self._marks: set[bytes] = set()
         video.decoder.thread_count = 1
 
     def see(self, number: int, packet: av.Packet) -> None:
-        if not packet.is_keyframe or packet.pos is None or packet.pos < self._next:
+        if not packet.is_keyframe:
             return
-        self._next = packet.pos + self._step
+        is_due = packet.pos is not None and packet.pos >= self._next
+        if is_due:
+            self._next = (packet.pos or 0) + self._step
+        if not self._changes_size(packet) and not is_due:
+            return
         trial = Trial()
         packet.pts = number
         for fed in (packet, None):
@@ -88,6 +95,14 @@ class SpotChecks:
         self._video.decoder.flush_buffers()
         if trial.packets == [number]:
             self.trials.append(trial)
+
+    def _changes_size(self, packet: av.Packet) -> bool:
+        context = self._video.decoder
+        mark = size_mark(context.codec.canonical_name, context.extradata or b"", packet)
+        is_new = bool(mark) and mark not in self._marks and len(self._marks) < self.MAX_SIZES
+        if is_new:
+            self._marks.add(mark)
+        return is_new
 
 
 def try_decoder(

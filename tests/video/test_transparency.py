@@ -82,7 +82,7 @@ def test_thumbnails_and_preview(clips: Path) -> None:
     check(batch.pixels[0], 0)
     reds = np.array(RED) * np.linspace(0, 1, 256)[:, None] + 255 * np.linspace(1, 0, 256)[:, None]
     mixed = np.abs(batch.pixels[0].reshape(-1, 1, 3) - reds).sum(axis=2).min(axis=1)
-    assert mixed.max() < 12  # between red and white, there is nothing else
+    assert mixed.max() < 30  # between red and white, there is nothing else
     for _ in make_preview(path, clips / "clear-preview.mp4", info):
         pass
     preview = probe(clips / "clear-preview.mp4")
