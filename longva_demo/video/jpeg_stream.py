@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded data: all but a stuffed byte, a restart and padding
-START, END, SCAN, MULTI_PICTURE = 0xD8, 0xD9, 0xDA, 0xE2
+PICTURE = b"\xff\xd8\xff"
+END, MULTI_PICTURE = 0xD9, 0xE2
 FRAMES = {0xC0, 0xC1, 0xC2}
 MAX_SEGMENTS = 10_000
 
@@ -17,14 +18,16 @@ def is_jpeg_stream(path: Path) -> bool:
     (CIPA DC-007, "MPF"), or they have other sizes.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:3] != PICTURE:
+            return False
         size, end = read_picture(data, 0)
         while size and data[end : end + 1] == b"\0":
             end += 1  # some writers fill up
-        return bool(size) and data[end : end + 3] == b"\xff\xd8\xff" and read_picture(data, end)[0] == size
+        return bool(size) and data[end : end + 3] == PICTURE and read_picture(data, end)[0] == size
 
 
 def read_picture(data: mmap.mmap, start: int) -> tuple[bytes, int]:
-    """Return (height and width as stored, the end) of the JPEG that begins at `start`; b"" for a camera's, or a torn one."""
+    """Return (height and width as stored, the end) of the JPEG at `start`; no size for a camera's, or a torn one."""
     place, size = start + 2, b""
     for _ in range(MAX_SEGMENTS):
         found = MARKER.search(data, place)

@@ -52,4 +52,5 @@ def has_movie(path: Path) -> bool:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    return picture_kind(head) == "WebP" and b"ANIM" in head[:HEAD_BYTES]
+    """Whether the extended header says so (RFC 9649, 2.7)."""
+    return picture_kind(head) == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)

@@ -11,7 +11,7 @@ import pi_heif
 from PIL import ExifTags, Image
 
 from longva_demo.errors import VideoError
-from longva_demo.video.code_points import code_points
+from longva_demo.video.code_points import CodePoints, code_points
 from longva_demo.video.jpeg_stream import is_jpeg_stream
 from longva_demo.video.magic import HEAD_BYTES, has_movie, picture_kind
 from longva_demo.video.still_pixels import as_rgb
@@ -66,9 +66,14 @@ def open_image(path: Path) -> Image.Image:
     """The picture as RGB, upright, as browsers show it; `still_pixels` says what becomes of unusual values."""
     with opened(path) as image:
         image.load()
-        rgb = as_rgb(image, code_points(path, image.format or ""))
-        turn = TRANSPOSE.get(exif_orientation(image))
-        return rgb if turn is None else rgb.transpose(turn)
+        return displayed(image, code_points(path, image.format or ""))
+
+
+def displayed(image: Image.Image, points: CodePoints | None) -> Image.Image:
+    """The loaded picture, or the present frame of a film, as RGB and upright."""
+    rgb = as_rgb(image, points)
+    turn = TRANSPOSE.get(exif_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def exif_orientation(image: Image.Image) -> int:
