@@ -5,24 +5,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from longva_demo.errors import VideoError
 from longva_demo.parallel import available_cpus
+from longva_demo.video.jpeg_stream import is_jpeg_stream
 from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.magic import HEAD_BYTES, is_animated_webp, picture_kind
+from longva_demo.video.magic import HEAD_BYTES, has_movie, picture_kind
 
 CONVERT = "convert it to an MP4 with H.264 video and try again"
 # Containers whose demuxers read the one file they are given. Playlists (hls, dash, concat, sdp), which open
 # other files and addresses, are refused by leaving them out.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,gif,apng,mxf,ivf,nut,"
-    "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf"
+    "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf,mjpeg,mpjpeg"
 )
 MOST_THREADS = 4  # of a decoder; each holds frames in memory
 COVER_PACKETS = 500  # of all picture tracks; a film has had more than one of them by then
+WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 GENERATE_PTS = 1  # AVFMT_FLAG_GENPTS, which PyAV sets
 
 Beat = Callable[[], None]  # called often inside long loops: tells the parent that the worker lives
@@ -30,10 +34,11 @@ Beat = Callable[[], None]  # called often inside long loops: tells the parent th
 
 @dataclass(frozen=True)
 class Video:
-    """An open container and its picture track."""
+    """An open container, its picture track, and what decodes that."""
 
     container: InputContainer
     stream: VideoStream
+    decoder: VideoCodecContext
 
     def close(self) -> None:
         self.container.close()
@@ -50,6 +55,7 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
         "protocol_whitelist": "file",
         "max_pixels": str(limits.max_frame_pixels),
     }
+    refuse_single_pictures(path)
     container = open_container(path, options)
     streams = picture_tracks(container)
     if not streams:
@@ -74,15 +80,35 @@ def open_video(path: Path, limits: DecodeLimits) -> Video:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
+    decoder = decoder_of(stream)
+    decoder.options = {"max_pixels": str(limits.max_frame_pixels)}
+    return Video(container, stream, decoder)
+
+
+def refuse_single_pictures(path: Path) -> None:
+    """FFmpeg takes a photo of an iPhone for a film of one frame, and shows one of the tiles that it is made of."""
+    with path.open("rb") as opened:
+        kind = picture_kind(opened.read(HEAD_BYTES))
+    if kind in ("AVIF", "HEIC") and not has_movie(path):
+        raise VideoError(f"{path.name} is a picture ({kind}), not a video", "ask about it as a picture")
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """The track's decoder; where a WebM has transparency, one that sees it: FFmpeg's own passes it over."""
     context = stream.codec_context
-    context.options = {"max_pixels": str(limits.max_frame_pixels)}
-    return Video(container, stream)
+    if stream.metadata.get("alpha_mode") != "1" or context.name not in WITH_ALPHA:
+        return context
+    decoder = CodecContext.create(WITH_ALPHA[context.name], "r")
+    assert isinstance(decoder, VideoCodecContext)
+    return decoder
 
 
 def open_container(path: Path, options: dict[str, str]) -> InputContainer:
     try:
         # "file:" keeps a name such as "concat:a|b" from being read as an address.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        # FFmpeg's guess for a few JPEG pictures in a row is a single one.
+        kind = "mjpeg" if is_jpeg_stream(path) else None
+        container = av.open(f"file:{path}", format=kind, options=options, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise why_not_opened(path, error) from error
     assert isinstance(container, InputContainer)
@@ -142,8 +168,8 @@ def demux(video: Video) -> Iterator[av.Packet]:
 def use_threads(video: Video, most: int) -> None:
     """Decode with as many threads as there are processors, up to `most`."""
     available = available_cpus()
-    video.stream.codec_context.thread_type = "FRAME"
-    video.stream.codec_context.thread_count = min(available, most)
+    video.decoder.thread_type = "FRAME"
+    video.decoder.thread_count = min(available, most)
 
 
 def why_not_opened(path: Path, error: Exception) -> VideoError:
@@ -151,8 +177,6 @@ def why_not_opened(path: Path, error: Exception) -> VideoError:
         raise MemoryError from error
     with path.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
-    if is_animated_webp(head):
-        return VideoError(f"{path.name} is an animated WebP, which is not decoded here", CONVERT)
     if (kind := picture_kind(head)) is not None:
         return VideoError(f"{path.name} is a picture ({kind}), not a video", "ask about it as a picture")
     if head[4:8] in (b"ftyp", b"mdat", b"moov", b"free", b"wide"):

@@ -142,8 +142,7 @@ def decode_from(
         if number in leading:
             continue
         if wanted is not None and skips_exactly(reader.video):
-            context = reader.video.stream.codec_context
-            context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+            reader.video.decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
         packet.pts = number
         yield number, *reader.decode(packet)
         if number >= last:
@@ -192,7 +191,7 @@ class Damage:
 
 def skips_exactly(video: Video) -> bool:
     """Whether the decoder's "not referenced" is certain: then skipping such frames changes no other."""
-    context = video.stream.codec_context
+    context = video.decoder
     if context.codec.canonical_name != "hevc":
         return context.codec.canonical_name in SKIP_SAFELY
     # In HEVC a picture that its own temporal layer does not draw on may serve a higher layer, as in recordings

@@ -1,5 +1,8 @@
 """Still pictures by their first bytes."""
 
+import struct
+from pathlib import Path
+
 HEAD_BYTES = 64
 PICTURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -9,17 +12,45 @@ PICTURES = {
     b"MM\x00*": "TIFF",
     b"RIFF": "WebP",
 }
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avci", b"avcs")
+MAX_BOXES = 1000
 
 
 def picture_kind(head: bytes) -> str | None:
-    """The name of the picture format that a file of these first bytes has; None for all others."""
-    if head[4:12] in (b"ftypavif", b"ftypavis"):
-        return "AVIF"
+    """The name of the picture format that a file of these first bytes has; None for all others.
+
+    AVIF and HEIC files may be films too: those have a movie (`has_movie`).
+    """
+    if head[4:8] == b"ftyp":
+        if head[8:12] in AVIF_BRANDS:
+            return "AVIF"
+        is_avif = head[8:12] in HEIC_BRANDS and any(brand in head for brand in AVIF_BRANDS)
+        return "AVIF" if is_avif else "HEIC" if head[8:12] in HEIC_BRANDS else None
     for start, kind in PICTURES.items():
         if head.startswith(start) and not (kind == "WebP" and head[8:12] != b"WEBP"):
             return kind
     return None
 
 
+def has_movie(path: Path) -> bool:
+    """Whether a file that begins like an MP4 has a track of pictures (a box moov), not only single ones."""
+    with path.open("rb") as file:
+        for _ in range(MAX_BOXES):
+            head = file.read(16)
+            if len(head) < 8:
+                return False
+            size, kind = struct.unpack(">I4s", head[:8])
+            if kind == b"moov":
+                return True
+            if size == 1 and len(head) == 16:
+                (size,) = struct.unpack(">Q", head[8:])
+            if size < 8:
+                return False
+            file.seek(size - len(head), 1)
+    return False
+
+
 def is_animated_webp(head: bytes) -> bool:
-    return picture_kind(head) == "WebP" and b"ANIM" in head[:HEAD_BYTES]
+    """Whether the extended header says so (RFC 9649, 2.7)."""
+    return picture_kind(head) == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)

@@ -141,6 +141,7 @@ def _request(
         "limits": limits.to_dict(),
         "width": width,
         "height": height,
+        "scale": info.scale_to(width, height),
         "indices": chosen.tolist(),
         "seconds": info.frame_seconds[chosen].tolist(),
         "end_seconds": info.duration_seconds,

@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -29,9 +29,9 @@ Report = Callable[[float, int], None]  # share of the video passed, pictures wri
 class PreviewFile:
     """An MP4 that is being written: H.264, 4:2:0, index in front."""
 
-    def __init__(self, path: Path, width: int, height: int) -> None:
+    def __init__(self, path: Path, width: int, height: int, scale: tuple[float, float]) -> None:
         self.num_frames = 0
-        self._pictures = PictureWriter(width, height)
+        self._pictures = PictureWriter(width, height, scale)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
         self._output = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
         self._stream = self._output.add_stream("libx264", rate=15, options=ENCODER)
@@ -79,17 +79,41 @@ def write_preview(
 
     When `patience_seconds` are over, each further group of frames that hang together gives its first one alone.
     """
-    began = reported = time.monotonic()
+    began = time.monotonic()
     num_passed = 0
+    progress = Progress(len(seconds), preview, report)
     for _, packets in groupby(seconds, key=reader.index.start_for):
         group = list(packets)
         wanted = group if time.monotonic() - began < patience_seconds else group[:1]
         for place, (packet, frame) in enumerate(exact_frames(reader, wanted, damaged=set())):
             preview.add(frame, seconds[packet])
-            if time.monotonic() - reported > SECONDS_BETWEEN_REPORTS:
-                reported = time.monotonic()
-                report((num_passed + place) / len(seconds), preview.num_frames)
+            progress.passed(num_passed + place)
         num_passed += len(group)
+
+
+def write_all(
+    frames: Iterable[tuple[int, VideoFrame]], seconds: dict[int, float], preview: PreviewFile, report: Report
+) -> None:
+    """Add all of the frames, with the times of `seconds`."""
+    progress = Progress(len(seconds), preview, report)
+    for place, (packet, frame) in enumerate(frames):
+        preview.add(frame, seconds[packet])
+        progress.passed(place)
+
+
+class Progress:
+    """Reports now and then how much of the video was passed."""
+
+    def __init__(self, num_frames: int, preview: PreviewFile, report: Report) -> None:
+        self._num_frames = num_frames
+        self._preview = preview
+        self._report = report
+        self._reported = time.monotonic()
+
+    def passed(self, place: int) -> None:
+        if time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
+            self._reported = time.monotonic()
+            self._report(place / self._num_frames, self._preview.num_frames)
 
 
 def why_not_written(name: str, error: Exception) -> VideoError | None:

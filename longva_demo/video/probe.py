@@ -28,7 +28,9 @@ class VideoInfo:
     frame_seconds: (num_frames,) presentation time of each frame in display order, on the clock of a browser's
         player (`longva_demo.video.survey.time_zero`): the first need not be 0.
     duration_seconds: the end of the last frame on that clock.
-    rotation: degrees clockwise by which the stored pictures are turned for display: 0, 90, 180 or 270.
+    rotation, is_mirrored: for display, the stored pictures are mirrored (left and right) or not, and then turned
+        clockwise by 0, 90, 180 or 270 degrees.
+    stored_size: (width, height) of the decoded pictures that fill the displayed size.
     notes: what was lost or guessed, one sentence each.
     pixel_format: FFmpeg's name of what the decoder gives, such as yuv420p10le.
     index: where each frame's packets are; for the decoder.
@@ -47,6 +49,8 @@ class VideoInfo:
     frame_seconds: np.ndarray = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
     pixel_format: str = ""
+    is_mirrored: bool = False
+    stored_size: tuple[int, int] = (0, 0)
     index: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +58,14 @@ class VideoInfo:
         assert self.num_frames > 0
         assert self.width > 0
         assert self.height > 0
+
+    def scale_to(self, width: int, height: int) -> tuple[float, float]:
+        """Factors of width and height from stored pictures to displayed ones of `width` × `height`.
+
+        Example: 720 × 576 with pixels of 16:11, turned by 90 degrees, to its displayed size 576 × 1047: 1.454 and 1.
+        """
+        across, down = (height, width) if self.rotation % 180 else (width, height)
+        return across / self.stored_size[0], down / self.stored_size[1]
 
     @cached_property
     def sha256(self) -> str:
@@ -91,7 +103,7 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, d
         size_bytes=size_bytes,
         notes=tuple(message["notes"]),
         index={"arrays": arrays, "changed": changed, "sample": sample, "flags": message["flags"]},
-        **message["info"],
+        **{**message["info"], "stored_size": tuple(message["info"]["stored_size"])},
     )
 
 

@@ -57,7 +57,7 @@ class PacketReader:
 
     def close(self) -> None:
         # A decoder's thread that logs waits for Python's lock, which closing holds: have them finish first.
-        self.video.stream.codec_context.flush_buffers()
+        self.video.decoder.flush_buffers()
         av.logging.set_level(None)
         self._capture.__exit__(None, None, None)
         self.video.close()
@@ -70,7 +70,7 @@ class PacketReader:
         self._log.clear()
         has_failed = packet is not None and packet.is_corrupt
         try:
-            frames = self.video.stream.codec_context.decode(packet)
+            frames = self.video.decoder.decode(packet)
         except av.error.EOFError:
             frames = []
         except av.error.FFmpegError as error:
@@ -86,7 +86,7 @@ class PacketReader:
         if not near and not (self.can_seek and self._seek(key)) and self._next > key:
             self.close()
             self.open()
-        self.video.stream.codec_context.flush_buffers()
+        self.video.decoder.flush_buffers()
         while True:
             number, packet = self._take()
             if packet is None:

@@ -7,18 +7,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+import pi_heif
+from PIL import ExifTags, Image
 
 from longva_demo.errors import VideoError
-from longva_demo.video.magic import HEAD_BYTES, picture_kind
+from longva_demo.video.code_points import CodePoints, code_points
+from longva_demo.video.jpeg_stream import is_jpeg_stream
+from longva_demo.video.magic import HEAD_BYTES, has_movie, picture_kind
+from longva_demo.video.still_pixels import as_rgb
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_PICTURE_BYTES = 4 * MAX_IMAGE_PIXELS  # as many pixels with transparency, uncompressed
 MAX_READING_SECONDS = 20.0  # of the processor; the largest picture takes a few
 # Pillow knows some forty more, for one of which (EPS) it starts another program.
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that turn a picture by a quarter
-MOVING = {"GIF", "PNG", "WEBP"}
+# What EXIF orientations stand for. TIFF is turned by Pillow, HEIC by libheif; WebP's EXIF and XMP turn nothing in any
+# browser. Of an AVIF, Pillow hands over its boxes irot and imir as an orientation.
+TURNED_BY_EXIF = {"AVIF", "JPEG", "MPO", "PNG"}
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+MOVING = {"AVIF", "GIF", "PNG", "WEBP"}
+
+pi_heif.register_heif_opener(thumbnails=False)
 
 
 class PictureFile(io.BufferedReader):
@@ -45,18 +63,32 @@ class PictureFile(io.BufferedReader):
 
 
 def open_image(path: Path) -> Image.Image:
-    """The picture as RGB, upright (EXIF orientation applied)."""
+    """The picture as RGB, upright, as browsers show it; `still_pixels` says what becomes of unusual values."""
     with opened(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        image.load()
+        return displayed(image, code_points(path, image.format or ""))
+
+
+def displayed(image: Image.Image, points: CodePoints | None) -> Image.Image:
+    """The loaded picture, or the present frame of a film, as RGB and upright."""
+    rgb = as_rgb(image, points)
+    turn = TRANSPOSE.get(exif_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The orientation in the picture's own EXIF data, 1 to 8; 1 where browsers do not look for it."""
+    if image.format not in TURNED_BY_EXIF or not image.info.get("exif"):
+        return 1
+    exif = Image.Exif()
+    exif.load(image.info["exif"])
+    return int(exif.get(ExifTags.Base.Orientation) or 1)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) of the upright picture, from the file's head: the rest may still turn out to be damaged."""
     with opened(path) as image:
-        # A PNG's own `getexif` decodes all of it. Pillow gives a TIFF's size upright.
-        orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-        is_turned = image.format != "TIFF" and orientation in SIDEWAYS
-        return (image.height, image.width) if is_turned else image.size
+        return (image.height, image.width) if exif_orientation(image) in SIDEWAYS else image.size
 
 
 @contextmanager
@@ -85,11 +117,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def is_picture(path: Path) -> bool:
     """Whether the file's content (not its name) is a still picture, even a damaged one; an animated GIF is a video.
 
-    Of several pictures in a TIFF, or in what cameras call a JPEG, the first is meant.
+    Of several pictures in a TIFF or HEIC, or in what cameras call a JPEG, the first is meant.
     """
     try:
         with PictureFile(path) as file, Image.open(file, formats=FORMATS) as image:
             # Not `n_frames`: for that, all frames of a GIF would be walked through.
+            if image.format == "JPEG":
+                return not is_jpeg_stream(path)
+            if image.format == "HEIF":
+                return not has_movie(path)
             return image.format not in MOVING or not getattr(image, "is_animated", False)
     except Image.DecompressionBombError:
         return True
@@ -100,6 +136,6 @@ def is_picture(path: Path) -> bool:
 def is_damaged_picture(path: Path) -> bool:
     try:
         with path.open("rb") as opened:
-            return picture_kind(opened.read(HEAD_BYTES)) is not None
+            return picture_kind(opened.read(HEAD_BYTES)) is not None and not has_movie(path)
     except (OSError, ValueError):
         return False

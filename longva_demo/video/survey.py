@@ -29,6 +29,7 @@ from longva_demo.video.timestamps import (
     settle_times,
     shown_times,
 )
+from longva_demo.video.tone_map import HDR_NAMES
 from longva_demo.video.trial import SpotChecks, Trial, check_trial, correct_keys, try_decoder
 
 PLAYED_BY_BROWSERS = {"mp4", "webm", "ogg"}
@@ -56,13 +57,16 @@ def survey(path: Path, limits: DecodeLimits, beat: Beat) -> tuple[dict[str, Any]
         note_gaps(table.notes, seconds)
         note_missing_end(table.notes, video, end_seconds)
         largest = max([trial, *checks.trials], key=lambda found: found.num_pixels)
+        note_pictures(table.notes, largest, {found.size for found in checks.trials})
         info = {
             "fps": frame_rate(video, seconds),
             "duration_seconds": end_seconds,
             "width": largest.size[0],
             "height": largest.size[1],
             "codec": video.stream.codec_context.codec.canonical_name,
-            "rotation": largest.rotation,
+            "stored_size": largest.stored_size,
+            "rotation": largest.orientation.rotation,
+            "is_mirrored": largest.orientation.is_mirrored,
             "pixel_format": largest.pixel_format,
             "container": video.container.format.name,
         }
@@ -82,6 +86,17 @@ def note_missing_end(notes: list[str], video: Video, end_seconds: float) -> None
         notes.append(
             f"The file says that it is {header_seconds:.1f} s long, but its pictures end at {end_seconds:.1f} s."
         )
+
+
+def note_pictures(notes: list[str], shown: Trial, sizes: set[tuple[int, int]]) -> None:
+    """Say what is done to pictures of other sizes, and to those of high dynamic range."""
+    width, height = shown.size
+    if sizes - {shown.size}:
+        named = ", ".join(f"{w} × {h}" for w, h in sorted(sizes | {shown.size}))
+        notes.append(f"The pictures change size ({named}); all are fitted into {width} × {height} pixels.")
+    if shown.transfer in HDR_NAMES:
+        name = HDR_NAMES[shown.transfer]
+        notes.append(f"The video is HDR ({name}); its colours are mapped to those of an ordinary screen.")
 
 
 def check_duration(path: Path, seconds: float, limits: DecodeLimits) -> None:

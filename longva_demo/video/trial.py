@@ -22,8 +22,10 @@ from longva_demo.video.container import (
     use_threads,
 )
 from longva_demo.video.limits import DecodeLimits
+from longva_demo.video.orientation import AS_STORED, Orientation, orientation_of
 from longva_demo.video.packets import PacketTable
-from longva_demo.video.pictures import clockwise_rotation, square_size
+from longva_demo.video.picture_sizes import size_mark
+from longva_demo.video.pictures import square_size
 
 
 @dataclass
@@ -31,14 +33,16 @@ class Trial:
     """What came out of a decoder that was fed packets of a file.
 
     packets, is_key: packet number of each frame, and whether it is a key frame, in the order they came out.
-    size, rotation, pixel_format: of the first frame.
+    size, stored_size, orientation, pixel_format, transfer: of the first frame, as displayed and as decoded.
     """
 
     packets: list[int] = field(default_factory=list)
     is_key: list[bool] = field(default_factory=list)
     size: tuple[int, int] = (0, 0)
-    rotation: int = 0
+    stored_size: tuple[int, int] = (0, 0)
+    orientation: Orientation = AS_STORED
     pixel_format: str = ""
+    transfer: int = 0
     num_errors: int = 0
     error: str = ""
 
@@ -50,9 +54,11 @@ class Trial:
 
     def describe(self, video: Video, frame: VideoFrame) -> None:
         width, height = square_size(frame.width, frame.height, video.stream.sample_aspect_ratio)
-        self.rotation = clockwise_rotation(frame)
+        self.orientation = orientation_of(frame)
+        self.stored_size = (frame.width, frame.height)
         self.pixel_format = frame.format.name
-        self.size = (height, width) if self.rotation % 180 else (width, height)
+        self.transfer = frame.color_trc
+        self.size = (height, width) if self.orientation.is_sideways else (width, height)
 
     @property
     def num_pixels(self) -> int:
@@ -60,29 +66,43 @@ class Trial:
 
 
 class SpotChecks:
-    """Decodes a few key packets, evenly spread over the file, while its packets are read."""
+    """Decodes a few key packets while the file is read: some evenly spread over it, and those that change the size."""
 
     NUM_CHECKS = 4
+    MAX_SIZES = 16
 
     def __init__(self, video: Video, size_bytes: int) -> None:
         self.trials: list[Trial] = []
         self._video = video
         self._step = size_bytes // (self.NUM_CHECKS + 1)
         self._next = self._step
-        video.stream.codec_context.thread_count = 1
+        self._marks: set[bytes] = set()
+        video.decoder.thread_count = 1
 
     def see(self, number: int, packet: av.Packet) -> None:
-        if not packet.is_keyframe or packet.pos is None or packet.pos < self._next:
+        if not packet.is_keyframe:
             return
-        self._next = packet.pos + self._step
+        is_due = packet.pos is not None and packet.pos >= self._next
+        if is_due:
+            self._next = (packet.pos or 0) + self._step
+        if not self._changes_size(packet) and not is_due:
+            return
         trial = Trial()
         packet.pts = number
         for fed in (packet, None):
             for frame in tolerant_decode(self._video, fed, trial):
                 trial.add(self._video, frame)
-        self._video.stream.codec_context.flush_buffers()
+        self._video.decoder.flush_buffers()
         if trial.packets == [number]:
             self.trials.append(trial)
+
+    def _changes_size(self, packet: av.Packet) -> bool:
+        context = self._video.decoder
+        mark = size_mark(context.codec.canonical_name, context.extradata or b"", packet)
+        is_new = bool(mark) and mark not in self._marks and len(self._marks) < self.MAX_SIZES
+        if is_new:
+            self._marks.add(mark)
+        return is_new
 
 
 def try_decoder(
@@ -114,7 +134,7 @@ def run_trial(
     try:
         use_threads(video, threads)
         if key_frames_until is not None:
-            video.stream.codec_context.skip_frame = "NONKEY"
+            video.decoder.skip_frame = "NONKEY"
         number = 0
         for packet in packets_or_end(video):
             at_end = packet.size == 0 or number == key_frames_until
@@ -145,7 +165,7 @@ def packets_or_end(video: Video) -> Iterator[av.Packet]:
 
 def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> list[VideoFrame]:
     try:
-        frames = video.stream.codec_context.decode(packet)
+        frames = video.decoder.decode(packet)
     except av.error.EOFError:
         return []
     except av.error.FFmpegError as error:

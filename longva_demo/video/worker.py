@@ -91,11 +91,15 @@ class BatchWriter:
 
 
 def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
+    from longva_demo.video.pillow_film import is_pillow_film, survey_pillow
     from longva_demo.video.survey import survey
 
     path = Path(request["path"])
     try:
-        info, notes, index, seconds = survey(path, limits, parent.beat)
+        if request["decoder"] == "pyav" and is_pillow_film(path):
+            info, notes, index, seconds = survey_pillow(path, limits, parent.beat)
+        else:
+            info, notes, index, seconds = survey(path, limits, parent.beat)
     except VideoError:
         if memory_is_short(limits):
             raise MemoryError from None
@@ -145,12 +149,18 @@ def pyav_wanted(
     from longva_demo.video.frames import exact_frames
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.pictures import PictureWriter
+    from longva_demo.video.pillow_film import is_pillow_film, pillow_frames
     from longva_demo.video.reader import PacketReader
 
+    pictures = PictureWriter(request["width"], request["height"], request["scale"])
+    if is_pillow_film(Path(request["path"])):
+        for number, frame in pillow_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+            pictures.write(frame, writer.next_picture())
+            yield number
+        return
     index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     packets = index.shown[np.array(request["indices"])].tolist()
     index_of = dict(zip(packets, request["indices"], strict=True))
-    pictures = PictureWriter(request["width"], request["height"])
     reader = PacketReader(Path(request["path"]), index, limits, parent.beat)
     damaged_packets: set[int] = set()
     with closing(reader):
@@ -162,8 +172,11 @@ def pyav_wanted(
 
 def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
     from longva_demo.video.decord_frames import decord_frames
+    from longva_demo.video.orientation import Orientation
 
-    for index, pixels in decord_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+    orientation = Orientation(request["rotation"], request["is_mirrored"])
+    for index, turned in decord_frames(Path(request["path"]), request["indices"], limits, parent.beat):
+        pixels = orientation.apply(orientation.by_angle_alone.undo(turned))  # decord mirrors nothing
         out = writer.next_picture()
         if out.shape != pixels.shape:
             height, width = pixels.shape[:2]
@@ -175,7 +188,8 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
 
 def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
     from longva_demo.video.packets import PacketIndex
-    from longva_demo.video.preview_file import PreviewFile, why_not_written, write_preview
+    from longva_demo.video.pillow_film import is_pillow_film, pillow_frames
+    from longva_demo.video.preview_file import PreviewFile, why_not_written, write_all, write_preview
     from longva_demo.video.reader import PacketReader
 
     path = Path(request["path"])
@@ -188,10 +202,12 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
         parent.send({"kind": "progress", "share": share, "num_frames": num_frames})
 
     try:
-        preview = PreviewFile(Path(request["target"]), request["width"], request["height"])
-        reader = PacketReader(path, index, limits, parent.beat)
-        with closing(reader):
-            write_preview(reader, seconds, preview, request["patience_seconds"], report)
+        preview = PreviewFile(Path(request["target"]), request["width"], request["height"], request["scale"])
+        if is_pillow_film(path):
+            write_all(pillow_frames(path, request["indices"], limits, parent.beat), seconds, preview, report)
+        else:
+            with closing(PacketReader(path, index, limits, parent.beat)) as reader:
+                write_preview(reader, seconds, preview, request["patience_seconds"], report)
         if preview.num_frames == 0:
             if memory_is_short(limits):
                 raise MemoryError

@@ -67,6 +67,15 @@ def webp(path: Path) -> None:
     path.write_bytes(data)
 
 
+def moving_webp(path: Path) -> None:
+    """An animation of small frames on a canvas of 16,384 × 16,384 pixels."""
+    frames(path, 3)
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"VP8X"
+    data[24:30] = b"\xff\x3f\0" * 2
+    path.write_bytes(data)
+
+
 def cut_off(path: Path) -> None:
     file = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(file, "PNG")
@@ -79,7 +88,10 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "canvas.gif": (lambda path: gif_canvas(path, 1), "has far too many pixels; scale it below 100 million pixels"),
     "moving.gif": (lambda path: gif_canvas(path, 9), "has far too many pixels; scale it below 100 million pixels"),
     "canvas.webp": (webp, "has far too many pixels; scale it below 100 million pixels"),
-    "moving.webp": (lambda path: frames(path, 300), "is an animated WebP, which is not decoded here; convert it"),
+    "moving.webp": (
+        moving_webp,
+        "has pictures of 16384 × 16384 pixels; convert it to at most 37,748,736 pixels a frame",
+    ),
     "cut-off.png": (cut_off, "cannot be read as a picture; upload a PNG or JPEG file"),
 }
 

@@ -62,8 +62,12 @@ def write_clip(
     container_options: dict[str, str] | None = None,
     audio_seconds: float = 0.0,
     turns: int = 0,
+    pictures: Callable[[int], np.ndarray] | None = None,
+    pixels: str = "rgb24",
 ) -> Path:
     """Encode numbered pictures; `times(i)` is the time in seconds of frame i (default i / fps).
+
+    Or encode `pictures(i)`, arrays in FFmpeg's format `pixels`.
 
     `turns` stores the pictures turned counterclockwise by so many right angles.
     """
@@ -78,8 +82,8 @@ def write_clip(
             stream.codec_context.sample_aspect_ratio = aspect
         sound = output.add_stream("aac", rate=16000, layout="mono") if audio_seconds else None
         for place in range(num_frames):
-            picture = np.ascontiguousarray(np.rot90(numbered_picture(place, *size), turns))
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            picture = pictures(place) if pictures else np.rot90(numbered_picture(place, *size), turns)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=pixels)
             seconds = times(place) if times else place / fps
             frame.time_base = stream.codec_context.time_base
             frame.pts = round(seconds / frame.time_base)

@@ -94,7 +94,7 @@ def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
     other tests decode through the worker.
     """
     index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
-    pictures = PictureWriter(info.width, info.height)
+    pictures = PictureWriter(info.width, info.height, info.scale_to(info.width, info.height))
     out = np.empty((info.height, info.width, 3), dtype=np.uint8)
     reader = PacketReader(info.path, index, DecodeLimits(), lambda: None)
     sequential = []

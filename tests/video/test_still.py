@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, ExifTags, Image
+from PIL import EpsImagePlugin, ExifTags, Image, PngImagePlugin
 
 from longva_demo.errors import VideoError
 from longva_demo.video import still
@@ -50,7 +50,7 @@ def test_what_browsers_and_cameras_write_is_a_picture(name: str, tmp_path: Path)
         assert np.array_equal(open_image(tmp_path / name), expected.convert("RGB"))
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.avif"])
 def test_what_moves_is_none(name: str, tmp_path: Path) -> None:
     NOISE.save(tmp_path / name, save_all=True, append_images=[NOISE.rotate(90), NOISE.rotate(180)])
     assert not is_picture(tmp_path / name)
@@ -133,13 +133,52 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "avif"])
 def test_the_head_gives_the_size_of_the_upright_picture(tmp_path: Path, ending: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = tmp_path / f"picture.{ending}"
     Image.new("RGB", (90, 40), "red").save(path, exif=exif)
     assert image_size(path) == open_image(path).size == ((40, 90) if orientation in (6, 8) else (90, 40))
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("ending", ["webp", "jpg", "avif", "png"])
+def test_what_turns_nothing_in_a_browser_turns_nothing_here(tmp_path: Path, ending: str) -> None:
+    """Chromium and Firefox pass over an orientation in XMP, and over any in a WebP."""
+    path = tmp_path / f"picture.{ending}"
+    pieces = PngImagePlugin.PngInfo()
+    pieces.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    exif = Image.Exif()
+    if ending == "webp":
+        exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (90, 40), "red").save(path, xmp=XMP, pnginfo=pieces, exif=exif)
+    assert image_size(path) == open_image(path).size == (90, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_orientations(tmp_path: Path, orientation: int) -> None:
+    """EXIF's numbers say at which sides the first row and the first column of the stored picture are seen."""
+    first_row, first_column = {
+        1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+        5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
+    }[orientation]  # fmt: skip
+    stored = np.zeros((40, 90, 3), dtype=np.uint8)
+    stored[:, :4, 1] = 200
+    stored[:4, :, 0] = 200
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    seen = np.asarray(open_image(tmp_path / "a.png"))
+    sides = {"top": seen[0], "bottom": seen[-1], "left": seen[:, 0], "right": seen[:, -1]}
+    assert (sides[first_row][:, 0] == 200).all()
+    assert (sides[first_column][:, 1] == 200).all()
 
 
 def test_a_picture_that_breaks_off_has_a_size_but_cannot_be_opened(tmp_path: Path) -> None:

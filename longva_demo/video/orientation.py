@@ -1,0 +1,71 @@
+"""How a file says that its stored pictures are turned and mirrored for display: the display matrix. Runs in the worker.
+
+The matrix (ISO/IEC 14496-12, 6.2.2, as FFmpeg hands it over) is nine numbers a b u c d v x y w: the point (p, q) of the
+stored picture is shown at (a·p + c·q, b·p + d·q), with q and the result counted downwards.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+MATRIX = struct.Struct("=9i")
+CLOCKWISE = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))  # (a, b, c, d) of 0, 90, 180, 270 degrees
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """The stored picture is first mirrored (left and right) or not, then turned clockwise by `rotation` degrees."""
+
+    rotation: int = 0
+    is_mirrored: bool = False
+
+    @property
+    def is_sideways(self) -> bool:
+        """Whether width and height change places."""
+        return self.rotation % 180 == 90
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """A view of stored pixels (height, width, …) as they are shown."""
+        return np.rot90(pixels[:, ::-1] if self.is_mirrored else pixels, -self.rotation // 90)
+
+    @property
+    def by_angle_alone(self) -> "Orientation":
+        """What a program makes of the matrix that knows angles only: the angle at which it puts the first axis."""
+        return Orientation((self.rotation + 180 * self.is_mirrored) % 360)
+
+    def undo(self, pixels: np.ndarray) -> np.ndarray:
+        """A view of shown pixels as they are stored."""
+        stored = np.rot90(pixels, self.rotation // 90)
+        return stored[:, ::-1] if self.is_mirrored else stored
+
+
+AS_STORED = Orientation()
+ORIENTATIONS = [Orientation(90 * turns, is_mirrored) for is_mirrored in (False, True) for turns in range(4)]
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    return AS_STORED if data is None else from_matrix(MATRIX.unpack(bytes(data)[: MATRIX.size]))
+
+
+def from_matrix(matrix: tuple[int, ...]) -> Orientation:
+    """The orientation that is nearest to the matrix; a void one, which would show nothing, says nothing.
+
+    Examples of (a, b, c, d): 0 1 -1 0 turns by 90 degrees, -1 0 0 1 mirrors, 0.9 0.4 -0.4 0.9 (24 degrees) does not
+    turn, 0 0 0 0 is void.
+    """
+    a, b, _, c, d = matrix[:5]
+    across, down = np.hypot(a, b), np.hypot(c, d)
+    if abs(a * d - b * c) < 1e-6 * across * down or not across * down:
+        return AS_STORED
+    given = np.array([a / across, b / across, c / down, d / down])
+    return max(ORIENTATIONS, key=lambda one: float(given @ linear_part(one)))
+
+
+def linear_part(orientation: Orientation) -> np.ndarray:
+    """(a, b, c, d) of an orientation."""
+    sign = -1 if orientation.is_mirrored else 1
+    a, b, c, d = CLOCKWISE[orientation.rotation // 90]
+    return np.array([sign * a, sign * b, c, d])

@@ -1,0 +1,126 @@
+"""Films in the clothes of pictures: animated WebP and AVIF, and streams of JPEG pictures."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longva_demo.errors import VideoError
+from longva_demo.video import DecodeLimits, decode_frames, make_preview, plan_frames, probe
+from longva_demo.video.still import is_picture, open_image
+from tests.video.clips import numbered_picture, read_number, write_clip
+
+DURATIONS = [100, 400, 500]  # milliseconds, in turn
+NUM_FRAMES = 12
+
+
+def pictures(count: int = NUM_FRAMES) -> list[Image.Image]:
+    return [Image.fromarray(numbered_picture(number)) for number in range(count)]
+
+
+def write_animation(path: Path, images: list[Image.Image], **options: object) -> Path:
+    durations = [DURATIONS[number % 3] for number in range(len(images))]
+    images[0].save(path, save_all=True, append_images=images[1:], **{"duration": durations, **options})
+    return path
+
+
+def numbers(path: Path, num_frames: int) -> list[int]:
+    info = probe(path)
+    batches = decode_frames(path, plan_frames(info, num_frames), info=info)
+    return [read_number(picture) for batch in batches for picture in batch.pixels]
+
+
+@pytest.mark.parametrize("name", ["film.webp", "film.avif"])
+def test_frames_and_times(name: str, tmp_path: Path) -> None:
+    path = write_animation(tmp_path / name, pictures())
+    assert not is_picture(path)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height, info.notes) == (NUM_FRAMES, 320, 240, ())
+    starts = [sum(DURATIONS[earlier % 3] for earlier in range(number)) / 1000 for number in range(NUM_FRAMES)]
+    np.testing.assert_allclose(info.frame_seconds, starts, atol=0.0011)
+    assert info.duration_seconds == pytest.approx(4.0, abs=0.0011)
+    assert numbers(path, NUM_FRAMES) == list(range(NUM_FRAMES))
+    assert numbers(path, 3) == [0, 5, 11]
+    last = list(make_preview(path, tmp_path / "preview.mp4", info))[-1]
+    assert last.is_ready
+    assert numbers(tmp_path / "preview.mp4", last.num_frames)[-1] == NUM_FRAMES - 1
+
+
+@pytest.mark.parametrize("name", ["clear.webp", "clear.avif"])
+def test_what_is_clear_is_white(name: str, tmp_path: Path) -> None:
+    images = []
+    for number in range(3):
+        image = Image.fromarray(np.random.default_rng(number).integers(0, 256, (240, 320, 3), dtype=np.uint8))
+        image.putalpha(Image.fromarray(np.where(np.arange(240)[:, None] < 120, 0, 255).repeat(320, 1).astype(np.uint8)))
+        images.append(image)
+    path = write_animation(tmp_path / name, images, quality=100)
+    info = probe(path)
+    pixels = next(decode_frames(path, plan_frames(info, 3), info=info)).pixels
+    assert (pixels[:, :110] > 250).all()
+    assert pixels[:, 130:].std() > 30
+
+
+def test_frames_without_a_time_are_shown_as_browsers_do(tmp_path: Path) -> None:
+    info = probe(write_animation(tmp_path / "quick.webp", pictures(4), duration=0))
+    np.testing.assert_allclose(info.frame_seconds, [0, 0.1, 0.2, 0.3])
+
+
+def test_a_film_that_breaks_off(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "film.webp", pictures())
+    data = path.read_bytes()
+    places = [place for place in range(len(data)) if data.startswith(b"ANMF", place)]
+    path.write_bytes(data[: places[8] + 60])
+    try:
+        info = probe(path)
+    except VideoError as error:
+        assert "damaged" in str(error) or "cannot be read" in str(error)  # noqa: PT017
+    else:
+        assert info.num_frames == 8
+        assert "damaged after 8 frames" in info.notes[0]
+
+
+def test_limits(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "film.webp", pictures(3))
+    with pytest.raises(VideoError, match="has pictures of 320 × 240 pixels; convert it to at most 1,000"):
+        probe(path, DecodeLimits(max_frame_pixels=1000))
+    with pytest.raises(VideoError, match="minutes long, above the limit"):
+        probe(path, DecodeLimits(max_duration_seconds=0.5))
+
+
+def jpeg(number: int, size: tuple[int, int] = (320, 240), **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(numbered_picture(number, *size)).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("filling", [b"", bytes(7)])
+@pytest.mark.parametrize("count", [2, 12])
+def test_jpeg_pictures_one_after_another_are_a_film(count: int, filling: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "film.mjpeg"
+    path.write_bytes(b"".join(jpeg(number, progressive=number % 2 == 1) + filling for number in range(count)))
+    assert not is_picture(path)
+    assert probe(path).num_frames == count
+    assert numbers(path, count) == list(range(count))
+
+
+def test_what_a_camera_puts_behind_its_picture_makes_no_film(tmp_path: Path) -> None:
+    """A smaller preview; a second view that is announced (MPF); a film in an MP4."""
+    announced = jpeg(0)
+    segment = b"MPF\0II*\0\x08\0\0\0"
+    announced = announced[:2] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + announced[2:]
+    write_clip(tmp_path / "motion.mp4", 3)
+    behind = {
+        "preview.jpg": jpeg(0) + jpeg(0, (160, 120)),
+        "stereo.jpg": announced + jpeg(1),
+        "motion.jpg": jpeg(0) + (tmp_path / "motion.mp4").read_bytes(),
+        "plain.jpg": jpeg(0),
+        "torn.jpg": jpeg(0)[:-400],
+    }
+    for name, data in behind.items():
+        (tmp_path / name).write_bytes(data)
+        assert is_picture(tmp_path / name), name
+        if name != "torn.jpg":
+            assert read_number(np.asarray(open_image(tmp_path / name))) == 0, name

@@ -1,0 +1,83 @@
+"""Films whose pictures change size: all are fitted into the largest."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from longva_demo.video import decode_frames, plan_frames, probe
+from tests.video.clips import numbered_picture, read_number
+
+CODECS = {
+    "grows.webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),
+    "grows.mkv": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    "grows.ts": ("libx264", {"preset": "veryfast", "bf": "0", "g": "6"}),
+    "grows-hevc.ts": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none:bframes=0:keyint=6"}),
+    "grows.avi": ("mjpeg", {}),
+    "grows-mpeg4.avi": ("mpeg4", {"g": "6"}),
+    "grows.ivf": ("libsvtav1", {"preset": "10", "g": "6", "svtav1-params": "pred-struct=1"}),
+}
+PART = 6  # frames of each size
+
+
+def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tuple[int, int]]) -> Path:
+    """A film of one track whose pictures have each size in turn, numbered throughout."""
+    with av.open(str(path), "w") as output:
+        stream, number = None, 0
+        for width, height in sizes:
+            encoder = av.CodecContext.create(codec, "w")
+            encoder.width, encoder.height, encoder.options = width, height, options
+            encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+            if stream is None:
+                stream = output.add_stream(codec, rate=25)
+                stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
+                stream.codec_context.time_base = Fraction(1, 25)
+                stream.codec_context.options = options
+            packets = []
+            for place in range(PART):
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number + place, width, height))
+                frame.pts = place
+                packets += encoder.encode(frame)
+            for packet in packets + encoder.encode(None):
+                packet.pts, packet.dts = (packet.pts or 0) + number, (packet.dts or 0) + number
+                packet.stream = stream
+                output.mux(packet)
+            number += PART
+    return path
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_the_largest_size_is_taken(name: str, clips: Path) -> None:
+    codec, options = CODECS[name]
+    path = write_parts(clips / name, codec, options, [(160, 120), (640, 480), (320, 240)])
+    info = probe(path)
+    assert (info.width, info.height) == (640, 480)
+    assert [note for note in info.notes if "size" in note] == [
+        "The pictures change size (160 × 120, 320 × 240, 640 × 480); all are fitted into 640 × 480 pixels."
+    ]
+    batches = list(decode_frames(path, plan_frames(info, 3 * PART), info=info))
+    pixels = np.concatenate([batch.pixels for batch in batches])
+    assert [read_number(picture) for picture in pixels] == list(range(3 * PART))
+    assert not [note for batch in batches for note in batch.notes]
+
+
+def test_another_shape_is_centred_on_black(clips: Path) -> None:
+    codec, options = CODECS["grows.webm"]
+    path = write_parts(clips / "shape.webm", codec, options, [(160, 120), (640, 320), (120, 240)])
+    info = probe(path)
+    assert (info.width, info.height) == (640, 320)
+    pixels = np.concatenate([b.pixels for b in decode_frames(path, plan_frames(info, 3 * PART), info=info)])
+    first, middle, last = pixels[0], pixels[PART], pixels[2 * PART]
+    wide, tall = (320 * 160 // 120, 320), (160, 320)  # as large as fits
+    assert read_number(middle) == PART
+    for picture, (width, _), number in ((first, wide, 0), (last, tall, 2 * PART)):
+        left = (640 - width) // 2
+        assert read_number(picture[:, left : left + width]) == number
+        assert picture[:, : left - 2].max() < 8
+        assert picture[:, left + width + 2 :].max() < 8
+    small = next(decode_frames(path, plan_frames(info, 1), info=info, size=(320, 160))).pixels[0]
+    assert read_number(small[:, 54:266]) == 0
+    assert small[:, :52].max() < 8
