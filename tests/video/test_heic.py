@@ -1,0 +1,113 @@
+"""Photos of phones: whole, upright, on white; never a film of one frame, never one of their tiles."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longva_demo.errors import VideoError
+from longva_demo.video import probe
+from longva_demo.video.still import image_size, is_picture, open_image
+from tests.video.clips import numbered_picture, read_number
+from tests.video.heif import Item, box, coded, full_box, grid, write_heic
+from tests.video.test_orientation import corner_picture, corners_seen
+
+TILE = 128
+
+
+def tiled(picture: np.ndarray) -> list[Item]:
+    """The items of a picture in tiles, the whole one last; what lies outside of it is grey."""
+    height, width = picture.shape[:2]
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    padded = np.full((rows * TILE, columns * TILE, 3), 128, dtype=np.uint8)
+    padded[:height, :width] = picture
+    tiles = [
+        coded(padded[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE])
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    for tile in tiles:
+        tile.is_hidden = True
+    return [*tiles, grid(rows, columns, width, height, list(range(1, len(tiles) + 1)))]
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heix"])
+def test_tiles_are_put_together(brand: bytes, tmp_path: Path) -> None:
+    items = tiled(numbered_picture(1234))
+    path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + brand + data[12:])
+    assert is_picture(path)
+    assert image_size(path) == (320, 240)
+    picture = np.asarray(open_image(path))
+    assert picture.shape == (240, 320, 3)
+    assert read_number(picture) == 1234
+    assert np.abs(picture.astype(int) - numbered_picture(1234)).mean() < 6
+
+
+# Turns are counterclockwise, by 90 degrees each; a mirror of axis 0 swaps top and bottom, of axis 1 left and right.
+TURNS = {
+    (1, None): ("TR", "BR", "TL", "BL"),
+    (2, None): ("BR", "BL", "TR", "TL"),
+    (3, None): ("BL", "TL", "BR", "TR"),
+    (0, 0): ("BL", "BR", "TL", "TR"),
+    (0, 1): ("TR", "TL", "BR", "BL"),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("is_tiled", [False, True])
+def test_turned_and_mirrored(is_tiled: bool, turn: tuple[int, int | None], tmp_path: Path) -> None:
+    items = tiled(corner_picture(0)) if is_tiled else [coded(corner_picture(0))]
+    quarter, axis = turn
+    how = box(b"irot", bytes([quarter])) if axis is None else box(b"imir", bytes([axis]))
+    items[-1].properties.append((how, True))
+    path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
+    picture = np.asarray(open_image(path))
+    assert picture.shape[:2] == ((320, 240) if quarter % 2 else (240, 320))
+    assert image_size(path) == picture.shape[1::-1]
+    assert corners_seen(picture) == TURNS[turn]
+
+
+def test_what_is_clear_is_white(tmp_path: Path) -> None:
+    """The alpha channel is a picture of its own; another one, of depth, changes nothing."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    noise[120:] = (200, 40, 40)
+    mask = np.zeros((240, 320), dtype=np.uint8)
+    mask[120:] = 255
+    items = [coded(noise), coded(mask), coded(mask[::-1])]
+    for item, meaning in zip(items[1:], (b"auxid:1", b"auxid:2"), strict=True):
+        item.properties.append((full_box(b"auxC", 0, 0, b"urn:mpeg:hevc:2015:" + meaning + b"\0"), True))
+        item.references[b"auxl"] = [1]
+        item.is_hidden = True
+    picture = np.asarray(open_image(write_heic(tmp_path / "photo.heic", items))).astype(int)
+    assert picture[:110].min() > 245
+    assert np.abs(picture[130:] - (200, 40, 40)).max() < 12
+
+
+def test_a_photo_is_no_film(tmp_path: Path) -> None:
+    items = tiled(numbered_picture(1))
+    path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    assert str(caught.value) == "photo.heic is a picture (HEIC), not a video; ask about it as a picture"
+
+
+def test_a_damaged_photo_is_refused_in_one_line(tmp_path: Path) -> None:
+    items = tiled(numbered_picture(1))
+    path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
+    data = path.read_bytes()
+    for broken in (data[:200], data[: len(data) // 2], data.replace(b"hvcC", b"none")):
+        path.write_bytes(broken)
+        assert is_picture(path)
+        with pytest.raises(VideoError, match=r"photo\.heic cannot be read as a picture; upload a PNG or JPEG file"):
+            open_image(path)
+
+
+def test_hdr(tmp_path: Path) -> None:
+    """PQ in a photo: white paper, 203 cd/m², has the signal 0.58."""
+    item = coded(np.full((64, 64, 3), round(0.58 * 255), dtype=np.uint8))
+    item.properties.append((box(b"colr", b"nclx", struct.pack(">HHHB", 9, 16, 5, 0x80)), False))
+    picture = np.asarray(open_image(write_heic(tmp_path / "photo.heic", [item])))
+    assert 230 <= picture.min() <= picture.max() <= 250
