@@ -159,7 +159,9 @@ def run(folder: Path, seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=float, default=300.0, help="the time for one file, on each side (default 300)")
+    parser.add_argument(
+        "--seconds", type=float, default=300.0, help="the time for one file, on each side (default 300)"
+    )
     options = parser.parse_args()
     return run(options.folder, options.seconds)
 

@@ -183,7 +183,7 @@ def test_whatever_happens_to_a_comparison_is_told(clip: Path, tmp_path: Path, mo
     assert ended("kill -9 $$") == {"failed": "the comparison was ended by SIGKILL"}
     assert ended("echo first >&2; echo last words >&2; exit 1") == {"failed": "last words"}
     monkeypatch.setattr(media, "GRACE_SECONDS", 1.0)
-    assert ended("sleep 100 & sleep 100") == {"timed out": "not compared within 1 s"}
+    assert ended("while :; do :; done") == {"timed out": "not compared within 1 s"}
 
 
 def test_one_line_per_finding_and_a_tally() -> None:
@@ -220,6 +220,24 @@ def test_the_films_are_of_every_codec_container_and_timing() -> None:
     some = [film for group in media_files.films(every_timing=False) for film in group]
     assert {(film.codec, film.timing) for film in some} == {(film.codec, film.timing) for film in every}
     assert len(some) == 2 * len({(film.codec, film.container) for film in every})
+
+
+def test_films_that_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where ffmpeg is installed; elsewhere the one line."""
+    if not media_ffmpeg.is_installed():
+        assert media_files.write(tmp_path, False) == 2
+        assert "not installed; install" in capsys.readouterr().err
+        return
+    (tmp_path / "drawn").mkdir()
+    sources = media_files.write_sources(tmp_path / "drawn")
+    avi = [media_files.Film("mpeg4", "avi", timing) for timing in ("constant", "cut", "single", "mirrored")]
+    assert media_files.write_group(avi, tmp_path, sources) == avi[:3]  # an AVI has no matrix
+    assert media_files.write_group([media_files.Film("mpeg4", "webm", "constant")], tmp_path, sources) == []
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir() if path.is_file()}
+    assert set(sizes) == {film.name for film in avi[:3]}
+    assert sizes["mpeg4-cut.avi"] == int(sizes["mpeg4-constant.avi"] * media_files.CUT_SHARE)
+    assert len(media_compare.decode_ours(tmp_path / "mpeg4-constant.avi", 60).seconds) == media_files.NUM_FRAMES
+    assert len(media_compare.decode_ours(tmp_path / "mpeg4-single.avi", 60).seconds) == 1
 
 
 @pytest.mark.parametrize("matrix", MATRICES, ids=str)
