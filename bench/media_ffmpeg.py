@@ -61,7 +61,10 @@ def find_track(path: Path) -> Track | str:
     """The largest picture track that is no cover; a line that says why there is none."""
     command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-show_streams", "-show_format", "-of", "json"]
     ended = subprocess.run([*command, f"file:{path}"], check=False, capture_output=True)
-    found: dict[str, Any] = json.loads(ended.stdout or b"{}")
+    try:
+        found: dict[str, Any] = json.loads(ended.stdout.decode(errors="replace"))
+    except ValueError:  # it breaks off where it fails
+        found = {}
     container = found.get("format", {}).get("format_name", "")
     if NOT_FILMS & set(container.split(",")):
         return f"{container}: text or a playlist"

@@ -147,14 +147,15 @@ def test_a_folder_of_anything(clip: Path, tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(4096))
     (tmp_path / "empty.avi").touch()
+    (tmp_path / "no-index.mp4").write_bytes(clip.read_bytes()[:2000])
     (tmp_path / "notes.txt").write_text("no film\n", encoding="utf-8")
     (tmp_path / "link.mp4").symlink_to(clip)
     os.mkfifo(tmp_path / "pipe.mp4")
     code = media.run(tmp_path, 60)
     said = capsys.readouterr()
     if media_ffmpeg.is_installed():
-        assert said.out.startswith("4 files: equal 1, known differences only 0, differ 0 (count 0, ")
-        assert "refused by both 3, refused by us only 0, refused by ffmpeg only 0" in said.out
+        assert said.out.startswith("5 files: equal 1, known differences only 0, differ 0 (count 0, ")
+        assert "refused by both 4, refused by us only 0, refused by ffmpeg only 0" in said.out
         assert code == 0
     else:
         assert (said.out, said.err, code) == ("", f"{media.NOT_INSTALLED}\n", 2)
