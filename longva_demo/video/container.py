@@ -22,7 +22,7 @@ CONVERT = "convert it to an MP4 with H.264 video and try again"
 # other files and addresses, are refused by leaving them out.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,ogg,gif,apng,mxf,ivf,nut,"
-    "h264,hevc,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf,mjpeg,mpjpeg"
+    "h264,hevc,h263,h261,obu,av1,yuv4mpegpipe,dv,rm,swf,vob,wtv,gxf,mjpeg,mpjpeg"
 )
 MOST_THREADS = 4  # of a decoder; each holds frames in memory
 COVER_PACKETS = 500  # of all picture tracks; a film has had more than one of them by then

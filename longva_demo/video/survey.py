@@ -118,7 +118,7 @@ def settle_index(
         index = make_index(video, table, reports_keys)
         place = np.flatnonzero(index.shown == trial.packets[0])
         expected = index.shown[place[0] : place[0] + len(trial.packets)].tolist() if len(place) else []
-        if expected == trial.packets:
+        if expected == trial.packets and len(expected) == min(NUM_TRIED, len(index.shown)):
             index = without_first(table, index, int(place[0]))
             return without_last(path, table, index, limits, beat), trial
     trial = try_decoder(path, limits, beat)

@@ -91,22 +91,21 @@ def shown_times_ascend(table: "PacketTable", packet: int) -> bool:
 def shown_times(table: "PacketTable", shown: np.ndarray, default_step: int) -> np.ndarray:
     """Return (frames,) presentation times in time-base units; missing ones are filled in, never repeated.
 
-    With some times known, the missing ones are placed evenly between their neighbours, or follow the earlier one by
+    Where all decoding times are known, they are dealt out in display order: a constant rate has the same times in both
+    orders. Otherwise the missing times are placed evenly between their neighbours, or follow the earlier one by
     `default_step` where the neighbours are much further apart: the gap is before the later one, as players have it.
-    With none known, decoding times are dealt out in display order (a constant rate has the same times in both
-    orders); with neither, frames follow each other by `default_step`. Example, step 40: 0 ? ? 120 ? 9000 ? →
-    0 40 80 120 160 9000 9040.
+    Example, step 40: 0 ? ? 120 ? 9000 ? → 0 40 80 120 160 9000 9040.
     """
-    pts = table.pts[shown]
+    pts, dts = table.pts[shown], table.dts[shown]
     known = np.flatnonzero(pts != UNKNOWN)
     if len(known) == len(pts):
         return pts.astype(np.float64)
     places = np.arange(len(pts))
+    if (dts != UNKNOWN).all():
+        times = np.sort(dts).astype(np.float64)
+        return times + np.median(pts[known] - times[known]) if len(known) else times
     if len(known) == 0:
-        dts = table.dts[shown]
-        if (dts == UNKNOWN).any():
-            return places * float(default_step)
-        return np.sort(dts).astype(np.float64)
+        return places * float(default_step)
     steps = np.diff(pts[known]) / np.diff(known)
     before = np.maximum(np.searchsorted(known, places, side="right") - 1, 0)  # of each place: the known one before it
     has_gap = np.append(steps > 2 * default_step, True)[before]

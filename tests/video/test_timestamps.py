@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -193,15 +194,27 @@ def test_longest_choice_of_ascending_times() -> None:
 
 def test_missing_times_count_on_up_to_a_gap() -> None:
     """A program stream stamps few of its packets; a gap is just before the next stamp, not spread over them."""
-    sparse = table([0, UNKNOWN, UNKNOWN, 120, UNKNOWN, 9000, UNKNOWN])
+    times = [0, UNKNOWN, UNKNOWN, 120, UNKNOWN, 9000, UNKNOWN]
+    sparse = table(times, times)
     assert shown_times(sparse, np.arange(7), 40).tolist() == [0, 40, 80, 120, 160, 9000, 9040]
 
 
 def test_one_cause_has_one_note(tmp_path: Path) -> None:
-    path = write_clip(
-        tmp_path / "wild.mkv", 60, fps=10, options=B_FRAMES | {"bf": "0"},
-        times=lambda place: 5000.0 if place == 30 else place / 10, time_base=Fraction(1, 1000),
-    )  # fmt: skip
+    """One block of a Matroska file is stamped 32 s after those around it."""
+    path = write_clip(tmp_path / "wild.mkv", 60, fps=10, options={"g": "12", "bf": "0"})
+    with av.open(str(path)) as opened:
+        payload = [bytes(packet) for packet in opened.demux(video=0)][30]
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">h", data, data.index(payload) - 3, 32_000)
+    path.write_bytes(data)
     info = probe(path)
     np.testing.assert_allclose(info.frame_seconds, np.arange(60) / 10, atol=0.0011)
     assert info.notes == ("1 time stamps leap away from the others and were not used.",)
+
+
+def test_windows_media_with_b_frames(tmp_path: Path) -> None:
+    """Only the first packet has a presentation time; the container states twice the rate."""
+    path = write_clip(tmp_path / "b.wmv", 50, codec="mpeg1video", fps=25, options={"bf": "2"}, container="asf")
+    info = probe(path)
+    assert info.num_frames == 50
+    np.testing.assert_allclose(np.diff(info.frame_seconds), 1 / 25, atol=0.0011)
