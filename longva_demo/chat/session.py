@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine
-from longva_demo.chat.evidence import MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
+from longva_demo.chat.evidence import MAX_ROWS, Evidence, FramePlaces, QueryRecorder
+from longva_demo.chat.occlusion import Hiding
 from longva_demo.chat.reading import Reading
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source, VideoSource

@@ -15,7 +15,8 @@ import torch
 
 from longva_demo.chat import Engine, Progress, Sampling
 from longva_demo.chat.cache import GrowingCache
-from longva_demo.chat.evidence import MAX_ROWS, FramePlaces, Hiding
+from longva_demo.chat.evidence import MAX_ROWS, FramePlaces
+from longva_demo.chat.occlusion import Hiding
 from longva_demo.chat.prefixes import Key, Prefix
 from longva_demo.chat.reading import READ_CHUNK_FRAMES, READ_CHUNK_TOKENS
 from longva_demo.errors import DemoError
