@@ -1,7 +1,8 @@
 """What one long question costs: the answer and the weighing of its frames, and the longest step that holds the model.
 
 While a step runs, no other visitor gets a word. Seconds are CPU seconds, which other programs do not change. Each
-length runs in a process of its own, about a clip of 64 frames with the bundled model. Run it with `python -m bench.long_questions`; other lengths with `--characters 300 3000`.
+length runs in a process of its own, about a clip of 64 frames with the bundled model. Run it with
+`python -m bench.long_questions`; other lengths with `--characters 300 3000`.
 """
 
 import argparse

@@ -145,7 +145,7 @@ def test_long_texts_and_large_pictures_are_read_in_parts(reference: Path, monkey
         return logits, len(steps)
 
     whole, few = read()
-    monkeypatch.setattr("longva_demo.chat.engine.TEXT_CHUNK_TOKENS", 10)
+    monkeypatch.setattr("longva_demo.chat.steps.MAX_STEP_TOKENS", 10)
     monkeypatch.setattr("longva_demo.chat.reading.READ_CHUNK_FRAMES", 3)
     in_parts, many = read()
     assert torch.allclose(in_parts, whole, atol=1e-4)

@@ -124,7 +124,7 @@ def test_each_value_that_is_changed_shows(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 2),
+        (("version",), 3),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),
