@@ -7,7 +7,7 @@ word; Stop takes effect between steps. These are all the steps, and what bounds 
 |---|---|---|
 | a chunk of text: header, earlier turns, question | `Engine.prefill_text` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
 | the same of frames or of a picture's grids | `Engine.read_features`, `read_image` | the same |
-| frames or grids through the vision tower | `Engine.encode_frames`, `read_image` | MAX_STEP_FRAMES, and a base |
+| frames or grids through the vision tower | `Engine.encode_frames`, `read_image` | MAX_STEP_FRAMES |
 | one new token, and its choice among the vocabulary | `Engine.generate` | one token; at most 4,096 of them an answer |
 | attention of an answer's rows to the frames, one layer | `Engine.weigh_frames` | 32 rows, swept in pieces of 64 MB |
 | a chunk of rows while frames are hidden | `Engine.falls` | WEIGHING_SHARE of MAX_STEP_FLOP |
