@@ -111,14 +111,14 @@ def test_whatever_is_asked_each_step_is_bounded(
     with watched(engine) as passes:
         answer(session, LONG * 30)
         assert session.try_without_frames()
-        list(session.edit(LONG * 40, Sampling(2.0, 1e-6, 3)))
+        list(session.edit(LONG * 20, Sampling(2.0, 1e-6, 3)))
         list(session.retry(Sampling(1e-6, 1.0, 5)))
         while engine.prefixes.make_room():
             pass
         answer(session, SECOND)
-        list(compare(engine, make_source(engine, clip), LONG * 30, GREEDY, ask_session, threading.Event()))
+        list(compare(engine, make_source(engine, clip), LONG * 10, GREEDY, ask_session, threading.Event()))
         blind = ChatSession(engine)
-        answer(blind, LONG * 30)
+        answer(blind, LONG * 10)
         blind.look_at(picture)
         answer(blind, SHORT)
         blind.close()
@@ -127,7 +127,7 @@ def test_whatever_is_asked_each_step_is_bounded(
     assert len(picture.slots) > 2 * MAX_STEP_FRAMES
     assert max(frames) == MAX_STEP_FRAMES
     assert max(passes) == 40
-    assert len(passes) > 300
+    assert len(passes) > 150
 
 
 def ask_session(
@@ -181,7 +181,7 @@ def test_memory_grows_no_faster_than_the_question(engine: Engine, clip: Path, mo
     monkeypatch.setattr(OccludedReading, "advance", measured)
     monkeypatch.setattr(evidence, "NUM_CANDIDATES", 1)
     tokens: list[int] = []
-    for times in (12, 48):
+    for times in (6, 24):
         session = ChatSession(engine, is_shared=False)
         session.look_at(make_source(engine, clip))
         answer(session, LONG * times)
@@ -189,9 +189,9 @@ def test_memory_grows_no_faster_than_the_question(engine: Engine, clip: Path, mo
         assert session.try_without_frames()
         tokens.append(session.turns[-1].num_weighed_tokens)
         session.close()
-    assert tokens[1] > 3.5 * tokens[0] > 1000
+    assert tokens[1] > 3.5 * tokens[0] > 400
     assert largest[1] <= 1.1 * tokens[1] / tokens[0] * largest[0]
-    assert largest[1] < tokens[1] ** 2 / 4
+    assert largest[1] < tokens[1] ** 2
 
 
 @pytest.mark.usefixtures("small_steps")
