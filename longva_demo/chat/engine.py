@@ -40,6 +40,8 @@ from longva_demo.settings import Settings
 Stop = Callable[[], bool]
 T = TypeVar("T")
 
+# Below it the likeliest token alone is left; far below, logits overflow.
+MIN_TEMPERATURE = 1e-6
 SECONDS_BETWEEN_LOOKS = 0.05  # while somebody else's frames are weighed
 
 
@@ -207,7 +209,7 @@ class Engine:
         if penalty is not None and penalty != 1.0:
             warpers.append(RepetitionPenaltyLogitsProcessor(penalty))
         if sampling.temperature > 0:
-            warpers.append(TemperatureLogitsWarper(sampling.temperature))
+            warpers.append(TemperatureLogitsWarper(max(float(sampling.temperature), MIN_TEMPERATURE)))
             if sampling.top_p < 1:
                 warpers.append(TopPLogitsWarper(sampling.top_p))
         return warpers

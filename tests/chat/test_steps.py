@@ -136,6 +136,16 @@ def ask_session(
     return session.ask(question, sampling)
 
 
+@pytest.mark.parametrize("sampling", [Sampling(5e-324, 1.0, 12), Sampling(2, 5e-324, 12), Sampling(1e-30, 1, 12)])
+def test_the_smallest_temperature_and_top_p_choose_the_likeliest(session: ChatSession, sampling: Sampling) -> None:
+    assert answer(session, SECOND, sampling) == answer_again(session, GREEDY)
+
+
+def answer_again(session: ChatSession, sampling: Sampling) -> str:
+    list(session.retry(sampling))
+    return session.turns[-1].answer
+
+
 # Hiding frames
 
 
