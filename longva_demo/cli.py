@@ -16,6 +16,7 @@ from longva_demo.video.sheet import check_sheet, contact_sheet
 from longva_demo.video.still import is_picture
 
 SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "log", "max_new_tokens")
+STAGES = {"sampling": "sampling frame", "reading": "reading frame", "question": "reading token"}
 CELLS_A_LINE = 10  # of the needle test, where its progress goes to no terminal
 
 
@@ -52,7 +53,7 @@ def ask(options: Namespace) -> None:
         say(engine.loaded.reason)
         for event in session.ask(whole_letters(options.question), sampling):
             if isinstance(event, Progress):
-                say_progress(f"{event.stage} frame", event.done, event.total)
+                say_progress(STAGES[event.stage], event.done, event.total)
             elif not options.json:
                 print(event.text, end="", flush=True)
         turn = session.turns[-1]
@@ -165,7 +166,7 @@ def replay(options: Namespace) -> None:
     results = []
     for event in replay(engine, record, source):
         if isinstance(event, Progress):
-            say_progress(f"{event.stage} frame", event.done, event.total)
+            say_progress(STAGES[event.stage], event.done, event.total)
         else:
             results.append(event)
             if not options.json:

@@ -1,7 +1,8 @@
 """The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar, cast
@@ -22,15 +23,16 @@ from longva_demo.chat.evidence import (
     AT_ONCE,
     Evidence,
     FramePlaces,
-    Hiding,
     QueryRecorder,
+    attention_layers,
     attention_to_frames,
-    log_probabilities,
 )
 from longva_demo.chat.model_thread import ModelThread
+from longva_demo.chat.occlusion import Hiding, OccludedReading
 from longva_demo.chat.prefixes import Prefix, Prefixes
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
+from longva_demo.chat.steps import MAX_STEP_FRAMES, WEIGHING_SHARE, StepCost
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel, LongVAProcessor
 from longva_demo.settings import Settings
@@ -38,12 +40,13 @@ from longva_demo.settings import Settings
 Stop = Callable[[], bool]
 T = TypeVar("T")
 
-# Tokens of text that are read in one step.
-TEXT_CHUNK_TOKENS = 2304
+# Below it the likeliest token alone is left; far below, logits overflow.
+MIN_TEMPERATURE = 1e-6
+SECONDS_BETWEEN_LOOKS = 0.05  # while somebody else's frames are weighed
 
 
 class Engine:
-    """Turns pixels and token ids into cache entries, and cache entries into new tokens."""
+    """Turns pixels and token ids into cache entries, and cache entries into new tokens. steps.py lists its steps."""
 
     def __init__(self, loaded: LoadedModel, settings: Settings, keep_features: bool = False) -> None:
         """`keep_features`: sources keep the frames' features on disk even where they are larger than their pixels, for
@@ -57,7 +60,9 @@ class Engine:
         self.prefixes = Prefixes(host_free_memory if loaded.device.type != "cpu" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
+        self._cost = StepCost.of(loaded.model.config, loaded.device)
         self._thread = ModelThread()
+        self._weighing = threading.Lock()  # one chat at a time: others wait for one background step, not for several
         eos = loaded.model.generation_config.eos_token_id
         self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
 
@@ -96,21 +101,42 @@ class Engine:
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
-        return self._step(lambda: self._model.encode_frames(self._to_device(pixels)))
+        parts = [pixels[first : first + MAX_STEP_FRAMES] for first in range(0, len(pixels), MAX_STEP_FRAMES)]
+        features = [self._step(partial(self._encode_frames, part)) for part in parts]
+        return torch.cat(features) if len(features) > 1 else features[0]
 
     def read_features(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
         """Append frame features (frames, tokens_per_frame, dim), in parts, to the cache, one entry a token."""
-        self._step(lambda: self._append(torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1), cache))
+        self._append(torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1), cache)
 
     def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
-        """Append a picture, uint8 (1 + grids, S, S, 3) with the base first, to the cache."""
-        self._step(lambda: self._append(self._model.encode_image(self._to_device(slots)), cache))
+        """Append a picture, uint8 (1 + at most MAX_STEP_FRAMES grids, S, S, 3) with the base first, to the cache."""
+        self._append(self._step(lambda: self._model.encode_image(self._to_device(slots))), cache)
 
     def read_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
-        """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,)."""
-        *before, last = [ids[at : at + TEXT_CHUNK_TOKENS] for at in range(0, len(ids), TEXT_CHUNK_TOKENS)]
-        for part in before:
-            self._step(lambda part=part: self._append(self._embed(part)[0], cache))  # type: ignore[misc]
+        """`prefill_text` without a pause."""
+        steps = self.prefill_text(ids, cache, recorder)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                return cast(torch.Tensor, ended.value)
+
+    def prefill_text(
+        self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None
+    ) -> Generator[int, None, torch.Tensor]:
+        """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,).
+
+        Yields between its steps how many ids are done. Whoever does not go on has a part of them in the cache.
+        """
+        first = 0
+        while len(ids) - first > (room := self._room_of_step(cache)):
+            part = ids[first : first + room]
+            self._step(lambda part=part: self._feed(self._embed(part)[0], cache))  # type: ignore[misc]
+            self._settle()
+            first += room
+            yield first
+        last = ids[first:]
 
         def read() -> torch.Tensor:
             with recorder.row(cache.get_seq_length() + len(last) - 1) if recorder else nullcontext():
@@ -144,23 +170,33 @@ class Engine:
         return QueryRecorder(self._model)
 
     def weigh_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> Evidence:
-        """What the recorded rows attended to."""
-        return self._step(lambda: Evidence(attention_to_frames(recorder, cache, frames)))
+        """What the recorded rows attended to: each frame's share of the attention to frames."""
+        layers = attention_layers(self._model.config.num_hidden_layers)
+        parts = [self._step(partial(attention_to_frames, recorder, cache, frames, layer)) for layer in layers]
+        total = torch.stack(parts).sum(0)
+        return Evidence(tuple((total / total.sum()).tolist()))
 
     def falls(
         self, hiding: Hiding, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
     ) -> tuple[tuple[int, float], ...] | None:
         """(candidate, fall) by how far an answer's log-probability (nats) falls without it, the largest fall first.
 
-        The first window of `hiding` hides nothing, each other one a candidate. A few are tried at a time, so that
-        others may use the model in between. None after `stop()`.
+        The first window of `hiding` hides nothing, each other one a candidate. It gives way to everything else that
+        uses the model, before each of its short steps. None after `stop()`.
         """
+        num_tokens = len(question) + len(answer)
+        rows = self._cost.num_tokens(hiding.length + num_tokens, WEIGHING_SHARE)
+        at_once = min(AT_ONCE, max(1, rows // num_tokens))
         found: list[float] = []
-        for first in range(0, len(hiding.windows), AT_ONCE):
-            if stop():
-                return None
-            some = replace(hiding, windows=hiding.windows[first : first + AT_ONCE])
-            found += self._step(partial(log_probabilities, self._model, some, question, answer)).tolist()
+        with self._weighing_alone(stop):
+            for first in range(0, len(hiding.windows), at_once):
+                some = replace(hiding, windows=hiding.windows[first : first + at_once])
+                reading = OccludedReading(self._model, some, question, answer)
+                while not reading.is_done:
+                    if not self._thread.give_way(stop):
+                        return None
+                    self._background_step(partial(reading.advance, rows // at_once))
+                found += reading.log_probabilities
         falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
         return tuple(sorted(falls, key=lambda fall: -fall[1]))
 
@@ -173,7 +209,7 @@ class Engine:
         if penalty is not None and penalty != 1.0:
             warpers.append(RepetitionPenaltyLogitsProcessor(penalty))
         if sampling.temperature > 0:
-            warpers.append(TemperatureLogitsWarper(sampling.temperature))
+            warpers.append(TemperatureLogitsWarper(max(float(sampling.temperature), MIN_TEMPERATURE)))
             if sampling.top_p < 1:
                 warpers.append(TopPLogitsWarper(sampling.top_p))
         return warpers
@@ -199,24 +235,65 @@ class Engine:
         tokens = torch.tensor([ids], device=self.loaded.device)
         return self._model.get_input_embeddings()(tokens)  # (1, tokens, dim)
 
+    def _encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
+        return self._model.encode_frames(self._to_device(pixels))
+
     def _append(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
+        """Append embeddings (tokens, dim) to the cache, in steps."""
+        first = 0
+        while first < len(embeds):
+            part = embeds[first : first + self._room_of_step(cache)]
+            self._step(partial(self._feed, part, cache))
+            first += len(part)
+
+    def _room_of_step(self, cache: GrowingCache) -> int:
+        """Tokens that may be appended to the cache in one step."""
+        return self._cost.num_tokens(cache.get_seq_length())
+
+    def _feed(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
         self._model.model(inputs_embeds=embeds[None], past_key_values=cache, use_cache=True)
+
+    def _settle(self) -> None:
+        """Wait for the device: steps that were only launched would pile up there, and could not be stopped any more."""
+        if self.loaded.device.type == "cuda":
+            torch.cuda.synchronize(self.loaded.device)
+
+    @contextmanager
+    def _weighing_alone(self, stop: Stop) -> Iterator[None]:
+        """One chat at a time, others wait here; after `stop()` without waiting."""
+        is_mine = False
+        while not is_mine and not stop():
+            is_mine = self._weighing.acquire(timeout=SECONDS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._weighing.release()
 
     def _step(self, use: Callable[[], T]) -> T:
         """One uninterrupted use of the model; running out of memory becomes a BudgetError."""
+        return self._thread.run(partial(self._use, use))
 
-        @torch.inference_mode()
-        def step() -> T:
-            try:
-                return use()
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.loaded.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                raise BudgetError("the memory ran out", "set a smaller budget", 0) from error
+    def _background_step(self, use: Callable[[], T]) -> T:
+        """The same for what gives way to others, ended on the device too."""
 
-        return self._thread.run(step)
+        def whole() -> T:
+            result = use()
+            self._settle()
+            return result
+
+        return self._thread.run_in_background(partial(self._use, whole))
+
+    @torch.inference_mode()
+    def _use(self, use: Callable[[], T]) -> T:
+        try:
+            return use()
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.loaded.device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise BudgetError("the memory ran out", "set a smaller budget", 0) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,8 +2,8 @@
 
 Attention of the rows that predict the answer's tokens is nearly free: their queries are kept while they are computed,
 and then swept over the kept keys once. It points at the right frames, but is no proof. The frames that it puts first
-are therefore hidden one after the other from the question and the answer: the fall of the answer's log-probability
-says how much it hung on them. Neither says that the answer is right.
+are therefore hidden one after the other from the question and the answer (occlusion.py): the fall of the answer's
+log-probability says how much it hung on them. Neither says that the answer is right.
 """
 
 import math
@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, apply_rotary_pos_emb
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from longva_demo.chat.cache import GrowingCache
 
@@ -27,9 +26,10 @@ SWEEP_BYTES = 64 << 20
 NUM_CANDIDATES, AT_ONCE = 8, 4
 # A frame's neighbours often show the same: those up to this far on either side are hidden with it.
 MAX_NEIGHBOURS = 3
+# Hiding reads question and answer nine times; longer ones are left out, and the page says so.
+MAX_WEIGHED_TOKENS = 2048
 # From this fall on (nats) a frame is shown as one that the answer drew on.
 CLEAR_FALL = 1.0
-NAME = "longva_hiding_frames"
 
 
 def reach(num_frames: int) -> int:
@@ -138,24 +138,25 @@ class QueryRecorder:
         return apply_rotary_pos_emb(query, query, cos, sin)[0][0]
 
 
-def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> tuple[float, ...]:
-    """Each frame's share of the attention to frames, over the recorded rows, all heads, and the upper half of layers.
+def attention_layers(num_layers: int) -> range:
+    """The layers that are looked at, the upper half: lower ones' queries know little more than their own token.
 
-    Lower layers' queries know little more than their own token: they spread over all frames.
+    >>> attention_layers(28)[0]
+    14
     """
-    total = torch.zeros(frames.count, dtype=torch.float64)
-    num_layers = len(cache.layers)
-    for layer in range(num_layers - max(1, num_layers // 2), num_layers):
-        keys, _ = cache.kept(layer)  # (kv_heads, tokens, head_dim)
-        queries = recorder.queries(layer)
-        rows, size = queries.shape[1:]
-        queries = queries.reshape(len(keys), -1, size) / math.sqrt(size)  # (kv_heads, group * rows, head_dim)
-        on_frames = torch.cat(list(frame_scores(queries, keys, frames)), dim=-1)  # (kv_heads, group * rows, frames)
-        places = torch.tensor(recorder.positions, device=keys.device).repeat(queries.shape[1] // rows)
-        on_text = text_scores(queries, keys, frames, places)
-        everything = torch.logaddexp(on_frames.logsumexp(-1), on_text)
-        total += (on_frames - everything[..., None]).exp().sum((0, 1)).double().cpu()
-    return tuple((total / total.sum()).tolist())
+    return range(num_layers - max(1, num_layers // 2), num_layers)
+
+
+def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces, layer: int) -> Tensor:
+    """One layer's attention to each frame, (frames,) float64, summed over the recorded rows and all heads."""
+    keys, _ = cache.kept(layer)  # (kv_heads, tokens, head_dim)
+    queries = recorder.queries(layer)
+    rows, size = queries.shape[1:]
+    queries = queries.reshape(len(keys), -1, size) / math.sqrt(size)  # (kv_heads, group * rows, head_dim)
+    on_frames = torch.cat(list(frame_scores(queries, keys, frames)), dim=-1)  # (kv_heads, group * rows, frames)
+    places = torch.tensor(recorder.positions, device=keys.device).repeat(queries.shape[1] // rows)
+    everything = torch.logaddexp(on_frames.logsumexp(-1), text_scores(queries, keys, frames, places))
+    return (on_frames - everything[..., None]).exp().sum((0, 1)).double().cpu()
 
 
 def frame_scores(queries: Tensor, keys: Tensor, frames: FramePlaces) -> Iterator[Tensor]:
@@ -174,104 +175,12 @@ def frame_scores(queries: Tensor, keys: Tensor, frames: FramePlaces) -> Iterator
 def text_scores(queries: Tensor, keys: Tensor, frames: FramePlaces, places: Tensor) -> Tensor:
     """The same over all keys before and after the frames, for rows at `places`: (kv_heads, rows)."""
     end = frames.token(frames.count)
-    text = torch.cat((keys[:, : frames.start], keys[:, end:]), dim=1)
-    where = torch.arange(len(text[0]), device=keys.device)
-    where = where.where(where < frames.start, where + end - frames.start)
-    scores = (queries @ text.transpose(1, 2)).float()
-    return scores.masked_fill(where > places[:, None], -math.inf).logsumexp(-1)
-
-
-@dataclass(frozen=True)
-class Hiding:
-    """The keys and values before a question, and for each variant those, [first, last), that it does not see."""
-
-    cache: GrowingCache
-    length: int
-    windows: tuple[tuple[int, int], ...]
-
-
-def log_probabilities(model: Any, hiding: Hiding, question: Sequence[int], answer: Sequence[int]) -> Tensor:
-    """Log-probability (nats) of the answer to the question in each variant: (variants,) float32.
-
-    The cache is only read. An empty window hides nothing.
-    """
-    ids = torch.tensor([*question, *answer[:-1]], device=model.device)
-    embeds = model.get_input_embeddings()(ids).expand(len(hiding.windows), -1, -1)  # (variants, tokens, dim)
-    positions = torch.arange(hiding.length, hiding.length + len(ids), device=model.device)[None]
-    before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
-        hidden = model.model(
-            inputs_embeds=embeds, position_ids=positions, use_cache=False, hiding=hiding
-        ).last_hidden_state
-    finally:
-        model.config._attn_implementation = before
-    wanted = torch.tensor(answer, device=model.device)
-    found = [
-        model.lm_head(rows[-len(answer) :])[:, : model.num_tokens]
-        .float()
-        .log_softmax(-1)
-        .gather(1, wanted[:, None])
-        .sum()
-        for rows in hidden
-    ]
-    return torch.stack(found)
-
-
-def attend_while_hiding(
-    module: Qwen2Attention,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    _mask: None,
-    *,
-    hiding: Hiding,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention of (variants, heads, rows, size) on the kept keys that each variant may see, and causally on its own.
-
-    The kept keys are swept in pieces, all variants and the query heads of a key head as rows of one product: nothing
-    is copied. Returns (variants, rows, heads, size), and None for the weights.
-    """
-    kept_keys, kept_values = (kept[:, : hiding.length] for kept in hiding.cache.kept(module.layer_idx))
-    variants, heads, rows, size = query.shape
-    kv_heads, group = key.shape[1], heads // key.shape[1]
-    query = (query * scaling).reshape(variants, kv_heads, group * rows, size)
-    own = (query @ key.transpose(2, 3)).float().view(variants, kv_heads, group, rows, rows)
-    own = own.masked_fill(torch.ones(rows, rows, dtype=torch.bool, device=own.device).triu(1), -math.inf)
-    running = Softmax(own.flatten(2, 3), value)
-    flat = query.transpose(0, 1).reshape(kv_heads, -1, size)  # (kv_heads, variants * group * rows, size)
-    step = max(1, SWEEP_BYTES // (4 * flat.shape[0] * flat.shape[1]))
-    for first in range(0, hiding.length, step):
-        part = slice(first, min(hiding.length, first + step))
-        scores = (flat @ kept_keys[:, part].transpose(1, 2)).float()
-        scores = scores.view(kv_heads, variants, group * rows, -1).transpose(0, 1)
-        for variant, (begin, end) in enumerate(hiding.windows):
-            scores[variant, :, :, max(0, begin - first) : max(0, end - first)] = -math.inf
-        running.add(scores, kept_values[:, part])
-    return running.result().reshape(variants, heads, rows, size).transpose(1, 2).contiguous().to(query.dtype), None
-
-
-class Softmax:
-    """Average of values under a softmax seen piece by piece: scores (variants, kv_heads, rows, keys), float32."""
-
-    def __init__(self, scores: Tensor, values: Tensor) -> None:
-        self.most = scores.amax(-1, keepdim=True)
-        weights = (scores - self.most).exp()
-        self.total = weights.sum(-1, keepdim=True)
-        self.sum = (weights.to(values.dtype) @ values).float()  # (variants, kv_heads, rows, size)
-
-    def add(self, scores: Tensor, values: Tensor) -> None:
-        most = torch.maximum(self.most, scores.amax(-1, keepdim=True))
-        shrink, weights = (self.most - most).exp(), (scores - most).exp()
-        self.total = shrink * self.total + weights.sum(-1, keepdim=True)
-        self.sum = shrink * self.sum + (weights.to(values.dtype) @ values).float()
-        self.most = most
-
-    def result(self) -> Tensor:
-        return self.sum / self.total
-
-
-AttentionInterface.register(NAME, attend_while_hiding)
-AttentionMaskInterface.register(NAME, lambda **_: None)
+    total = queries.new_full(queries.shape[:2], -math.inf, dtype=torch.float32)
+    step = max(1, SWEEP_BYTES // (4 * queries.shape[0] * queries.shape[1]))
+    for first, last in ((0, frames.start), (end, keys.shape[1])):
+        for begin in range(first, last, step):
+            part = keys[:, begin : min(last, begin + step)]
+            where = torch.arange(begin, begin + part.shape[1], device=keys.device)
+            scores = (queries @ part.transpose(1, 2)).float().masked_fill(where > places[:, None], -math.inf)
+            total = torch.logaddexp(total, scores.logsumexp(-1))
+    return total

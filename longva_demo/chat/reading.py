@@ -13,11 +13,12 @@ from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.prefixes import Key, Prefix
 from longva_demo.chat.source import Source, VideoSource
+from longva_demo.chat.steps import MAX_STEP_FRAMES
 from longva_demo.chat.turn import Progress, Way
 from longva_demo.errors import BudgetError, VideoError
 
-# Frames, or grids of a picture, that are encoded in one step.
-READ_CHUNK_FRAMES = 16
+# Frames, or grids of a picture, that are read at a time.
+READ_CHUNK_FRAMES = MAX_STEP_FRAMES
 # They are appended to the cache in steps of at least this many tokens: attention to a long cache is slow for few
 # tokens at a time. 16 frames of LongVA-7B are 2,304 tokens; of the built-in model, 128 frames are read at once.
 READ_CHUNK_TOKENS = 1152
@@ -209,6 +210,8 @@ class Reading:
                     yield progress
             elif self.source is not None:
                 for part in parts_of(self.source.slots):
+                    if self._should_stop.is_set():
+                        return
                     self._engine.read_image(part, cache)
         if not self._should_stop.is_set():
             self._hold(self._busy_prefix(cache))

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from longva_demo.chat.evidence import MAX_WEIGHED_TOKENS
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
+from longva_demo.chat.schema import REMEDY, RecordError, convert, demand, load_json, require
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
@@ -22,7 +23,7 @@ from longva_demo.errors import DemoError, whole_letters
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
-VERSION = 1
+VERSION = 2
 # A record of 2,000 frames and a hundred turns has about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -88,7 +89,10 @@ class EvidenceFrame:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer of `num_new_tokens` tokens; `stopped` before its end by the user."""
+    """One question and its answer of `num_new_tokens` tokens; `stopped` before its end by the user.
+
+    evidence_note: why there is no `evidence` although the answer is about a video; mostly empty.
+    """
 
     question: str
     answer: str
@@ -98,6 +102,7 @@ class Exchange:
     num_new_tokens: int
     stopped: bool
     evidence: tuple[EvidenceFrame, ...] = ()
+    evidence_note: str = ""
 
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", "is empty")
@@ -121,6 +126,7 @@ class Exchange:
             num_new_tokens=count,
             stopped=stopped,
             evidence=evidence,
+            evidence_note=too_long_to_weigh(turn) if turn.is_too_long_to_weigh else "",
         )
 
     @property
@@ -128,6 +134,12 @@ class Exchange:
         """With which the same answer comes again: one that was stopped ends after as many tokens."""
         longest = self.num_new_tokens if self.stopped else self.max_new_tokens
         return Sampling(self.temperature, self.top_p, longest)
+
+
+def too_long_to_weigh(turn: Turn) -> str:
+    """Why the frames of `turn` were not weighed, as a sentence."""
+    tokens = f"question and answer have {turn.num_weighed_tokens:,} tokens, and the limit is {MAX_WEIGHED_TOKENS:,}"
+    return f"The frames that the answer drew on were not looked for: {tokens}."
 
 
 @dataclass(frozen=True)
@@ -199,14 +211,24 @@ def parse_record(text: str) -> ChatRecord:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise RecordError(f"the field format is not {FORMAT!r}", "give the JSON file of a saved chat")
     version = values.get("version")
-    if version != VERSION or isinstance(version, bool | float):
+    if version not in (1, VERSION) or isinstance(version, bool | float):
         raise RecordError(f"the field version is {version!r}, not {VERSION}", "use the longva-demo that saved it")
     rest = {name: value for name, value in values.items() if name not in ("format", "version", "digest")}
-    record: ChatRecord = convert(ChatRecord, rest, "")
+    record: ChatRecord = convert(ChatRecord, rest if version == VERSION else from_version_1(rest), "")
     seen = {name: value for name, value in values.items() if name != "digest"}
     if values.get("digest") != digest(seen):
         raise RecordError("the field digest does not match the others: the file was changed", REMEDY)
     return record
+
+
+def from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Turns did not say why there is no evidence."""
+    turns = values.get("turns")
+    if not isinstance(turns, list):
+        return values
+    old = [turn for turn in turns if isinstance(turn, dict)]
+    demand(not any("evidence_note" in turn for turn in old), "turns.evidence_note", "is not known")
+    return values | {"turns": [turn | {"evidence_note": ""} if isinstance(turn, dict) else turn for turn in turns]}
 
 
 def digest(values: dict[str, Any]) -> str:

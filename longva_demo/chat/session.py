@@ -3,13 +3,18 @@
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import cast
+
+import torch
 
 from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine
-from longva_demo.chat.evidence import MAX_ROWS, Evidence, FramePlaces, Hiding, QueryRecorder
+from longva_demo.chat.evidence import Evidence, FramePlaces, QueryRecorder
+from longva_demo.chat.occlusion import Hiding
 from longva_demo.chat.reading import Reading
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source, VideoSource
@@ -123,13 +128,15 @@ class ChatSession:
     def try_without_frames(self) -> Turn | None:
         """See how far the last answer's probability falls without the frames that it attended to most.
 
-        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, after `stop`, or
-        where the memory lacks for it. The conversation stays as it is.
+        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, where the turn
+        `is_too_long_to_weigh`, after `stop`, or where the memory lacks for it. The conversation stays as it is.
         """
         with self._alone():
             self._stop.clear()
             turn = self.turns[-1] if self.turns else None
-            if turn is None or turn.evidence is None or len(turn.answer_ids) < 2 or not self._reading.take():
+            if turn is None or turn.evidence is None or turn.is_too_long_to_weigh or len(turn.answer_ids) < 2:
+                return None
+            if not self._reading.take():
                 return None
             try:
                 falls = self._falls(turn, turn.evidence)
@@ -147,7 +154,7 @@ class ChatSession:
             self._reading.keep_turns(0)
 
     def stop(self) -> None:
-        """End the running answer within one token, or the running reading within one chunk of frames."""
+        """End what is running within one step: a token, a chunk of frames or of text, of hiding frames."""
         self._stop.set()
 
     def resume(self, source: Source | None, turns: list[Turn]) -> None:
@@ -186,7 +193,7 @@ class ChatSession:
 
     def _answer(
         self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
-    ) -> Iterator[TextDelta]:
+    ) -> Iterator[Progress | TextDelta]:
         """Stream the answer, with the cache at hand."""
         cache = self._reading.cache
         sampling = self._within_context(sampling, len(question_ids))
@@ -199,7 +206,9 @@ class ChatSession:
         recorder = self.engine.recorder() if isinstance(self.source, VideoSource) else None
         try:
             with self._reading.rescue():
-                logits = self.engine.read_text(pending, cache, recorder)
+                logits = yield from self._prefill(pending, cache, recorder)
+                if logits is None:
+                    return
                 stats = replace(stats, num_tokens=cache.get_seq_length())
                 for token, log_probability in self.engine.generate(logits, cache, sampling, recorder):
                     if not answer_ids:
@@ -223,6 +232,25 @@ class ChatSession:
                     log_probability=sum(log_probabilities) / len(log_probabilities),
                 )
                 self._add_turn(question, "".join(pieces), stats, question_ids, answer_ids, sampling, recorder)
+
+    def _prefill(
+        self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None
+    ) -> Generator[Progress, None, torch.Tensor | None]:
+        """Read earlier turns and the question; returns the logits after them, None where the chat was stopped."""
+        steps = self.engine.prefill_text(ids, cache, recorder)
+        is_whole = False
+        try:
+            while not self._stop.is_set():
+                try:
+                    yield Progress("question", next(steps), len(ids))
+                except StopIteration as ended:
+                    is_whole = True
+                    return cast(torch.Tensor, ended.value)
+            return None
+        finally:
+            if not is_whole:  # of the question nothing stays
+                most = self._reading.prefix_length + len(self._turn_ids())
+                cache.cut_to(min(cache.get_seq_length(), most))
 
     def _add_turn(
         self,
@@ -259,12 +287,15 @@ class ChatSession:
         cache = self._reading.cache
         earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
         length = self._reading.prefix_length + len(earlier)
-        answer = turn.answer_ids[:-1][:MAX_ROWS]
+        answer = turn.weighed_ids
         windows = frames.windows(candidates)
         try:
             if cache.get_seq_length() < length:  # another chat used it
                 with self._reading.rescue():
-                    self.engine.read_text(earlier[cache.get_seq_length() - self._reading.prefix_length :], cache)
+                    missing = earlier[cache.get_seq_length() - self._reading.prefix_length :]
+                    for _ in self.engine.prefill_text(missing, cache):
+                        if self._stop.is_set():
+                            return None
             hiding = Hiding(cache, length, windows)
             return self.engine.falls(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
         except BudgetError:

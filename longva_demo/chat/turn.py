@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from longva_demo.chat.evidence import Evidence
+from longva_demo.chat.evidence import MAX_ROWS, MAX_WEIGHED_TOKENS, Evidence
 from longva_demo.chat.sampling import Sampling
 
 # How a question found its video: read just now, kept in the model's memory, or fetched back from the host's.
@@ -14,6 +14,7 @@ Way = Literal["read", "kept", "fetched"]
 class Progress:
     """`done` of `total` frames are through `stage`: "sampling" (decoded) or "reading" (in the model's cache).
 
+    Stage "question" counts tokens instead, of the question and earlier turns, where they take several steps.
     Where the stage is "waiting": number `done` of `total` in the line, for about so many `seconds`, if that is known.
     """
 
@@ -74,6 +75,21 @@ class Turn:
     @property
     def ids(self) -> tuple[int, ...]:
         return self.question_ids + self.answer_ids
+
+    @property
+    def weighed_ids(self) -> tuple[int, ...]:
+        """The part of the answer that stands for it when frames are hidden."""
+        return self.answer_ids[:-1][:MAX_ROWS]
+
+    @property
+    def num_weighed_tokens(self) -> int:
+        """What hiding frames has to read again, once for each frame."""
+        return len(self.question_ids) + len(self.weighed_ids)
+
+    @property
+    def is_too_long_to_weigh(self) -> bool:
+        """Whether its frames are left out of the evidence: the page and the saved chat say so."""
+        return self.evidence is not None and self.num_weighed_tokens > MAX_WEIGHED_TOKENS
 
 
 @dataclass(frozen=True)

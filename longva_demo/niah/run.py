@@ -15,7 +15,9 @@ import torch
 
 from longva_demo.chat import Engine, Progress, Sampling
 from longva_demo.chat.cache import GrowingCache
-from longva_demo.chat.evidence import MAX_ROWS, FramePlaces, Hiding
+from longva_demo.chat.engine import Stop
+from longva_demo.chat.evidence import MAX_ROWS, FramePlaces
+from longva_demo.chat.occlusion import Hiding
 from longva_demo.chat.prefixes import Key, Prefix
 from longva_demo.chat.reading import READ_CHUNK_FRAMES, READ_CHUNK_TOKENS
 from longva_demo.errors import DemoError
@@ -131,9 +133,14 @@ class Pace:
 
 
 def run(
-    engine: Engine, haystack: Frames, needles: Sequence[Needle], cells: Sequence[Cell], with_evidence: bool = True
+    engine: Engine,
+    haystack: Frames,
+    needles: Sequence[Needle],
+    cells: Sequence[Cell],
+    with_evidence: bool = True,
+    stop: Stop = lambda: False,
 ) -> Generator[Progress | Result]:
-    """Ask about each cell, in the order given. Close the generator to stop.
+    """Ask about each cell, in the order given. It ends when closed, and within one step of the model after `stop()`.
 
     Raises:
         BudgetError: the largest haystack does not fit the context or the memory.
@@ -149,7 +156,9 @@ def run(
             with stack.held():
                 for done, total in stack.put(cell.frames, cell.place, features[cell.needle]):
                     yield Progress("reading", done, total)
-                result = ask(engine, stack, needles[cell.needle], cell, started, with_evidence)
+                result = ask(engine, stack, needles[cell.needle], cell, started, with_evidence, stop)
+            if result is None:
+                return
             yield result
 
 
@@ -234,8 +243,10 @@ def chunks(first: int, last: int, step: int) -> list[slice]:
     return [slice(at, min(last, at + step)) for at in range(first, last, step)]
 
 
-def ask(engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_evidence: bool) -> Result:
-    """Both scores; the cache ends as it began."""
+def ask(
+    engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_evidence: bool, stop: Stop
+) -> Result | None:
+    """Both scores; the cache ends as it began. None after `stop()`, which ends the run."""
     cache = stack.cache
     begin = cache.get_seq_length()
     question = engine.template.question(needle.question, first=True, has_frames=True)
@@ -243,7 +254,11 @@ def ask(engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float
     after_question = engine.read_text(question, cache, recorder)
     end = cache.get_seq_length()
 
-    ids = [token for token, _ in engine.generate(after_question, cache, ANSWER, recorder)]
+    ids = []
+    for token, _ in engine.generate(after_question, cache, ANSWER, recorder):
+        ids.append(token)
+        if stop():
+            return None
     kept = ids[:-1] if ids[-1] in engine.stop_ids else ids
     answer = engine.processor.decode(kept, skip_special_tokens=True).strip()
     drawn_on = None
@@ -252,8 +267,9 @@ def ask(engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float
         places = FramePlaces(stack.start, stack.size, cell.frames + 1)
         candidates = engine.weigh_frames(recorder, cache, places).candidates
         hiding = Hiding(cache, begin, places.windows(candidates))
-        falls = engine.falls(hiding, candidates, question, kept[:MAX_ROWS], lambda: False)
-        assert falls is not None
+        falls = engine.falls(hiding, candidates, question, kept[:MAX_ROWS], stop)
+        if falls is None:
+            return None
         drawn_on = falls[0][0] == cell.place
 
     cache.cut_to(end)

@@ -9,8 +9,13 @@ function drawEvidence(node, entry) {
     stats.append(" · ", word);
   }
   node.querySelector(".evidence")?.remove();
-  if (!entry.drawn) return;
+  if (!entry.drawn && !entry.unweighed) return;
   const box = make("div", "evidence");
+  if (entry.unweighed) {
+    box.append(make("p", "evidence-left-out", say(entry.unweighed)));
+    stats.after(box);
+    return;
+  }
   box.append(make("p", "evidence-head", say(entry.drawn.length ? "evidence.head" : "evidence.none")));
   box.firstChild.title = say("evidence.title");
   for (const frame of entry.drawn) {

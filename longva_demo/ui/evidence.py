@@ -6,7 +6,9 @@ from typing import Any
 from PIL import Image
 
 from longva_demo.chat import Source, Turn, VideoSource
+from longva_demo.chat.evidence import MAX_WEIGHED_TOKENS
 from longva_demo.ui.export import data_address
+from longva_demo.ui.words import line
 
 # The probability that the answer's tokens have on average (geometric mean), and the word for it ("sure.…").
 SURENESS = ((0.98, "sure"), (0.9, "fairly"), (0.0, "unsure"))
@@ -16,12 +18,17 @@ LEVELS = 9
 
 
 def evidence_entry(turn: Turn, source: Source | None) -> dict[str, Any]:
-    """For the transcript: "sure" and, of an answer about a video, "heat" and, once frames were hidden, "drawn"."""
+    """For the transcript: "sure" and, of an answer about a video, "heat" and, once frames were hidden, "drawn".
+
+    Where they are not hidden since the question is too long for that, "unweighed" says so.
+    """
     word, probability = sureness(turn.stats.log_probability)
     entry: dict[str, Any] = {"sure": {"word": word, "probability": probability}}
     if turn.evidence is None or not isinstance(source, VideoSource):
         return entry
     entry["heat"] = heat(turn.evidence.attention)
+    if turn.is_too_long_to_weigh:
+        entry["unweighed"] = line("evidence.too_long", tokens=turn.num_weighed_tokens, limit=MAX_WEIGHED_TOKENS)
     if turn.evidence.falls is not None:
         falls = dict(turn.evidence.falls)
         entry["drawn"] = [chip(source, place, falls[place]) for place in turn.evidence.drawn_on]

@@ -178,9 +178,10 @@ def article(turn: Exchange, checks: dict[str, Any], thumbnails: tuple[Thumbnail,
     weights = {item.seconds: item.weight for item in turn.evidence}
     drawn_on = film((one for one in thumbnails if one.seconds in weights), weights)
     heading = "<h3>Frames the answer drew on</h3>" if drawn_on else ""
+    note = f'<p class="note">{escape(turn.evidence_note)}</p>' if turn.evidence_note else ""
     return (
         f'<article>\n<p class="question">{escape(turn.question)}</p>\n<p class="answer">{escape(turn.answer)}</p>\n'
-        f"{stopped}{heading}{drawn_on}{blind(checks.get('blind'))}{table(checks.get('compare'))}</article>"
+        f"{stopped}{heading}{drawn_on}{note}{blind(checks.get('blind'))}{table(checks.get('compare'))}</article>"
     )
 
 

@@ -117,7 +117,7 @@ class NeedleTests:
         if features and not over():
             frames = torch.cat(features)[: test.num_frames]
             test.lay_out(len(frames))  # some may not have been decodable
-            with closing(run(self.engine, frames, test.needles, test.cells)) as events:
+            with closing(run(self.engine, frames, test.needles, test.cells, stop=over)) as events:
                 yield from events
 
 

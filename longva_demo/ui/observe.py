@@ -244,6 +244,7 @@ def observed(ask: Asker, engine: Engine, metrics: Metrics, events: EventLog) -> 
             "tokens": turn.stats.num_tokens if turn is not None else None,
             "new_tokens": turn.stats.num_new_tokens if turn is not None else 0,
             "frames_were": turn.stats.way if turn is not None else None,
+            "evidence_left_out": turn is not None and turn.is_too_long_to_weigh,
             "seconds": rounded(stages),
             "outcome": this.outcome,
             "error": this.error,

@@ -83,8 +83,8 @@ def make_transcript(hint: str, elem_id: str) -> gr.HTML:
     Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
     turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
     offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
-    "sure", "heat" and "drawn" come from `evidence_entry`. "text", "status" and "verdict" are lines (words.py), and
-    "stats" is a list of them. `hint` is the key of what an empty chat says.
+    "sure", "heat", "drawn" and "unweighed" come from `evidence_entry`. "text", "status", "unweighed" and "verdict" are
+    lines (words.py), and "stats" is a list of them. `hint` is the key of what an empty chat says.
     """
     return widget(
         TRANSCRIPT_SHELL.replace("HINT", hint), ("dom.js", "checks.js", "evidence.js", "transcript.js"), [], elem_id

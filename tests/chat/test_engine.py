@@ -144,9 +144,11 @@ def test_long_texts_and_large_pictures_are_read_in_parts(reference: Path, monkey
         assert engine.read_text(ids[:1], cache).shape == logits.shape
         return logits, len(steps)
 
-    whole, few = read()
-    monkeypatch.setattr("longva_demo.chat.engine.TEXT_CHUNK_TOKENS", 10)
+    whole, num_steps = read()
+    assert num_steps == 1 + 2 + 2  # a cache; the picture, encoded and read; two texts
+    monkeypatch.setattr("longva_demo.chat.steps.MAX_STEP_TOKENS", 10)
     monkeypatch.setattr("longva_demo.chat.reading.READ_CHUNK_FRAMES", 3)
-    in_parts, many = read()
+    in_parts, num_steps = read()
     assert torch.allclose(in_parts, whole, atol=1e-4)
-    assert many == few + (-(-len(ids) // 10) - 1) + (3 - 1)
+    size = engine.loaded.model.config.tokens_per_grid
+    assert num_steps == 1 + sum(1 + -(-grids * size // 10) for grids in (3, 3, 1)) + -(-len(ids) // 10) + 1

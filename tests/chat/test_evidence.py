@@ -4,12 +4,14 @@ import doctest
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from longva_demo.chat import ChatSession, Engine, evidence
-from longva_demo.chat.evidence import Evidence, FramePlaces, Hiding
+from longva_demo.chat import ChatSession, Engine, evidence, occlusion, steps
+from longva_demo.chat.evidence import Evidence, FramePlaces
+from longva_demo.chat.occlusion import Hiding
 from tests.chat.conftest import answer, make_source
 
 QUESTIONS = ("What is first?", "And then?")
@@ -74,10 +76,13 @@ def test_attention_is_that_of_the_whole_matrix(
 
 
 @pytest.mark.parametrize("sweep_bytes", [1 << 26, 4000])
+@pytest.mark.parametrize("chunk_rows", [256, 5, 1])
 def test_hiding_equals_a_mask_over_the_whole_conversation(
-    session: ChatSession, monkeypatch: pytest.MonkeyPatch, sweep_bytes: int
+    session: ChatSession, monkeypatch: pytest.MonkeyPatch, sweep_bytes: int, chunk_rows: int
 ) -> None:
-    monkeypatch.setattr(evidence, "SWEEP_BYTES", sweep_bytes)
+    """Read in one chunk or in many, swept in one piece or in many: what one dense mask over everything says."""
+    monkeypatch.setattr(occlusion, "SWEEP_BYTES", sweep_bytes)
+    monkeypatch.setattr(occlusion, "MAX_CHUNK_ROWS", chunk_rows)
     turn, model = session.turns[-1], session.engine.loaded.model
     embeds, frames = embed_all(session)
     length = embeds.shape[1]
@@ -149,8 +154,11 @@ def test_log_probability_is_the_mean_over_the_answer(session: ChatSession) -> No
     assert turn.stats.log_probability == pytest.approx(float(rows.gather(1, wanted[:, None]).mean()), abs=1e-4)
 
 
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(evidence).failed == 0
+@pytest.mark.parametrize("module", [evidence, occlusion, steps], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_only_clear_falls_are_shown() -> None:

@@ -60,6 +60,19 @@ def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> Non
     assert [turn.stopped for turn in record.turns] == [False, False, True]
 
 
+def test_a_chat_of_version_1_is_read(record: ChatRecord, values: Any) -> None:
+    """It did not say why there is no evidence."""
+    old = copy.deepcopy(values) | {"version": 1}
+    with pytest.raises(RecordError, match=r"the field turns.evidence_note is not known"):
+        parse_record(signed(old))
+    for turn in old["turns"]:
+        del turn["evidence_note"]
+    assert parse_record(signed(old)) == record
+    for turns in ("x", ["x"]):
+        with pytest.raises(RecordError, match="the field turns"):
+            parse_record(signed(old | {"turns": turns}))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path to every value in JSON, the containers included."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -124,7 +137,7 @@ def test_each_value_that_is_changed_shows(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 2),
+        (("version",), 3),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),

@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
+from longva_demo.chat.evidence import MAX_WEIGHED_TOKENS
 from tests.ui.conftest import Visit
 
 # The gallery's needle clip shows its number in these seconds.
@@ -43,6 +44,21 @@ def test_a_new_question_does_not_wait_and_a_new_range_takes_the_weights_away(vis
     visit.page.fill("#start textarea, #start input", "0:02")
     visit.page.press("#start textarea, #start input", "Enter")
     expect(visit.page.locator(".film.weighed")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_a_question_that_is_too_long_is_answered_and_the_page_says_what_is_left_out(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    assert visit.ask("What number appears in the video? " + "x1 " * (MAX_WEIGHED_TOKENS // 2))
+    note = visit.page.locator(".turn .evidence-left-out")
+    text = (note.text_content() or "").replace("\u202f", "")
+    found = re.search(r"the question and answer have (\d+) tokens, and the limit is (\d+)\.", text)
+    assert found is not None
+    assert int(found[1]) > int(found[2]) == MAX_WEIGHED_TOKENS
+    expect(visit.page.locator(".evidence-frame, .evidence-head")).to_have_count(0)
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".turn:last-child .evidence-frame").first).to_be_visible(timeout=60_000)
+    expect(note).to_have_count(1)  # that of the first answer stays
     assert visit.complaints == []
 
 

@@ -74,7 +74,7 @@ def jpeg_address() -> str:
 def make_part(hostile: str) -> Part:
     """A part in which every text is `hostile`."""
     frames = Frames(8, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5))
-    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (EvidenceFrame(1.5, 0.62),))
+    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (EvidenceFrame(1.5, 0.62),), hostile)
     record = ChatRecord(
         "2026-11-22T21:00:00+00:00",
         Media(hostile, "0" * 64, 10, frames),
@@ -91,10 +91,10 @@ def test_hostile_texts_stay_texts(hostile: str) -> None:
     part = make_part(hostile)
     page = to_html([part, part])
     reader = Reader(page)
-    # In each of two parts: heading, file, model, revision, question, answer, blind answer and one in the table.
+    # In each of two parts: heading, file, model, revision, question, answer, note, blind answer and one in the table.
     shown = hostile.replace("\x00", "\ufffd")
     found = "".join(reader.texts).replace("\x00", "\ufffd").count(shown)
-    assert found >= 2 * 8, found
+    assert found >= 2 * 9, found
     assert "default-src 'none'" in page
     assert len(reader.pictures) == 2 * (2 + 1), "the strip, and the frame that the answer drew on"
 

@@ -82,6 +82,7 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
         "tokens": turn.stats.num_tokens,
         "new_tokens": turn.stats.num_new_tokens,
         "frames_were": "read",
+        "evidence_left_out": False,
         "outcome": "answered",
         "error": None,
     }
