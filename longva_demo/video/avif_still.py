@@ -11,12 +11,16 @@ from PIL import Image
 
 from longva_demo.video.magic import HEAD_BYTES, picture_kind
 
+HDR_BOXES = (b"mdcv", b"clli", b"amve", b"cclv")
+DESCRIPTION_BYTES = 1 << 16
+
 
 def read_plain_avif(path: Path, max_pixels: int) -> Image.Image | None:
-    """The picture as RGB, as displayed; None where this is no AVIF, or none of one coded picture."""
+    """The picture as RGB, as displayed; None where this is no AVIF with HDR metadata, or none of one coded picture."""
     with path.open("rb") as file:
-        if picture_kind(file.read(HEAD_BYTES)) != "AVIF":
-            return None
+        head = file.read(DESCRIPTION_BYTES)
+    if picture_kind(head[:HEAD_BYTES]) != "AVIF" or not any(box in head for box in HDR_BOXES):
+        return None
     import av  # most pictures need no decoder but Pillow's
 
     from longva_demo.video.orientation import orientation_of

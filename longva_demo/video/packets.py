@@ -12,6 +12,7 @@ from longva_demo.video.container import Beat, Video, demux, is_out_of_memory, re
 from longva_demo.video.timestamps import UNKNOWN
 
 NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng", "yuv4mpegpipe"}
+BREAKS_OFF = "The file breaks off"
 DEPENDS_ON_ALL = {"gif", "apng"}  # their "keyframes" draw on what was shown before
 
 
@@ -89,6 +90,7 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
     num_corrupt = 0
+    ends_corrupt = False
     is_encrypted = False
     broken = ""
     try:
@@ -101,7 +103,8 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
             is_key.append(packet.is_keyframe)
             # The first byte of a VP8 frame says whether it is shown (RFC 6386, 9.1).
             hidden.append(packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10))
-            num_corrupt += packet.is_corrupt
+            ends_corrupt = packet.is_corrupt
+            num_corrupt += ends_corrupt
             see(len(is_key) - 1, packet)
             if len(is_key) == 1:
                 is_encrypted = packet.has_sidedata("encryption_info")
@@ -120,7 +123,9 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
         is_encrypted=is_encrypted,
     )
     if broken:
-        table.notes.append(f"The file breaks off or is damaged after {len(table)} packets ({broken}).")
+        table.notes.append(f"{BREAKS_OFF} or is damaged after {len(table)} packets ({broken}).")
+    elif num_corrupt == 1 and ends_corrupt:
+        table.notes.append(f"{BREAKS_OFF} in the middle of a frame.")
     elif num_corrupt:
         table.notes.append(f"The container marks {num_corrupt} of {len(table)} packets as damaged.")
     return table

@@ -12,6 +12,7 @@ from longva_demo.video.timestamps import UNKNOWN, note_gaps, settle_times, shown
 from tests.video.clips import find_box, read_number, write_clip
 
 OPTIONS = {"g": "30", "preset": "veryfast"}
+SHORT, TORN = "The file says that it is 3.", "The file breaks off in the middle of a frame."
 
 
 def decoded(path: Path) -> tuple[dict[int, int], list[str]]:
@@ -147,3 +148,15 @@ def test_gap_in_a_constant_rate_is_noted() -> None:
     quiet: list[str] = []
     note_gaps(quiet, np.cumsum(np.random.default_rng(0).exponential(1.0, 100)))
     assert quiet == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("cut.flv", SHORT), ("cut.mov", SHORT), ("cut.avi", TORN)])
+def test_a_file_that_was_cut_off_gets_one_note(name: str, said: str, clips: Path) -> None:
+    fast = {"movflags": "faststart"} if name.endswith("mov") else {}
+    coding = {"codec": "mpeg4"} if name.endswith("avi") else {"options": OPTIONS}
+    path = write_clip(clips / name, 90, container_options=fast, **coding)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.55)])
+    notes = probe(path).notes
+    assert len(notes) == 1, notes
+    assert notes[0].startswith(said)

@@ -17,7 +17,7 @@ DECODED = {
     "breaks-off.ts": (1, "The file breaks off or is damaged after 1 packets"),  # the demuxer gives up
     "late-track.mp4": (16, "4 frames .* could be decoded only in part"),  # names a track that the beginning did not
     "many-lost.mkv": (1, r"15 frames \(at .* and 7 more\) could not be decoded"),  # nothing but the key frame
-    "one-frame.avi": (1, "The container marks 1 of 1 packets as damaged"),  # cut off in its first picture
+    "one-frame.avi": (1, "The file breaks off in the middle of a frame."),  # cut off in its first picture
     "one-lost.mp4": (15, r"1 frame \(at 1\.96 s\) could not be decoded"),  # AV1 whose last packet is zeroed
 }
 REFUSED = {
