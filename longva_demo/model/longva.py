@@ -72,6 +72,7 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
     """
 
     config_class = LongVAConfig
+    config: LongVAConfig
     input_modalities = ["image", "video", "text"]  # noqa: RUF012 (transformers declares it so)
 
     def __init__(self, config: LongVAConfig) -> None:

@@ -51,6 +51,10 @@ def has_movie(path: Path) -> bool:
     return False
 
 
-def is_animated_webp(head: bytes) -> bool:
-    """Whether the extended header says so (RFC 9649, 2.7)."""
-    return picture_kind(head) == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+def is_pillow_film(path: Path) -> bool:
+    """Whether the file is an animated WebP (RFC 9649, 2.7) or AVIF, which `pillow_film` decodes."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    kind = picture_kind(head)
+    is_moving_webp = kind == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+    return is_moving_webp or (kind == "AVIF" and has_movie(path))

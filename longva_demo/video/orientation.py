@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 
 MATRIX = struct.Struct("=9i")
@@ -47,7 +48,7 @@ ORIENTATIONS = [Orientation(90 * turns, is_mirrored) for is_mirrored in (False, 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     data = frame.side_data.get("DISPLAYMATRIX")
-    return AS_STORED if data is None else from_matrix(MATRIX.unpack(bytes(data)[: MATRIX.size]))
+    return from_matrix(MATRIX.unpack_from(data)) if isinstance(data, SideData) else AS_STORED
 
 
 def from_matrix(matrix: tuple[int, ...]) -> Orientation:

@@ -15,6 +15,7 @@ NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gi
 # Containers whose packets may all bear decoding times, and codecs that decode frames in another order than they show.
 ORDER_UNKNOWN = {"mxf", "mxf_opatom", "gxf"}
 REORDERING = {"h264", "hevc", "vvc", "mpeg4", "mpeg2video", "mpeg1video", "vc1"}
+BREAKS_OFF = "The file breaks off"
 DEPENDS_ON_ALL = {"gif", "apng"}  # their "keyframes" draw on what was shown before
 
 
@@ -33,7 +34,7 @@ class PacketTable:
     hidden: np.ndarray
     is_encrypted: bool = False
     breaks_off: bool = False  # reading ended in an error, or the last packet is not whole
-    is_damaged: bool = False  # and a note says so
+    num_damaged: int = 0  # packets that the container marks so; a note tells it
     num_wild: int = 0  # time stamps that leap away from the others, and are UNKNOWN now
     notes: list[str] = field(default_factory=list)
 
@@ -96,7 +97,7 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
     num_corrupt = 0
-    is_encrypted = is_corrupt = False
+    is_encrypted = ends_corrupt = False
     broken = ""
     try:
         for packet in demux(video):
@@ -108,8 +109,8 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
             is_key.append(packet.is_keyframe)
             # The first byte of a VP8 frame says whether it is shown (RFC 6386, 9.1).
             hidden.append(packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10))
-            is_corrupt = packet.is_corrupt
-            num_corrupt += is_corrupt
+            ends_corrupt = packet.is_corrupt
+            num_corrupt += ends_corrupt
             see(len(is_key) - 1, packet)
             if len(is_key) == 1:
                 is_encrypted = packet.has_sidedata("encryption_info")
@@ -126,11 +127,13 @@ def read_packets(video: Video, beat: Beat, see: Callable[[int, av.Packet], None]
         is_key=np.array(is_key, dtype=bool),
         hidden=np.array(hidden, dtype=bool),
         is_encrypted=is_encrypted,
-        breaks_off=is_corrupt or bool(broken),
-        is_damaged=num_corrupt > 0 or bool(broken),
+        breaks_off=ends_corrupt or bool(broken),
+        num_damaged=num_corrupt,
     )
     if broken:
-        table.notes.append(f"The file breaks off or is damaged after {len(table)} packets ({broken}).")
+        table.notes.append(f"{BREAKS_OFF} or is damaged after {len(table)} packets ({broken}).")
+    elif num_corrupt == 1 and ends_corrupt:
+        table.notes.append(f"{BREAKS_OFF} in the middle of a frame.")
     elif num_corrupt:
         table.notes.append(f"The container marks {num_corrupt} of {len(table)} packets as damaged.")
     return table

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from longva_demo.video.orientation import orientation_of
 from longva_demo.video.tone_map import UNSPECIFIED, needs_mapping, to_srgb
@@ -77,7 +77,7 @@ class PictureWriter:
         return as_array(self._reformatter.reformat(frame, width, height, "rgb24", threads=1), np.uint8, 3)
 
     def _tone_mapped(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
-        matrix = "BT2020" if frame.colorspace == UNSPECIFIED else None
+        matrix = Colorspace.BT2020 if frame.colorspace == UNSPECIFIED else None
         if not has_alpha(frame):
             deep = self._reformatter.reformat(frame, width, height, "rgb48le", matrix, threads=1)
             return to_srgb(as_array(deep, np.uint16, 3), frame.color_trc, frame.color_primaries)

@@ -17,19 +17,12 @@ from longva_demo.errors import VideoError
 from longva_demo.video.code_points import code_points
 from longva_demo.video.container import CONVERT, Beat
 from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.magic import HEAD_BYTES, has_movie, is_animated_webp, picture_kind
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.still import displayed
 from longva_demo.video.survey import check_duration
 
 CODECS = {"WEBP": "webp", "AVIF": "av1"}
 MIN_SECONDS, USUAL_SECONDS = 0.01, 0.1  # browsers show a frame of at most 10 ms for 100 ms
-
-
-def is_pillow_film(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return is_animated_webp(head) or (picture_kind(head) == "AVIF" and has_movie(path))
 
 
 def survey_pillow(

@@ -11,6 +11,7 @@ import pi_heif
 from PIL import ExifTags, Image
 
 from longva_demo.errors import VideoError
+from longva_demo.video.avif_still import read_plain_avif
 from longva_demo.video.code_points import CodePoints, code_points
 from longva_demo.video.jpeg_stream import is_jpeg_stream
 from longva_demo.video.magic import HEAD_BYTES, has_movie, picture_kind
@@ -64,9 +65,15 @@ class PictureFile(io.BufferedReader):
 
 def open_image(path: Path) -> Image.Image:
     """The picture as RGB, upright, as browsers show it; `still_pixels` says what becomes of unusual values."""
-    with opened(path) as image:
-        image.load()
-        return displayed(image, code_points(path, image.format or ""))
+    try:
+        with opened(path) as image:
+            image.load()
+            return displayed(image, code_points(path, image.format or ""))
+    except VideoError:
+        plain = read_plain_avif(path, MAX_IMAGE_PIXELS) if path.is_file() else None
+        if plain is None:
+            raise
+        return plain
 
 
 def displayed(image: Image.Image, points: CodePoints | None) -> Image.Image:

@@ -13,6 +13,7 @@ from longva_demo.video.container import CONVERT, Beat, Video, open_video
 from longva_demo.video.frames import exact_frames
 from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.packets import (
+    BREAKS_OFF,
     PacketIndex,
     PacketTable,
     hide_before_first_key,
@@ -83,6 +84,8 @@ def note_missing_end(notes: list[str], video: Video, end_seconds: float) -> None
     """Say that the header promises more; where there is sound, that may be what is longer."""
     header_seconds = (video.container.duration or 0) / av.time_base
     if header_seconds > end_seconds + max(1.0, 0.02 * end_seconds) and not video.container.streams.audio:
+        # A file that was cut off needs one note, and this one says how much is missing.
+        notes[:] = [note for note in notes if not note.startswith(BREAKS_OFF)]
         notes.append(
             f"The file says that it is {header_seconds:.1f} s long, but its pictures end at {end_seconds:.1f} s."
         )
@@ -123,7 +126,7 @@ def settle_index(
             return without_last(path, table, index, limits, beat), trial
     trial = try_decoder(path, limits, beat)
     check_trial(path, trial, limits)
-    if trial.num_errors and not table.is_damaged:
+    if trial.num_errors > table.num_damaged:
         table.notes.append(f"{trial.num_errors} of {len(table)} packets are damaged and give no frame.")
     shown = np.array(list(dict.fromkeys(trial.packets)), dtype=np.int64)
     known = np.flatnonzero(table.pts[shown] != UNKNOWN)

@@ -91,12 +91,14 @@ class BatchWriter:
 
 
 def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
-    from longva_demo.video.pillow_film import is_pillow_film, survey_pillow
+    from longva_demo.video.magic import is_pillow_film
     from longva_demo.video.survey import survey
 
     path = Path(request["path"])
     try:
         if request["decoder"] == "pyav" and is_pillow_film(path):
+            from longva_demo.video.pillow_film import survey_pillow
+
             info, notes, index, seconds = survey_pillow(path, limits, parent.beat)
         else:
             info, notes, index, seconds = survey(path, limits, parent.beat)
@@ -147,13 +149,15 @@ def pyav_wanted(
 ) -> Iterator[int]:
     """Write each wanted frame into the writer's memory, and yield its index; add the damaged ones at the end."""
     from longva_demo.video.frames import exact_frames
+    from longva_demo.video.magic import is_pillow_film
     from longva_demo.video.packets import PacketIndex
     from longva_demo.video.pictures import PictureWriter
-    from longva_demo.video.pillow_film import is_pillow_film, pillow_frames
     from longva_demo.video.reader import PacketReader
 
     pictures = PictureWriter(request["width"], request["height"], request["scale"])
     if is_pillow_film(Path(request["path"])):
+        from longva_demo.video.pillow_film import pillow_frames
+
         for number, frame in pillow_frames(Path(request["path"]), request["indices"], limits, parent.beat):
             pictures.write(frame, writer.next_picture())
             yield number
@@ -187,8 +191,8 @@ def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer
 
 
 def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
+    from longva_demo.video.magic import is_pillow_film
     from longva_demo.video.packets import PacketIndex
-    from longva_demo.video.pillow_film import is_pillow_film, pillow_frames
     from longva_demo.video.preview_file import PreviewFile, why_not_written, write_all, write_preview
     from longva_demo.video.reader import PacketReader
 
@@ -204,6 +208,8 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
     try:
         preview = PreviewFile(Path(request["target"]), request["width"], request["height"], request["scale"])
         if is_pillow_film(path):
+            from longva_demo.video.pillow_film import pillow_frames
+
             write_all(pillow_frames(path, request["indices"], limits, parent.beat), seconds, preview, report)
         else:
             with closing(PacketReader(path, index, limits, parent.beat)) as reader:

@@ -11,6 +11,7 @@ from longva_demo.video import decode_frames, plan_frames, probe
 from tests.video.clips import decoded, find_box, write_clip
 
 OPTIONS = {"g": "30", "preset": "veryfast"}
+SHORT, TORN = "The file says that it is 3.", "The file breaks off in the middle of a frame."
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.ts"])
@@ -99,3 +100,15 @@ def test_a_last_packet_that_is_cut_off_is_no_frame(name: str, tmp_path: Path) ->
     numbers, notes = decoded(path)
     assert numbers == {place: place for place in range(25)}
     assert not any("could not be decoded" in note for note in notes)
+
+
+@pytest.mark.parametrize(("name", "said"), [("cut.flv", SHORT), ("cut.mov", SHORT), ("cut.avi", TORN)])
+def test_a_file_that_was_cut_off_gets_one_note(name: str, said: str, clips: Path) -> None:
+    fast = {"movflags": "faststart"} if name.endswith("mov") else {}
+    coding = {"codec": "mpeg4"} if name.endswith("avi") else {"options": OPTIONS}
+    path = write_clip(clips / name, 90, container_options=fast, **coding)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.55)])
+    notes = probe(path).notes
+    assert len(notes) == 1, notes
+    assert notes[0].startswith(said)

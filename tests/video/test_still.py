@@ -142,6 +142,7 @@ def test_the_head_gives_the_size_of_the_upright_picture(tmp_path: Path, ending: 
     assert image_size(path) == open_image(path).size == ((40, 90) if orientation in (6, 8) else (90, 40))
 
 
+PROPERTIES = (b"ispe", b"pixi", b"av1C", b"colr")  # of a plain AVIF
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
@@ -160,6 +161,33 @@ def test_what_turns_nothing_in_a_browser_turns_nothing_here(tmp_path: Path, endi
         exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (90, 40), "red").save(path, xmp=XMP, pnginfo=pieces, exif=exif)
     assert image_size(path) == open_image(path).size == (90, 40)
+
+
+@pytest.mark.parametrize("kind", [b"mdcv", b"clli"])
+def test_an_avif_with_hdr_metadata_that_it_calls_essential(kind: bytes, tmp_path: Path) -> None:
+    """Pillow's reader passes over a picture with an essential mark that it does not know; FFmpeg does not."""
+    path = tmp_path / "hdr.avif"
+    Image.new("RGB", (96, 64), (200, 40, 40)).save(path, quality=95)
+    data = bytearray(path.read_bytes())
+    box = struct.pack(">I4s", 32, kind) + bytes(24)
+    places = {name: data.index(name) - 4 for name in (b"meta", b"iprp", b"ipco", b"ipma", b"iloc")}
+    number = 1 + sum(data[places[b"ipco"] : places[b"ipma"]].count(name) for name in PROPERTIES)
+    payload = struct.pack(">I", data.index(b"mdat") + 4)  # where iloc finds it
+    offset = data.index(payload, places[b"iloc"])
+    struct.pack_into(">I", data, offset, data.index(b"mdat") + 4 + len(box) + 1)
+    counted = places[b"ipma"] + 18
+    data[counted] += 1
+    data.insert(counted + data[counted], 0x80 | number)
+    data[places[b"ipma"] : places[b"ipma"]] = box
+    grown = {b"ipma": 1, b"ipco": len(box), b"iprp": len(box) + 1, b"meta": len(box) + 1}
+    for name, more in grown.items():
+        place = data.index(name) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + more)
+    path.write_bytes(data)
+    assert is_picture(path)
+    picture = np.asarray(open_image(path))
+    assert picture.shape == (64, 96, 3)
+    assert np.abs(picture.astype(int) - (200, 40, 40)).max() <= 4
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
