@@ -63,7 +63,7 @@ def test_the_main_path(visit: Visit, clip: Path) -> None:
     visit.upload(clip)
     visit.wait_for_frames(64)
     page.wait_for_function("document.querySelector('#player video')?.videoWidth === 320")
-    expect(page.locator("#about")).to_contain_text(clip.name, timeout=SLOW)
+    expect(page.locator("#about")).to_contain_text("my & clip.mp4", timeout=SLOW)
     expect(page.locator("#preview")).to_be_hidden()
     assert visit.ask("What do you see?")
 
