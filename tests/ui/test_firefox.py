@@ -105,9 +105,8 @@ def test_sliders_have_a_track(visit: Visit, name: str) -> None:
     slider = visit.page.locator(name)
     picture = pixels(slider.screenshot()).astype(int)
     ground = picture[1, 1]
-    differs = np.abs(picture - ground).max(axis=2) > 20  # (height, width)
-    middle = differs[picture.shape[0] // 2 - 3 : picture.shape[0] // 2 + 3]
-    assert middle.any(axis=0)[2:-2].all(), "the track has gaps, or there is none"
+    differs = np.abs(picture - ground).max(axis=2) > 8  # (height, width)
+    assert differs.any(axis=0)[2:-2].all(), "the track has gaps, or there is none"
     assert differs.sum(axis=0).max() >= 10, "no thumb"
     if name == "#budget-slider":
         row = picture[picture.shape[0] // 2]
@@ -137,17 +136,17 @@ FILES = {
     "clip.gif": {"codec": "gif", "pix_fmt": "rgb8"},
     "clip.avi": {"codec": "mpeg4"},
     # Firefox takes its picture for a sound that plays.
-    "field.ts": {"codec": "mpeg2video", "audio_seconds": 4.0},
+    "field.ts": {"codec": "mpeg2video", "audio_seconds": 2.0},
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_preview_takes_the_place_of_what_firefox_cannot_play(visit: Visit, tmp_path: Path, name: str) -> None:
-    visit.upload(clips.write_clip(tmp_path / name, 40, fps=10, **FILES[name]))
+    visit.upload(clips.write_clip(tmp_path / name, 20, fps=10, **FILES[name]))
     expect(visit.page.locator("#preview")).to_contain_text("the player shows a small preview", timeout=SLOW)
     visit.page.wait_for_function("document.querySelector('#player video')?.videoWidth === 320")
     assert "/longva/preview/" in visit.page.eval_on_selector("#player video", "video => video.currentSrc")
-    visit.wait_for_frames(40)
+    visit.wait_for_frames(20)
 
 
 def test_dark_scrollbars_and_fields(visit: Visit) -> None:

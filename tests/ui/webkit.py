@@ -126,7 +126,7 @@ PLAYED = {"clip.mp4": {}, "clip.mkv": {}, "clip.webm": {"codec": "libvpx"}, "cli
 @pytest.mark.parametrize("name", PLAYED)
 def test_what_plays_gets_no_line_and_no_preview(visit: Visit, tmp_path: Path, name: str) -> None:
     """The size of the picture may come a moment after the rest of the metadata."""
-    visit.upload(clips.write_clip(tmp_path / name, 40, fps=10, **PLAYED[name]), num_frames=40)
+    visit.upload(clips.write_clip(tmp_path / name, 20, fps=10, **PLAYED[name]), num_frames=20)
     visit.wait("document.querySelector('#player video')?.videoWidth === 320")
     visit.wait("document.querySelector('.preview').hidden")
     time.sleep(1.5)  # longer than a picture may take
@@ -137,8 +137,8 @@ def test_what_plays_gets_no_line_and_no_preview(visit: Visit, tmp_path: Path, na
 # WebKitGTK loads a GIF and says nothing, whatever its name.
 @pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
 def test_a_gif_gets_a_preview(visit: Visit, tmp_path: Path, name: str) -> None:
-    gif = clips.write_clip(tmp_path / "source.gif", 40, fps=10, codec="gif", pix_fmt="rgb8")
-    visit.upload(gif.rename(tmp_path / name), num_frames=40)
+    gif = clips.write_clip(tmp_path / "source.gif", 20, fps=10, codec="gif", pix_fmt="rgb8")
+    visit.upload(gif.rename(tmp_path / name), num_frames=20)
     visit.wait("document.querySelector('.preview').textContent.includes('the player shows a small preview')")
     visit.wait("document.querySelector('#player video')?.videoWidth === 320")
     assert "/longva/preview/" in visit.player()["source"]
