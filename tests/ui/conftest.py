@@ -28,8 +28,8 @@ from playwright.sync_api import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-# By Playwright's names: a variable that names one's own browser, and what it is called on the path. scripts/install_browser.sh
-# installs one of each where there is none.
+# By Playwright's names: a variable that names one's own browser, and what it is called on the path.
+# scripts/install_browser.sh installs one of each where there is none.
 VARIABLES = {"chromium": "BROWSER_PATH", "firefox": "FIREFOX_PATH"}
 BROWSERS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
