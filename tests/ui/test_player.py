@@ -166,7 +166,7 @@ def test_a_size_that_comes_late_takes_the_line_back(visit: Visit, folder: Path) 
 def test_a_file_that_tells_nothing_gets_a_line_until_it_does(visit: Visit, folder: Path) -> None:
     """Neither an error nor metadata: some browsers wait for ever for what they cannot play."""
     waiting: list[Route] = []
-    visit.page.route("**/file=**/silent.mp4", waiting.append)
+    visit.page.route("**/file=**/silent.mp4", lambda route: waiting.append(route))
     visit.upload(write_clip(folder / "silent.mp4", 20, fps=10))
     expect(visit.page.locator("#preview")).to_contain_text("may not be able to play this file", timeout=SLOW)
     assert waiting
