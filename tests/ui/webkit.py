@@ -120,7 +120,7 @@ def test_tab_and_a_press_between_frames_lose_no_frame(visit: Visit) -> None:
     assert visit.js("document.querySelectorAll('.trail > *').length") == 1
 
 
-PLAYED = {"clip.mp4": {}, "clip.mkv": {}, "clip.webm": {"codec": "libvpx"}, "clip.ogv": {"codec": "libtheora"}}
+PLAYED = {"clip.mp4": {}, "clip.mkv": {}, "clip.webm": {"codec": "libvpx"}, "clip.avi": {"codec": "mpeg4"}}
 
 
 @pytest.mark.parametrize("name", PLAYED)
