@@ -154,8 +154,9 @@ def test_dark_scrollbars_and_fields(driver: webdriver.WebKitGTK, address: str) -
 def test_an_answer_can_be_copied(visit: Visit) -> None:
     visit.pick("Three shapes")
     answer = visit.ask("What do you see?")
+    visit.wait("document.querySelector('.turn .sure')")  # the evidence draws the row of buttons once more
     visit.driver.find_element(By.XPATH, "//*[contains(@class, 'tool') and text() = 'Copy']").click()
     visit.driver.find_element(By.CSS_SELECTOR, "#question textarea").click()
-    visit.press(Keys.CONTROL, "v")
+    ActionChains(visit.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
     visit.wait("document.querySelector('#question textarea').value")
     assert visit.js("document.querySelector('#question textarea').value") == answer
