@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
 
-.PHONY: demo test check bench screenshots browser clean
+.PHONY: demo test test-webkit check bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -13,6 +13,11 @@ demo: .venv/app-installed
 test: .venv/dev-installed browser check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/ui
 	$(BIN)/python -m pytest tests/ui
+
+# The page in WebKitGTK, on a screen of its own.
+test-webkit: .venv/webkit-installed
+	sh scripts/install_webkit.sh
+	xvfb-run --auto-servernum --server-args "-screen 0 1600x1200x24" $(BIN)/python -m pytest tests/ui/webkit.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
@@ -39,6 +44,10 @@ browser: .venv/dev-installed
 
 .venv/dev-installed: requirements-dev.txt .venv/app-installed
 	$(BIN)/python -m pip install -q -r requirements-dev.txt -c constraints.txt
+	touch $@
+
+.venv/webkit-installed: requirements-webkit.txt .venv/dev-installed
+	$(BIN)/python -m pip install -q -r requirements-webkit.txt -c constraints.txt
 	touch $@
 
 # Without torchcodec the benchmarks say so and go on.

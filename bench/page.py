@@ -96,7 +96,7 @@ def main() -> None:
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "clip.mp4"
         write_clip(path)
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=find_browser(playwright.chromium), args=list(ARGUMENTS))
         with serving(Path(folder) / "server.log", "--model", model) as address:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.set_default_timeout(600_000)

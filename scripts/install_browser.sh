@@ -1,13 +1,27 @@
 #!/bin/sh
-# A Chromium for the browser tests: the one there is, else Debian's package, else Playwright's own download.
+# The browsers of the page's tests, Chromium and Firefox: those there are, else Debian's packages, else Playwright's own.
+# Firefox plays H.264 with FFmpeg's libraries, which Debian's package ffmpeg brings.
 set -eu
 python=$1
-if [ -n "${BROWSER_PATH:-}" ] || command -v chromium >/dev/null || command -v chromium-browser >/dev/null ||
-    command -v google-chrome >/dev/null; then
-    exit 0
+
+has_one() {
+    for name in "$@"; do
+        if [ -n "$name" ] && command -v "$name" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+
+install_package() {
+    command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
+    [ -n "${updated:-}" ] || apt-get update -q || return 1
+    updated=yes
+    apt-get install -q -y --no-install-recommends "$1"
+}
+
+has_one "${BROWSER_PATH:-}" chromium chromium-browser google-chrome google-chrome-stable ||
+    install_package chromium || "$python" -m playwright install chromium
+has_one "${FIREFOX_PATH:-}" firefox-esr ||
+    install_package firefox-esr || "$python" -m playwright install firefox
+if command -v apt-get >/dev/null && ! PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libavcodec\.so'; then
+    install_package ffmpeg || echo "Firefox needs FFmpeg's libraries to play H.264: install the package ffmpeg"
 fi
-if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -q
-    apt-get install -q -y --no-install-recommends chromium && exit 0
-fi
-exec "$python" -m playwright install chromium

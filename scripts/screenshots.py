@@ -108,7 +108,7 @@ def save(browser: Browser, address: str, name: str, shot: Shot) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=find_browser(playwright.chromium), args=list(ARGUMENTS))
         with serving(Path(folder) / "server.log", "--model", "tiny") as address:
             for name, shot in SHOTS.items():
                 save(browser, address, name, shot)

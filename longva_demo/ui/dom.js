@@ -22,3 +22,16 @@ function playFrom(seconds) {
   player.currentTime = seconds;
   player.play().catch(() => {});
 }
+
+// Copies a text. Browsers offer their clipboard to pages with https or on the same machine only, and may refuse it
+// there too; the old way, a selected field, is left then.
+async function copyText(text) {
+  try { return await navigator.clipboard.writeText(text); } catch { /* the old way, below */ }
+  const field = make("textarea", "copied"), focused = document.activeElement;
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+  focused?.focus({ preventScroll: true });
+}

@@ -191,8 +191,9 @@ function lookCloser(number) {
   trigger("closer", stretch(before, after, first, last));
 }
 
-// Moves the single tab stop to `item`.
+// Moves the single tab stop to `item`; the list itself can get the focus too, by a press between two frames.
 function rove(item) {
+  if (!item) return;
   list.querySelector('button[tabindex="0"]')?.setAttribute("tabindex", "-1");
   item.firstChild.tabIndex = 0;
 }
@@ -210,9 +211,10 @@ list.addEventListener("keydown", (event) => {
   list.children[here + steps[event.key]]?.firstChild.focus();
 });
 list.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "l" || event.ctrlKey || event.altKey || event.metaKey) return;
+  const here = numberOf(event.target);
+  if (here < 0 || event.key.toLowerCase() !== "l" || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
-  lookCloser(numberOf(event.target));
+  lookCloser(here);
 });
 list.addEventListener("focusin", (event) => rove(event.target.closest("li")));
 element.querySelector(".film-size").addEventListener("input", (event) => {

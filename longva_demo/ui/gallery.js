@@ -4,6 +4,9 @@ const SEEN = "longva-gallery-seen";
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const hint = element.querySelector(".hint");
 
+// By card: what points at it, "pointer" or "focus". While a pointer leaves, Firefox still says that it hovers.
+const pointing = new Map();
+
 async function play(card) {
   if (still.matches || !card.dataset.preview || card.querySelector(".moving")) return;
   const moving = new Image();
@@ -11,20 +14,25 @@ async function play(card) {
   moving.alt = "";
   moving.src = (window.gradio_config?.root || location.origin) + card.dataset.preview;
   try { await moving.decode(); } catch { return; }  // the still stays
-  if (isPointedAt(card) && !card.querySelector(".moving")) card.querySelector("img").after(moving);
+  if (pointing.get(card).size && !card.querySelector(".moving")) card.querySelector("img").after(moving);
 }
 
-const isPointedAt = (card) => card.matches(":focus-visible") || card.matches(":hover");
+function point(card, what) {
+  pointing.get(card).add(what);
+  play(card);
+}
 
-function rest(card) {
-  if (!isPointedAt(card)) card.querySelector(".moving")?.remove();
+function rest(card, what) {
+  pointing.get(card).delete(what);
+  if (!pointing.get(card).size) card.querySelector(".moving")?.remove();
 }
 
 for (const card of element.querySelectorAll(".card")) {
-  card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") play(card); });
-  card.addEventListener("pointerleave", () => rest(card));
-  card.addEventListener("focus", () => { if (card.matches(":focus-visible")) play(card); });
-  card.addEventListener("blur", () => rest(card));
+  pointing.set(card, new Set());
+  card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") point(card, "pointer"); });
+  card.addEventListener("pointerleave", () => rest(card, "pointer"));
+  card.addEventListener("focus", () => { if (card.matches(":focus-visible")) point(card, "focus"); });
+  card.addEventListener("blur", () => rest(card, "focus"));
   card.addEventListener("click", () => {
     welcome();
     trigger("pick", { number: Number(card.dataset.number) });

@@ -5,15 +5,21 @@ const loupe = element.querySelector(".loupe");
 const loupePicture = loupe.querySelector(".loupe-picture");
 const loupeText = loupe.querySelector(".loupe-text");
 const OPEN_AFTER = 180, CLOSE_AFTER = 160, MARGIN = 8;
-let shown = null, timer = null;
+let shown = null, timer = null, focusing = 0;
 
 const numberOf = (node) => {
   const item = node.closest?.(".film-frames > li");
   return item ? Array.prototype.indexOf.call(list.children, item) : -1;
 };
 
-function openLoupe(number) {
+// Drops what would open or close it later.
+function settle() {
   clearTimeout(timer);
+  cancelAnimationFrame(focusing);
+}
+
+function openLoupe(number) {
+  settle();
   const frame = frames[number];
   if (!frame || frame.seconds === undefined) return;
   shown = number;
@@ -24,7 +30,7 @@ function openLoupe(number) {
 }
 
 function closeLoupe() {
-  clearTimeout(timer);
+  settle();
   shown = null;
   loupe.hidden = true;
 }
@@ -52,7 +58,10 @@ list.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
 loupe.addEventListener("pointerenter", () => clearTimeout(timer));
 loupe.addEventListener("mousedown", (event) => event.preventDefault());  // a press leaves the focus on the frame
 loupe.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
-list.addEventListener("focusin", (event) => { if (event.target.matches(":focus-visible")) openLoupe(numberOf(event.target)); });
+// Some browsers scroll to the frame that gets the focus only after the event.
+list.addEventListener("focusin", ({ target }) => {
+  if (target.matches(":focus-visible")) focusing = requestAnimationFrame(() => openLoupe(numberOf(target)));
+});
 list.addEventListener("focusout", closeLoupe);
 // A finger does not hover: it opens the larger view with the tap that plays.
 list.addEventListener("click", (event) => { if (event.pointerType === "touch") openLoupe(numberOf(event.target)); });

@@ -2,7 +2,9 @@
 // file's place in the player alone: the field's value stays the file. `props.value` is {ask, line, token?}; see
 // preview.py. And it lets the player's field take every kind of file that has moving pictures.
 const line = element.querySelector(".preview");
-let asks = 0;
+// So long may a picture take after the rest of the metadata, and the next sign of loading before any of it.
+const PICTURE_MILLISECONDS = 1000, LOADING_MILLISECONDS = 8000;
+let asks = 0, timer = null;
 
 const isPlayer = (target) => target.matches?.("#player video");
 
@@ -30,18 +32,43 @@ function draw() {
   video.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
 }
 
+// Not every browser tells of a file that it cannot play: it may load it and say nothing, or play its sound alone.
+function expectPicture(video, milliseconds) {
+  clearTimeout(timer);
+  const { currentSrc } = video;
+  timer = setTimeout(() => {
+    if (!video.isConnected || video.currentSrc !== currentSrc || video.videoWidth) return;
+    // A page in the background and a phone that saves data load nothing until they are asked to.
+    const isResting = document.hidden || (video.networkState === video.NETWORK_IDLE && !video.readyState);
+    if (isResting) expectPicture(video, milliseconds); else fail(video);
+  }, milliseconds);
+}
+
+// A picture came, perhaps after it was given up: what was said of it is taken back.
+function succeed(video) {
+  clearTimeout(timer);
+  if (video.dataset.preview) return show(props.value?.line);
+  delete video.dataset.ask;
+  show("");
+}
+
 // Media events do not bubble: they are caught on the way down, errors before Gradio covers the player with them.
-document.addEventListener("error", (event) => {
-  if (!isPlayer(event.target)) return;
+const onPlayer = (name, act) => document.addEventListener(name, (event) => {
+  if (isPlayer(event.target)) act(event.target, event);
+}, true);
+onPlayer("error", (video, event) => {
+  clearTimeout(timer);
   event.stopImmediatePropagation();
-  fail(event.target);
-}, true);
-document.addEventListener("loadedmetadata", (event) => {
-  if (isPlayer(event.target) && !event.target.videoWidth) fail(event.target);  // only its sound can be played
-}, true);
-document.addEventListener("loadstart", (event) => {
-  if (isPlayer(event.target) && !event.target.dataset.ask) show("");
-}, true);
+  fail(video);
+});
+onPlayer("loadstart", (video) => {
+  if (!video.dataset.ask) show("");
+  // No browser plays a GIF as a video, and some wait for it for ever.
+  if (/\.gif$/i.test(video.currentSrc)) fail(video); else expectPicture(video, LOADING_MILLISECONDS);
+});
+onPlayer("progress", (video) => { if (!video.readyState) expectPicture(video, LOADING_MILLISECONDS); });
+onPlayer("loadedmetadata", (video) => { if (!video.videoWidth) expectPicture(video, PICTURE_MILLISECONDS); });
+onPlayer("resize", (video) => { if (video.videoWidth) succeed(video); });
 watch("value", draw);
 
 // Gradio takes only files that the system calls video/…: never a GIF, and on many systems no .mkv, .ts or .mxf either.

@@ -24,7 +24,7 @@ function addTools(node, box) {
     makeTool("retry", () => trigger("retry")),
     makeTool("edit", () => startEdit(node)),
     makeTool("undo", () => trigger("undo")),
-    makeTool("copy", () => navigator.clipboard?.writeText(node.querySelector(".answer").textContent)),
+    makeTool("copy", () => copyText(node.querySelector(".answer").textContent)),
   );
 }
 

@@ -16,10 +16,25 @@ from pathlib import Path
 import av
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    sync_playwright,
+)
 
 REPOSITORY = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# By Playwright's names: a variable that names one's own browser, and what it is called on the path.
+# scripts/install_browser.sh installs one of each where there is none.
+VARIABLES = {"chromium": "BROWSER_PATH", "firefox": "FIREFOX_PATH"}
+BROWSERS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "firefox": ("firefox-esr",),
+}
 # Nothing but the page itself: no first-run page, no component or account services.
 ARGUMENTS = (
     "--no-sandbox",
@@ -35,11 +50,15 @@ START_SECONDS = 240.0
 MODEL = "tiny"
 
 
-def find_browser() -> str:
-    """Path of an installed Chromium or Chrome; BROWSER_PATH names another one."""
-    named = os.environ.get("BROWSER_PATH")
-    path = shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert path, "no browser for the page tests: install chromium, or set BROWSER_PATH to one"
+def find_browser(kind: BrowserType) -> str:
+    """Path of the browser of that kind that a variable names, else of one on the path, else of Playwright's own."""
+    named = os.environ.get(VARIABLES[kind.name])
+    candidates = (named,) if named else (*BROWSERS[kind.name], kind.executable_path)
+    path = next(filter(None, map(shutil.which, candidates)), None)
+    assert path, (
+        f"no {kind.name} for the page tests ({', '.join(candidates)}): "
+        f"run `make browser`, or set {VARIABLES[kind.name]} to one"
+    )
     return path
 
 
@@ -105,11 +124,17 @@ def address(server_log: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    """One for all browsers: a process can run one at a time."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=find_browser(playwright.chromium), args=list(ARGUMENTS))
+    yield browser
+    browser.close()
 
 
 class Visit:

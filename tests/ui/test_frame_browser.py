@@ -93,6 +93,40 @@ def test_a_larger_view_on_hover_and_on_focus_moves_nothing(film: Page) -> None:
     assert film.evaluate(FOCUSED) == 1
 
 
+def test_nothing_shows_through_the_larger_view(film: Page) -> None:
+    """Fields and their names in the page have places in depth of their own."""
+    film.locator(".timeline").scroll_into_view_if_needed()
+    film.hover(".film-frames li:nth-child(1) button")
+    loupe = film.locator(".loupe")
+    expect(loupe).to_be_visible()
+    # Over both fields, wherever the page's height puts them.
+    names = ("#start", "#end")
+    boxes = [film.locator(name).bounding_box() for name in names]
+    assert all(boxes)
+    film.evaluate(
+        "([left, top]) => document.querySelector('.loupe').style.cssText += `;left:${left}px;top:${top}px;width:320px`",
+        [boxes[0]["x"] - 20, boxes[0]["y"] - 20],  # type: ignore[index]
+    )
+    shown = loupe.bounding_box()
+    assert shown is not None
+    for box in boxes:
+        assert box is not None
+        assert shown["x"] < box["x"] < box["x"] + box["width"] < shown["x"] + shown["width"]
+        assert shown["y"] < box["y"] < shown["y"] + shown["height"] - 30
+    before = loupe.screenshot()
+    film.add_style_tag(content="#start, #end { visibility: hidden; } #start *, #end * { visibility: hidden; }")
+    assert loupe.screenshot() == before
+
+
+def test_a_press_between_frames_takes_none(film: Page) -> None:
+    film.locator(".film-frames").click(position={"x": 3, "y": 3})
+    film.keyboard.press("l")
+    film.keyboard.press("ArrowRight")
+    film.keyboard.press("Tab")
+    assert film.evaluate(FOCUSED) == 0
+    expect(film.locator(".trail > *")).to_have_count(1)
+
+
 def test_the_size_slider_makes_frames_larger(film: Page) -> None:
     before, across = film.locator(".film-picture").first.bounding_box(), columns(film)
     film.focus(".film-size")

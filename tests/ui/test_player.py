@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.ui.conftest import Visit
 from tests.video.clips import read_number, write_clip
@@ -139,3 +139,45 @@ def test_without_a_preview_frames_and_questions_work(visit: Visit, folder: Path)
     expect(visit.page.locator("#preview")).to_contain_text("may not be able to play this file", timeout=SLOW)
     assert visit.page.locator(".toast-body").count() == 0
     assert visit.ask("What do you see?")
+
+
+# As in browsers that tell the size of the picture after the rest of the metadata: none until `sized` is called.
+SIZED_LATE = """(() => {
+  const { get } = Object.getOwnPropertyDescriptor(HTMLVideoElement.prototype, "videoWidth");
+  let isSized = false;
+  Object.defineProperty(HTMLVideoElement.prototype, "videoWidth", { get() { return isSized ? get.call(this) : 0; } });
+  window.sized = () => {
+    isSized = true;
+    document.querySelector("#player video").dispatchEvent(new Event("resize"));
+  };
+})()"""
+
+
+def test_a_size_that_comes_late_takes_the_line_back(visit: Visit, folder: Path) -> None:
+    visit.page.evaluate(SIZED_LATE)
+    visit.upload(write_clip(folder / "sized.mp4", 20, fps=10))
+    visit.page.wait_for_function(PLAYS)
+    expect(visit.page.locator("#preview")).to_contain_text("may not be able to play this file", timeout=SLOW)
+    visit.page.evaluate("window.sized()")
+    expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
+    assert "/longva/preview/" not in visit.page.eval_on_selector("#player video", "video => video.currentSrc")
+
+
+def test_a_file_that_tells_nothing_gets_a_line_until_it_does(visit: Visit, folder: Path) -> None:
+    """Neither an error nor metadata: some browsers wait for ever for what they cannot play."""
+    waiting: list[Route] = []
+    visit.page.route("**/file=**/silent.mp4", lambda route: waiting.append(route))
+    visit.upload(write_clip(folder / "silent.mp4", 20, fps=10))
+    expect(visit.page.locator("#preview")).to_contain_text("may not be able to play this file", timeout=SLOW)
+    assert waiting
+    for route in waiting:
+        route.continue_()
+    visit.page.wait_for_function(PLAYS)
+    expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
+
+
+def test_a_film_with_sound_alone_gets_a_preview(visit: Visit, folder: Path) -> None:
+    """Chromium plays the sound of an MP4 whose picture it cannot decode, and reports no error."""
+    path = write_clip(folder / "sounding.mp4", 20, fps=10, codec="mpeg4", audio_seconds=2)
+    visit.upload(path)
+    expect(visit.page.locator("#preview")).to_contain_text("the player shows a small preview", timeout=SLOW)
