@@ -45,7 +45,7 @@ SHELL = """
   </header>
   <div class="film-bar"><i></i></div>
   <p class="film-empty">${say("film.empty")}</p>
-  <ol class="film-frames"></ol>
+  <ol class="film-frames" tabindex="-1"></ol>
   <footer class="film-foot">${say("film.save")}
     <a download data-file="contact-sheet.jpg" title="${say("film.sheet_title")}">${say("film.sheet")}</a>
     <a download data-file="frames.zip" title="${say("film.frames_title")}">${say("film.frames")}</a>

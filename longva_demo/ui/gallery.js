@@ -27,7 +27,8 @@ for (const card of element.querySelectorAll(".card")) {
   card.addEventListener("blur", () => rest(card));
   card.addEventListener("click", () => {
     welcome();
-    trigger("pick", { number: Number(card.dataset.number) });
+    selection.choose(JSON.parse(card.dataset.choice));
+    trigger("pick");
   });
 }
 
