@@ -300,9 +300,9 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
         turn(parts.frames.closer, rest[:2], "() => selection.narrowed()"),
         parts.budget.settle,
         parts.start.submit,
-        parts.start.blur,
+        parts.start.blur(None, None, None, js="() => selection.left('start')", **hidden).success,
         parts.end.submit,
-        parts.end.blur,
+        parts.end.blur(None, None, None, js="() => selection.left('end')", **hidden).success,
         parts.decoder.input,
     ]
     for event in looks:

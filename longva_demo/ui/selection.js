@@ -12,8 +12,8 @@ let askedAt = 0;  // the newest selection that the server was asked for
 let isArriving = false;  // an upload is complete, and Gradio has not yet put it into its field
 let example = null, range = null;
 
-document.addEventListener("input", ({ target, isTrusted }) => {
-  for (const [name, place] of Object.entries(PLACES)) if (isTrusted && target.closest?.(place)) touched[name] = now();
+document.addEventListener("input", ({ target }) => {
+  for (const [name, place] of Object.entries(PLACES)) if (target.closest?.(place)) touched[name] = now();
 }, true);
 
 const announce = (what, detail) => document.dispatchEvent(new CustomEvent(`longva:${what}`, { detail }));
@@ -77,6 +77,11 @@ const selection = {
     range = [start ? moment(start) : "", end === null || end >= duration - 0.005 ? "" : moment(end)];
   },
   narrowed: () => range,
+
+  // A field was left: throws, which ends the event, where nothing was written that the server was not asked about.
+  left(name) {
+    if (touched[name] < askedAt) throw new Error("nothing was written");
+  },
 
   // Fields on their way to the server: video, picture, …, and at the end the time. Gradio reads them late, for it waits
   // for uploads; the file that counts now is the one that is meant.

@@ -34,6 +34,8 @@ ARGUMENTS = (
 )
 START_SECONDS = 240.0
 MODEL = "tiny"
+# On a machine whose processors have much else to do.
+BUSY_MS = 120_000
 
 
 def find_browser() -> str:
@@ -114,24 +116,33 @@ def browser() -> Iterator[Browser]:
 
 
 # Runs before the page's own scripts. `toasts` gets the text of each toast, which is gone after ten seconds; `latency`
-# holds back all that the server says in answer to events, in its order, for so many ms.
+# holds back all that the server says in answer to events, in its order, for so many ms; `completed` counts the events
+# whose last word has come.
 INSTRUMENTS = """
 window.toasts = [];
 new MutationObserver((changes) => {
   for (const node of changes.flatMap((change) => [...change.addedNodes]))
     for (const text of node.querySelectorAll?.("[data-testid=toast-text]") ?? []) window.toasts.push(text.textContent);
 }).observe(document, { childList: true, subtree: true });
-window.latency = 0;
+window.latency = window.completed = 0;
 const { fetch } = window;
 window.fetch = async (address, options) => {
   const reply = await fetch(address, options);
   if (!String(address).includes("/queue/data")) return reply;
-  const reader = reply.body.getReader();
+  const reader = reply.body.getReader(), decoder = new TextDecoder();
+  let said = "";
   const late = new ReadableStream({ async start(stream) {
     for (let turn = Promise.resolve(); ; ) {
       const { done, value } = await reader.read(), due = performance.now() + window.latency;
       turn = turn.then(() => new Promise((go) => setTimeout(go, due - performance.now())))
-        .then(() => done ? stream.close() : stream.enqueue(value));
+        .then(() => {
+          if (done) { stream.close(); return; }
+          said += decoder.decode(value, { stream: true });
+          const told = said.split('"process_completed"');
+          window.completed += told.length - 1;
+          said = told.at(-1);
+          stream.enqueue(value);
+        });
       if (done) return;
     }
   } });
@@ -212,7 +223,11 @@ class Visit:
     def wait_for_toasts(self, text: str, count: int = 1) -> None:
         """Until that many toasts with this text have come, whether they are still there or not."""
         told = "([text, count]) => window.toasts.filter((one) => one.includes(text)).length >= count"
-        self.page.wait_for_function(told, arg=[text, count])
+        self.page.wait_for_function(told, arg=[text, count], timeout=BUSY_MS)
+
+    def wait_for_completed(self, count: int) -> None:
+        """Until so many events have come to their end since the page was opened."""
+        self.page.wait_for_function("(count) => window.completed >= count", arg=count, timeout=BUSY_MS)
 
     def hold_event(self, name: str) -> Held:
         """Catch the requests of a handler's event, such as "look"."""

@@ -441,9 +441,7 @@ def test_a_question_may_overtake_the_look_that_it_is_about(handlers: Handlers, c
     assert len(shown["entries"]) == 1
 
 
-def test_late_starts_and_stops_of_the_needle_test(
-    engine: Engine, handlers: Handlers, pages: Pages, clip: Path
-) -> None:
+def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Handlers, pages: Pages, clip: Path) -> None:
     tests = NeedleTests(engine, pages, WaitingLine(engine.reads), make_log(engine))
     look(handlers, clip, 10.0)
     assert list(tests.start(5.0, REQUEST)) == []  # for a video that was there before

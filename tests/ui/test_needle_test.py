@@ -170,5 +170,5 @@ def test_stopping_and_starting_again(visit: Visit) -> None:
 
 def test_nothing_to_hide_a_needle_in(visit: Visit) -> None:
     start(visit)
-    expect(visit.page.locator(".toast-body")).to_contain_text("there is no video to hide a needle in", timeout=BUSY_MS)
+    visit.wait_for_toasts("there is no video to hide a needle in")
     expect(visit.page.locator(".needles-start")).to_be_visible()
