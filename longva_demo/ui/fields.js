@@ -7,7 +7,7 @@ const ENDINGS = ("mp4 m4v mov qt 3gp 3g2 mkv mk3d webm avi flv f4v ts mts m2ts m
   "gxf wtv y4m h264 264 hevc h265 265 gif apng heic avif").split(" ");
 const LONGEST_GIF = 64_000_000, MOST_CHUNKS = 1000, WAIT_MILLISECONDS = 5000;
 const PICTURES = ["\xff\xd8\xff", "BM", "II*\0", "MM\0*", "\0\0\x01\0"];
-const PICTURE_BRANDS = ["avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"];
+const PICTURE_BRANDS = ["avif", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"];
 const VIDEOS = ["\x1aE\xdf\xa3", "FLV\x01", "OggS", "0&\xb2u", "\0\0\x01\xba", "\0\0\x01\xb3", "\0\0\x01", "\0\0\0\x01",
   "\x06\x0e+4", ".RMF", "nut/", "DKIF", "YUV4MPEG2", "\x1f\x07\0", "\xb7\xd8\0 "];
 const ATOMS = ["ftyp", "moov", "mdat", "wide", "free", "skip", "pnot", "moof", "styp"];
@@ -15,7 +15,7 @@ const ATOMS = ["ftyp", "moov", "mdat", "wide", "free", "skip", "pnot", "moof", "
 const bytesOf = async (file, start, length) => new Uint8Array(await file.slice(start, start + length).arrayBuffer());
 const letters = (bytes) => String.fromCharCode(...bytes);
 
-// "picture", "video", or null. The server tells them apart in the same way (still.py).
+// "picture", "video", or null. The server tells them apart in the same way (still.py). A stream of JPEGs begins like one.
 async function kindOf(file) {
   const head = letters(await bytesOf(file, 0, 512));
   if (head.startsWith("\x89PNG")) return await isMovingPng(file) ? "video" : "picture";
@@ -23,10 +23,11 @@ async function kindOf(file) {
   if (head.startsWith("RIFF") && head.slice(8, 12) === "WEBP")
     return head.slice(12, 16) === "VP8X" && head.charCodeAt(20) & 2 ? "video" : "picture";
   if (ATOMS.includes(head.slice(4, 8))) return PICTURE_BRANDS.includes(head.slice(8, 12)) ? "picture" : "video";
+  if (PICTURES.some((start) => head.startsWith(start)) || /^P[1-6]\s/.test(head))
+    return /\.mjpe?g$/i.test(file.name) ? null : "picture";
   const isVideo = VIDEOS.some((start) => head.startsWith(start)) || head.startsWith("RIFF") ||
     (head[0] === "G" && head[188] === "G") || (head[4] === "G" && head[196] === "G");
-  if (isVideo) return "video";
-  return PICTURES.some((start) => head.startsWith(start)) || /^P[1-6]\s/.test(head) ? "picture" : null;
+  return isVideo ? "video" : null;
 }
 
 // An animated PNG says so, and how many pictures it has, before its first picture.
@@ -78,7 +79,7 @@ async function openChooser(field) {
 }
 
 async function place(file, field) {
-  const target = await kindOf(file) ?? field, chooser = await openChooser(target);
+  const target = await kindOf(file).catch(() => null) ?? field, chooser = await openChooser(target);
   if (!chooser) return;
   const kept = new DataTransfer();
   kept.items.add(renamed(file, target));

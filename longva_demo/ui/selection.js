@@ -80,7 +80,7 @@ const selection = {
 
   // A field was left: throws, which ends the event, where nothing was written that the server was not asked about.
   left(name) {
-    if (touched[name] < askedAt) throw new Error("nothing was written");
+    if (touched[name] <= askedAt) throw new Error("nothing was written");
   },
 
   // Fields on their way to the server: video, picture, …, and at the end the time. Gradio reads them late, for it waits
@@ -102,8 +102,6 @@ const selection = {
 
   // Whether what the server says is about the present selection.
   isCurrent: (value) => (value?.asked_at ?? 0) >= askedAt,
-  // Whether it is about the file that is shown.
-  isSameFile: (value) => (value?.asked_at ?? 0) >= changedAt,
   isUploading: () => uploads.size > 0 || isArriving,
 
   // Send an upload, unless another file is chosen meanwhile: then the request is broken off, and `dropped` answers it.
