@@ -111,7 +111,7 @@ class Page:
             if self.preview is not None and (look is None or look.path != self.preview.path):
                 self._drop_preview()
             try:
-                if look is None or look != self.look:
+                if look != self.look:
                     self._turn_to(self._view_of(look, engine, settings) if look else None)
             except Exception:
                 if look is None or self.look is None or look.path != self.look.path:
