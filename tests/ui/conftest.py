@@ -128,7 +128,7 @@ window.latency = window.completed = 0;
 const { fetch } = window;
 window.fetch = async (address, options) => {
   const reply = await fetch(address, options);
-  if (!String(address).includes("/queue/data")) return reply;
+  if (!String(address.url ?? address).includes("/queue/data")) return reply;
   const reader = reply.body.getReader(), decoder = new TextDecoder();
   let said = "";
   const late = new ReadableStream({ async start(stream) {
