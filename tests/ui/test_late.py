@@ -45,6 +45,12 @@ def set_budget(visit: Visit, count: int) -> None:
     visit.page.press(".budget-number", "Enter")
 
 
+def complaints_beside_progress(visit: Visit) -> list[str]:
+    """Gradio asks for the progress of an upload that was held, and complains: the server never heard of it."""
+    found = [one for one in visit.complaints if "upload_progress" in one]
+    return [one for one in visit.complaints if one not in found and not (found and "Response (" in one)]
+
+
 def focused(visit: Visit) -> str:
     """The class of what has the focus, or its tag."""
     return str(visit.page.evaluate("document.activeElement.className || document.activeElement.tagName"))
@@ -78,8 +84,7 @@ def test_an_example_chosen_while_a_file_is_uploaded(visit: Visit, clip: Path) ->
     # The field is as it was: the next upload is taken.
     visit.upload(clip)
     expect(visit.page.locator("#about")).to_contain_text("my & clip", timeout=SLOW)
-    # The server never heard of the upload that was held, whose progress Gradio asks for.
-    assert [one for one in visit.complaints if "upload_progress" not in one] == []
+    assert complaints_beside_progress(visit) == []
 
 
 def test_a_picture_example_chosen_while_a_video_is_uploaded(visit: Visit, clip: Path) -> None:
@@ -93,7 +98,7 @@ def test_a_picture_example_chosen_while_a_video_is_uploaded(visit: Visit, clip: 
     visit.page.get_by_role("tab", name="Video").click()
     expect(visit.page.locator("#player input[type=file]")).to_be_attached()
     expect(visit.page.locator("#player video")).to_have_count(0)
-    assert [one for one in visit.complaints if "upload_progress" not in one] == []
+    assert complaints_beside_progress(visit) == []
 
 
 def test_range_and_budget_written_while_a_file_is_uploaded(visit: Visit, long_clip: Path) -> None:
