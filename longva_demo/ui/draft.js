@@ -53,7 +53,7 @@ document.addEventListener("longva:uploaded", ({ detail }) => settleWaiting(detai
 // The inputs of the event that asks; Gradio read the fields.
 function asked([, ...fields]) {
   const { text, at } = asking.shift();
-  return [text, ...selection.counting(fields), at];
+  return [text, ...selection.counting(fields.slice(0, -1)), at];
 }
 
 Object.assign(window, { restore, returned, take, takeBack, ready, asked });
