@@ -142,7 +142,7 @@ window.fetch = async (address, options) => {
           window.completed += told.length - 1;
           said = told.at(-1);
           stream.enqueue(value);
-        });
+        }).catch(() => {});  // the page has gone on without it
       if (done) return;
     }
   } });
