@@ -35,12 +35,12 @@ class Tab:
         return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
     def look(self, file: dict[str, Any]) -> None:
-        self._call("look", *self._fields(file), 1000 * time.monotonic())
+        self._call("look", *self._fields(file), self._now())
 
     def ask(self, question: str, file: dict[str, Any]) -> dict[str, Any]:
         """The transcript's entry of the answer."""
-        transcript, _field = self._call("ask", question, *self._fields(file), 0, 1, 256)
-        entry: dict[str, Any] = transcript[-1]
+        transcript, _field = self._call("ask", question, *self._fields(file), 0, 1, 256, self._now())
+        entry: dict[str, Any] = transcript["entries"][-1]
         return entry
 
     def weigh(self) -> None:
@@ -48,11 +48,11 @@ class Tab:
         self._call("weigh", True)
 
     def forget(self) -> None:
-        self._call("clear")
+        self._call("clear", self._now())
 
     def ask_and_close(self, question: str, file: dict[str, Any]) -> None:
         """Close the tab while the answer is on its way."""
-        with closing(self._messages("ask", question, *self._fields(file), 0, 1, 256)) as messages:
+        with closing(self._messages("ask", question, *self._fields(file), 0, 1, 256, self._now())) as messages:
             next(message for message in messages if message["msg"] == "process_generating")
         self.close()
 
@@ -62,6 +62,10 @@ class Tab:
         self._http.post(f"/longva/leave/{self._session}").raise_for_status()
         self._alive.close()
         self._http.close()
+
+    def _now(self) -> float:
+        """The time on the page's own clock, in ms."""
+        return 1000 * time.monotonic()
 
     def _fields(self, file: dict[str, Any]) -> tuple[Any, ...]:
         """Video, picture, budget, from, to, decoder."""

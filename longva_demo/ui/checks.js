@@ -16,6 +16,7 @@ function progressLine(panel) {
 
 // Beside the answer, so that the two can be compared at a glance.
 function drawBlind(answers, panel) {
+  if (!hasChanged(answers, "blind", panel)) return;
   answers.querySelector(".blind")?.remove();
   answers.classList.toggle("two", Boolean(panel));
   if (!panel) return;
@@ -29,6 +30,7 @@ function drawBlind(answers, panel) {
 }
 
 function drawComparison(node, panel) {
+  if (!hasChanged(node, "comparison", panel)) return;
   node.querySelector(".comparison")?.remove();
   if (!panel) return;
   const box = make("div", "comparison"), table = make("table", "budgets");

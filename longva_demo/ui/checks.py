@@ -16,6 +16,7 @@ from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import streaming
 from longva_demo.ui.handlers import ANSWERING, Updates, follow
 from longva_demo.ui.pages import Page, Pages
+from longva_demo.ui.widgets import NOW
 from longva_demo.ui.words import line
 
 # Runs a check on a turn, writing what it finds into the panel; yields when the page should be brought up to date.
@@ -30,27 +31,28 @@ class Checks:
         self.pages = pages
         self.asker = asker
 
-    def bind(self, transcript: gr.HTML, question: gr.Textbox) -> None:
+    def bind(self, transcript: gr.HTML, question: gr.Textbox, asked_at: gr.Number) -> None:
         """Let the buttons call their handlers."""
-        common: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        transcript.blind(self.blind, None, [transcript, question], **common)
-        transcript.compare(self.compare, None, [transcript, question], **common)
+        common: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "js": NOW}
+        transcript.blind(self.blind, asked_at, [transcript, question], **common)
+        transcript.compare(self.compare, asked_at, [transcript, question], **common)
 
     @streaming
-    def blind(self, event: gr.EventData, request: gr.Request) -> Updates:
+    def blind(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Updates:
         """Ask the same question alone: no video, no earlier turns, which may tell what was seen."""
-        yield from self._check("blind", self._ask_blind, event, request)
+        yield from self._check("blind", self._ask_blind, asked_at, event, request)
 
     @streaming
-    def compare(self, event: gr.EventData, request: gr.Request) -> Updates:
+    def compare(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Updates:
         """Ask the same question alone, with several budgets; rows appear as they are done."""
-        yield from self._check("compare", self._ask_each, event, request)
+        yield from self._check("compare", self._ask_each, asked_at, event, request)
 
-    def _check(self, name: str, check: Check, event: gr.EventData, request: gr.Request) -> Updates:
+    def _check(self, name: str, check: Check, asked_at: float, event: gr.EventData, request: gr.Request) -> Updates:
         """Show what `check` finds under the answer that was clicked; where it finds nothing, nothing is shown."""
         page = self.pages.get(request.session_hash)
         with page.alone():
             page.stopping.clear()
+            page.answering_at = asked_at
             entry, turn = page.turn_at(event.number)
             panel = entry[name] = {"status": line("progress.waiting")}
             failure: Exception | None = None
@@ -62,7 +64,7 @@ class Checks:
                 failure = error
             finally:
                 settle(entry, name)
-        yield page.shown(), gr.update(stop_btn=False)
+        yield page.shown(), gr.update(stop_btn=page.is_answering)
         if failure is not None:
             raise failure
 

@@ -6,10 +6,26 @@ const make = (tag, name, text) => {
   return node;
 };
 
+// Whether `part` of a node is to be drawn again: its data are others than the last time.
+const drawnParts = new WeakMap();
+function hasChanged(node, part, data) {
+  const parts = drawnParts.get(node) ?? {}, text = JSON.stringify(data) ?? "";
+  drawnParts.set(node, parts);
+  if (parts[part] === text) return false;
+  parts[part] = text;
+  return true;
+}
+
+// Text that stays the same is left alone: somebody may be selecting it.
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 // A button of the row under an answer.
 function makeTool(name, act) {
   const button = make("button", "tool", say(`tool.${name}`));
   button.type = "button";
+  button.dataset.tool = name;
   button.title = say(`tool.${name}_title`);
   button.addEventListener("click", act);
   return button;

@@ -28,7 +28,8 @@ def toast(error: Exception) -> gr.Error:
         title = "Something went wrong here"
         line = f"an unexpected {type(error).__name__}; try again, or look at the server's log for the details"
         log.error("unexpected error in a handler", exc_info=error)
-    return gr.Error(html.escape(line), title=title, print_exception=False)
+    # Without a time of its own: toasts.js closes it, ten seconds after the last one that came.
+    return gr.Error(html.escape(line), duration=None, title=title, print_exception=False)
 
 
 def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

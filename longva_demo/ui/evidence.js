@@ -2,6 +2,8 @@
 
 function drawEvidence(node, entry) {
   const stats = node.querySelector(".stats");
+  if (!hasChanged(node, "evidence", [entry.stats, entry.sure, entry.drawn])) return;
+  stats.textContent = (entry.stats || []).map((line) => say(line)).join(" · ");
   if (entry.sure) {
     const word = make("span", "sure", say(`sure.${entry.sure.word}`));
     word.title = say("sure.title", { share: entry.sure.probability });

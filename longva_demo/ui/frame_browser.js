@@ -5,16 +5,22 @@ const list = element.querySelector(".film-frames");
 const film = element.querySelector(".film");
 const state = element.querySelector(".film-state");
 const bar = element.querySelector(".film-bar i");
+film.tabIndex = -1;  // has the focus while the frame that had it is replaced
 const links = [...element.querySelectorAll(".film-foot a")];
 // A script that works for longer than this in one go makes scrolling and typing wait.
 const SLICE_MILLISECONDS = 12;
 let token = null, fetching = null, urls = [], frames = [], current = -1, decimals = 0;
+let isSameFile = false;  // the frames that come are of the video whose frames are there
+let shownAt = 0;  // when the selection that is shown was asked for
+let left = null;  // where the visitor was in frames that went: {seconds, hasFocus}
+const RETRIES = 3, RETRY_MILLISECONDS = 1000;
 
 const blank = document.createElement("li");
 blank.innerHTML = '<button type="button" tabindex="-1"><span class="film-picture"></span>' +
   '<span class="film-edge"><b></b><time></time></span></button>';
 
 function reset() {
+  leavePlace();
   urls.forEach((url) => URL.revokeObjectURL(url));
   closeLoupe();
   list.replaceChildren();
@@ -97,24 +103,39 @@ function byteReader(stream) {
 
 const address = (value) => `${window.gradio_config?.root || location.origin}/longva/frames/${value.token}`;
 
+// A connection that breaks is made again: the server sends everything once more, and what is there is passed over.
 async function fetchSheets(value) {
   fetching?.abort();
   const mine = fetching = new AbortController(), isWanted = () => mine === fetching;
+  for (let tries = 0; isWanted(); tries++) {
+    if (await fetchOnce(value, mine, isWanted)) return;
+    if (tries === RETRIES) { show("failed", value.total); return; }
+    await new Promise((go) => setTimeout(go, RETRY_MILLISECONDS));
+  }
+}
+
+async function fetchOnce(value, mine, isWanted) {
+  let passed = 0;
   try {
     const response = await fetch(address(value), { signal: mine.signal });
-    if (!response.ok) return;
+    if (!response.ok) return false;
     const take = byteReader(response.body);
     for (let lengths; (lengths = await take(8)); ) {
       const view = new DataView(lengths.buffer, lengths.byteOffset, 8);
       const facts = JSON.parse(new TextDecoder().decode(await take(view.getUint32(0))));
       const jpeg = await take(view.getUint32(4));
+      passed += facts.count;
+      if (passed <= frames.length) continue;
       if (isWanted()) await addSheet(facts, jpeg.slice(), isWanted);
-      if (!isWanted()) return;
+      if (!isWanted()) return true;
       show("sampling", value.total);
+      takePlace(false);
     }
-    if (isWanted()) show("done", value.total);
+    if (isWanted()) { show("done", value.total); takePlace(true); }
+    return true;
   } catch (error) {
     if (error.name !== "AbortError") console.warn("the frames could not be fetched:", error);
+    return !isWanted();
   }
 }
 
@@ -130,6 +151,8 @@ function show(phase, total) {
   film.classList.toggle("timed", hasTimes);
   bar.style.width = phase === "sampling" && total ? `${done / total * 100}%` : "0";
   state.textContent =
+    phase === "waiting" ? say("film.waiting") :
+    phase === "failed" ? say("film.failed") :
     phase === "sampling" ? say("film.sampling", { done, total }) :
     phase === "done" && hasTimes ?
       say("film.done", { number: done, start: clock(frames[0].seconds), end: clock(frames[done - 1].seconds) }) :
@@ -141,14 +164,48 @@ const tell = (what, detail) => document.dispatchEvent(new CustomEvent(`longva:${
 
 function draw() {
   const value = props.value || null;  // Gradio makes an empty text of nothing
-  if ((value?.token ?? null) === token) return;
-  token = value?.token ?? null;
+  if (!selection.isCurrent(value) || (value?.asked_at ?? 0) < shownAt) return;
+  shownAt = value?.asked_at ?? 0;
+  if (!value?.token) { empty("empty"); return; }
+  if (value.token === token) return;
+  token = value.token;
   reset();
-  tell("look", value);
-  if (!value) { fetching?.abort(); fetching = null; show("empty", 0); return; }
+  tell("look", { look: value, isSameFile });
+  isSameFile = true;
   for (const link of links) link.href = `${address(value)}/${link.dataset.file}`;
   show("sampling", value.total);
   fetchSheets(value);
+}
+
+// Nothing is shown of what was selected before; "waiting" where something else was selected instead.
+function empty(phase) {
+  fetching?.abort();
+  fetching = token = left = null;
+  isSameFile = false;
+  reset();
+  tell("look", { look: null, isSameFile });
+  show(phase, 0);
+}
+
+// The frames of another budget or range of the same video are coming: where the visitor was, by the video's time.
+function leavePlace() {
+  const hasFocus = list.contains(document.activeElement), top = list.getBoundingClientRect().top;
+  const item = hasFocus ? document.activeElement.closest("li")
+    : list.scrollTop && [...list.children].find((one) => one.getBoundingClientRect().bottom > top + 1);
+  if (item && isSameFile) left = { seconds: Number(item.firstChild.dataset.seconds), hasFocus };
+  if (hasFocus) film.focus({ preventScroll: true });
+}
+
+// Back there, as soon as its frames have come, unless the visitor has gone elsewhere since.
+function takePlace(isLast) {
+  const after = left && frames.findIndex((frame) => frame.seconds >= left.seconds - 1e-6);
+  if (!left || (after < 0 && !isLast)) return;
+  const item = list.children[after < 0 ? frames.length - 1 : after], { hasFocus } = left;
+  left = null;
+  if (hasFocus && document.activeElement !== film) return;
+  if (hasFocus) item.firstChild.focus({ preventScroll: true });
+  const box = item.getBoundingClientRect(), view = list.getBoundingClientRect();
+  if (list.scrollTop === 0 && (!hasFocus || box.bottom > view.bottom)) list.scrollTop = box.top - view.top - 10;
 }
 
 // The frame under the player's clock is marked: the last one that was taken at or before it. While the video plays,
@@ -188,7 +245,9 @@ function lookCloser(number) {
   const first = start ?? 0, last = Math.min(end ?? duration, duration);
   const before = frames[number - 1]?.seconds ?? first, after = frames[number + 1]?.seconds ?? last;
   closeLoupe();
-  trigger("closer", stretch(before, after, first, last));
+  const { start: from, end: to } = stretch(before, after, first, last);
+  selection.narrow(from, to, duration);
+  trigger("closer");
 }
 
 // Moves the single tab stop to `item`; the list itself can get the focus too, by a press between two frames.
@@ -222,5 +281,7 @@ element.querySelector(".film-size").addEventListener("input", (event) => {
   closeLoupe();
 });
 document.addEventListener("longva:weights", heat);
+document.addEventListener("longva:turned", ({ detail: field }) => empty(field ? "waiting" : "empty"));
+document.addEventListener("longva:failed", () => { draw(); if (film.dataset.state === "waiting") empty("empty"); });
 document.addEventListener("timeupdate", follow, true);  // media events do not bubble: catch them on the way down
 watch("value", draw);

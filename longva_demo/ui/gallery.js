@@ -35,7 +35,8 @@ for (const card of element.querySelectorAll(".card")) {
   card.addEventListener("blur", () => rest(card, "focus"));
   card.addEventListener("click", () => {
     welcome();
-    trigger("pick", { number: Number(card.dataset.number) });
+    selection.choose(JSON.parse(card.dataset.choice));
+    trigger("pick");
   });
 }
 

@@ -4,8 +4,10 @@ shows and its questions, and a preview that moves while it is pointed at."""
 import base64
 import html
 import json
+import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 from starlette.routing import Mount
@@ -68,7 +70,7 @@ def previews_route() -> Mount:
 
 
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
-    """The groups with their cards, side by side. Event: `pick` with the `number` of the example."""
+    """The groups with their cards, side by side. Event: `pick`, once selection.js was told which."""
     assert all(example.group in GROUPS for example in examples)
     groups = "".join(group(name, examples) for name in GROUPS)
     return gr.HTML(
@@ -87,7 +89,7 @@ def said(name: str) -> str:
 
 def group(name: str, examples: list[Example]) -> str:
     """A heading, its line, and the cards below. In the first group a newcomer reads the hint in the line's place."""
-    cards = "".join(card(number, example) for number, example in enumerate(examples) if example.group == name)
+    cards = "".join(card(example) for example in examples if example.group == name)
     hint = f'<span class="hint" hidden>{said("hint")}</span>' if name == GROUPS[0] else ""
     return (
         f'<section class="group" aria-labelledby="group-{name}">'
@@ -96,14 +98,23 @@ def group(name: str, examples: list[Example]) -> str:
     )
 
 
-def card(number: int, example: Example) -> str:
-    """A button. Its still picture travels inside the page, so that the gallery costs no request."""
+def card(example: Example) -> str:
+    """A button that knows what to choose: the page asks the server for neither that nor its still picture."""
     picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
     name, questions = example.path.stem, [html.escape(question) for question in example.questions]
     frames = "" if example.is_picture else f'<i>${{say("count.frames", {{ count: {example.num_frames} }})}}</i>'
+    file = {
+        "path": str(example.path),
+        "url": f"/gradio_api/file={quote(str(example.path))}",
+        "orig_name": example.path.name,
+        "size": example.path.stat().st_size,
+        "mime_type": mimetypes.guess_type(example.path.name)[0],
+    }
+    kind = "picture" if example.is_picture else "video"
+    choice = {"file": file, "kind": kind, "budget": example.num_frames, "questions": example.questions}
     preview = f' data-preview="{PREVIEWS}/{example.preview.name}"' if example.preview else ""
     return (
-        f'<button type="button" class="card" data-number="{number}"{preview} '
+        f'<button type="button" class="card" data-choice="{html.escape(json.dumps(choice))}"{preview} '
         f'title="{chr(10).join((said(f"{name}_shows"), *questions))}">'
         f'<span class="card-picture"><img src="data:image/jpeg;base64,{picture}" alt="">{frames}</span>'
         f'<span class="card-text"><b>{said(name)}</b><span class="card-shows">{said(f"{name}_shows")}</span>'

@@ -14,12 +14,10 @@ from longva_demo.ui.asking import Asker
 from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.facts import source_facts
 from longva_demo.ui.frame_browser import Sheets
-from longva_demo.ui.gallery import Example
 from longva_demo.ui.meter import meter_facts
 from longva_demo.ui.observe import Event, EventLog
 from longva_demo.ui.pages import Page, Pages
 from longva_demo.ui.preview import preview_steps
-from longva_demo.ui.texts import moment
 from longva_demo.ui.views import Look, View
 from longva_demo.ui.words import Line, line
 from longva_demo.video import DecodeLimits
@@ -39,7 +37,6 @@ class Handlers:
         engine: Engine,
         settings: Settings,
         pages: Pages,
-        examples: list[Example],
         asker: Asker,
         events: EventLog,
     ) -> None:
@@ -48,7 +45,6 @@ class Handlers:
         self.asker = asker
         self.settings = settings
         self.pages = pages
-        self.examples = examples
 
     # Looking. Outputs: frames, about, cost, transcript.
 
@@ -74,21 +70,19 @@ class Handlers:
             yield from self._look(page, look, asked_at, this)
 
     def _look(self, page: Page, look: Look | None, asked_at: float, this: Event) -> Updates:
+        """Each look ends with what is selected by then, whatever came of it: the page waits for that."""
         try:
             page.look_at(look, self.engine, self.settings, asked_at)
             this.mark("opening")
             this.tell(page.source)
             view = page.view
-            if view is None:
-                yield None, None, self._meter(page), page.shown()
-            elif view.sheets.is_finished:
+            if view is not None and view.sheets.is_finished:
                 view.resume()
-                yield self._shown(page, view)
-            elif view.sheets.claim():
+            elif view is not None and view.sheets.claim():
                 yield from self._sample(page, view)
+            yield self._shown(page)
         except Exception:
-            if page.look is None:
-                yield None, None, self._meter(page), page.shown()
+            yield self._shown(page)
             raise
 
     def _sample(self, page: Page, view: View) -> Updates:
@@ -96,7 +90,7 @@ class Handlers:
 
         Two updates that come close together may reach the browser as one, so each says everything.
         """
-        yield self._shown(page, view)
+        yield self._shown(page)
         sheets = view.sheets
         try:
             if isinstance(view.source, ImageSource):
@@ -108,13 +102,14 @@ class Handlers:
             raise
         finally:
             sheets.finish()
-        if page.sheets is sheets:
-            yield self._shown(page, view)
 
-    def _shown(self, page: Page, view: View) -> tuple[Any, ...]:
-        source = view.source
-        about = source_facts(source, view.look.path.name)
-        return view.value, about, self._meter(page), page.shown()
+    def _shown(self, page: Page) -> tuple[Any, ...]:
+        view, asked_at = page.selected
+        frames, about = {"token": None}, None
+        if view is not None:
+            frames, about = view.value, source_facts(view.source, view.look.path.name)
+        stamp = {"asked_at": asked_at}
+        return frames | stamp, (about or {}) | stamp, self._meter(page), page.shown()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
         """Decode to the end, or until something else is looked at; then see that the model's pixels are made."""
@@ -135,35 +130,22 @@ class Handlers:
         return self._meter(self.pages.get(request.session_hash))
 
     def _meter(self, page: Page) -> dict[str, Any]:
-        return meter_facts(page.session.meter(1), page.source, self.engine.reads)
-
-    @plain
-    def take_range(self, event: gr.EventData, request: gr.Request) -> tuple[str, str]:
-        """The fields From and To for a range chosen on the timeline or around a frame."""
-        source = self.pages.get(request.session_hash).source
-        if not isinstance(source, VideoSource):
-            raise DemoError("there is no video", "load one first")
-        start, end = event.start, event.end
-        is_last = end is None or end >= source.info.duration_seconds - 0.005
-        return moment(start) if start else "", "" if is_last else moment(end)
+        view, asked_at = page.selected
+        facts = meter_facts(page.session.meter(1), view.source if view else None, self.engine.reads)
+        return facts | {"asked_at": asked_at}
 
     @streaming
-    def preview(self, video: str | None, event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
+    def preview(
+        self, video: str | None, asked_at: float, event: gr.EventData, request: gr.Request
+    ) -> Iterator[dict[str, Any]]:
         """The browser cannot play the file: make a preview for its player."""
-        if video:
-            page, limits = self.pages.get(request.session_hash), DecodeLimits.from_settings(self.settings)
+        page, limits = self.pages.get(request.session_hash), DecodeLimits.from_settings(self.settings)
+        is_late = asked_at < page.asked_at and page.look is not None and str(page.look.path) != video
+        if video and not is_late:
             for step in preview_steps(page, Path(video), limits):
                 yield {"ask": event.ask, **step}
 
-    @plain
-    def pick(self, event: gr.EventData) -> tuple[Any, ...]:
-        """An example: video, picture, tab, budget, start, end, suggestions."""
-        example = self.examples[event.number]
-        path = str(example.path)
-        video, picture, tab = (None, path, "picture") if example.is_picture else (path, None, "video")
-        return video, picture, gr.Tabs(selected=tab), example.num_frames, "", "", list(example.questions)
-
-    # Asking. Outputs: transcript, question field.
+    # Asking. Outputs: transcript, question field. `asked_at` is a time on the page's own clock, as above.
 
     @streaming
     def ask(
@@ -178,10 +160,12 @@ class Handlers:
         temperature: float,
         top_p: float,
         max_new_tokens: int,
+        asked_at: float,
         request: gr.Request,
     ) -> Updates:
-        """Stream the answer. The page emptied the field; after an error the question stands there again."""
+        """Stream the answer. The page emptied the field; after an error the question goes back there."""
         page = self.pages.get(request.session_hash)
+        page.is_late(asked_at)
         try:
             if not (question or "").strip():
                 raise DemoError("there is no question yet", "type one, or click a suggested one")
@@ -189,40 +173,66 @@ class Handlers:
             look = Look.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
             with page.alone():
                 pass  # otherwise looking elsewhere would stop an answer that is being written
-            page.look_at(look, self.engine, self.settings)  # it does so already, unless the question came in a hurry
+            # The page has asked to look there already, but questions may overtake looks, and the other way round.
+            page.look_at(look, self.engine, self.settings, asked_at)
+            if look != page.look:
+                raise DemoError("something else was selected after this question", "ask it again if you still like")
         except Exception:
-            yield page.shown(), gr.update(value=question)
+            page.give_back(question)
+            yield page.shown(), gr.skip()
             raise
-        yield from self._answer(page, question, sampling)
+        yield from self._answer(page, question, sampling, asked_at)
 
     @streaming
-    def retry(self, temperature: float, top_p: float, max_new_tokens: int, request: gr.Request) -> Updates:
+    def retry(
+        self, temperature: float, top_p: float, max_new_tokens: int, asked_at: float, request: gr.Request
+    ) -> Updates:
         """Answer the last question again."""
-        yield from self._replace(None, Sampling.from_fields(temperature, top_p, max_new_tokens), request)
+        sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
+        yield from self._replace(None, sampling, asked_at, request)
 
     @streaming
     def edit(
-        self, temperature: float, top_p: float, max_new_tokens: int, event: gr.EventData, request: gr.Request
+        self,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        asked_at: float,
+        event: gr.EventData,
+        request: gr.Request,
     ) -> Updates:
         """Put another question in place of the last one."""
-        yield from self._replace(event.question, Sampling.from_fields(temperature, top_p, max_new_tokens), request)
+        sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
+        yield from self._replace(event.question, sampling, asked_at, request)
 
-    def _replace(self, question: str | None, sampling: Sampling, request: gr.Request) -> Updates:
+    def _replace(self, question: str | None, sampling: Sampling, asked_at: float, request: gr.Request) -> Updates:
+        """Answer `question`, or the same one again, in place of the last one."""
         page = self.pages.get(request.session_hash)
-        with page.alone():
-            if not page.session.turns:
-                raise DemoError("there is no question to answer again", "ask one first")
+        try:
+            if page.is_late(asked_at):
+                raise DemoError("the chat went on meanwhile", "ask the question again if you still like")
+            with page.alone():
+                if not page.session.turns:
+                    raise DemoError("there is no question to answer again", "ask one first")
+        except DemoError:
+            if question:
+                page.give_back(question)
+            yield page.shown(), gr.skip()
+            raise
         old = page.transcript.pop()
         question = question or page.session.turns[-1].question
-        yield from self._answer(page, question, sampling, old)
+        yield from self._answer(page, question, sampling, asked_at, old)
 
-    def _answer(self, page: Page, question: str, sampling: Sampling, old: dict[str, Any] | None = None) -> Updates:
+    def _answer(
+        self, page: Page, question: str, sampling: Sampling, asked_at: float, old: dict[str, Any] | None = None
+    ) -> Updates:
         """Stream the answer. Where none comes of it, `old` (the entry to be replaced) or the question returns."""
         entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": line("progress.waiting")}
         failure: Exception | None = None
         before = page.session.turns[-1] if page.session.turns else None
         with page.alone():
             page.stopping.clear()
+            page.answering_at = asked_at
             events: Any = self.asker(page.session, question, sampling, old is not None, page.stopping)
             page.transcript.append(entry)
             try:
@@ -236,10 +246,9 @@ class Handlers:
                 newest = page.session.turns[-1] if page.session.turns else None
                 answered = newest is not before
                 page.settle(newest if answered else None, old)
-        field = gr.update(stop_btn=False)
-        if not answered and old is None:
-            field["value"] = question
-        yield page.shown(), field
+        if not answered and (old is None or old["question"] != question):
+            page.give_back(question)
+        yield page.shown(), gr.update(stop_btn=page.is_answering)
         if failure is not None:
             raise failure
 
@@ -249,31 +258,36 @@ class Handlers:
         page = self.pages.get(request.session_hash)
         return page.shown() if wanted and page.weigh() else gr.skip()
 
-    def stop(self, request: gr.Request) -> None:
-        """End the running answer. What was said so far stays."""
-        self.pages.get(request.session_hash).stop()
+    def stop(self, asked_at: float, request: gr.Request) -> None:
+        """End the running answer, unless it was asked for later. What was said so far stays."""
+        page = self.pages.get(request.session_hash)
+        if asked_at >= page.answering_at:
+            page.stop()
 
     @plain
-    def undo(self, request: gr.Request) -> tuple[Any, ...]:
+    def undo(self, asked_at: float, request: gr.Request) -> dict[str, Any]:
         """Take the last question back into its field."""
         page = self.pages.get(request.session_hash)
-        with page.alone():
-            turn = page.session.undo()
-            if turn is None:
-                raise DemoError("there is nothing to take back", "ask a question first")
-            page.drop_turn()
-        return page.shown(), turn.question
+        if not page.is_late(asked_at):
+            with page.alone():
+                turn = page.session.undo()
+                if turn is None:
+                    raise DemoError("there is nothing to take back", "ask a question first")
+                page.drop_turn()
+                page.give_back(turn.question)
+        return page.shown()
 
     @plain
-    def clear(self, request: gr.Request) -> list[Any]:
+    def clear(self, asked_at: float, request: gr.Request) -> dict[str, Any]:
         """Forget the conversation; the video stays read."""
         page = self.pages.get(request.session_hash)
-        page.stop()
-        with page.alone(10.0):
-            page.session.clear()
-            page.transcript.clear()
-            page.past.clear()
-        return []
+        if not page.is_late(asked_at):
+            page.stop()
+            with page.alone(10.0):
+                page.session.clear()
+                page.transcript.clear()
+                page.past.clear()
+        return page.shown()
 
     def leave(self, request: gr.Request) -> None:
         """The tab was closed, or its connection was."""

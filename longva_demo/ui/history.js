@@ -1,7 +1,8 @@
 // Chats of this browser, from before the page was loaded: to read, and to save. `props.value` is what to remember of
-// the present one: {page, number, record}, the server's name for the page, and the record as JSON text, or null where the
-// chat was cleared. Kept in localStorage alone, and drawn with textContent.
+// the present one: {at, page, number, record}, when it was made, the server's name for the page, and the record as JSON
+// text, or null where the chat was cleared. Kept in localStorage alone, and drawn with textContent.
 const KEY = "longva-chats", MOST = 8;
+let keptAt = 0;  // updates may come in another order than they were made
 let mine = "";  // the present page, once the server has named it
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
@@ -23,7 +24,8 @@ function store(chats) {
 }
 
 function remember(value) {
-  if (!value) return;
+  if (!value || value.at < keptAt) return;
+  keptAt = value.at;
   mine = value.page;
   const gone = (chat) => chat.page === mine && chat.number >= value.number;  // all of this page's, after Clear
   const others = load().filter((chat) => !gone(chat));

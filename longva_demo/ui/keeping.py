@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import gradio as gr
@@ -56,9 +57,10 @@ class Keeping:
         page = self.pages.get(request.session_hash)
         if page.answering.locked():
             return gr.skip()  # it comes again when that answer is finished
+        at = time.monotonic()
         record = page.record()
         text = record.to_json() if record is not None else None
-        return {"page": page.token, "number": len(page.past), "record": text}
+        return {"at": at, "page": page.token, "number": len(page.past), "record": text}
 
 
 def make_file(parts: list[Part], kind: str) -> dict[str, Any]:

@@ -33,12 +33,14 @@ from longva_demo.ui.timeline import make_timeline
 from longva_demo.ui.upkeep import keep_up
 from longva_demo.ui.uploads import Uploads, uploaded_files
 from longva_demo.ui.widgets import (
+    NOW,
     make_about,
     make_budget,
     make_history,
     make_picture,
     make_suggestions,
     make_transcript,
+    make_waiting,
 )
 from longva_demo.ui.words import CATALOGUES, WORDS, head
 
@@ -58,7 +60,6 @@ class Parts(NamedTuple):
     """The components that handlers read and write."""
 
     gallery: gr.HTML
-    tabs: gr.Tabs
     video: gr.Video
     picture: gr.Image
     needle_test: gr.HTML
@@ -87,13 +88,15 @@ class Parts(NamedTuple):
 def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     """The page and its two API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
     examples = read_examples()
+    # The page names them itself when a card is clicked; they are read where they are.
+    gr.set_static_paths([EXAMPLES_FOLDER])
     pages = Pages(engine)
     line = WaitingLine(engine.reads)
     metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(line), prefixes=engine.prefixes)
     events = EventLog(settings, metrics)
     asker = at_a_rate(make_asker(engine, line), Rate(settings.max_questions_per_minute, "questions"))
     asker = observed(asker, engine, metrics, events)
-    handlers = Handlers(engine, settings, pages, examples, asker, events)
+    handlers = Handlers(engine, settings, pages, asker, events)
     api = Api(engine, settings, asker, events)
     uploads = Uploads(
         lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_uploads_bytes
@@ -113,8 +116,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         parts = lay_out(engine, settings, examples)
         bind_looking(parts, handlers)
         changes = bind_asking(parts, handlers)
-        Checks(engine, pages, asker).bind(parts.transcript, parts.question)
-        NeedleTests(engine, pages, line, events).bind(parts.needle_test)
+        Checks(engine, pages, asker).bind(parts.transcript, parts.question, parts.asked_at)
+        NeedleTests(engine, pages, line, events).bind(parts.needle_test, parts.asked_at)
         Keeping(pages).bind(parts.transcript, parts.file, parts.history, changes)
         app.unload(handlers.leave)
         api.bind()
@@ -170,7 +173,7 @@ def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Part
 
 
 def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
-    with gr.Tabs(elem_id="media") as tabs:
+    with gr.Tabs(elem_id="media"):
         with gr.Tab(WORDS("tab.video"), id="video", elem_id="video-tab"):
             # A camera's full resolution would be thrown away by the model, and slows the recording.
             camera = gr.WebcamOptions(constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}})
@@ -193,7 +196,6 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
     cost = make_meter(meter_facts(engine.meter(1), None, engine.reads), elem_id="cost")
     frames = make_frame_browser(elem_id="frames")
     return {
-        "tabs": tabs,
         "video": video,
         "picture": picture,
         "needle_test": needle_test,
@@ -205,7 +207,7 @@ def lay_out_looking(engine: Engine, settings: Settings) -> dict[str, Any]:
         "end": end,
         "cost": cost,
         "frames": frames,
-        "asked_at": gr.Number(0, visible=False),  # when the page asked for a look, on its own clock
+        "asked_at": gr.Number(0, visible=False),  # when the page asked for something, on its own clock
     }
 
 
@@ -213,6 +215,7 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
     """`kind` ends the keys of the texts that say which languages the model reads."""
     transcript = make_transcript(f"chat.hint{kind}", elem_id="chat")
     suggestions = make_suggestions(elem_id="suggestions")
+    make_waiting(elem_id="waiting")
     question = gr.Textbox(
         placeholder=WORDS(f"ask.placeholder{kind}"),
         show_label=False,
@@ -222,7 +225,7 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
         max_lines=6,
         elem_id="question",
     )
-    asked = gr.Textbox(visible=False)  # the question on its way, while its field is empty again
+    asked = gr.Textbox(visible=False)  # holds nothing: the page puts the question in its place (draft.js)
     file = gr.Textbox(visible=False)  # a saved chat on its way to the browser
     return {
         "transcript": transcript,
@@ -266,89 +269,89 @@ def lay_out_settings(settings: Settings) -> dict[str, Any]:
 
 
 def bind_looking(parts: Parts, handlers: Handlers) -> None:
-    """Everything that changes what is looked at ends in `look`."""
+    """Everything that changes what is looked at ends in `look`.
+
+    What a field is to hold is settled in the browser (selection.js): an answer of the server might come late.
+    """
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
-    shown = [parts.frames, parts.about, parts.cost, parts.transcript]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     look: dict[str, Any] = {
         "fn": handlers.look,
         "inputs": [*fields, parts.asked_at],
-        "outputs": shown,
-        "js": "(...fields) => [...fields.slice(0, -1), performance.now()]",
-        "show_progress": "hidden",
-        "api_visibility": "private",
+        "outputs": [parts.frames, parts.about, parts.cost, parts.transcript],
+        "js": "(...fields) => selection.look(fields)",
         "trigger_mode": "multiple",
+        **hidden,
     }
-    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    quiet: dict[str, Any] = {**hidden, "queue": False}
-
-    # A new video takes the picture's place, and the other way round; an old range and old suggestions go.
-    def fresh() -> tuple[None, str, str, list[str]]:
-        return None, "", "", []
-
     rest = [parts.start, parts.end, parts.suggestions]
-    for event in (parts.video.upload, parts.video.stop_recording):
-        event(fresh, None, [parts.picture, *rest], **quiet).then(**look)
-    parts.picture.upload(fresh, None, [parts.video, *rest], **quiet).then(**look)
-    for event in (parts.video.clear, parts.picture.clear):
-        event(lambda: ("", "", []), None, rest, **quiet).then(**look)
+    picked = [parts.video, parts.picture, parts.budget, *rest]
 
-    picked = [
-        parts.video,
-        parts.picture,
-        parts.tabs,
-        parts.budget,
-        parts.start,
-        parts.end,
-        parts.suggestions,
+    def turn(event: Any, outputs: list[Any], script: str) -> Any:
+        return event(None, None, outputs, js=script, **hidden).then
+
+    looks = [
+        turn(parts.gallery.pick, picked, "() => selection.chosen()"),
+        turn(parts.video.upload, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        turn(parts.video.stop_recording, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        turn(parts.picture.upload, [parts.video, *rest], "() => selection.uploaded('picture')"),
+        turn(parts.video.clear, rest, "() => selection.removed('video')"),
+        turn(parts.picture.clear, rest, "() => selection.removed('picture')"),
+        turn(parts.timeline.range, rest[:2], "() => selection.narrowed()"),
+        turn(parts.frames.closer, rest[:2], "() => selection.narrowed()"),
+        parts.budget.settle,
+        parts.start.submit,
+        parts.start.blur(None, None, None, js="() => selection.left('start')", **hidden).success,
+        parts.end.submit,
+        parts.end.blur(None, None, None, js="() => selection.left('end')", **hidden).success,
+        parts.decoder.input,
     ]
-    parts.gallery.pick(handlers.pick, None, picked, **quiet).then(**look)
-
+    for event in looks:
+        event(**look).failure(None, None, None, js="() => selection.failed()", **hidden)
     parts.preview.need(
-        handlers.preview, parts.video, parts.preview, concurrency_limit=2, trigger_mode="multiple", **hidden
+        handlers.preview,
+        [parts.video, parts.asked_at],
+        parts.preview,
+        js=NOW,
+        concurrency_limit=2,
+        trigger_mode="multiple",
+        **hidden,
     )
-    for zoom in (parts.timeline.range, parts.frames.closer):
-        zoom(handlers.take_range, None, [parts.start, parts.end], **quiet).then(**look)
-
-    changes = [parts.start.submit, parts.start.blur, parts.end.submit, parts.end.blur, parts.decoder.input]
-    for change in (parts.budget.settle, *changes):
-        change(**look)
 
 
 def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     """Enter, the button and a suggestion share one handler. Returns the events that change the conversation."""
     sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
-    shown = [parts.transcript, parts.question]
+    shown, asked_at = [parts.transcript, parts.question], parts.asked_at
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     many: dict[str, Any] = {"concurrency_limit": ASKING}
     ask: dict[str, Any] = {
         "fn": handlers.ask,
-        "inputs": [parts.asked, *fields, *sampling],
+        "inputs": [parts.asked, *fields, *sampling, asked_at],
         "outputs": shown,
+        "js": "(...fields) => asked(fields)",
         "trigger_mode": "multiple",
         **hidden,
         **many,
     }
     # What was read says how long reading takes here, and takes room.
-    meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, "queue": False, **hidden}
-    take = "(question) => ['', question]"
-    submitted = parts.question.submit(None, parts.question, [parts.question, parts.asked], js=take, **hidden)
-    chosen = parts.suggestions.choose(take_suggestion, None, parts.asked, queue=False, **hidden)
-    parts.question.stop(handlers.stop, queue=False, **hidden)
+    meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, **hidden}
+    # The page empties the field, waits for an upload that may be on its way, and asks (draft.js).
+    submitted = parts.question.submit(None, parts.question, parts.question, js="(text) => take(text)", **hidden)
+    chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
+    parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
     answered = [
-        submitted.then(**ask),
-        chosen.then(**ask),
-        parts.transcript.retry(handlers.retry, sampling, shown, **hidden, **many),
-        parts.transcript.edit(handlers.edit, sampling, shown, **hidden, **many),
+        *(
+            event.success(None, None, None, js="() => ready()", **hidden).success(**ask)
+            for event in (submitted, chosen)
+        ),
+        parts.transcript.retry(handlers.retry, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
+        parts.transcript.edit(handlers.edit, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
     ]
     for answer in answered:
         answer.then(**meter)
     return [
         *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
-        parts.transcript.undo(handlers.undo, None, shown, **hidden),
-        parts.transcript.clear(handlers.clear, None, parts.transcript, **hidden),
+        parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),
+        parts.transcript.clear(handlers.clear, asked_at, parts.transcript, js=NOW, **hidden),
     ]
-
-
-def take_suggestion(event: gr.EventData) -> str:
-    return str(event.question)

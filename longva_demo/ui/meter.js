@@ -2,6 +2,7 @@
 const cost = element.querySelector(".cost");
 const [name, figures, gap, fit] = cost.querySelectorAll("b, span");
 const slider = () => document.querySelector("#budget .budget");
+let known = props.value;  // of the file that is shown
 const chosen = () => Number(slider()?.querySelector(".budget-number").value) || 1;
 
 // What happens between two sampled frames, which nobody sees.
@@ -22,7 +23,7 @@ function fitText(frames, reads, room) {
 }
 
 function show() {
-  const { source, largest, context_length: context, knows_memory: knows, ...facts } = props.value;
+  const { source, largest, context_length: context, knows_memory: knows, ...facts } = known;
   const frames = source?.pieces ?? Math.min(chosen(), source?.frames ?? Infinity), tokens = frames * facts.frame_tokens;
   const fits = frames <= largest;
   cost.classList.toggle("over", !fits);
@@ -47,5 +48,6 @@ function mark(largest) {
 }
 
 document.addEventListener("longva:budget", show);
-watch("value", show);
+document.addEventListener("longva:turned", () => { known = { ...known, source: null }; show(); });
+watch("value", () => { if (selection.isCurrent(props.value)) { known = props.value; show(); } });
 show();

@@ -34,8 +34,11 @@ function drawTable({ sizes, depths, scores }) {
   });
 }
 
+let shownAt = 0;
 function draw() {
   const value = props.value;
+  if (value && value.asked_at < shownAt) return;  // an earlier test has ended
+  shownAt = value?.asked_at ?? 0;
   start.hidden = Boolean(value?.running);
   stop.hidden = !value?.running;
   state.textContent = value ? say(value.state) : "";

@@ -23,7 +23,7 @@ from longva_demo.ui.errors import plain, streaming
 from longva_demo.ui.handlers import progress_line
 from longva_demo.ui.observe import EventLog
 from longva_demo.ui.pages import Pages
-from longva_demo.ui.widgets import widget
+from longva_demo.ui.widgets import NOW, widget
 from longva_demo.ui.words import Line, line
 
 # Small enough to be done while somebody looks on.
@@ -54,19 +54,27 @@ class NeedleTests:
         self.pages = pages
         self.line = line
 
-    def bind(self, panel: gr.HTML) -> None:
-        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        panel.start(self.start, None, panel, **hidden)
-        panel.stop(self.stop, None, None, queue=False, **hidden)
+    def bind(self, panel: gr.HTML, asked_at: gr.Number) -> None:
+        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "js": NOW}
+        panel.start(self.start, asked_at, panel, trigger_mode="multiple", **hidden)
+        panel.stop(self.stop, asked_at, None, queue=False, **hidden)
 
     @plain
-    def stop(self, request: gr.Request) -> None:
-        self.pages.get(request.session_hash).testing.set()
+    def stop(self, asked_at: float, request: gr.Request) -> None:
+        page = self.pages.get(request.session_hash)
+        if asked_at >= page.testing_at:
+            page.testing.set()
 
     @streaming
-    def start(self, request: gr.Request) -> Iterator[dict[str, Any]]:
-        """Hide needles among the frames that are shown. Another video ends the test; the chat goes on beside it."""
+    def start(self, asked_at: float, request: gr.Request) -> Iterator[dict[str, Any]]:
+        """Hide needles among the frames that are shown. Another video ends the test; the chat goes on beside it.
+
+        asked_at: ms on the page's own clock; a start that comes after a newer act is left undone.
+        """
         page = self.pages.get(request.session_hash)
+        if asked_at < max(page.asked_at, page.testing_at):
+            return
+        page.testing_at = asked_at
         source = page.source
         if not isinstance(source, VideoSource):
             raise DemoError("there is no video to hide a needle in", "choose one, then start the test")
@@ -78,7 +86,9 @@ class NeedleTests:
         def over() -> bool:
             return stop.is_set() or page.source is not source
 
-        test = LiveTest(min(source.num_frames, MOST_FRAMES), load_needles(default_needles(self.engine))[:NUM_NEEDLES])
+        test = LiveTest(
+            asked_at, min(source.num_frames, MOST_FRAMES), load_needles(default_needles(self.engine))[:NUM_NEEDLES]
+        )
         failure: Exception | None = None
         try:
             steps = self._in_turns(self._steps(source, test, over), test, over)
@@ -124,11 +134,12 @@ class NeedleTests:
 class LiveTest:
     """A running test as the page shows it."""
 
-    def __init__(self, num_frames: int, needles: list[Needle]) -> None:
+    def __init__(self, asked_at: float, num_frames: int, needles: list[Needle]) -> None:
         self.needles = needles
         self._results: list[Result] = []
         self._pace = Pace()
         self.value: dict[str, Any] = {
+            "asked_at": asked_at,
             "needles": [{"name": needle.name, "picture": data_url(needle.picture)} for needle in needles],
             "state": line("progress.waiting"),
             "running": True,
@@ -193,7 +204,7 @@ def data_url(picture: Image.Image) -> str:
 def make_panel(elem_id: str) -> gr.HTML:
     """The needle test. Events: `start`, `stop`.
 
-    Value: None, or haystack `sizes`, `depths`, `scores` (a row a depth: None or (right, asked)), `needles` (`name` and
-    `picture`), the line `state`, and whether it is `running`.
+    Value: None, or when it was started (`asked_at`), haystack `sizes`, `depths`, `scores` (a row a depth: None or
+    (right, asked)), `needles` (`name` and `picture`), the line `state`, and whether it is `running`.
     """
     return widget(SHELL, ("dom.js", "needle_test.js"), None, elem_id)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,15 +38,22 @@ MOST_CLOSED = 10_000
 STOP_SECONDS = 60.0
 
 
+class Selected(NamedTuple):
+    """What the page looks at, and when its browser asked for it, in ms on its own clock."""
+
+    view: View | None
+    asked_at: float
+
+
 @dataclass
 class Page:
-    """One visitor. `answering` is held while an answer is written; `view` is new with each look, or a kept one.
+    """One visitor. `answering` is held while an answer is written; the view is new with each look, or a kept one.
 
     past: the chats about earlier looks, which the transcript still shows.
     """
 
     session: ChatSession
-    view: View | None = None
+    selected: Selected = field(default=Selected(None, 0.0))
     kept: KeptViews = field(default_factory=KeptViews)
     transcript: list[dict[str, Any]] = field(default_factory=list)
     past: list[Part] = field(default_factory=list)
@@ -56,10 +63,18 @@ class Page:
     testing: threading.Event = field(default_factory=threading.Event)  # set: the needle test is to end
     weighing: bool = False  # `answering` is held, but only to see which frames mattered
     preview: Preview | None = None
-    asked_at: float = 0.0  # when the page asked for its last look, ms on its clock
+    asked_at: float = 0.0  # when the browser asked for the last look, ms on its clock; so the next three
+    chatted_at: float = 0.0  # for the last question, or to take something back
+    answering_at: float = 0.0  # for the answer that is being written
+    testing_at: float = 0.0  # for the last needle test
+    returned: dict[str, Any] | None = None  # the last question that could not be answered: it goes back to its field
     token: str = field(default_factory=lambda: secrets.token_hex(8))  # names it in the browser's own store
     used: float = 0.0
     left: float | None = None  # since when its browser is away
+
+    @property
+    def view(self) -> View | None:
+        return self.selected.view
 
     @property
     def source(self) -> Source | None:
@@ -86,7 +101,7 @@ class Page:
 
         Where another budget or range of the same file fails, everything stays; where a new file fails, the page
         looks at nothing, so that no question is answered about another video than the one that is shown.
-        A look that was asked for before the last one is left undone.
+        A look that was asked for before the last one is left undone. `selected` says which look the view answers.
         """
         with self.opening:
             if asked_at < self.asked_at:
@@ -95,15 +110,30 @@ class Page:
                 self.asked_at = asked_at
             if self.preview is not None and (look is None or look.path != self.preview.path):
                 self._drop_preview()
-            if look is not None and look == self.look:
-                return self.sheets
             try:
-                self._turn_to(self._view_of(look, engine, settings) if look else None)
+                if look != self.look:
+                    self._turn_to(self._view_of(look, engine, settings) if look else None)
             except Exception:
                 if look is None or self.look is None or look.path != self.look.path:
                     self._turn_to(None)
                 raise
+            finally:
+                self.selected = Selected(self.view, self.asked_at)
             return self.sheets
+
+    @property
+    def is_answering(self) -> bool:
+        return self.answering.locked() and not self.weighing
+
+    def is_late(self, asked_at: float) -> bool:
+        """Whether something newer was done in the chat than what was asked for then; remembers the newest."""
+        late = asked_at < self.chatted_at
+        self.chatted_at = max(self.chatted_at, asked_at)
+        return late
+
+    def give_back(self, question: str) -> None:
+        """Have the page put a question without an answer back into its field."""
+        self.returned = {"at": time.monotonic(), "question": question}
 
     def start_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]:
         """The preview of this file, the old one where there is one, and what the file is.
@@ -151,7 +181,7 @@ class Page:
             self.session.look_at(view.source if view else None)
             if part is not None and not self.session.turns:
                 self.past.append(part)
-            old, self.view = self.view, view
+            old, self.selected = self.view, Selected(view, self.selected.asked_at)
             if view is not None:
                 self.kept.take(view.look)
             if old is not None:
@@ -232,8 +262,15 @@ class Page:
         drawn_on = [frame for turn in record.turns for frame in turn.evidence]
         return Part(record, make_thumbnails(self.source, drawn_on), checks)
 
-    def shown(self) -> list[dict[str, Any]]:
-        """The transcript for the page: while the session knows them, each turn can be checked, the last one undone."""
+    def shown(self) -> dict[str, Any]:
+        """The transcript for the page, and a question that goes back to its field.
+
+        Two handlers may send theirs in another order than they made them: the page shows the newer one.
+        """
+        return {"at": time.monotonic(), "entries": self.entries(), "returned": self.returned}
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The transcript: while the session knows them, each turn can be checked, the last one undone."""
         if isinstance(self.source, VideoSource):
             checks = ["blind", "compare"]
         else:
@@ -256,7 +293,7 @@ class Page:
         return (is_away or now - self.used > IDLE_SECONDS) and not self.answering.locked()
 
     def close(self) -> None:
-        self.view = None
+        self.selected = Selected(None, self.asked_at)
         self._drop_preview()
         self.testing.set()
         self.stop()

@@ -1,6 +1,6 @@
 // What the player cannot do by itself. Where it shows no picture, a preview is asked for (event `need`), and takes the
 // file's place in the player alone: the field's value stays the file. `props.value` is {ask, line, token?}; see
-// preview.py. And it lets the player's field take every kind of file that has moving pictures.
+// preview.py.
 const line = element.querySelector(".preview");
 // So long may a picture take after the rest of the metadata, and the next sign of loading before any of it.
 const PICTURE_MILLISECONDS = 1000, LOADING_MILLISECONDS = 8000;
@@ -69,39 +69,9 @@ onPlayer("loadstart", (video) => {
 onPlayer("progress", (video) => { if (!video.readyState) expectPicture(video, LOADING_MILLISECONDS); });
 onPlayer("loadedmetadata", (video) => { if (!video.videoWidth) expectPicture(video, PICTURE_MILLISECONDS); });
 onPlayer("resize", (video) => { if (video.videoWidth) succeed(video); });
+document.addEventListener("longva:turned", ({ detail: field }) => {
+  if (field === "video") return;
+  clearTimeout(timer);
+  show("");
+});
 watch("value", draw);
-
-// Gradio takes only files that the system calls video/…: never a GIF, and on many systems no .mkv, .ts or .mxf either.
-const OTHERS = ("gif apng mkv avi flv f4v ts mts m2ts mpg mpeg vob wmv asf mxf ogv rm nut ivf dv gxf wtv y4m " +
-  "h264 264 hevc h265 265").split(" ");
-
-// The same files, those with such names as videos; null where there is none.
-function asVideos(files) {
-  const kept = new DataTransfer();
-  let changed = false;
-  for (const file of files) {
-    const kind = file.name.split(".").pop().toLowerCase();
-    const other = !file.type.startsWith("video/") && OTHERS.includes(kind);
-    kept.items.add(other ? new File([file], file.name, { type: `video/x-${kind}` }) : file);
-    changed ||= other;
-  }
-  return changed ? kept.files : null;
-}
-
-const isChooser = (target) => target.matches?.("#player input[type=file]");
-document.addEventListener("click", (event) => {
-  if (isChooser(event.target)) event.target.accept = ["video/*", ...OTHERS.map((kind) => `.${kind}`)].join(",");
-}, true);
-document.addEventListener("change", (event) => {
-  const files = isChooser(event.target) && asVideos(event.target.files);
-  if (files) event.target.files = files;
-}, true);
-document.addEventListener("drop", (event) => {
-  const chooser = event.target.closest?.("#player")?.querySelector("input[type=file]");
-  const files = chooser && asVideos(event.dataTransfer.files);
-  if (!files) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  chooser.files = files;
-  chooser.dispatchEvent(new Event("change", { bubbles: true }));
-}, true);

@@ -2,7 +2,7 @@
 // or from here, where the new server turns its first event away; so too where the server has closed the page of a tab
 // that is still open. A question that has no answer yet is put back into its field; history.js opens the chats that this
 // browser kept, and the transcript says why.
-const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/;
+const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/, UPLOAD = /\/gradio_api\/upload(\?|$)/;
 
 function takeNote() {
   try {
@@ -48,15 +48,13 @@ function parsed(body) {
   }
 }
 
-function fill(question) {
-  const field = document.querySelector("#question textarea");
-  if (!question || !field || field.value) return;
-  field.value = question;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-}
-
 const plainFetch = window.fetch;
 window.fetch = async (address, options = {}) => {
+  if (UPLOAD.test(String(address))) {
+    // Gradio's upload fields are ready again where no file comes back; a recording has no such end.
+    const dropped = String(address).includes("upload_id") ? Response.json([]) : new Promise(() => {});
+    return selection.upload((signal) => plainFetch(address, { ...options, signal }), dropped);
+  }
   if (!EVENT.test(String(address))) return plainFetch(address, options);
   const { session, question } = parsed(options.body), headers = new Headers(options.headers);
   if (question) lost = "";
@@ -64,7 +62,7 @@ window.fetch = async (address, options = {}) => {
   headers.set(serverHeader, server);
   headers.set(sessionHeader, session);
   const reply = await plainFetch(address, { ...options, headers }).catch((error) => {
-    fill(question);
+    restore(question);
     throw error;
   });
   const isClosed = reply.status === 410;
@@ -75,11 +73,16 @@ window.fetch = async (address, options = {}) => {
   return new Promise(() => {});
 };
 
-// The page's parts come one by one, and Gradio empties the field when it draws it: again, until it holds the question.
+// The page's parts come one by one, and Gradio empties the field when it draws it: again, until it holds the question,
+// or the visitor writes there.
 function putBack() {
-  if (!lost || document.querySelector("#question textarea")?.value) return;
-  fill(lost);
+  const field = document.querySelector("#question textarea");
+  if (!lost || field?.value) return;
+  if (field) restore(lost);
   setTimeout(putBack, 250);
 }
+document.addEventListener("input", ({ target, isTrusted }) => {
+  if (isTrusted && target.closest?.("#question")) lost = "";
+}, true);
 
 putBack();

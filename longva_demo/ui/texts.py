@@ -1,7 +1,6 @@
 """Numbers and times as people read them, in what is written here: files to save, and fields to type in."""
 
 import math
-import re
 
 
 def clock(seconds: float, decimals: int = 0) -> str:
@@ -17,15 +16,6 @@ def clock(seconds: float, decimals: int = 0) -> str:
     hours, minutes = divmod(minutes, 60)
     text = f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
     return f"{text}.{part:0{decimals}}" if decimals else text
-
-
-def moment(seconds: float) -> str:
-    """Seconds as a person would type them, to the hundredth.
-
-    >>> moment(80.0), moment(80.5), moment(3.256)
-    ('1:20', '1:20.5', '0:03.26')
-    """
-    return re.sub(r"\.?0+$", "", clock(round(seconds, 2), 2))
 
 
 def size(num_bytes: int) -> str:

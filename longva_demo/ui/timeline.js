@@ -8,7 +8,7 @@ const trail = element.querySelector(".trail");
 // A pointer that moves less than this many pixels clicks; one that moves more selects.
 const DRAG_PIXELS = 4;
 let look = null, samples = [], weights = null;
-let anchor = null, selection = null;  // seconds where a selection began; {start, end} while one is made
+let anchor = null, drawn = null;  // seconds where a selection began; {start, end} while one is made
 
 const player = () => document.querySelector("#player video");
 const percent = (seconds) => `${look?.duration ? 100 * seconds / look.duration : 0}%`;
@@ -35,9 +35,9 @@ function paint() {
 }
 
 function showRange() {
-  const [start, end] = selection ? [selection.start, selection.end] : look?.trail.at(-1) ?? [null, null];
+  const [start, end] = drawn ? [drawn.start, drawn.end] : look?.trail.at(-1) ?? [null, null];
   range.hidden = start === null && end === null;
-  range.classList.toggle("selecting", selection !== null);
+  range.classList.toggle("selecting", drawn !== null);
   range.style.left = percent(start ?? 0);
   range.style.right = `calc(100% - ${percent(Math.min(end ?? Infinity, look?.duration ?? 0))})`;
 }
@@ -49,7 +49,7 @@ function showTrail() {
     crumb.textContent = start === null && end === null ? say("timeline.whole") : spoken(start ?? 0, end ?? look.duration);
     if (crumb.type) crumb.title = say("timeline.back");
     crumb.type = "button";
-    crumb.addEventListener("click", () => { if (number < all.length - 1) trigger("range", { start, end }); });
+    crumb.addEventListener("click", () => { if (number < all.length - 1) narrow(start, end); });
     return crumb;
   }));
 }
@@ -59,8 +59,8 @@ function showHead() {
   head.style.left = percent(seconds);
   track.setAttribute("aria-valuemax", look?.duration ?? 0);
   track.setAttribute("aria-valuenow", seconds);
-  track.setAttribute("aria-valuetext", selection
-    ? say("timeline.selected", { span: spoken(selection.start, selection.end) })
+  track.setAttribute("aria-valuetext", drawn
+    ? say("timeline.selected", { span: spoken(drawn.start, drawn.end) })
     : say("timeline.now", { position: clock(seconds), length: clock(look?.duration ?? 0) }));
 }
 
@@ -68,7 +68,7 @@ function showHover(seconds) {
   hover.hidden = seconds === null;
   if (seconds === null) return;
   hover.style.left = percent(seconds);
-  hover.firstChild.textContent = selection ? spoken(selection.start, selection.end) : clock(seconds, look.duration < 60 ? 1 : 0);
+  hover.firstChild.textContent = drawn ? spoken(drawn.start, drawn.end) : clock(seconds, look.duration < 60 ? 1 : 0);
   // The label stays inside the strip.
   hover.style.setProperty("--shift", `${-100 * seconds / look.duration}%`);
 }
@@ -79,23 +79,28 @@ function seek(seconds) {
 }
 
 function select(from, to) {
-  selection = { start: Math.min(from, to), end: Math.max(from, to) };
+  drawn = { start: Math.min(from, to), end: Math.max(from, to) };
   showRange();
   showHead();
 }
 
 function drop() {
-  anchor = selection = null;
+  anchor = drawn = null;
   showRange();
   showHead();
   showHover(null);
 }
 
-// The whole budget for the selection.
+// The whole budget for what was drawn.
 function take() {
-  const { start, end } = stretch(selection.start, selection.end, 0, look.duration);
+  const { start, end } = stretch(drawn.start, drawn.end, 0, look.duration);
   drop();
-  trigger("range", { start, end });
+  narrow(start, end);
+}
+
+function narrow(start, end) {
+  selection.narrow(start, end, look.duration);
+  trigger("range");
 }
 
 const secondsAt = (event) => {
@@ -113,13 +118,13 @@ track.addEventListener("pointerdown", (event) => {
 track.addEventListener("pointermove", (event) => {
   if (!look?.duration) return;
   const seconds = secondsAt(event);
-  if (pressed !== null && anchor !== null && (selection || Math.abs(event.clientX - pressed) >= DRAG_PIXELS)) select(anchor, seconds);
+  if (pressed !== null && anchor !== null && (drawn || Math.abs(event.clientX - pressed) >= DRAG_PIXELS)) select(anchor, seconds);
   showHover(seconds);
 });
 track.addEventListener("pointerup", (event) => {
   if (pressed === null) return;
   pressed = null;
-  if (selection) take(); else if (anchor !== null) { seek(anchor); drop(); }
+  if (drawn) take(); else if (anchor !== null) { seek(anchor); drop(); }
 });
 track.addEventListener("pointercancel", () => { pressed = null; drop(); });
 track.addEventListener("pointerleave", () => { if (pressed === null) showHover(null); });
@@ -129,7 +134,7 @@ track.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageUp: 10 * step,
     PageDown: -10 * step, Home: -Infinity, End: Infinity };
   if (event.key === "Escape") drop();
-  else if (event.key === "Enter" && selection) take();
+  else if (event.key === "Enter" && drawn) take();
   else if (event.key === "Enter") { if (player()?.paused) player().play().catch(() => {}); else player()?.pause(); }
   else if (event.key in steps) {
     const seconds = clamp(now + steps[event.key]);
@@ -140,14 +145,16 @@ track.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-function show() {
+// The frames of another look are coming; a selection that is being drawn on the same file stays.
+function show(isSameFile) {
   timeline.dataset.state = look?.duration ? "ready" : "empty";
-  drop();
+  if (!isSameFile) pressed = null;
+  if (!isSameFile) drop(); else showRange();
   showTrail();
   paint();
 }
 const listen = (name, act) => document.addEventListener(name, act, true);
-listen("longva:look", ({ detail }) => { look = detail; samples = []; weights = null; show(); });
+listen("longva:look", ({ detail }) => { look = detail.look; samples = []; weights = null; show(detail.isSameFile); });
 listen("longva:samples", ({ detail }) => { samples = detail; timeline.dataset.samples = samples.length; paint(); });
 listen("longva:weights", ({ detail }) => { weights = detail; paint(); });
 // Media events do not bubble: catch them on the way down.
@@ -155,4 +162,4 @@ for (const name of ["timeupdate", "seeking", "loadedmetadata"]) {
   listen(name, (event) => { if (event.target.closest?.("#player")) showHead(); });
 }
 new ResizeObserver(paint).observe(track);
-show();
+show(false);

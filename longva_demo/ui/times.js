@@ -7,6 +7,9 @@ const clock = (seconds, decimals = 0) => {
   return decimals ? `${text}.${pad(units % step, decimals)}` : text;
 };
 
+// Seconds as a person would type them, to the hundredth: 1:20.5.
+const moment = (seconds) => clock(Math.round(seconds * 100) / 100, 2).replace(/\.?0+$/, "");
+
 // A range (seconds) at least a second long, if there is so much between `least` and `most`, which it keeps to.
 const stretch = (from, to, least, most) => {
   const lack = Math.max(0, 1 - (to - from)) / 2;

@@ -6,4 +6,19 @@ function flatten(toasts) {
     head.removeAttribute("tabindex");
   }
 }
-new MutationObserver(() => flatten(document)).observe(document.documentElement, { childList: true, subtree: true });
+
+// Gradio would close all lines of a kind ten seconds after the first of them; each is shown for as long (errors.py).
+const SHOWN_MILLISECONDS = 10_000;
+const closing = new WeakMap();  // each toast's {count, timer}
+function expire(toast) {
+  const count = toast.querySelectorAll("[data-testid=toast-text]").length, { count: before, timer } = closing.get(toast) ?? {};
+  if (count === before || toast.querySelector(".timer")) return;
+  clearTimeout(timer);
+  const close = () => toast.querySelector(".toast-close")?.click();
+  closing.set(toast, { count, timer: setTimeout(close, SHOWN_MILLISECONDS) });
+}
+
+new MutationObserver(() => {
+  flatten(document);
+  document.querySelectorAll(".toast-body").forEach(expire);
+}).observe(document.documentElement, { childList: true, subtree: true });

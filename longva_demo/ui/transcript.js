@@ -33,44 +33,55 @@ function startEdit(node) {
   area.defaultValue = question.textContent;
   area.setAttribute("aria-label", say("edit.label"));
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") area.replaceWith(question);
-    if (event.key !== "Enter" || event.shiftKey) return;
+    const isSent = event.key === "Enter" && !event.shiftKey, text = area.value.trim();
+    if (event.key !== "Escape" && !isSent) return;
     event.preventDefault();
-    const text = area.value.trim();
     area.replaceWith(question);
-    if (text) trigger("edit", { question: text });
+    const edit = node.querySelector("[data-tool=edit]");
+    (isSent || !edit ? log : edit).focus({ preventScroll: true });
+    if (isSent && edit) { isAway = false; trigger("edit", { question: text || question.textContent }); }
+    else if (isSent) restore(text);  // the chat went on: it is no longer the last question
   });
   question.replaceWith(area);
   area.focus();
 }
 
+// A question that was being edited goes to the field where its turn is no longer there.
+function saveEdit(node) {
+  const area = node.querySelector?.(".edit-area");
+  if (area && area.value !== area.defaultValue) restore(area.value.trim());
+}
+
 function fill(node, entry, number) {
-  if (entry.kind === "note") { node.textContent = say(entry.text); return; }
+  if (entry.kind === "note") { write(node, say(entry.text)); return; }
   const part = (name) => node.querySelector(`.${name}`);
   const live = entry.status !== undefined;
-  const area = part("edit-area");
-  const isKept = area && !live && area.defaultValue === entry.question;  // what came is only its evidence or a check
-  if (area && !isKept) area.replaceWith(make("p", "question"));
-  if (!isKept) part("question").textContent = entry.question;
-  part("answer").textContent = entry.answer || (live ? "" : say("answer.none"));
-  part("stats").textContent = (entry.stats || []).map((line) => say(line)).join(" · ");
+  const area = part("edit-area"), isKept = area?.defaultValue === entry.question;
+  if (area && !isKept) { saveEdit(node); area.replaceWith(make("p", "question")); }
+  if (!isKept) write(part("question"), entry.question);
+  write(part("answer"), entry.answer || (live ? "" : say("answer.none")));
   drawEvidence(node, entry);
   node.classList.toggle("live", live);
   const status = part("status");
-  status.textContent = entry.status ? say(entry.status) : "";
+  write(status, entry.status ? say(entry.status) : "");
   status.style.setProperty("--progress", `${Math.round((entry.progress || 0) * 100)}%`);
   status.hidden = !entry.status;
   const box = part("tools");
-  box.replaceChildren();
-  if (entry.tools) addTools(node, box);
-  addChecks(box, entry, number);
+  if (hasChanged(node, "tools", [entry.tools, entry.checks])) {
+    box.replaceChildren();
+    if (entry.tools) addTools(node, box);
+    addChecks(box, entry, number);
+  }
   drawBlind(part("answers"), entry.blind);
   drawComparison(node, entry.compare);
 }
 
+// Two updates may come in another order than they were made: the newer one stays.
+let shownAt = 0, returnedAt = 0;
 function draw() {
-  const entries = props.value || [];
-  const following = log.scrollHeight - log.scrollTop - log.clientHeight < 80 || entries.length > seen.length;
+  const { at = 0, entries = [], returned: back } = props.value || {};
+  if (at < shownAt) return;
+  shownAt = at;
   entries.forEach((entry, i) => {
     const text = JSON.stringify(entry);
     if (seen[i] === text) return;
@@ -78,19 +89,25 @@ function draw() {
     let node = turns.children[i];
     if (!node || !node.classList.contains(kind)) {
       const fresh = kind === "note" ? make("p", "note") : newTurn();
+      if (node) saveEdit(node);
       node ? node.replaceWith(fresh) : turns.append(fresh);
       node = fresh;
     }
     fill(node, entry, i);
     seen[i] = text;
   });
-  while (turns.children.length > entries.length) turns.lastChild.remove();
+  while (turns.children.length > entries.length) { saveEdit(turns.lastChild); turns.lastChild.remove(); }
   seen.length = entries.length;
   empty.hidden = entries.length > 0;
   keep.hidden = entries.length === 0;
-  if (following) log.scrollTop = log.scrollHeight;
+  if (!isAway) log.scrollTop = log.scrollHeight;
   showHeat(entries);
+  if (back && back.at > returnedAt) { returnedAt = back.at; restore(back.question); }
 }
 
+// The newest words stay in sight, unless the visitor has scrolled up since the last question.
+let isAway = false;
+log.addEventListener("scroll", () => { isAway = log.scrollHeight - log.scrollTop - log.clientHeight >= 80; });
+document.addEventListener("longva:asked", () => { isAway = false; log.scrollTop = log.scrollHeight; });
 watch("value", draw);
 draw();

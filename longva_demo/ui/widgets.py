@@ -9,6 +9,8 @@ from typing import Any
 import gradio as gr
 
 HERE = Path(__file__).parent
+# For an event whose last input is to be the time on the page's own clock, by which a late act is told from a new one.
+NOW = "(...inputs) => [...inputs.slice(0, -1), performance.now()]"
 
 TRANSCRIPT_SHELL = """
 <section class="chat">
@@ -80,21 +82,22 @@ def make_transcript(hint: str, elem_id: str) -> gr.HTML:
     """The chat. Events: `retry`, `undo`, `clear`, `edit` with the new `question`, `blind` and `compare` with the
     `number` of the entry, `save` with the `format`.
 
-    Value: a list of {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
+    Value: when it was made, `at`, a question that goes back to its field, `returned`, and `entries`: a list of
+    {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
     turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
     offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
     "sure", "heat", "drawn" and "unweighed" come from `evidence_entry`. "text", "status", "unweighed" and "verdict" are
     lines (words.py), and "stats" is a list of them. `hint` is the key of what an empty chat says.
     """
     return widget(
-        TRANSCRIPT_SHELL.replace("HINT", hint), ("dom.js", "checks.js", "evidence.js", "transcript.js"), [], elem_id
+        TRANSCRIPT_SHELL.replace("HINT", hint), ("dom.js", "checks.js", "evidence.js", "transcript.js"), None, elem_id
     )
 
 
 def make_history(elem_id: str) -> gr.HTML:
     """The last chats of this browser, to read.
 
-    Value: the present one to remember, {"page", "number", "record"}, or None.
+    Value: the present one to remember, {"at", "page", "number", "record"}, or None.
     """
     return widget(HISTORY_SHELL, ("dom.js", "history.js"), None, elem_id)
 
@@ -102,6 +105,15 @@ def make_history(elem_id: str) -> gr.HTML:
 def make_about(elem_id: str) -> gr.HTML:
     """What was loaded, below the player. Value: `source_facts`."""
     return widget(ABOUT_SHELL, ("dom.js", "about.js"), None, elem_id)
+
+
+def make_waiting(elem_id: str) -> gr.HTML:
+    """The questions that wait for the end of an upload."""
+    shell = (
+        '<p class="waiting" role="status" hidden><span></span>'
+        '<button type="button" class="tool" title="${say("waiting.back_title")}">${say("waiting.back")}</button></p>'
+    )
+    return widget(shell, "waiting.js", None, elem_id)
 
 
 def make_suggestions(elem_id: str) -> gr.HTML:

@@ -29,6 +29,15 @@ def line(key: str, **slots: Any) -> Line:
 
 
 def head() -> str:
-    """The script for the page's head: it gives `say` to all others, and mends what Gradio's own parts lack."""
-    scripts = ((HERE / name).read_text("utf-8") for name in ("times.js", "words.js", "toasts.js"))
-    return f"<script>{{{script()}{''.join(scripts)}}}</script>"
+    """The scripts for the page's head: they give `say` and `selection` to all others, and mend what Gradio lacks.
+
+    The first ones use each other; each of the rest is by itself.
+    """
+    first = ("times.js", "words.js", "draft.js", "selection.js")
+    rest = ("fields.js", "focus.js", "toasts.js")
+    scripts = [script() + "".join(map(read, first)), *map(read, rest)]
+    return "<script>" + "".join(f"{{{text}}}\n" for text in scripts) + "</script>"
+
+
+def read(name: str) -> str:
+    return (HERE / name).read_text("utf-8")

@@ -1,5 +1,6 @@
 """One server with the bundled model and one browser for all page tests; each test gets a browser context of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from playwright.sync_api import (
     Page,
     Playwright,
     Request,
+    Route,
     sync_playwright,
 )
 
@@ -48,6 +50,8 @@ ARGUMENTS = (
 )
 START_SECONDS = 240.0
 MODEL = "tiny"
+# On a machine whose processors have much else to do.
+BUSY_MS = 120_000
 
 
 def find_browser(kind: BrowserType) -> str:
@@ -137,10 +141,75 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
+# Runs before the page's own scripts. `toasts` gets the text of each toast, which is gone after ten seconds; `latency`
+# holds back all that the server says in answer to events, in its order, for so many ms; `completed` counts the events
+# whose last word has come.
+INSTRUMENTS = """
+window.toasts = [];
+new MutationObserver((changes) => {
+  for (const node of changes.flatMap((change) => [...change.addedNodes]))
+    for (const text of node.querySelectorAll?.("[data-testid=toast-text]") ?? []) window.toasts.push(text.textContent);
+}).observe(document, { childList: true, subtree: true });
+window.latency = window.completed = 0;
+const { fetch } = window;
+window.fetch = async (address, options) => {
+  const reply = await fetch(address, options);
+  if (!String(address.url ?? address).includes("/queue/data")) return reply;
+  const reader = reply.body.getReader(), decoder = new TextDecoder();
+  let said = "";
+  const late = new ReadableStream({ async start(stream) {
+    for (let turn = Promise.resolve(); ; ) {
+      const { done, value } = await reader.read(), due = performance.now() + window.latency;
+      turn = turn.then(() => new Promise((go) => setTimeout(go, due - performance.now())))
+        .then(() => {
+          if (done) { stream.close(); return; }
+          said += decoder.decode(value, { stream: true });
+          const told = said.split('"process_completed"');
+          window.completed += told.length - 1;
+          said = told.at(-1);
+          stream.enqueue(value);
+        }).catch(() => {});  // the page has gone on without it
+      if (done) return;
+    }
+  } });
+  return new Response(late, { status: reply.status, headers: reply.headers });
+};
+"""
+
+
+class Held:
+    """Requests that were caught on their way to the server, for as long as a test likes."""
+
+    def __init__(self, page: Page, address: str, wanted: Callable[[Request], bool]) -> None:
+        self._page = page
+        self._wanted = wanted
+        self._is_open = False
+        self._routes: list[Route] = []
+        page.route(address, self._take)
+
+    def _take(self, route: Route) -> None:
+        if self._is_open or not self._wanted(route.request):
+            route.fallback()
+        else:
+            self._routes.append(route)
+
+    def wait(self) -> None:
+        """Until one is held."""
+        while not self._routes:
+            self._page.wait_for_timeout(20)
+
+    def release(self) -> None:
+        """Let them go on, and all later ones pass."""
+        self._is_open = True
+        for route in self._routes:
+            route.fallback()
+
+
 class Visit:
     """A page that was opened, and what went wrong on it: console errors, exceptions, requests to other hosts."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
+        context.add_init_script(INSTRUMENTS)
         self.page: Page = context.new_page()
         self.address = address
         self.complaints: list[str] = []
@@ -155,7 +224,7 @@ class Visit:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
-            self.complaints.append(f"console: {message.text}")
+            self.complaints.append(f"console: {message.text} ({message.location.get('url')})")
 
     def _on_request(self, request: Request) -> None:
         self.requests.append(request.url)
@@ -176,6 +245,27 @@ class Visit:
     def wait_for_frames(self, count: int | None = None) -> None:
         several = f'[data-count="{count}"]' if count is not None else ':not([data-count="0"])'
         self.page.wait_for_selector(f'.film[data-state="done"]{several}')
+
+    def wait_for_toasts(self, text: str, count: int = 1) -> None:
+        """Until that many toasts with this text have come, whether they are still there or not."""
+        told = "([text, count]) => window.toasts.filter((one) => one.includes(text)).length >= count"
+        self.page.wait_for_function(told, arg=[text, count], timeout=BUSY_MS)
+
+    def wait_for_completed(self, count: int) -> None:
+        """Until so many events have come to their end since the page was opened."""
+        self.page.wait_for_function("(count) => window.completed >= count", arg=count, timeout=BUSY_MS)
+
+    def hold_event(self, name: str) -> Held:
+        """Catch the requests of a handler's event, such as "look"."""
+        with urllib.request.urlopen(f"{self.address}/config") as reply:
+            events = json.load(reply)["dependencies"]
+        # A handler that several events call has a number after its name.
+        numbers = [event["id"] for event in events if re.fullmatch(rf"{name}(_\d+)?", event["api_name"] or "")]
+        assert numbers, f"no event {name!r}"
+        return Held(self.page, "**/queue/join*", lambda request: request.post_data_json["fn_index"] in numbers)
+
+    def hold_uploads(self) -> Held:
+        return Held(self.page, re.compile(r"/upload\?"), lambda _: True)
 
     @property
     def frame_seconds(self) -> list[float]:

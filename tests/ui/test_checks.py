@@ -92,7 +92,7 @@ def test_a_clip_that_is_too_short_says_so(visit: Visit, tmp_path: Path) -> None:
     visit.wait_for_frames()
     visit.ask("What colour is the circle?")
     check(visit, "Compare budgets")
-    expect(visit.page.locator(".toast-body")).to_contain_text("short.mp4 has 20 frames here", timeout=BUSY_MS)
+    visit.wait_for_toasts("short.mp4 has 20 frames here")
     wait_until_idle(visit)
     expect(visit.page.locator(".comparison")).to_have_count(0)
     assert visit.ask("Where is it?")

@@ -57,7 +57,7 @@ def begin(engine: Engine, pages: Pages, waiting_line: WaitingLine, clip: Path) -
     pages.get("one").look_at(look, engine, SETTINGS)
     request: Any = SimpleNamespace(session_hash="one")
     events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
-    return NeedleTests(engine, pages, waiting_line, events).start(request)
+    return NeedleTests(engine, pages, waiting_line, events).start(1.0, request)
 
 
 def num_asked(value: dict[str, Any]) -> int:
@@ -116,7 +116,7 @@ def test_frames_that_cannot_be_decoded_are_left_out(
 
 
 def test_the_panel_says_how_long_it_will_take() -> None:
-    test = LiveTest(8, drawn_needles(1))
+    test = LiveTest(1.0, 8, drawn_needles(1))
     first, *others = test.cells
     value = test.take(Result(first, "", True, True, True, seconds=first.work * 0.5))
     left = sum(cell.work for cell in others) * 0.5
@@ -170,5 +170,5 @@ def test_stopping_and_starting_again(visit: Visit) -> None:
 
 def test_nothing_to_hide_a_needle_in(visit: Visit) -> None:
     start(visit)
-    expect(visit.page.locator(".toast-body")).to_contain_text("there is no video to hide a needle in", timeout=BUSY_MS)
+    visit.wait_for_toasts("there is no video to hide a needle in")
     expect(visit.page.locator(".needles-start")).to_be_visible()

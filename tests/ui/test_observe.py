@@ -161,7 +161,7 @@ def look_from(handlers: Handlers, path: Path, name: str = "one", num_frames: int
 def test_each_look_is_a_line_without_a_name(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     engine, metrics, events, _ = make(clip)
     pages = Pages(engine)
-    handlers = Handlers(engine, engine.settings, pages, [], ask_here, events)
+    handlers = Handlers(engine, engine.settings, pages, ask_here, events)
     list(look_from(handlers, clip))
     session = pages.get("one").session.name
     expected = {"event": "look", "where": "page", "session": session, "source": "video", "frames": 8}
@@ -193,16 +193,16 @@ def test_each_look_is_a_line_without_a_name(clip: Path, tmp_path: Path, lines: l
 def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
     engine, _, events, _ = make(clip)
     pages = Pages(engine)
-    list(look_from(Handlers(engine, engine.settings, pages, [], ask_here, events), clip, num_frames=1))
+    list(look_from(Handlers(engine, engine.settings, pages, ask_here, events), clip, num_frames=1))
     page = pages.get("one")
     request: Any = SimpleNamespace(session_hash="one")
     tests = NeedleTests(engine, pages, WaitingLine(engine.reads), events)
-    list(tests.start(request))
+    list(tests.start(2.0, request))
     line = untimed(lines[-1])
     assert 0 <= line.pop("right") <= 15
     test = {"event": "needle_test", "session": page.session.name, "frames": 1, "error": None}
     assert line == {**test, "asked": 15, "outcome": "done"}
-    steps = tests.start(request)
+    steps = tests.start(3.0, request)
     next(steps)
     page.testing.set()
     list(steps)

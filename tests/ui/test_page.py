@@ -1,6 +1,5 @@
 """The page in a real browser: look, ask, take back, and what happens when something is wrong."""
 
-import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Route, expect
@@ -9,7 +8,8 @@ from tests.ui.conftest import Visit
 
 
 def test_loads_without_complaint_and_asks_nobody_else(visit: Visit) -> None:
-    visit.page.wait_for_timeout(1000)
+    visit.page.wait_for_load_state("load")
+    visit.page.evaluate("document.fonts.ready.then(() => {})")
     assert visit.complaints == []
     assert visit.page.locator(".card").count() >= 7
     expect(visit.page.locator(".film-empty")).to_be_visible()
@@ -103,9 +103,9 @@ def test_a_look_that_is_late_does_not_undo_a_later_one(visit: Visit, clip: Path)
     visit.page.press("#end textarea, #end input", "Enter")
     visit.wait_for_frames(25)
     seconds = visit.frame_seconds
-    with visit.page.expect_response("**/queue/join*"):
-        held[0].continue_()
-    visit.page.wait_for_timeout(1000)
+    completed = visit.page.evaluate("window.completed")
+    held[0].continue_()
+    visit.wait_for_completed(completed + 1)
     assert visit.frame_seconds == seconds
     assert all(2 <= one < 4.5 for one in seconds)
 
@@ -207,15 +207,14 @@ def test_a_text_file_named_mp4_is_refused_and_the_chat_is_kept(visit: Visit, tmp
     bad = tmp_path / "notes.mp4"
     bad.write_text("these are not pictures")
     visit.upload(bad)
-    toast = visit.page.locator(".toast-body")
-    expect(toast).to_contain_text("notes.mp4 is a text file")
-    assert "Traceback" not in toast.inner_text()
+    visit.wait_for_toasts("notes.mp4 is a text file")
     expect(visit.page.locator(".turn")).to_have_count(1)
     # No frames of the old video beside the bad one, and no answer about it.
     expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
     visit.page.fill("#question textarea", "What do you see?")
     visit.page.press("#question textarea", "Enter")
-    expect(toast).to_contain_text(re.compile("notes.mp4 is a text file.*notes.mp4 is a text file", re.DOTALL))
+    visit.wait_for_toasts("notes.mp4 is a text file", 2)
+    assert not any("Traceback" in text for text in visit.page.evaluate("window.toasts"))
     expect(visit.page.locator("#question textarea")).to_have_value("What do you see?")
     expect(visit.page.locator(".turn")).to_have_count(1)
     assert visit.complaints == []
@@ -225,11 +224,11 @@ def test_bad_ranges_and_budgets_say_so(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.page.fill("#start textarea, #start input", "soon")
     visit.page.press("#start textarea, #start input", "Enter")
-    expect(visit.page.locator(".toast-body").last).to_contain_text("'soon' is no time")
+    visit.wait_for_toasts("'soon' is no time")
     visit.page.fill("#start textarea, #start input", "3")
     visit.page.fill("#end textarea, #end input", "1")
     visit.page.press("#end textarea, #end input", "Enter")
-    expect(visit.page.locator(".toast-body").last).to_contain_text("not after the start")
+    visit.wait_for_toasts("not after the start")
 
 
 def test_stop_ends_a_long_reading(visit: Visit) -> None:
@@ -316,7 +315,7 @@ def test_a_webcam_recording_is_sampled(browser: Browser, address: str) -> None:
     visit.page.click('#player button[aria-label="Capture from camera"]')
     visit.page.click('#player button:has-text("Webcam")')
     visit.page.click('#player button:has-text("Record")')
-    visit.page.wait_for_timeout(3000)
+    visit.page.wait_for_function("document.querySelector('[data-testid=webcam-video]').currentTime > 3")
     visit.page.click('#player button:has-text("Stop")')
     visit.wait_for_frames()
     assert len(visit.frame_seconds) >= 2

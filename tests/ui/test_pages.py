@@ -322,7 +322,7 @@ def test_what_was_said_about_earlier_frames_is_kept_for_saving(page: Page, engin
     assert [len(one.thumbnails) for one in (*page.past, part)] == [4, 5]
     assert [one.record.turns[0].question for one in (*page.past, part)] == ["What is there?", "What moves?"]
     # Only what the session remembers can be checked: not the first answer, nor the note that the frames changed.
-    assert [entry.get("checks") for entry in page.shown()] == [None, None, ["blind", "compare"]]
+    assert [entry.get("checks") for entry in page.shown()["entries"]] == [None, None, ["blind", "compare"]]
     assert page.turn_at(2)[1] is page.session.turns[0]
     for number in (0, 1, 3, -1):
         with pytest.raises(DemoError, match="no longer there"):

@@ -127,7 +127,7 @@ def test_what_is_no_video_gets_no_line(visit: Visit, folder: Path) -> None:
     bad = folder / "notes.avi"
     bad.write_text("these are not pictures")
     visit.upload(bad)
-    expect(visit.page.locator(".toast-body")).to_contain_text("notes.avi is a text file", timeout=SLOW)
+    visit.wait_for_toasts("notes.avi is a text file")
     expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
 
 

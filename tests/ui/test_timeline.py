@@ -183,7 +183,7 @@ def test_bad_ranges_are_one_line_each_and_lose_nothing(desk: Visit) -> None:
         page.fill("#end textarea, #end input", end)
         page.fill("#start textarea, #start input", start)
         page.press("#start textarea, #start input", "Enter")
-        expect(page.locator(".toast-body").last).to_contain_text(line)
+        desk.wait_for_toasts(line)
         assert desk.frame_seconds == seconds
     expect(page.locator(".turn")).to_have_count(1)
     expect(page.locator(".turn .tools")).to_contain_text("Retry")
