@@ -136,13 +136,14 @@ class Handlers:
 
     @streaming
     def preview(
-        self, video: str | None, asked_at: float, event: gr.EventData, request: gr.Request
+        self, video: str | None, picture: str | None, asked_at: float, event: gr.EventData, request: gr.Request
     ) -> Iterator[dict[str, Any]]:
-        """The browser cannot play the file: make a preview for its player."""
+        """The browser cannot play the video, or show the picture: make a preview."""
         page, limits = self.pages.get(request.session_hash), DecodeLimits.from_settings(self.settings)
-        is_late = asked_at < page.asked_at and page.look is not None and str(page.look.path) != video
-        if video and not is_late:
-            for step in preview_steps(page, Path(video), limits):
+        file = video or picture
+        is_late = asked_at < page.asked_at and page.look is not None and str(page.look.path) != file
+        if file and not is_late:
+            for step in preview_steps(page, Path(file), limits):
                 yield {"ask": event.ask, **step}
 
     # Asking. Outputs: transcript, question field. `asked_at` is a time on the page's own clock, as above.

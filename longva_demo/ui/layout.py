@@ -309,7 +309,7 @@ def bind_looking(parts: Parts, handlers: Handlers) -> None:
         event(**look).failure(None, None, None, js="() => selection.failed()", **hidden)
     parts.preview.need(
         handlers.preview,
-        [parts.video, parts.asked_at],
+        [parts.video, parts.picture, parts.asked_at],
         parts.preview,
         js=NOW,
         concurrency_limit=2,

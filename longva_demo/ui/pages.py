@@ -135,18 +135,23 @@ class Page:
         """Have the page put a question without an answer back into its field."""
         self.returned = {"at": time.monotonic(), "question": question}
 
-    def start_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]:
-        """The preview of this file, the old one where there is one, and what the file is.
+    def start_preview(self, path: Path) -> Preview:
+        """The preview of this file: the old one where it is ready, else a new one that is to be made."""
+        with self.opening:
+            if self.preview is None or self.preview.path != path or not self.preview.is_ready:
+                self._drop_preview()
+                self.preview = Preview(path)
+            return self.preview
+
+    def start_video_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]:
+        """`start_preview`, and what the video is.
 
         Raises:
             VideoError: the file cannot be used.
         """
         with self.opening:  # a look at the same file saves a second probe
             info = Look(path, 1).known(self.source) or probe(path, limits)
-            if self.preview is None or self.preview.path != path or not self.preview.is_ready:
-                self._drop_preview()
-                self.preview = Preview(path)
-            return self.preview, info
+        return self.start_preview(path), info
 
     def _drop_preview(self) -> None:
         if self.preview is not None:

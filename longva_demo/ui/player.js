@@ -1,6 +1,6 @@
 // What the player cannot do by itself. Where it shows no picture, a preview is asked for (event `need`), and takes the
-// file's place in the player alone: the field's value stays the file. `props.value` is {ask, line, token?}; see
-// preview.py.
+// file's place in the player alone: the field's value stays the file. So with a picture that the browser cannot show.
+// `props.value` is {ask, line, token?}; see preview.py.
 const line = element.querySelector(".preview");
 // So long may a picture take after the rest of the metadata, and the next sign of loading before any of it.
 const PICTURE_MILLISECONDS = 1000, LOADING_MILLISECONDS = 8000;
@@ -24,12 +24,12 @@ function fail(video) {
 }
 
 function draw() {
-  const value = props.value, video = value && document.querySelector(`#player video[data-ask="${value.ask}"]`);
-  if (!video || video.dataset.preview) return;
+  const value = props.value, shown = value && document.querySelector(`[data-ask="${value.ask}"]`);
+  if (!shown || shown.dataset.preview) return;
   show(value.line);
   if (!value.token) return;
-  video.dataset.preview = value.token;
-  video.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
+  shown.dataset.preview = value.token;
+  shown.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
 }
 
 // Not every browser tells of a file that it cannot play: it may load it and say nothing, or play its sound alone.
@@ -52,6 +52,28 @@ function succeed(video) {
   show("");
 }
 
+const scale = Object.assign(document.createElement("canvas"), { width: 16, height: 16 })
+  .getContext("2d", { willReadFrequently: true });
+
+// Puts white under a transparent film, as the model has it, and leaves the bars beside the film dark.
+function whiten(video) {
+  if (video.dataset.white || !video.videoWidth) return;
+  scale.clearRect(0, 0, 16, 16);
+  scale.drawImage(video, 0, 0, 16, 16);
+  if (!scale.getImageData(0, 0, 16, 16).data.some((value, place) => place % 4 === 3 && value < 255)) return;
+  video.dataset.white = true;
+  const white = `<svg xmlns="http://www.w3.org/2000/svg" width="${video.videoWidth}" height="${video.videoHeight}">` +
+    '<rect width="100%" height="100%" fill="white"/></svg>';
+  video.style.background = `var(--film) url('data:image/svg+xml,${encodeURIComponent(white)}') center / contain no-repeat`;
+}
+
+// As iPhones' photos (HEIC) in most browsers.
+document.addEventListener("error", ({ target }) => {
+  if (!target.matches?.("#picture img") || target.dataset.ask) return;
+  target.dataset.ask = ++asks;
+  trigger("need", { ask: asks });
+}, true);
+
 // Media events do not bubble: they are caught on the way down, errors before Gradio covers the player with them.
 const onPlayer = (name, act) => document.addEventListener(name, (event) => {
   if (isPlayer(event.target)) act(event.target, event);
@@ -69,6 +91,7 @@ onPlayer("loadstart", (video) => {
 onPlayer("progress", (video) => { if (!video.readyState) expectPicture(video, LOADING_MILLISECONDS); });
 onPlayer("loadedmetadata", (video) => { if (!video.videoWidth) expectPicture(video, PICTURE_MILLISECONDS); });
 onPlayer("resize", (video) => { if (video.videoWidth) succeed(video); });
+for (const name of ["loadeddata", "timeupdate"]) onPlayer(name, whiten);
 document.addEventListener("longva:turned", ({ detail: field }) => {
   if (field === "video") return;
   clearTimeout(timer);

@@ -1,4 +1,4 @@
-"""A preview in the player, where the browser cannot play the file: asked for by the page, made while it waits.
+"""A preview, where the browser cannot play the video or show the picture: asked for by the page, made while it waits.
 
 The file itself stays what the model is asked about; only the player's address changes (player.js).
 """
@@ -21,8 +21,10 @@ from longva_demo.folders import temporary_folder
 from longva_demo.ui.widgets import widget
 from longva_demo.ui.words import Line, line
 from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
+from longva_demo.video.still import is_picture, open_image
 
 ROUTE = "/longva/preview/{token}"
+MAX_PICTURE_SIZE = 2048  # pixels
 SHELL = '<p class="preview" role="status" hidden></p>'
 
 
@@ -32,14 +34,11 @@ class Preview:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.token = secrets.token_hex(16)
+        self.is_ready = False
         self.line: Line | None = None  # what the page says about it, once it is ready
         folder = temporary_folder("preview")
-        self.file = folder / "preview.mp4"
+        self.file = folder / ("preview.png" if is_picture(path) else "preview.mp4")
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-
-    @property
-    def is_ready(self) -> bool:
-        return self.line is not None
 
     def make(self, info: VideoInfo, limits: DecodeLimits) -> Iterator[PreviewProgress]:
         """Make it; without another file in its place, the page may show it after the last item."""
@@ -49,7 +48,16 @@ class Preview:
                     between = info.duration_seconds / step.num_frames
                     slow = between > 0.25
                     self.line = line("preview.ready_slow", interval=between) if slow else line("preview.ready")
+                    self.is_ready = True
                 yield step
+
+
+    def make_picture(self) -> None:
+        """Make it of a picture, as the model gets it: upright, on white."""
+        picture = open_image(self.path)
+        picture.thumbnail((MAX_PICTURE_SIZE, MAX_PICTURE_SIZE))
+        picture.save(self.file)
+        self.is_ready = True
 
 
 class Owner(Protocol):
@@ -57,13 +65,21 @@ class Owner(Protocol):
 
     preview: Preview | None
 
-    def start_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]: ...
+    def start_preview(self, path: Path) -> Preview: ...
+
+    def start_video_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]: ...
 
 
 def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dict[str, Any]]:
     """Yield what is to be shown: {"line"}, and in the end {"line", "token"}; ends early when the page turns away."""
     try:
-        preview, info = page.start_preview(path, limits)
+        if is_picture(path):
+            preview = page.start_preview(path)
+            if not preview.is_ready:
+                preview.make_picture()
+            yield {"line": None, "token": preview.token}
+            return
+        preview, info = page.start_video_preview(path, limits)
     except DemoError:
         yield {"line": None}  # sampling the frames, which begins with the same steps, says what is wrong
         return
@@ -97,6 +113,6 @@ def preview_route(find: Callable[[str], Preview | None]) -> Route:
         preview = find(request.path_params["token"])
         if preview is None or not preview.is_ready:
             return Response(status_code=404)
-        return FileResponse(preview.file, media_type="video/mp4", headers={"Cache-Control": "no-store"})
+        return FileResponse(preview.file, headers={"Cache-Control": "no-store"})
 
     return Route(ROUTE, send, methods=["GET"])

@@ -468,7 +468,7 @@ def test_a_late_preview_of_an_old_file_leaves_the_new_one_alone(
     old = write_clip(tmp_path / "old.mp4", 2)
     look(handlers, clip, 10.0)
     page, event = pages.get("one"), SimpleNamespace(ask=1)
-    preview, _ = page.start_preview(clip, DecodeLimits.from_settings(SETTINGS))
-    assert list(handlers.preview(str(old), 5.0, event, REQUEST)) == []  # type: ignore[arg-type]
+    preview, _ = page.start_video_preview(clip, DecodeLimits.from_settings(SETTINGS))
+    assert list(handlers.preview(str(old), None, 5.0, event, REQUEST)) == []  # type: ignore[arg-type]
     assert page.preview is preview
-    assert list(handlers.preview(str(clip), 5.0, event, REQUEST))  # type: ignore[arg-type]
+    assert list(handlers.preview(str(clip), None, 5.0, event, REQUEST))  # type: ignore[arg-type]
