@@ -88,10 +88,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "canvas.gif": (lambda path: gif_canvas(path, 1), "has far too many pixels; scale it below 100 million pixels"),
     "moving.gif": (lambda path: gif_canvas(path, 9), "has far too many pixels; scale it below 100 million pixels"),
     "canvas.webp": (webp, "has far too many pixels; scale it below 100 million pixels"),
-    "moving.webp": (
-        moving_webp,
-        "has pictures of 16384 × 16384 pixels; convert it to at most 37,748,736 pixels a frame",
-    ),
+    "moving.webp": (moving_webp, "has far too many pixels; scale it below 100 million pixels"),
     "cut-off.png": (cut_off, "cannot be read as a picture; upload a PNG or JPEG file"),
 }
 
