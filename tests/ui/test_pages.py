@@ -341,7 +341,7 @@ def test_a_needle_test_that_fails_can_be_started_again(
 
     monkeypatch.setattr("longva_demo.ui.needle_test.run", torn)
     line, log = WaitingLine(engine.reads), EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
-    values = NeedleTests(engine, pages, line, log).start(SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    values = NeedleTests(engine, pages, line, log).start(1.0, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):
         seen.extend(value["running"] for value in values)
