@@ -335,7 +335,7 @@ def test_a_needle_test_that_fails_can_be_started_again(
     pages = Pages(engine)
     pages.get("one").look_at(fields(clip), engine, SETTINGS)
 
-    def torn(*_: object) -> Iterator[object]:
+    def torn(*_: object, **__: object) -> Iterator[object]:
         yield Progress("reading", 1, 2)
         raise DemoError("the memory ran out", "set a smaller budget")
 
