@@ -64,7 +64,7 @@ function whiten(video) {
   video.dataset.white = true;
   const white = `<svg xmlns="http://www.w3.org/2000/svg" width="${video.videoWidth}" height="${video.videoHeight}">` +
     '<rect width="100%" height="100%" fill="white"/></svg>';
-  video.style.background = `var(--film) url('data:image/svg+xml,${encodeURIComponent(white)}') center / contain no-repeat`;
+  video.style.backgroundImage = `url('data:image/svg+xml,${encodeURIComponent(white)}')`;
 }
 
 // As iPhones' photos (HEIC) in most browsers.

@@ -37,7 +37,7 @@ class Preview:
         self.is_ready = False
         self.line: Line | None = None  # what the page says about it, once it is ready
         folder = temporary_folder("preview")
-        self.file = folder / ("preview.png" if is_picture(path) else "preview.mp4")
+        self.file = (folder / "preview").with_suffix(".png" if is_picture(path) else ".mp4")
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def make(self, info: VideoInfo, limits: DecodeLimits) -> Iterator[PreviewProgress]:
@@ -50,7 +50,6 @@ class Preview:
                     self.line = line("preview.ready_slow", interval=between) if slow else line("preview.ready")
                     self.is_ready = True
                 yield step
-
 
     def make_picture(self) -> None:
         """Make it of a picture, as the model gets it: upright, on white."""
