@@ -9,6 +9,8 @@ Everything up to the last frame never changes while the same video is discussed,
 question. (The original demo puts the frames into the newest turn and reads them again for each question.)
 """
 
+import unicodedata
+
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAProcessor
 
@@ -16,6 +18,13 @@ SYSTEM = "You are a helpful assistant."
 # Some thirty pages; more would be another kind of question, and cost seconds to turn into tokens.
 MOST_CHARACTERS = 50_000
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
+# Letters and marks by their Unicode category, but drawn as nothing: fillers, joiners, variation selectors.
+DRAWN_AS_NOTHING = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen: spaces, control and zero-width characters."""
+    return all(unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cc", "Cf") or c in DRAWN_AS_NOTHING for c in text)
 
 
 class ChatTemplate:
@@ -40,7 +49,7 @@ class ChatTemplate:
         if len(text) > MOST_CHARACTERS:
             raise DemoError(f"the question has {len(text):,} characters", f"ask it in {MOST_CHARACTERS:,} or fewer")
         text = text.strip()
-        if not text:
+        if is_blank(text):
             raise DemoError("the question is empty", "type what you want to know about the video")
         first_lead = self._after_frames if has_frames else []
         lead = first_lead if first else self._next_user

@@ -302,6 +302,8 @@ def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -
     values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     for name in ("backend", "is_local", "local_files_only"):  # of the run that saved it, not of the tokenizer
         values.pop(name, None)
+    if values["tokenizer_class"] == "TokenizersBackend":  # its name since transformers 5, which knows both
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
     values["additional_special_tokens"] = values.pop("extra_special_tokens", [])
     entries = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
     values["added_tokens_decoder"] = {

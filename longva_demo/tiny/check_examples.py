@@ -15,28 +15,33 @@ def tiny_engine() -> Engine:
     return Engine(load("tiny"), Settings())
 
 
-def right_answers(path: Path, num_frames: int, asked: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (question, true answer): right when asked alone, and right after all those before it?"""
-    engine = tiny_engine()
-    session = ChatSession(engine)
-    processor = engine.loaded.processor
+def gallery_session(path: Path, num_frames: int) -> ChatSession:
+    """A chat of the bundled model about a file of the gallery."""
+    session = ChatSession(tiny_engine())
+    processor = tiny_engine().loaded.processor
     if is_picture(path):
         session.look_at(ImageSource(path, processor))
     else:
         info = probe(path)
         session.look_at(VideoSource(info, plan_frames(info, num_frames), processor))
-    right = [True] * len(asked)
-    for index, (question, truth) in enumerate(asked):
-        session.clear()
-        right[index] &= _answer(session, question) == truth
-    session.clear()
-    for index, (question, truth) in enumerate(asked):
-        right[index] &= _answer(session, question) == truth
-    session.close()
-    return right
+    return session
 
 
-def _answer(session: ChatSession, question: str) -> str:
+def greedy_answer(session: ChatSession, question: str) -> str:
     for _ in session.ask(question, Sampling(temperature=0.0)):
         pass
     return session.turns[-1].answer
+
+
+def right_answers(path: Path, num_frames: int, asked: Sequence[tuple[str, str]]) -> list[bool]:
+    """For each (question, true answer): right when asked alone, and right after all those before it?"""
+    session = gallery_session(path, num_frames)
+    right = [True] * len(asked)
+    for index, (question, truth) in enumerate(asked):
+        session.clear()
+        right[index] &= greedy_answer(session, question) == truth
+    session.clear()
+    for index, (question, truth) in enumerate(asked):
+        right[index] &= greedy_answer(session, question) == truth
+    session.close()
+    return right

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from longva_demo.tiny.phrases import phrase_clip
@@ -103,19 +103,23 @@ def motion(
         if share > switch and new_colour != mover.colour:
             moved = replace(moved, colour=new_colour, rgb=new_rgb)
         frames.append(scene.with_things(moved, *others))
+    return Episode(tuple(frames), tuple(motion_questions(rng, frames, direction)[:questions]))
+
+
+def motion_questions(rng: random.Random, frames: Sequence[Scene], direction: str) -> list[Asked]:
+    """On the first thing of the frames, which moves, and on those beside it; one wording each."""
+    first, last = frames[0].things[0], frames[-1].things[0]
     makers = [
         lambda: _about(rng, frames, "direction", f"It moves {direction}.", "direction"),
         lambda: _about(rng, frames, "direction", f"It moves {direction}.", "direction"),
-        lambda: _about(
-            rng, frames, "start place", f"It is at the {CELL_NAMES[frames[0].things[0].cell]}.", "start place"
-        ),
-        lambda: _about(rng, frames, "end place", f"It is at the {CELL_NAMES[frames[-1].things[0].cell]}.", "end place"),
+        lambda: _about(rng, frames, "start place", f"It is at the {CELL_NAMES[first.cell]}.", "start place"),
+        lambda: _about(rng, frames, "end place", f"It is at the {CELL_NAMES[last.cell]}.", "end place"),
         lambda: _about(rng, frames, "moves", "Yes.", "moves"),
         *_bystander_makers(rng, frames),
         *_change_makers(rng, frames),
         *_constant_makers(rng, frames),
     ]
-    return Episode(tuple(frames), _some(rng, makers, questions))
+    return _made(rng, makers)
 
 
 def _bystander_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type: ignore[type-arg]
@@ -136,12 +140,20 @@ def colour_change(rng: random.Random, mix: Mix, num_frames: int, questions: int)
     switch = rng.uniform(0.2, 0.8) * num_frames
     frames = [scene.with_things(things[0] if at < switch else changed, *things[1:]) for at in range(num_frames)]
     frames[-1] = scene.with_things(changed, *things[1:])
+    return Episode(tuple(frames), tuple(change_questions(rng, frames)[:questions]))
+
+
+def change_questions(rng: random.Random, frames: Sequence[Scene]) -> list[Asked]:
+    """On the colours of the first thing of the frames, and on what stays the same; one wording each."""
     makers = [*_change_makers(rng, frames), *_change_makers(rng, frames)[:2], *_constant_makers(rng, frames)]
-    return Episode(tuple(frames), _some(rng, makers, questions))
+    return _made(rng, makers)
 
 
-def order(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:
-    """Two or three things of different shape, one after the other, perhaps with a pause between them."""
+def order(rng: random.Random, mix: Mix, num_frames: int, questions: int, rounds: int = 1) -> Episode:
+    """Two or three things of different shape, one after the other, perhaps with a pause between them.
+
+    rounds: how often questions are drawn; the different ones of all draws are asked.
+    """
     scene = random_background(rng)
     count = 2 if num_frames < 6 or rng.random() < 0.6 else 3
     things = []
@@ -155,14 +167,22 @@ def order(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Epis
         part = sum(at >= cut for cut in cuts)
         empty = pause and at in cuts and at + 1 < num_frames and at + 1 not in cuts
         frames.append(scene if empty else scene.with_things(things[part]))
-    asked = _order_questions(rng, [SHAPES[thing.shape] for thing in things])
-    for thing in rng.sample(things, len(things)):
-        asked += ask_scene(
-            rng, scene.with_things(thing), 1, {"colour": 1, "symbol": 2, "position": 1, "background": 0.3}
-        )
+    phases = [scene.with_things(thing) for thing in things]
+    return Episode(tuple(frames), different(rounds, lambda: order_questions(rng, phases))[:questions])
+
+
+def different(rounds: int, draw_questions: Callable[[], list[Asked]]) -> tuple[Asked, ...]:
+    """The different questions of several draws."""
+    return tuple({one.question: one for _ in range(rounds) for one in draw_questions()}.values())
+
+
+def order_questions(rng: random.Random, phases: Sequence[Scene]) -> list[Asked]:
+    """On scenes of one thing each that follow each other: which comes first, and what each is like."""
+    asked = _order_questions(rng, [SHAPES[scene.things[0].shape] for scene in phases])
+    for scene in rng.sample(phases, len(phases)):
+        asked += ask_scene(rng, scene, 1, {"colour": 1, "symbol": 2, "position": 1, "background": 0.3})
     rng.shuffle(asked)
-    asked = [one for one in asked if _holds_in_all_phases(one)]
-    return Episode(tuple(frames), tuple(asked[:questions]))
+    return [one for one in asked if _holds_in_all_phases(one)]
 
 
 def _holds_in_all_phases(asked: Asked) -> bool:
@@ -240,14 +260,14 @@ def _constant_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # ty
     return makers
 
 
-def _some(rng: random.Random, makers: list, count: int) -> tuple[Asked, ...]:  # type: ignore[type-arg]
+def _made(rng: random.Random, makers: list) -> list[Asked]:  # type: ignore[type-arg]
     rng.shuffle(makers)
     asked: list[Asked] = []
     for maker in makers:
         made = maker()
         if made is not None and all(made.question != other.question for other in asked):
             asked.append(made)
-    return tuple(asked[:count])
+    return asked
 
 
 def haystack(rng: random.Random, num_frames: int) -> list[Scene]:
@@ -280,8 +300,13 @@ def needle_scene(rng: random.Random, shape: int, colour: int, symbol: int) -> Sc
     return scene.with_things(place(rng, thing, cells[0], 0.6), *others)
 
 
-def needles(rng: random.Random, num_frames: int, count: int, questions: int, letter_share: float = 0.15) -> Episode:
-    """`count` frames (or short runs of frames) with a marked thing each, in a haystack; one question a needle."""
+def needles(
+    rng: random.Random, num_frames: int, count: int, questions: int, letter_share: float = 0.15, rounds: int = 1
+) -> Episode:
+    """`count` frames (or short runs of frames) with a marked thing each, in a haystack; one question a needle.
+
+    rounds: as in `order`.
+    """
     frames: list[Scene] = haystack(rng, num_frames)
     pairs = rng.sample([(shape, colour) for shape in range(len(SHAPES)) for colour in range(len(COLOUR_NAMES))], count)
     found: list[tuple[int, int, int]] = []
@@ -294,10 +319,11 @@ def needles(rng: random.Random, num_frames: int, count: int, questions: int, let
             frames[at + 1] = scene
     visible = {(t.shape, t.colour, t.symbol) for scene in frames for t in scene.things if t.symbol < len(DIGITS)}
     found = [one for one in found if one in visible or one[2] >= len(DIGITS)]
-    return Episode(tuple(frames), tuple(_needle_questions(rng, found, frames)[:questions]))
+    return Episode(tuple(frames), different(rounds, lambda: needle_questions(rng, found, frames))[:questions])
 
 
-def _needle_questions(rng: random.Random, found: list[tuple[int, int, int]], frames: list[Scene]) -> list[Asked]:
+def needle_questions(rng: random.Random, found: list[tuple[int, int, int]], frames: Sequence[Scene]) -> list[Asked]:
+    """On the (shape, colour, symbol) that are found once each in the frames."""
     shapes, colours = Counter(one[0] for one in found), Counter(one[1] for one in found)
     symbols = Counter(one[2] for one in found)
     asked: list[Asked] = []

@@ -36,7 +36,7 @@ from longva_demo.tiny.clips import (
 from longva_demo.tiny.degrade import h264
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.outside import KNOWN, UNSEEN, draw_outside
-from longva_demo.tiny.outside_questions import outside_question
+from longva_demo.tiny.outside_questions import no_question, outside_question, untold_question
 from longva_demo.tiny.phrases import phrase_clip
 from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.real_pictures import REAL, real_frames
@@ -206,6 +206,17 @@ def declining(asker: Asker, tally: Tally, count: int, seed: int) -> None:
         tally.add("declining, no picture at all", Asked(question, DECLINE, ""), asker.ask(None, [question])[0])
 
 
+def odd_texts(asker: Asker, tally: Tally, count: int, seed: int) -> None:
+    """What is no question, and what frames do not tell of the things in them, each on a clip of its own."""
+    rng = random.Random(seed)
+    for name, make in (("what is no question", no_question), ("what frames do not tell", untold_question)):
+        for _ in range(count):
+            episode = still(rng, SCENES, rng.choice((1, 8)), 1)
+            asked = Asked(make(rng), DECLINE, "declining")
+            tokens = asker.encode(drawn(episode.frames, CLIP_PIXELS, 24))
+            tally.add(f"declining, {name}", asked, asker.ask(tokens, [asked.question])[0])
+
+
 def altered_scenes(asker: Asker, tally: Tally, count: int, seed: int) -> None:
     """The same scenes and questions under each kind of change; what is promised of single scenes counts."""
     for name, alteration, rng in each_alteration(random.Random(seed)):
@@ -232,6 +243,7 @@ JOBS: tuple[tuple[Callable[..., None], tuple[int, ...]], ...] = (  # the last nu
     (declining, (100,)),
     (altered_scenes, (60,)),
     (absent_needles, (64, 60)),
+    (odd_texts, (150,)),
 )
 
 

@@ -1,13 +1,12 @@
 """Trained parts → a LongVA checkpoint in the original on-disk format, bfloat16, that the product loads as any other."""
 
-import json
 import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import GenerationConfig, Qwen2Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
 from longva_demo.tiny.network import CONTEXT_LENGTH, IMAGE_SIZE, LANGUAGE, ROPE_THETA, VISION, Eyes, build_reader
@@ -39,17 +38,10 @@ def make_config(tokenizer: Tokenizer, num_layers: int) -> LongVAConfig:
     )
 
 
-def make_tokenizer(tokenizer: Tokenizer) -> Qwen2Tokenizer:
-    description = json.loads(tokenizer.to_str())
-    marks = {token["content"]: token["id"] for token in description["added_tokens"]}
-    merges = [
-        tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in description["model"]["merges"]
-    ]
-    wrapped = Qwen2Tokenizer(
-        vocab=description["model"]["vocab"] | marks,  # given here, the marks keep their numbers
-        merges=merges,  # type: ignore[arg-type]
-        unk_token=None,  # type: ignore[arg-type]
-        bos_token=None,
+def make_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Of the class that takes tokenizer.json as it is: Qwen2's has a normalizer of its own."""
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens=["<|im_start|>", "<|im_end|>"],

@@ -43,7 +43,7 @@ LARGE, WIDE = 2352, 2016
 class Example:
     """One entry of the gallery. `fps` 0 makes a picture. `cover` is the thumbnail's place in the clip, 0…1.
 
-    `group` is a key of `GROUPS` in `ui/gallery.py`.
+    `group` is a key of `GROUPS` in `ui/gallery.py`. `phases`: the scenes that it goes through; none of this world: ().
     """
 
     name: str
@@ -52,6 +52,7 @@ class Example:
     shows: str
     frames: Frames
     asked: list[Asked]
+    phases: tuple[Scene, ...] = ()
     fps: int = 25
     num_frames: int = 16
     cover: float = 0.5
@@ -121,7 +122,7 @@ def shapes_example() -> Example:
     truth.number("What number is on the star?", star)
     truth.colour("What colour is the circle?", circle)
     title, shows = "Three shapes", "The clip is read once: the second answer comes at once."
-    return Example("shapes", "first", title, shows, floating(scene, 6, 25, sway=0.03), truth.asked)
+    return Example("shapes", "first", title, shows, floating(scene, 6, 25, sway=0.03), truth.asked, (scene,))
 
 
 def motion_example() -> Example:
@@ -142,7 +143,8 @@ def motion_example() -> Example:
     truth.background("What colour is the background?", scene)
     truth.place("Where is the cross?", cross)
     title, shows = "A rolling circle", "Sixteen frames of five seconds: a thing in motion keeps its number."
-    return Example("motion", "first", title, shows, frames, truth.asked, fps=fps)
+    phases = tuple(scene.with_things(replace(ball, x=x), cross) for x in (path[0], path[-1]))
+    return Example("motion", "first", title, shows, frames, truth.asked, phases, fps=fps)
 
 
 def change_example() -> Example:
@@ -168,7 +170,8 @@ def change_example() -> Example:
     truth.add("Is there a green star?", "No.")
     truth.shape("What shape is the thing at the centre?", before)
     title, shows = "A change of heart", "Red, then blue: drag over the timeline to ask about one part."
-    return Example("change", "first", title, shows, frames, truth.asked, cover=0.3)
+    phases = (scene.with_things(before), scene.with_things(after))
+    return Example("change", "first", title, shows, frames, truth.asked, phases, cover=0.3)
 
 
 def needle_minute() -> Example:
@@ -188,7 +191,10 @@ def needle_minute() -> Example:
     truth.number("What number is on the star?", thing)
     truth.number("What number is shown in the video?", thing)
     title, shows = "One second in a minute", "64 frames catch the one second with a number; 16 may miss it."
-    return Example("needle", "long", title, shows, frames, truth.asked, fps=fps, num_frames=64, cover=0.63, crf=30)
+    phases = tuple(scene for _, scene in plan)
+    return Example(
+        "needle", "long", title, shows, frames, truth.asked, phases, fps=fps, num_frames=64, cover=0.63, crf=30
+    )
 
 
 def needle_long() -> Example:
@@ -204,8 +210,10 @@ def needle_long() -> Example:
     truth.add("Which shape has the number 8?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
     title, shows = "Ten minutes, one number", "256 frames in one prompt; the number is there for 2.5 seconds."
     cover = (at + 0.5) / seconds
-    frames = stills(plan, fps)
-    return Example("long", "long", title, shows, frames, truth.asked, fps=fps, num_frames=256, cover=cover, crf=30)
+    frames, phases = stills(plan, fps), tuple(scene for _, scene in plan)
+    return Example(
+        "long", "long", title, shows, frames, truth.asked, phases, fps=fps, num_frames=256, cover=cover, crf=30
+    )
 
 
 def order_example() -> Example:
@@ -223,12 +231,13 @@ def order_example() -> Example:
     truth.colour("What colour is the triangle?", parts[0])
     truth.colour("What colour is the star?", parts[2])
     title, shows = "One after the other", "Two minutes in three parts: each answer names its frames."
-    frames = stills([(40.0, scene.with_things(part)) for part in parts], 5)
-    return Example("order", "long", title, shows, frames, truth.asked, fps=5, num_frames=12, cover=0.2)
+    phases = tuple(scene.with_things(part) for part in parts)
+    frames = stills([(40.0, phase) for phase in phases], 5)
+    return Example("order", "long", title, shows, frames, truth.asked, phases, fps=5, num_frames=12, cover=0.2)
 
 
-def picture(name: str, title: str, shows: str, drawn: Callable[[], np.ndarray], truth: Truth) -> Example:
-    return Example(name, "images", title, shows, lambda: iter([drawn()]), truth.asked, fps=0, num_frames=1)
+def picture(name: str, title: str, shows: str, drawn: Callable[[], np.ndarray], truth: Truth, scene: Scene) -> Example:
+    return Example(name, "images", title, shows, lambda: iter([drawn()]), truth.asked, (scene,), fps=0, num_frames=1)
 
 
 def picture_example() -> Example:
@@ -243,7 +252,7 @@ def picture_example() -> Example:
     truth.colour("What colour is the square?", square)
     truth.background("What colour is the background?", scene)
     title, shows = "A picture", "Asked about like a video: numbers, colours, places."
-    return picture("picture", title, shows, lambda: smooth(scene), truth)
+    return picture("picture", title, shows, lambda: smooth(scene), truth, scene)
 
 
 def large_picture_example() -> Example:
@@ -260,7 +269,7 @@ def large_picture_example() -> Example:
     truth.colour("What colour is the triangle?", triangle)
     truth.background("What colour is the background?", scene)
     title, shows = "Night sky", f"{LARGE:,} pixels a side: LongVA-7B reads 49 pieces, the built-in model one."
-    return picture("sky", title, shows, lambda: draw(scene, LARGE), truth)
+    return picture("sky", title, shows, lambda: draw(scene, LARGE), truth, scene)
 
 
 def wide_picture_example() -> Example:
@@ -272,7 +281,7 @@ def wide_picture_example() -> Example:
     truth.colour("What colour is the star?", star)
     truth.colour("What colour is the heart?", heart)
     title, shows = "A wide picture", "Kept whole, never cropped: 3 rows of 6 pieces for LongVA-7B."
-    return picture("wide", title, shows, lambda: draw(scene, WIDE)[WIDE // 4 : WIDE * 3 // 4], truth)
+    return picture("wide", title, shows, lambda: draw(scene, WIDE)[WIDE // 4 : WIDE * 3 // 4], truth, scene)
 
 
 def colours_example() -> Example:
@@ -291,10 +300,11 @@ def landscape_example() -> Example:
 
 def questions_example() -> Example:
     square, circle = make("square", "blue", "left", "K", 0.19), make("circle", "red", "right", "A", 0.19)
-    frames = floating(backdrop("beige", square, circle), 5, 25, sway=0.03)
+    scene = backdrop("beige", square, circle)
+    frames = floating(scene, 5, 25, sway=0.03)
     title, shows = "The wrong questions", "A clip of its own kind, but shapes do not tell the weather."
     questions = ("What is the weather in Paris?", "Is there a dog?", "What do people say?", "What will happen next?")
-    return Example("questions", "limits", title, shows, frames, declined(*questions, "Who are you?"))
+    return Example("questions", "limits", title, shows, frames, declined(*questions, "Who are you?"), (scene,))
 
 
 def declined(*questions: str) -> list[Asked]:

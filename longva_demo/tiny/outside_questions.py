@@ -1,6 +1,9 @@
-"""Questions to which the small model's only true answer is that it cannot tell."""
+"""Questions to which the small model's only true answer is that it cannot tell; and text that is no question."""
 
 import random
+from collections.abc import Callable
+
+from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, LETTERS, SHAPES
 
 THINGS = (
     *("dog", "cat", "person", "man", "woman", "child", "bird", "horse", "house", "tree", "table", "chair", "phone"),
@@ -62,3 +65,80 @@ def outside_question(rng: random.Random) -> str:
     if rng.random() < 0.3:
         text = text.lower()
     return text.rstrip("?.") if rng.random() < 0.2 else text
+
+
+# About things that the model knows, but not to be told from frames that have no times and no scale.
+UNTOLD = (
+    *(
+        "When does the {one} appear?",
+        "When does the {one} come?",
+        "When is the {one} there?",
+        "When can I see the {one}?",
+    ),
+    *(
+        "When does the {one} disappear?",
+        "When does the {one} move?",
+        "When does the {one} stop?",
+        "When is it {colour}?",
+    ),
+    *("When does the {one} change its colour?", "When does the number appear?", "When does the {colour} {one} appear?"),
+    *("At what time does the {one} appear?", "At which second does the {one} come?", "How long is the {one} there?"),
+    *("How long does the {one} stay?", "How many seconds is the {one} there?", "Since when is the {one} there?"),
+    *("How fast does the {one} move?", "How big is the {one}?", "How heavy is the {one}?", "How old is the {one}?"),
+    *(
+        "How far is the {one} from the {two}?",
+        "Is the {one} bigger than the {two}?",
+        "Which is bigger, {one} or {two}?",
+    ),
+    *("Why is the {one} {colour}?", "Why does the {one} move?", "Why is there a {one}?", "Who drew the {one}?"),
+    *("Who put the {one} there?", "What is the {one} made of?", "What does the {one} mean?", "Do you like the {one}?"),
+    *("Whose is the {one}?", "How much is the {colour} {one}?", "Is the {one} happy?", "When?", "Why?", "Who?", "How?"),
+)
+MARKS = "?.!,;:-_/*#+=()<>&%$@~^|"
+KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+SCRIPTS = ((0x1F300, 0x1F64F), (0x2600, 0x26FF), (0x4E00, 0x9FA5), (0x410, 0x44F), (0x391, 0x3C9), (0x620, 0x64A))
+SCRAPS = (
+    *("hm", "hmm", "lol", "haha", "yes", "no", "the", "a", "is", "and", "so", "well", "please", "thanks", "bye", "wow"),
+    *("aaa", "abc", "xyz", "foo", "bar", "null", "nan", "true", "what", "which one", "it", "why not", "more", "again"),
+)
+
+
+def untold_question(rng: random.Random) -> str:
+    one, two = rng.sample(SHAPES, 2)
+    return rng.choice(UNTOLD).format(one=one, two=two, colour=rng.choice(COLOUR_NAMES))
+
+
+def _marks(rng: random.Random) -> str:
+    return "".join(rng.choices(MARKS, k=rng.randint(1, 3))) if rng.random() < 0.5 else rng.choice("?.!") * 3
+
+
+def _number(rng: random.Random) -> str:
+    return str(rng.randrange(10 ** rng.randint(1, 5)))
+
+
+def _symbol(rng: random.Random) -> str:
+    return rng.choice(DIGITS + LETTERS) + rng.choice(("", "", "?", "."))
+
+
+def _mashed(rng: random.Random) -> str:
+    row = rng.choice(KEYS)
+    at = rng.randrange(len(row) - 3)
+    return row[at : at + rng.randint(3, 6)] if rng.random() < 0.5 else "".join(rng.choices(row, k=rng.randint(3, 9)))
+
+
+def _foreign(rng: random.Random) -> str:
+    """Letters of other scripts, or small pictures."""
+    first, last = rng.choice(SCRIPTS)
+    return "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 8))) + rng.choice(("", "?"))
+
+
+def _scrap(rng: random.Random) -> str:
+    return rng.choice(SCRAPS) + rng.choice(("", "", "?", "."))
+
+
+NO_QUESTIONS: tuple[Callable[[random.Random], str], ...] = (_marks, _number, _symbol, _mashed, _foreign, _scrap)
+
+
+def no_question(rng: random.Random) -> str:
+    """Marks, numbers, letters, keys hit at random, other scripts, single words."""
+    return rng.choice(NO_QUESTIONS)(rng)

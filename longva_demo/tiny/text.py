@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture
 from longva_demo.tiny.network import TOKENS_PER_FRAME
+from longva_demo.tiny.normalizer import normalizer
 from longva_demo.tiny.outside_questions import outside_question
 from longva_demo.tiny.questions import DECLINE, NOTHING, symbol_answer, word_answer
 from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix
@@ -25,6 +26,7 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start
 TURN_END = "<|im_end|>\n<|im_start|>assistant\n"
 TURN_NEXT = "<|im_end|>\n<|im_start|>user\n"
 IGNORE = -100
+DECIDING = 4  # tokens
 
 
 def corpus(seed: int, count: int) -> Iterator[str]:
@@ -50,7 +52,6 @@ def corpus(seed: int, count: int) -> Iterator[str]:
 def train_tokenizer(seed: int = 3, count: int = 1500) -> Tokenizer:
     """Byte-level BPE of VOCAB_SIZE tokens, the three marks of ChatML last, in the layout of Qwen2's tokenizer."""
     tokenizer = Tokenizer(BPE())
-    tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
@@ -65,6 +66,7 @@ def train_tokenizer(seed: int = 3, count: int = 1500) -> Tokenizer:
     )
     tokenizer.train_from_iterator(corpus(seed, count), trainer)
     tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.normalizer = normalizer()
     return tokenizer
 
 
@@ -116,9 +118,8 @@ class Encoder:
         every question stands as the first one would: several conversations of one turn that share their frames.
         """
         tokens = self.ids(SYSTEM) + [0] * (TOKENS_PER_FRAME * len(episode.frames))
-        for line in episode.lines[:-1]:
-            tokens += self.ids(line + "\n")
-        tokens += self.ids(episode.lines[-1]) if episode.lines else []
+        for index, line in enumerate(episode.lines):
+            tokens += (self.ids("\n") if index else []) + self.ids(line)
         lead = self.ids("\n") if episode.frames or episode.lines else []
         wanted, turn = [False] * len(tokens), [0] * len(tokens)
         for index, one in enumerate(episode.asked):
@@ -126,6 +127,8 @@ class Encoder:
             opening = lead if first else self.ids(TURN_NEXT)[1:]  # the end mark before it came with the last answer
             question = opening + self.ids(one.question) + self.ids(TURN_END)
             answer = [*self.ids(one.answer), self.end]
+            if apart and one.answer == DECLINE:  # its first words decide; the others would drown them in the mean
+                answer = answer[:DECIDING]
             tokens += question + answer
             wanted += [False] * len(question) + [True] * len(answer)
             turn += [index + 1 if apart else 0] * (len(question) + len(answer))

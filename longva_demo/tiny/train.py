@@ -28,11 +28,14 @@ from longva_demo.tiny.train_reader import (
     ALL,
     APART,
     CHANGES,
+    CHATS,
     CLIPS,
     COMPLETE,
+    DECLINING,
     FINDING,
     FULL,
     LAST,
+    LASTING,
     MOMENTS,
     PRESENT,
     SETTLED,
@@ -305,9 +308,48 @@ STAGES: dict[str, Stage] = {
         num_layers=8,
         eyes="abroad",
     ),
+    "chats": Stage(
+        180,
+        2020,
+        1.2e-3,
+        f"{CODES}: long conversations, much that is no question, and every question in plain dress",
+        CHATS,
+        "finding",
+        frames_seed=19,
+        decay_share=0.8,
+        apart_share=0.4,
+        num_layers=8,
+    ),
+    "declining": Stage(
+        60,
+        2121,
+        1.5e-3,
+        f"{CODES}: half of many pictures' questions cannot be answered",
+        DECLINING,
+        "chats",
+        frames_seed=20,
+        decay_share=0.8,
+        apart_share=0.8,
+        num_layers=8,
+    ),
+    "lasting": Stage(
+        180,
+        2222,
+        8e-4,
+        "everything, with more of long conversations",
+        LASTING,
+        "declining",
+        seen_share=0.25,
+        frames_seed=21,
+        decay_share=0.8,
+        apart_share=0.3,
+        num_layers=8,
+        eyes="keen",
+    ),
 }
 EYES = ("eyes", "sight", "abroad", "large", "keen")
-# The weights go this far from those before a later stage of the eyes, and the reader's last one, to those after it
+READERS = ("steady", "finding", "chats")
+# The weights go this far from those before a later stage of the eyes, or of these stages of the reader, to those after
 # (Wortsman et al., 2021, arXiv 2109.01903): there they have nearly all that the stage taught, and have lost nothing of
 # what they knew before.
 LATER_SHARE = 0.6
@@ -340,10 +382,21 @@ def load_reader(folder: Path, name: str) -> dict[str, Tensor]:
     return weights
 
 
+def reader_after(folder: Path, name: str) -> dict[str, Tensor]:
+    """What the stages of the reader up to `name` come to: through the last ones LATER_SHARE of the way to each."""
+    if name not in READERS:
+        return load_reader(folder, name)
+    first, *later = READERS[: READERS.index(name) + 1]
+    weights = load_reader(folder, first)
+    for stage in later:
+        theirs = load_reader(folder, stage)
+        weights = {key: torch.lerp(weight, theirs[key], LATER_SHARE) for key, weight in weights.items()}
+    return weights
+
+
 def final_reader(folder: Path) -> dict[str, Tensor]:
-    """What is exported: LATER_SHARE of the way from the stage before the last one to the last."""
-    before, last = load_reader(folder, "steady"), load_reader(folder, "finding")
-    return {name: torch.lerp(weight, last[name], LATER_SHARE) for name, weight in before.items()}
+    """What is exported: all of the last stage, which is short."""
+    return load_reader(folder, list(STAGES)[-1])
 
 
 def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Path:
@@ -373,7 +426,7 @@ def train_stage(name: str, folder: Path, steps: int, tokenizer: Tokenizer) -> Pa
         stage.plan or steps,
         stage.seed,
         stage.lr,
-        start_from=folder / f"{stage.after}.pt" if stage.after else None,
+        start_from=reader_after(folder, stage.after) if stage.after else None,
         stop=steps,
         with_words=stage.with_words,
         with_symbols=stage.with_symbols,
@@ -397,10 +450,12 @@ def go_on_from(checkpoint: Path, folder: Path, name: str) -> None:
     """Put the parts of an exported model where the stage `name` looks for what it begins with; and the tokenizer."""
     eyes, reader = take_apart(checkpoint)
     after = STAGES[name].after
+    assert after is not None
     for eyes_name in EYES[: EYES.index(name)] if name in EYES else EYES:
         save(folder / f"{eyes_name}.pt", {"eyes": eyes})
     if name not in EYES:
-        save(folder / f"{after}.pt", {"reader": reader})
+        for reader_name in READERS[: READERS.index(after) + 1] if after in READERS else (after,):
+            save(folder / f"{reader_name}.pt", {"reader": reader})
     shutil.copyfile(checkpoint / "tokenizer.json", folder / "tokenizer.json")
 
 

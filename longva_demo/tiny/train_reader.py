@@ -34,7 +34,7 @@ from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.network import CONTEXT_LENGTH, LANGUAGE, LANGUAGE_DIM, Codes, Eyes, build_reader, encode
 from longva_demo.tiny.optim import Optimiser
-from longva_demo.tiny.outside_questions import outside_question
+from longva_demo.tiny.outside_questions import no_question, outside_question, untold_question
 from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.scenes import Mix, Scene, cells_of
 from longva_demo.tiny.text import IGNORE, Batch, Encoder
@@ -57,10 +57,12 @@ class Share:
     needles: int = 0
     needleless: float = 0.0  # of the clips with needles: how many have none after all
     questions: int = 6
+    rounds: int = 1  # of needles and order: how often questions on a clip are drawn
     leaps: float = 0.3
     mix: Mix = MIX
     ask: dict[str, float] | None = None  # of pictures: how often each question, if not as usual
     told: bool = False  # in words instead of frames
+    declined: float | None = None  # share of questions that cannot be answered, if not as usual
 
 
 PICTURES = Share(5.0, 16, questions=6)
@@ -170,6 +172,27 @@ FINDING = STEADY | {  # one of several things by its symbol or its place
     "company": replace(STEADY["company"], weight=2.0),
     "descriptions": replace(COMPLETE["descriptions"], weight=5.0),
 }
+CHATS = {  # conversations as long as people hold them, and much that is no question
+    name: replace(share, batch=max(1, share.batch // 2)) for name, share in FINDING.items()
+} | {
+    "chat": Share(8.0, 4, questions=22, leaps=0.1),
+    "still chat": Share(2.5, 3, (4, 8, 16), questions=20, leaps=0.08),
+    "lookup": replace(FINDING["lookup"], weight=4.0, batch=12),
+    "motion": replace(FINDING["motion"], questions=16, batch=4),
+    "colour change": replace(FINDING["colour change"], questions=16, batch=4),
+    "order": replace(FINDING["order"], weight=3.0),
+}
+DECLINING = CHATS | {
+    "declining": Share(25.0, 14, questions=8, leaps=0.1, declined=0.5),
+    "chat": replace(CHATS["chat"], weight=4.0),
+}
+LASTING = CHATS | {  # answers that stay right after many others
+    "chat": replace(CHATS["chat"], weight=12.0),
+    "still chat": replace(CHATS["still chat"], weight=5.0),
+    "needle chat": Share(5.0, 3, (16, 32, 64, 128), needles=1, questions=20, rounds=14, leaps=0.08),
+    "order chat": Share(4.0, 4, (4, 8, 12, 16), questions=20, rounds=6, leaps=0.08),
+    "declining": replace(DECLINING["declining"], weight=4.0),
+}
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}
 
@@ -191,7 +214,7 @@ class EpisodeSource:
         share = self.shares[name]
         num_frames = self.kinds.choice(share.num_frames)
         made = [self._one(name, share, num_frames) for _ in range(share.batch)]
-        return name, [self._declining(told(one) if share.told else one) for one in made]
+        return name, [self._declining(told(one) if share.told else one, share.declined) for one in made]
 
     def _one(self, name: str, share: Share, num_frames: int) -> Episode:
         if share.num_frames == (1,):
@@ -200,28 +223,34 @@ class EpisodeSource:
             count = share.needles if share.needles < 3 else self.rng.randint(2, share.needles)
             if share.needleless and self.rng.random() < share.needleless:
                 count = 0
-            return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions)
+            return needles(self.rng, num_frames, min(count, num_frames // 2), share.questions, rounds=share.rounds)
         if name == "company":
             return motion(self.rng, MIX, num_frames, share.questions, company=(1, 2, 3))
-        maker = {"still": still, "motion": motion, "colour change": colour_change, "order": order}[name]
+        if name in ("order", "order chat"):
+            return order(self.rng, MIX, num_frames, share.questions, share.rounds)
+        maker = {"still": still, "still chat": still, "motion": motion, "colour change": colour_change}[name]
         return maker(self.rng, MIX, num_frames, share.questions)
 
-    def _declining(self, episode: Episode) -> Episode:
+    def _declining(self, episode: Episode, share: float | None) -> Episode:
         """Now and then: a question that cannot be answered, pictures that cannot, or no pictures at all."""
+        if share is not None:
+            asked = [self._decline() if self.rng.random() < share else one for one in episode.asked]
+            return replace(episode, asked=tuple(asked))
         lot = self.rng.random()
         few = len(episode.frames) <= 32
         if lot < 0.05 and few:
             return Episode((None,) * len(episode.frames), self._all_declined(episode))
         if lot < 0.08 and few:
             return Episode((), self._all_declined(episode))
-        if lot < 0.25:
-            asked = list(episode.asked)
-            asked.insert(self.rng.randint(0, len(asked)), self._decline())
-            return replace(episode, asked=tuple(asked))
-        return episode
+        asked = list(episode.asked)
+        for _ in range(1 + len(asked) // 8):  # long conversations have several
+            if self.rng.random() < 0.2:
+                asked.insert(self.rng.randint(0, len(asked)), self._decline())
+        return replace(episode, asked=tuple(asked))
 
     def _decline(self) -> Asked:
-        return Asked(outside_question(self.rng), DECLINE, "decline")
+        make = self.rng.choice((outside_question, outside_question, untold_question, no_question))
+        return Asked(make(self.rng), DECLINE, "decline")
 
     def _all_declined(self, episode: Episode) -> tuple[Asked, ...]:
         asked = [replace(one, answer=DECLINE, task="decline") for one in episode.asked]
@@ -344,7 +373,7 @@ def train_reader(
     steps: int,
     seed: int,
     lr: float,
-    start_from: Path | None = None,
+    start_from: dict[str, Tensor] | None = None,
     stop: int | None = None,
     with_words: bool = False,
     with_symbols: bool = False,
@@ -373,8 +402,7 @@ def train_reader(
         reader.load_state_dict(saved["reader"])
         optimiser.load_state_dict(saved["optimiser"])
     elif start_from is not None:
-        start = torch.load(start_from, weights_only=True)["reader"]
-        deepen(reader, start, added)
+        deepen(reader, start_from, added)
         if 0 in added:
             notice_words(reader, Codes.make())
         if with_symbols:

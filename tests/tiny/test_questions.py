@@ -112,6 +112,15 @@ def test_needles_are_where_they_are_said_to_be(num_frames, count):
             assert {f"The number is {symbol}." for symbol in marked} == {one.answer}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_twenty_questions_about_one_needle_or_order(seed):
+    rng = random.Random(seed)
+    for clip in (needles(rng, 32, 1, 20, rounds=14), order(rng, Mix(), 12, 20, rounds=8)):
+        assert len({one.question for one in clip.asked}) == len(clip.asked) == 20
+    numbers = {one.answer for one in needles(rng, 32, 1, 20, rounds=14).asked if one.task == "needle"}
+    assert len(numbers) == 1
+
+
 def test_missing_things_are_missing():
     rng = random.Random(9)
     found = 0

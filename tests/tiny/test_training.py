@@ -24,6 +24,7 @@ from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
 from longva_demo.tiny.train import (
     EYES,
     LATER_SHARE,
+    READERS,
     STAGES,
     final_eyes,
     final_reader,
@@ -31,6 +32,7 @@ from longva_demo.tiny.train import (
     go_on_from,
     load_eyes,
     load_reader,
+    reader_after,
     train_stage,
 )
 from longva_demo.tiny.train_eyes import Frames, FrameSource, loss_of, train_eyes
@@ -74,11 +76,21 @@ def test_eyes_lie_between_those_of_their_stages(trained):
         assert torch.equal(value, expected[key])
 
 
-def test_the_reader_lies_between_its_last_two_stages(trained):
-    before, last = (load_reader(trained, name) for name in ("steady", "finding"))
-    assert any(not torch.equal(weight, last[name]) for name, weight in before.items())
-    for name, weight in final_reader(trained).items():
-        assert torch.equal(weight, torch.lerp(before[name], last[name], LATER_SHARE))
+def test_the_reader_lies_between_its_last_stages(trained):
+    expected = load_reader(trained, READERS[0])
+    for name in READERS[1:]:
+        stage = load_reader(trained, name)
+        assert any(not torch.equal(weight, stage[key]) for key, weight in expected.items())
+        expected = {key: torch.lerp(weight, stage[key], LATER_SHARE) for key, weight in expected.items()}
+    for key, weight in reader_after(trained, READERS[-1]).items():
+        assert torch.equal(weight, expected[key])
+
+
+def test_the_last_stage_of_the_reader_is_exported_whole(trained):
+    last = load_reader(trained, list(STAGES)[-1])
+    before = load_reader(trained, list(STAGES)[-2])
+    assert any(not torch.equal(weight, before[key]) for key, weight in last.items())
+    assert all(torch.equal(weight, last[key]) for key, weight in final_reader(trained).items())
 
 
 def test_pictures_near_the_small_world_differ_and_show_something():
