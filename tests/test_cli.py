@@ -192,7 +192,7 @@ def test_replay_shows_an_answer_that_differs(
         (("", ""), "", "the chat is about shapes.mp4"),
         (("It is red.", "It is blue."), "shapes.mp4", "the field digest does not match"),
         (('"budget"', '"buget"'), "shapes.mp4", "the field media.frames.budget is missing"),
-        (('"version": 1', '"version": 2'), "shapes.mp4", "the field version is 2"),
+        (('"version": 2', '"version": 9'), "shapes.mp4", "the field version is 9"),
         (("{", "["), "shapes.mp4", "this is no JSON"),
     ],
 )

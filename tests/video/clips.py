@@ -1,9 +1,12 @@
 """Videos made on the spot, with each frame's number burnt in, to be read back from the decoded pixels."""
 
+import fcntl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from tempfile import gettempdir
 
 import av
 import numpy as np
@@ -45,6 +48,16 @@ def read_number(picture: np.ndarray) -> int:
     return int(sum(1 << place for place in range(BITS) if top[place] > bottom[place]))
 
 
+@contextmanager
+def encoding(codec: str) -> Iterator[None]:
+    """One SVT-AV1 at a time on this machine: run as root, its threads have real-time priority, and two encoders in two
+    test processes starve each other for ever."""
+    with (Path(gettempdir()) / "longva-tests-svt-av1.lock").open("w") as lock:
+        if codec == "libsvtav1":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_clip(
     path: Path,
     num_frames: int = 60,
@@ -71,7 +84,7 @@ def write_clip(
 
     `turns` stores the pictures turned counterclockwise by so many right angles.
     """
-    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+    with encoding(codec), av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
         stored = size[::-1] if turns % 2 else size
         stream.width, stream.height, stream.pix_fmt = *stored, pix_fmt

@@ -9,6 +9,7 @@ import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
 from longva_demo.video.tone_map import BT709, BT2020, HLG, PQ, to_srgb
+from tests.video.clips import encoding
 
 PATCHES = np.array(
     [
@@ -57,7 +58,7 @@ def write_tagged(
     path: Path, picture: np.ndarray, codec: str, pix_fmt: str, space: int, trc: int, limited: bool
 ) -> Path:
     """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and so tagged."""
-    with av.open(str(path), "w") as output:
+    with encoding(codec), av.open(str(path), "w") as output:
         options = {"crf": "4"} | ({"x265-params": "log-level=none"} if codec == "libx265" else {})
         stream = output.add_stream(codec, rate=5, options=options)
         stream.width, stream.height, stream.pix_fmt = SIZE[0], SIZE[1], pix_fmt
