@@ -194,7 +194,7 @@ def test_a_vocabulary_cut_to_the_tokenizer(tmp_path: Path, plain: list[torch.Ten
         f"/mnt/bn/vl-research/checkpoints/{CLIP_NAME}",
         "/data/weights/clip-vit-large-patch14-336/",
         "D:\\models\\openai\\clip-vit-large-patch14-336",
-        "/root/.cache/huggingface/hub/models--openai--clip-vit-large-patch14-336/snapshots/ce19dc912ca5cd21",
+        "/home/user/.cache/huggingface/hub/models--openai--clip-vit-large-patch14-336/snapshots/ce19dc912ca5cd21",
     ],
 )
 @pytest.mark.parametrize("place", ["openai/clip-vit-large-patch14-336", "clip-vit-large-patch14-336"])
