@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
-from tests.video.clips import encoding, numbered_picture, read_number
+from tests.video.clips import numbered_picture, open_encoder, read_number
 
 CODECS = {
     "grows.webm": ("libvpx", {"deadline": "realtime", "cpu-used": "8"}),
@@ -24,7 +24,7 @@ PART = 6  # frames of each size
 
 def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tuple[int, int]]) -> Path:
     """A film of one track whose pictures have each size in turn, numbered throughout."""
-    with encoding(codec), av.open(str(path), "w") as output:
+    with av.open(str(path), "w") as output:
         stream, number = None, 0
         for width, height in sizes:
             encoder = av.CodecContext.create(codec, "w")
@@ -36,6 +36,8 @@ def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tup
                 stream.width, stream.height, stream.pix_fmt = width, height, encoder.pix_fmt
                 stream.codec_context.time_base = Fraction(1, 25)
                 stream.codec_context.options = options
+                open_encoder(stream.codec_context)
+            open_encoder(encoder)
             packets = []
             for place in range(PART):
                 frame = av.VideoFrame.from_ndarray(numbered_picture(number + place, width, height))

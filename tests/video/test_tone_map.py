@@ -9,7 +9,7 @@ import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
 from longva_demo.video.tone_map import BT709, BT2020, HLG, PQ, to_srgb
-from tests.video.clips import encoding
+from tests.video.clips import open_encoder
 
 PATCHES = np.array(
     [
@@ -58,13 +58,14 @@ def write_tagged(
     path: Path, picture: np.ndarray, codec: str, pix_fmt: str, space: int, trc: int, limited: bool
 ) -> Path:
     """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and so tagged."""
-    with encoding(codec), av.open(str(path), "w") as output:
+    with av.open(str(path), "w") as output:
         options = {"crf": "4"} | ({"x265-params": "log-level=none"} if codec == "libx265" else {})
         stream = output.add_stream(codec, rate=5, options=options)
         stream.width, stream.height, stream.pix_fmt = SIZE[0], SIZE[1], pix_fmt
         context = stream.codec_context
         context.colorspace, context.color_trc, context.color_range = space, trc, 1 if limited else 2
         context.color_primaries = {1: 1, 5: 6, 9: 9}[space]
+        open_encoder(context)
         for number in range(2):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb48le").reformat(
                 format=pix_fmt, dst_colorspace={1: "ITU709", 5: "ITU601", 9: "BT2020"}[space],
