@@ -34,7 +34,7 @@ def head() -> str:
     The first ones use each other; each of the rest is by itself.
     """
     first = ("times.js", "words.js", "draft.js", "selection.js")
-    rest = ("fields.js", "focus.js", "toasts.js")
+    rest = ("event_stream.js", "fields.js", "focus.js", "toasts.js")
     scripts = [script() + "".join(map(read, first)), *map(read, rest)]
     return "<script>" + "".join(f"{{{text}}}\n" for text in scripts) + "</script>"
 

@@ -87,6 +87,18 @@ def test_an_example_chosen_while_a_file_is_uploaded(visit: Visit, clip: Path) ->
     assert complaints_beside_progress(visit) == []
 
 
+def test_an_event_on_its_way_when_the_server_ends_its_stream_is_answered(visit: Visit) -> None:
+    """The page does not know yet that the stream has ended: Gradio's client would wait on it for ever."""
+    visit.pick("Three shapes")
+    visit.page.evaluate("window.latency = 2500")
+    with visit.page.expect_response("**/queue/data*") as ended:
+        set_budget(visit, 8)
+    ended.value.finished()
+    set_budget(visit, 9)
+    visit.wait_for_frames(9)
+    assert visit.complaints == []
+
+
 def test_a_picture_example_chosen_while_a_video_is_uploaded(visit: Visit, clip: Path) -> None:
     uploads = visit.hold_uploads()
     visit.upload(clip)
