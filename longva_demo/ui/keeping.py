@@ -55,7 +55,7 @@ class Keeping:
     def remember(self, request: gr.Request) -> dict[str, Any]:
         """The present chat for the browser to keep, in place of the page's one with the same number."""
         page = self.pages.get(request.session_hash)
-        if page.answering.locked():
+        if page.has_open_turn:
             return gr.skip()  # it comes again when that answer is finished
         at = time.monotonic()
         record = page.record()

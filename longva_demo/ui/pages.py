@@ -125,6 +125,11 @@ class Page:
     def is_answering(self) -> bool:
         return self.answering.locked() and not self.weighing
 
+    @property
+    def has_open_turn(self) -> bool:
+        """Whether an answer is being written; what else holds `answering` leaves the turns as they are."""
+        return bool(self.transcript) and "status" in self.transcript[-1]
+
     def is_late(self, asked_at: float) -> bool:
         """Whether something newer was done in the chat than what was asked for then; remembers the newest."""
         late = asked_at < self.chatted_at

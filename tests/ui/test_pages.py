@@ -180,6 +180,18 @@ def test_another_page_of_the_same_tab_leaves_the_chats_before_it(engine: Engine)
     assert keeping.remember(request)["page"] == keeping.remember(request)["page"] != other  # type: ignore[arg-type]
 
 
+def test_a_chat_is_remembered_while_it_is_saved_or_checked(engine: Engine) -> None:
+    """Both hold the chat for a while, and neither has it remembered afterwards; an answer has."""
+    pages, request = Pages(engine), SimpleNamespace(session_hash="one")
+    page, keeping = pages.get("one"), Keeping(pages)
+    list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
+    page.transcript.append({"kind": "turn", "question": "What is there?", "answer": ""})
+    with page.alone():
+        assert keeping.remember(request)["record"]  # type: ignore[arg-type]
+        page.transcript.append({"kind": "turn", "question": "And where?", "answer": "", "status": ""})
+        assert "record" not in keeping.remember(request)  # type: ignore[arg-type]
+
+
 def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine, clip: Path) -> None:
     page.look_at(fields(clip), engine, SETTINGS)
     source, sheets = page.source, page.sheets
