@@ -1,20 +1,49 @@
-"""The tokenizer's normalizer: the same question has the same text, however its spaces and letters are coded.
+"""The tokenizer's normalizer: the same question has the same text, however it is spaced, coded, adorned or capitalised.
 
 It is part of the checkpoint's tokenizer.json, so that it holds wherever the checkpoint is used. What stands between two
 ChatML markers passes through it. A role and its line break (`user\\n`) stay as they are. Plain text, as the model was
-trained with it, is not changed.
+trained with it, is not changed, but that a question without a mark gets one.
 """
 
+from string import ascii_uppercase
+
 from tokenizers import Regex, normalizers
+
+from longva_demo.tiny.scenes import COLOUR_NAMES, LETTERS, SHAPES, WORDS
 
 ROLES = ("system", "user", "assistant")
 ROLE = "|".join(rf"\A{role}" for role in ROLES)
 START = r"(?<=\A|\A\n|" + "|".join(rf"\A{role}\n" for role in ROLES) + ")"  # where a turn's own text begins
-INVISIBLE = r"[\p{Cf}\x{34F}\x{115F}\x{1160}\x{FE00}-\x{FE0F}]|[\p{Cc}&&[^\t-\r\x{85}]]"
+FIRST = rf"(?:{START}|(?<=[.?!] ))"  # where a sentence begins
+INVISIBLE = r"[\p{Cf}\p{Co}\x{34F}\x{115F}\x{1160}\x{FE00}-\x{FE0F}]|[\p{Cc}&&[^\t-\r\x{85}]]"
+ALNUM = r"[\p{L}\p{N}]"
+# What is to stay as it is meanwhile, by characters for private use, of which none is left in the text.
+PRIVATE = 0xE000
+OPENING, CLOSING = chr(PRIVATE + len(WORDS)), chr(PRIVATE + len(WORDS) + 1)  # of what an answer quotes
+ADORNMENT = r'["“”„‟«»″*_~`]'
+PICTOGRAM = r"[\p{So}\x{1F3FB}-\x{1F3FF}\x{20E3}]"
+ASKING = (
+    *("who", "what", "which", "where", "when", "why", "how"),
+    *("is", "are", "do", "does", "did", "can", "could", "has", "have", "will"),
+)
+NOUNS = (
+    *COLOUR_NAMES,
+    *SHAPES,
+    "shape",
+    "thing",
+    "object",
+    "number",
+    "letter",
+    "digit",
+    "word",
+    "symbol",
+    "change",
+    rf"{ALNUM}(?!{ALNUM})",
+)
 
 
 def normalizer() -> normalizers.Sequence:
-    return normalizers.Sequence([normalizers.NFKC(), *_characters(), *_edges()])
+    return normalizers.Sequence([normalizers.NFKC(), *_characters(), *_capitals(), *_edges()])
 
 
 def _replace(pattern: str, text: str) -> normalizers.Replace:
@@ -22,20 +51,48 @@ def _replace(pattern: str, text: str) -> normalizers.Replace:
 
 
 def _characters() -> list[normalizers.Normalizer]:
-    """One form of each mark, nothing that is invisible, and single spaces except after a role."""
+    """One form of each mark, nothing that is invisible or adorns words, and single spaces between words."""
     return [
         _replace(INVISIBLE, ""),
-        _replace("[“”„‟«»″]", '"'),
-        _replace("[‘’‚‛`´′]", "'"),
+        _replace("[‘’‚‛´′]", "'"),
         _replace("[‐-―−]", "-"),
+        *(_replace(mark, sign) for mark, sign in (("❓|❔", "?"), ("❗|❕", "!"))),
+        _replace(r'(?<=is )"(?=[\p{Lu}\p{N}]{1,5}"\.)', OPENING),
+        _replace(rf'(?<={OPENING}[\p{{Lu}}\p{{N}}]{{1,5}})"', CLOSING),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}+|{ADORNMENT}+(?={ALNUM})", ""),
+        _replace(rf"(?<!{ALNUM})'(?={ALNUM})|(?<=[\p{{L}}\p{{N}}?.!])'(?!{ALNUM})", ""),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!])\s*{PICTOGRAM}(?:\s*{PICTOGRAM})*|{PICTOGRAM}+\s*(?={ALNUM})", ""),
         _replace(rf"(?<!\A|{ROLE})\s+", " "),
+        _replace(rf"{START}(?!\n)\s+", ""),
+    ]
+
+
+def _capitals() -> list[normalizers.Normalizer]:
+    """They stand where a sentence begins, in the letters and words that pictures show, and nowhere else."""
+    kept = {word: chr(PRIVATE + at) for at, word in enumerate(WORDS)}
+    article = rf"(?<!(?i:the|ter|ith|has|ows) )(?<!{ALNUM})A(?= (?i:{'|'.join(NOUNS)}))"
+    return [
+        *(_replace(rf"(?<=(?i:word|says?|read) |{OPENING}){word}(?!{ALNUM})", mark) for word, mark in kept.items()),
+        _replace(rf"(?<!{START}){article}", "a"),
+        *(
+            _replace(rf"(?<=[\p{{L}}']){letter}|(?<!{FIRST}){letter}(?=\p{{L}})", letter.lower())
+            for letter in ascii_uppercase
+        ),
+        *(_replace(mark, word) for word, mark in kept.items()),
+        _replace(f"{OPENING}|{CLOSING}", '"'),
+        *(
+            _replace(rf"(?<![\p{{L}}\p{{N}}']){letter.lower()}(?![\p{{L}}\p{{N}}'])", letter)
+            for letter in LETTERS
+            if letter != "A"
+        ),
     ]
 
 
 def _edges() -> list[normalizers.Normalizer]:
-    """No space before the first mark, and after a question's last letter or digit a single question mark."""
+    """After a question's last letter or digit a single question mark."""
+    asking = "|".join(f"{word[0].upper()}{word[1:]}|{word}" for word in ASKING)
     return [
-        _replace(rf"{START}(?!\n)\s+", ""),
-        _replace(r"(?<=[\p{L}\p{N}]) +\Z", ""),
-        _replace(r"(?<=[\p{L}\p{N}])[\s!?]*\?[\s!?]*\Z", "?"),
+        _replace(rf"(?<={ALNUM}) +\Z", ""),
+        _replace(rf"(?<={ALNUM})[\s!?]*\?[\s!?]*\Z", "?"),
+        _replace(rf"{START}(?:{asking})\b[^?.!]*(?<={ALNUM})\K\Z", "?"),
     ]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +45,18 @@ DRESSES: dict[str, Callable[[str], str]] = {
     "many marks": lambda text: f"{text.rstrip('?.')}??!",
     "a mark apart": lambda text: f"{text.rstrip('?.')} ?",
     "a wide mark": lambda text: f"{text.rstrip('?.')}？",
+    "capitals": str.upper,
+    "titles": lambda text: " ".join(word[0].upper() + word[1:] for word in text.split()),
+    "capitals here and there": lambda text: (
+        text[0] + "".join(letter.upper() if at % 2 else letter for at, letter in enumerate(text[1:]))
+    ),
+    "quotation marks": lambda text: f"“{text}”",
+    "simple quotation marks": lambda text: f"'{text}'",
+    "a word in quotation marks": lambda text: re.sub(r"(\w+)\?", r'"\1"?', text),
+    "emphasis": lambda text: f"**{text}**",
+    "an emphasised word": lambda text: re.sub(r"(\w+)\?", r"_\1_?", text),
+    "a small picture behind": lambda text: f"{text} 🙏🏽",
+    "small pictures around": lambda text: f"🎬 {text.rstrip('?.')} ❓🤔",
 }
 
 
@@ -75,7 +88,7 @@ def full(question: str) -> str:
 
 @pytest.mark.parametrize("dress", DRESSES)
 def test_a_question_has_the_same_tokens_in_any_dress(processor, dress):
-    questions = {full(one.question) for one in drawn_questions(seed=41)}
+    questions = {full(one.question[0].upper() + one.question[1:]) for one in drawn_questions(seed=41)}
     asking = [question for question in questions if question.endswith("?")]
     assert len(asking) > 100
     for question in asking:
@@ -84,11 +97,11 @@ def test_a_question_has_the_same_tokens_in_any_dress(processor, dress):
 
 
 def test_plain_questions_pass_unchanged(processor):
-    """Those that the model was trained and evaluated with, in small letters and without a mark too."""
+    """Those that the model was trained and evaluated with, in small letters too; but a missing mark is set."""
     questions = {one.question for one in drawn_questions(seed=43, count=40)}
     assert any(question[0].islower() for question in questions)
     for question in questions:
-        assert processor.decode(processor.encode_text(question)) == question
+        assert processor.decode(processor.encode_text(question)) in (question, f"{question}?")
 
 
 def test_answers_pass_unchanged(processor):
