@@ -18,8 +18,9 @@ install_package() {
     apt-get install -q -y --no-install-recommends "$1"
 }
 
-has_one "${BROWSER_PATH:-}" chromium chromium-browser google-chrome google-chrome-stable ||
-    install_package chromium || "$python" -m playwright install chromium
+has_one "${BROWSER_PATH:-}" chromium-headless-shell || install_package chromium-headless-shell ||
+    has_one chromium chromium-browser google-chrome google-chrome-stable || install_package chromium ||
+    "$python" -m playwright install chromium
 has_one "${FIREFOX_PATH:-}" firefox-esr ||
     install_package firefox-esr || "$python" -m playwright install firefox
 if command -v apt-get >/dev/null && ! PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libavcodec\.so'; then
