@@ -222,6 +222,7 @@ class Visit:
         self.page.goto(address)
         self.page.wait_for_selector(".chat-empty")
         self.page.wait_for_selector(".film")
+        self.page.wait_for_selector("#player .upload-container")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
