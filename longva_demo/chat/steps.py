@@ -14,7 +14,7 @@ word; Stop takes effect between steps. These are all the steps, and what bounds 
 | a cache: made, copied, or brought back | `Engine.new_cache`, `copy_cache`, `fetch_back` | one copy of the KV cache |
 
 Everything else is made of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
-at most `prompt.MOST_CHARACTERS` characters; it becomes tokens outside the model's thread, in a quarter of a second.
+at most `prompt.MOST_CHARACTERS` characters; it becomes tokens outside the model's thread, in half a second.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 It is part of the checkpoint's tokenizer.json, so that it holds wherever the checkpoint is used. What stands between two
 ChatML markers passes through it. A role and its line break (`user\\n`) stay as they are. Plain text, as the model was
-trained with it, is not changed, but that a question without a mark gets one.
+trained with it, is not changed, but that a question without a mark gets one. No pattern goes back over what it has
+passed (`++`), so that a long text costs no more than its length.
 """
 
 from string import ascii_uppercase
@@ -59,9 +60,10 @@ def _characters() -> list[normalizers.Normalizer]:
         *(_replace(mark, sign) for mark, sign in (("❓|❔", "?"), ("❗|❕", "!"))),
         _replace(r'(?<=is )"(?=[\p{Lu}\p{N}]{1,5}"\.)', OPENING),
         _replace(rf'(?<={OPENING}[\p{{Lu}}\p{{N}}]{{1,5}})"', CLOSING),
-        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}+|{ADORNMENT}+(?={ALNUM})", ""),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}++|(?<!{ADORNMENT}){ADORNMENT}++(?={ALNUM})", ""),
         _replace(rf"(?<!{ALNUM})'(?={ALNUM})|(?<=[\p{{L}}\p{{N}}?.!])'(?!{ALNUM})", ""),
-        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!])\s*{PICTOGRAM}(?:\s*{PICTOGRAM})*|{PICTOGRAM}+\s*(?={ALNUM})", ""),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!])\s*+{PICTOGRAM}(?:\s*+{PICTOGRAM})*+", ""),
+        _replace(rf"(?<!{PICTOGRAM}){PICTOGRAM}++\s*+(?={ALNUM})", ""),
         _replace(rf"(?<!\A|{ROLE})\s+", " "),
         _replace(rf"{START}(?!\n)\s+", ""),
     ]
@@ -93,6 +95,6 @@ def _edges() -> list[normalizers.Normalizer]:
     asking = "|".join(f"{word[0].upper()}{word[1:]}|{word}" for word in ASKING)
     return [
         _replace(rf"(?<={ALNUM}) +\Z", ""),
-        _replace(rf"(?<={ALNUM})[\s!?]*\?[\s!?]*\Z", "?"),
-        _replace(rf"{START}(?:{asking})\b[^?.!]*(?<={ALNUM})\K\Z", "?"),
+        _replace(rf"(?<={ALNUM})(?=[\s!?]*+\Z)[\s!]*+\?[\s!?]*+\Z", "?"),
+        _replace(rf"{START}(?:{asking})\b[^?.!]*+(?<={ALNUM})\K\Z", "?"),
     ]

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from longva_demo.chat.prompt import ChatTemplate
+from longva_demo.chat.prompt import MOST_CHARACTERS, ChatTemplate
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAProcessor
 from longva_demo.tiny.ask import SYSTEM, TURN_END, WEIGHTS
@@ -141,6 +141,13 @@ def test_the_normalizer_is_part_of_the_checkpoint(processor):
     assert alone("Where is\nthe star ?", add_special_tokens=False)["input_ids"] == processor.encode_text(
         "Where is the star?"
     )
+
+
+@pytest.mark.parametrize("run", ["?", "? ", "*", '"', "\U0001f600", "\U0001f600 ", "!", "'", "-", " ", "A", "the A "])
+def test_a_text_as_long_as_any_is_normalized(processor, run):
+    """Regular expressions that go back give up with a panic on such texts, or take minutes."""
+    for text in (f"a{run * 24_000}#", f"-{run * 24_000}", f"Why?! {run * 24_000}a"):
+        assert processor.encode_text(text[:MOST_CHARACTERS])
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff\u00ad", "\u3164", "\u2028\n", "\ufe0f\u200d"])
