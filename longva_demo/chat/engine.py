@@ -103,11 +103,12 @@ class Engine:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
         parts = [pixels[first : first + MAX_STEP_FRAMES] for first in range(0, len(pixels), MAX_STEP_FRAMES)]
         features = [self._step(partial(self._encode_frames, part)) for part in parts]
-        return torch.cat(features) if len(features) > 1 else features[0]
+        return self._step(lambda: torch.cat(features)) if len(features) > 1 else features[0]
 
     def read_features(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
         """Append frame features (frames, tokens_per_frame, dim), in parts, to the cache, one entry a token."""
-        self._append(torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1), cache)
+        together = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))
+        self._append(together, cache)
 
     def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
         """Append a picture, uint8 (1 + at most MAX_STEP_FRAMES grids, S, S, 3) with the base first, to the cache."""

@@ -53,6 +53,11 @@ def check_supported(values: Mapping[str, Any]) -> None:
     stride = values.get("mm_spatial_pool_stride", 2)
     if type(stride) is not int or stride < 1:
         raise ValueError(f"config.json has mm_spatial_pool_stride = {short(stride)}; it must be 1 or more")
+    layer, tower = values.get("mm_vision_select_layer", -2), values.get("mm_vision_tower", "")
+    if type(layer) is not int:
+        raise ValueError(f"config.json has mm_vision_select_layer = {short(layer)}; it must be a whole number")
+    if not isinstance(tower, str):
+        raise ValueError(f"config.json has mm_vision_tower = {short(tower)}; it must be a name")
     read_pinpoints(values.get("image_grid_pinpoints"))
 
 
@@ -113,7 +118,13 @@ class LongVAConfig(Qwen2Config):
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.get("rope_theta") is None and self.rope_parameters is None:
             kwargs["rope_theta"] = PUBLISHED_ROPE_THETA
-        checked = (*SUPPORTED, "mm_spatial_pool_stride", "image_grid_pinpoints")
+        checked = (
+            *SUPPORTED,
+            "mm_spatial_pool_stride",
+            "mm_vision_select_layer",
+            "mm_vision_tower",
+            "image_grid_pinpoints",
+        )
         check_supported({name: getattr(self, name) for name in checked})
         if self.vision_config is None:
             self.vision_config = find_vision_config(kwargs.get("name_or_path") or "", self.mm_vision_tower)

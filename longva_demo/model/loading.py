@@ -246,7 +246,11 @@ def readable_errors(model_id: str, folder: Path) -> Iterator[None]:
         raise ModelError(f"{model_id} does not fit into memory", "close other programs or use --model tiny") from error
     except SafetensorError as error:
         raise ModelError(f"the weights in {folder} are damaged ({error})", "delete them and download again") from error
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except KeyError as error:
+        raise ModelError(
+            f"{model_id} cannot be loaded: {error} is missing", "check its files or use another"
+        ) from error
+    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
         line = " ".join(str(error).split())
         raise ModelError(f"{model_id} cannot be loaded: {line[:300]}", "check its files or use another") from error
 

@@ -15,7 +15,8 @@ const returned = [];
 
 // Questions on their way to the server, in their order: {text, at}. `at` is when they were asked, on the page's clock.
 const asking = [];
-let waiting = [];  // those among them that wait for the end of an upload, which they are about
+let waiting = null;  // the one among them that waits for the end of an upload, which it is about: {text, go, stop}
+let unheard = "";  // one that was sent, while the server has not shown anything since
 
 function take(text) {
   asking.push({ text, at: performance.now() });
@@ -29,7 +30,8 @@ async function ready() {
   one.isOnItsWay = true;
   if (!selection.isUploading()) return;
   await new Promise((go, stop) => {
-    waiting.push({ text: one.text, go, stop });
+    if (waiting) { stop(); return; }  // one at a time
+    waiting = { text: one.text, go, stop };
     announceWaiting();
   }).catch(() => {
     asking.splice(asking.indexOf(one), 1);
@@ -39,21 +41,31 @@ async function ready() {
   one.at = performance.now();
 }
 
-// The upload has ended: they are asked, or come back where it came to nothing.
+// The upload has ended: the question is asked, or comes back where it came to nothing.
 function settleWaiting(isThere) {
-  for (const { go, stop } of waiting.splice(0)) (isThere ? go : stop)();
+  const { go, stop } = waiting ?? {};
+  waiting = null;
+  (isThere ? go : stop)?.();
   announceWaiting();
 }
 
-const announceWaiting = () =>
-  document.dispatchEvent(new CustomEvent("longva:waiting", { detail: waiting.map(({ text }) => text) }));
+const announceWaiting = () => document.dispatchEvent(new CustomEvent("longva:waiting", { detail: waiting?.text }));
 const takeBack = () => settleWaiting(false);
 document.addEventListener("longva:uploaded", ({ detail }) => settleWaiting(detail));
 
 // The inputs of the event that asks; Gradio read the fields.
 function asked([, ...fields]) {
   const { text, at } = asking.shift();
+  unheard = text;
   return [text, ...selection.counting(fields.slice(0, -1)), at];
 }
 
-Object.assign(window, { restore, returned, take, takeBack, ready, asked });
+const wasHeard = () => { unheard = ""; };
+
+// The event came to nothing. Where the server has shown something since, it has given the question back itself.
+function refused() {
+  restore(unheard);
+  unheard = "";
+}
+
+Object.assign(window, { restore, returned, take, takeBack, ready, asked, wasHeard, refused });

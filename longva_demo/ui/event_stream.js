@@ -31,17 +31,18 @@ async function relay(reply, out) {
   const encoder = new TextEncoder(), reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ; ) {
     const { done, value } = await reader.read();
-    if (done) return false;
+    if (done) throw new Error("the server's stream broke off");
     const messages = (rest + value).split("\n\n");
     rest = messages.pop();
     for (const message of messages) {
       const id = COMPLETED.exec(message)?.[1];
       if (id && !waiting.delete(id)) early.add(id);
-      if (CLOSE.test(message) && await isAwaited()) {
+      const isEnd = CLOSE.test(message), goesOn = isEnd && await isAwaited();
+      if (!goesOn) out.enqueue(encoder.encode(message + "\n\n"));
+      if (isEnd) {
         reader.cancel().catch(() => {});
-        return true;
+        return goesOn;
       }
-      out.enqueue(encoder.encode(message + "\n\n"));
     }
   }
 }
@@ -51,7 +52,10 @@ async function stream(address, options) {
   if (!reply.ok) return reply;
   const body = new ReadableStream({ async start(out) {
     try {
-      for (let part = reply; await relay(part, out); ) part = await send(address, options);
+      for (let part = reply; await relay(part, out); ) {
+        part = await send(address, options);
+        if (!part.ok) throw new Error(`the server's stream has status ${part.status}`);
+      }
       out.close();
     } catch (error) {
       out.error(error);  // the connection was lost, or the client closed it

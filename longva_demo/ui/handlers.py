@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,11 @@ class Handlers:
                 pass  # otherwise looking elsewhere would stop an answer that is being written
             # The page has asked to look there already, but questions may overtake looks, and the other way round.
             page.look_at(look, self.engine, self.settings, asked_at)
-            if look != page.look:
-                raise DemoError("something else was selected after this question", "ask it again if you still like")
         except Exception:
             page.give_back(question)
             yield page.shown(), gr.skip()
             raise
-        yield from self._answer(page, question, sampling, asked_at)
+        yield from self._answer(page, question, sampling, asked_at, look)
 
     @streaming
     def retry(
@@ -209,29 +208,44 @@ class Handlers:
     def _replace(self, question: str | None, sampling: Sampling, asked_at: float, request: gr.Request) -> Updates:
         """Answer `question`, or the same one again, in place of the last one."""
         page = self.pages.get(request.session_hash)
-        try:
-            if page.is_late(asked_at):
-                raise DemoError("the chat went on meanwhile", "ask the question again if you still like")
-            with page.alone():
-                if not page.session.turns:
-                    raise DemoError("there is no question to answer again", "ask one first")
-        except DemoError:
+        if page.is_late(asked_at):
             if question:
                 page.give_back(question)
             yield page.shown(), gr.skip()
-            raise
-        old = page.transcript.pop()
-        question = question or page.session.turns[-1].question
-        yield from self._answer(page, question, sampling, asked_at, old)
+            raise DemoError("the chat went on meanwhile", "ask the question again if you still like")
+        yield from self._answer(page, question, sampling, asked_at, page.look, replaces=True)
 
     def _answer(
-        self, page: Page, question: str, sampling: Sampling, asked_at: float, old: dict[str, Any] | None = None
+        self,
+        page: Page,
+        question: str | None,
+        sampling: Sampling,
+        asked_at: float,
+        look: Look | None,
+        replaces: bool = False,
     ) -> Updates:
-        """Stream the answer. Where none comes of it, `old` (the entry to be replaced) or the question returns."""
-        entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": "", "status": line("progress.waiting")}
+        """Stream the answer about `look`; with `replaces` in place of the last one, and to the same question if None.
+
+        Where no answer comes of it, the question returns to its field, or what was to be replaced to its place.
+        """
         failure: Exception | None = None
-        before = page.session.turns[-1] if page.session.turns else None
-        with page.alone():
+        with ExitStack() as held:
+            try:
+                held.enter_context(page.alone())
+                if look != page.look:
+                    raise DemoError("something else was selected after this question", "ask it again if you still like")
+                if replaces and not page.session.turns:
+                    raise DemoError("there is no question to answer again", "ask one first")
+            except DemoError:
+                if question:
+                    page.give_back(question)
+                yield page.shown(), gr.skip()
+                raise
+            before = page.session.turns[-1] if page.session.turns else None
+            question = question or page.session.turns[-1].question
+            old = page.transcript.pop() if replaces else None
+            entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": ""}
+            entry["status"] = line("progress.waiting")
             page.stopping.clear()
             page.answering_at = asked_at
             events: Any = self.asker(page.session, question, sampling, old is not None, page.stopping)
@@ -259,6 +273,7 @@ class Handlers:
         page = self.pages.get(request.session_hash)
         return page.shown() if wanted and page.weigh() else gr.skip()
 
+    @plain
     def stop(self, asked_at: float, request: gr.Request) -> None:
         """End the running answer, unless it was asked for later. What was said so far stays."""
         page = self.pages.get(request.session_hash)

@@ -33,7 +33,7 @@ def check_inputs(fields: Sequence[Any], values: Sequence[Any], event: Any) -> No
         raise DemoError(f"{len(values)} inputs came where {len(fields)} are needed", "give all of them, in order")
     for field, value in zip(fields, values, strict=False):
         wanted, name = next((kind[1:] for kind in KINDS if isinstance(field, kind[0])), ((), ""))
-        if not name or value is None:
+        if not name or (value is None and not isinstance(field, gr.Number)):
             continue
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise DemoError(f"{field.label or field.elem_id} is {NAMES.get(type(value), 'nothing')}", f"give {name}")

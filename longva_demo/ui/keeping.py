@@ -57,10 +57,9 @@ class Keeping:
         page = self.pages.get(request.session_hash)
         if page.has_open_turn:
             return gr.skip()  # it comes again when that answer is finished
-        at = time.monotonic()
-        record = page.record()
-        text = record.to_json() if record is not None else None
-        return {"at": at, "page": page.token, "number": len(page.past), "record": text}
+        with page.turning:
+            at, record, number = time.monotonic(), page.record(), len(page.past)
+        return {"at": at, "page": page.token, "number": number, "record": record.to_json() if record else None}
 
 
 def make_file(parts: list[Part], kind: str) -> dict[str, Any]:

@@ -350,6 +350,8 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     ]
     for answer in answered:
         answer.then(**meter)
+    for answer in answered[:2]:
+        answer.failure(None, None, None, js="() => refused()", **hidden)
     return [
         *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
         parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),

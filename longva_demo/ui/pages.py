@@ -58,6 +58,7 @@ class Page:
     transcript: list[dict[str, Any]] = field(default_factory=list)
     past: list[Part] = field(default_factory=list)
     answering: threading.Lock = field(default_factory=threading.Lock)
+    turning: threading.Lock = field(default_factory=threading.Lock)  # a chat becomes one of the past
     opening: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
     testing: threading.Event = field(default_factory=threading.Event)  # set: the needle test is to end
@@ -188,10 +189,11 @@ class Page:
         self.stop()
         with self.alone(STOP_SECONDS):
             part = self.part()
-            self.session.look_at(view.source if view else None)
-            if part is not None and not self.session.turns:
-                self.past.append(part)
-            old, self.selected = self.view, Selected(view, self.selected.asked_at)
+            with self.turning:
+                self.session.look_at(view.source if view else None)
+                if part is not None and not self.session.turns:
+                    self.past.append(part)
+                old, self.selected = self.view, Selected(view, self.selected.asked_at)
             if view is not None:
                 self.kept.take(view.look)
             if old is not None:

@@ -75,8 +75,13 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
         if is_picture(path):
             preview = page.start_preview(path)
             if not preview.is_ready:
-                preview.make_picture()
-            yield {"line": None, "token": preview.token}
+                try:
+                    preview.make_picture()
+                except OSError:
+                    if page.preview is preview:
+                        raise
+            if page.preview is preview:
+                yield {"line": None, "token": preview.token}
             return
         preview, info = page.start_video_preview(path, limits)
     except DemoError:

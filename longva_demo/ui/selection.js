@@ -110,13 +110,16 @@ const selection = {
     const aborter = new AbortController(), mine = chosenAt = now();
     return new Promise((resolve, reject) => {
       uploads.set(mine, () => { aborter.abort(); resolve(dropped); });
-      const end = (act, isThere) => (result) => {
+      const end = (act, isThere = false) => {
         if (!uploads.delete(mine)) return;
-        isArriving = isThere(result);
+        isArriving = isThere;
         if (!isArriving) settleUpload(false);
-        act(result);
+        act();
       };
-      send(aborter.signal).then(end(resolve, (reply) => reply.ok), end(reject, () => false));
+      send(aborter.signal).then(async (reply) => {
+        const files = reply.ok ? await reply.clone().json() : [];
+        end(() => resolve(reply), files.length > 0);
+      }).catch((error) => end(() => reject(error)));
     });
   },
 };

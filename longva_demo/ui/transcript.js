@@ -29,6 +29,8 @@ function addTools(node, box) {
 }
 
 function startEdit(node) {
+  const open = node.querySelector(".edit-area");
+  if (open) { open.focus(); return; }
   const question = node.querySelector(".question"), area = make("textarea", "edit-area");
   area.defaultValue = question.textContent;
   area.setAttribute("aria-label", say("edit.label"));
@@ -82,6 +84,7 @@ function draw() {
   const { at = 0, entries = [], returned: back } = props.value || {};
   if (at < shownAt) return;
   shownAt = at;
+  wasHeard();
   entries.forEach((entry, i) => {
     const text = JSON.stringify(entry);
     if (seen[i] === text) return;

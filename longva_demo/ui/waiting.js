@@ -1,7 +1,7 @@
-// The questions that wait for the end of an upload; the button takes them back.
+// The question that waits for the end of an upload; the button takes it back.
 const box = element.querySelector(".waiting");
-document.addEventListener("longva:waiting", ({ detail: questions }) => {
-  box.hidden = questions.length === 0;
-  box.firstChild.textContent = say("waiting.upload", { questions: questions.join(" · ") });
+document.addEventListener("longva:waiting", ({ detail: question }) => {
+  box.hidden = !question;
+  box.firstChild.textContent = question ? say("waiting.upload", { question }) : "";
 });
 element.querySelector("button").addEventListener("click", takeBack);

@@ -242,6 +242,13 @@ def test_the_config_is_damaged(folder: Path) -> None:
     assert "config.json cannot be read (" in failure(folder)
 
 
+@pytest.mark.parametrize("vision", [{"image_size": 56, "patch_size": 0}, {"image_size": None, "patch_size": 14}])
+def test_the_towers_config_is_damaged(folder: Path, vision: dict) -> None:
+    """One line, whatever transformers makes of it."""
+    change_config(folder, vision_config=vision)
+    assert "cannot be loaded: " in failure(folder)
+
+
 def test_a_model_of_another_kind(folder: Path) -> None:
     change_config(folder, model_type="llama")
     assert "holds a model of type 'llama', not LongVA (llava_qwen); use lmms-lab/LongVA-7B-DPO" in failure(folder)

@@ -123,6 +123,25 @@ def test_a_video_dropped_on_a_picture_takes_its_place(visit: Visit, folder: Path
     assert visit.complaints == []
 
 
+@pytest.mark.parametrize("locale", ["fr-FR", "zh-CN"])
+def test_a_drop_on_a_full_field_in_another_language(
+    browser: Browser, address: str, folder: Path, film: Path, locale: str
+) -> None:
+    """Gradio's buttons have other names there."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale=locale)
+    visit = Visit(context, address)
+    for name in ("first.mp4", "second.mp4"):
+        drop(visit, "#player", film, name)
+        expect(visit.page.locator("#about")).to_contain_text(name, timeout=SLOW)
+        visit.wait_for_frames()
+    for name in ("first.png", "second.png"):
+        draw(3).save(folder / name)
+        drop(visit, "#picture" if visit.page.locator("#picture").is_visible() else "#player", folder / name)
+        expect(visit.page.locator("#about")).to_contain_text(name, timeout=SLOW)
+        visit.wait_for_frames(1)
+    context.close()
+
+
 @pytest.mark.parametrize("name", ["notes.mp4", "notes.txt", "notes.MOV"])
 def test_what_is_neither_gets_one_line_and_leaves_a_clear_state(
     visit: Visit, folder: Path, film: Path, name: str

@@ -1,23 +1,14 @@
 """What arrives late undoes nothing that the visitor did since: one test for each kind of thing that it could undo."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
-from longva_demo.chat import Engine, WaitingLine
-from longva_demo.model import load
 from longva_demo.settings import Settings
-from longva_demo.ui.asking import ask_here
-from longva_demo.ui.handlers import Handlers
-from longva_demo.ui.needle_test import NeedleTests
-from longva_demo.ui.observe import EventLog, Metrics
-from longva_demo.ui.pages import Pages
-from longva_demo.video import DecodeLimits
-from tests.ui.conftest import MODEL, Visit, write_clip
+from tests.ui.conftest import Visit, write_clip
 
 SLOW = 90_000
 START, FIELD = "#start textarea, #start input", "#question textarea"
@@ -160,6 +151,50 @@ def test_a_question_asked_while_a_file_is_uploaded_waits_for_it(visit: Visit, cl
     expect(visit.page.locator(FIELD)).to_have_value("a draft")
     expect(visit.page.locator(".waiting")).to_be_hidden()
     assert visit.complaints == []
+
+
+def test_a_second_question_does_not_wait_for_an_upload(visit: Visit, clip: Path) -> None:
+    uploads = visit.hold_uploads()
+    visit.upload(clip)
+    uploads.wait()
+    for question in ("What do you see?", "Where is it?"):
+        visit.page.fill(FIELD, question)
+        visit.page.press(FIELD, "Enter")
+    expect(visit.page.locator(FIELD)).to_have_value("Where is it?")
+    expect(visit.page.locator(".waiting")).to_contain_text("What do you see?")
+    uploads.release()
+    assert visit.wait_for_answer(1)
+    expect(visit.page.locator(".turn .question")).to_have_text("What do you see?")
+    expect(visit.page.locator(FIELD)).to_have_value("Where is it?")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_question_that_does_not_reach_the_server_comes_back(visit: Visit, status: int) -> None:
+    visit.pick("Three shapes")
+    visit.page.route("**/queue/join*", lambda route: route.fulfill(status=status, body="<html>busy</html>"))
+    visit.page.fill(FIELD, "Where is the star?")
+    visit.page.press(FIELD, "Enter")
+    expect(visit.page.locator(FIELD)).to_have_value("")
+    expect(visit.page.locator(FIELD)).to_have_value("Where is the star?")
+    visit.page.unroute("**/queue/join*")
+    visit.page.press(FIELD, "Enter")
+    assert visit.wait_for_answer(1)
+
+
+def test_a_stream_that_breaks_off_is_made_again(visit: Visit) -> None:
+    broken = [True]
+
+    def stream(route: Route) -> None:
+        if broken.pop() if broken else False:
+            route.fulfill(status=200, content_type="text/event-stream", body="")
+        else:
+            route.fallback()
+
+    visit.page.route("**/queue/data*", stream)
+    with visit.page.expect_navigation():  # Gradio loads the page again
+        visit.page.click('.card:has-text("Three shapes")')
+    visit.page.wait_for_selector("#player .upload-container")
+    visit.pick("A rolling circle")
 
 
 def test_a_question_whose_upload_is_dropped_comes_back(visit: Visit, clip: Path) -> None:
@@ -374,113 +409,3 @@ def test_a_toast_near_the_end_of_another_is_seen_as_long(browser: Browser, addre
     context.clock.run_for(3000)
     expect(visit.page.locator(".toast-body")).to_have_count(0)
     context.close()
-
-
-# What comes to the server late, without a browser.
-
-
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load(MODEL), SETTINGS)
-
-
-@pytest.fixture
-def pages(engine: Engine) -> Iterator[Pages]:
-    pages = Pages(engine)
-    yield pages
-    pages.leave("one", for_good=True)
-
-
-@pytest.fixture
-def handlers(engine: Engine, pages: Pages) -> Handlers:
-    return Handlers(engine, SETTINGS, pages, ask_here, make_log(engine))
-
-
-def make_log(engine: Engine) -> EventLog:
-    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefixes))
-
-
-def look(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
-    return list(handlers.look(str(path), None, num_frames, "", "", "pyav", asked_at, REQUEST))
-
-
-def ask(handlers: Handlers, question: str, asked_at: float, path: Path | None = None) -> Iterator[Any]:
-    video = str(path) if path else None
-    return handlers.ask(question, video, None, 4, "", "", "pyav", 0.0, 1.0, 8, asked_at, REQUEST)
-
-
-def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: Path, tmp_path: Path) -> None:
-    other = write_clip(tmp_path / "other.mp4", 2)
-    frames, about, cost, _ = look(handlers, clip, 10.0)[-1]
-    assert {part["asked_at"] for part in (frames, about, cost)} == {10.0}
-    last = look(handlers, other, 5.0)[-1]  # it comes after a newer one
-    assert last[0] == frames
-    assert last[1]["name"] == clip.name
-    assert handlers.meter(REQUEST)["asked_at"] == 10.0
-    same = look(handlers, clip, 20.0)[-1][0]  # the page waits for an answer to that, too
-    assert same == frames | {"asked_at": 20.0}
-    bad = tmp_path / "bad.mp4"
-    bad.write_text("no video")
-    seen = []
-    with pytest.raises(Exception, match="text file"):
-        seen.extend(handlers.look(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
-    steps = handlers.look(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
-    assert next(steps)[0] == {"token": None, "asked_at": 31.0}
-    steps.close()  # type: ignore[attr-defined]
-
-
-def test_late_stop_undo_and_clear_leave_a_newer_question_alone(handlers: Handlers, pages: Pages) -> None:
-    steps = ask(handlers, "What is a star?", 10.0)
-    next(steps)
-    handlers.stop(5.0, REQUEST)
-    assert not pages.get("one").stopping.is_set()
-    *_, (shown, _) = steps
-    assert shown["entries"][-1]["answer"]
-    for act in (handlers.undo, handlers.clear):
-        assert len(act(5.0, REQUEST)["entries"]) == 1
-    with pytest.raises(Exception, match="the chat went on"):
-        list(handlers.retry(0.0, 1.0, 8, 5.0, REQUEST))
-    steps = handlers.edit(0.0, 1.0, 8, 5.0, SimpleNamespace(question="And now?"), REQUEST)  # type: ignore[arg-type]
-    assert next(steps)[0]["returned"]["question"] == "And now?"
-    steps = ask(handlers, "What is a circle?", 20.0)
-    next(steps)
-    handlers.stop(21.0, REQUEST)
-    assert pages.get("one").stopping.is_set()
-    list(steps)
-    assert handlers.undo(22.0, REQUEST)["returned"]["question"]
-    assert handlers.clear(23.0, REQUEST)["entries"] == []
-
-
-def test_a_question_may_overtake_the_look_that_it_is_about(handlers: Handlers, clip: Path) -> None:
-    *_, (shown, _) = ask(handlers, "What do you see?", 11.0, clip)
-    assert shown["entries"][-1]["answer"]
-    frames, about, _, shown = look(handlers, clip, 10.0)[-1]
-    assert (frames["total"], frames["asked_at"], about["name"]) == (4, 11.0, clip.name)
-    assert len(shown["entries"]) == 1
-
-
-def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Handlers, pages: Pages, clip: Path) -> None:
-    tests = NeedleTests(engine, pages, WaitingLine(engine.reads), make_log(engine))
-    look(handlers, clip, 10.0)
-    assert list(tests.start(5.0, REQUEST)) == []  # for a video that was there before
-    steps = tests.start(20.0, REQUEST)
-    assert next(steps)["asked_at"] == 20.0
-    tests.stop(15.0, REQUEST)
-    assert next(steps)["running"]
-    assert list(tests.start(18.0, REQUEST)) == []
-    assert next(steps)["running"]
-    tests.stop(21.0, REQUEST)
-    *_, last = steps
-    assert (last["running"], last["asked_at"]) == (False, 20.0)
-
-
-def test_a_late_preview_of_an_old_file_leaves_the_new_one_alone(
-    handlers: Handlers, pages: Pages, clip: Path, tmp_path: Path
-) -> None:
-    old = write_clip(tmp_path / "old.mp4", 2)
-    look(handlers, clip, 10.0)
-    page, event = pages.get("one"), SimpleNamespace(ask=1)
-    preview, _ = page.start_video_preview(clip, DecodeLimits.from_settings(SETTINGS))
-    assert list(handlers.preview(str(old), None, 5.0, event, REQUEST)) == []  # type: ignore[arg-type]
-    assert page.preview is preview
-    assert list(handlers.preview(str(clip), None, 5.0, event, REQUEST))  # type: ignore[arg-type]
