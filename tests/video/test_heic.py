@@ -8,6 +8,7 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import probe
+from longva_demo.video.magic import has_movie
 from longva_demo.video.still import image_size, is_picture, open_image
 from tests.video.clips import numbered_picture, read_number
 from tests.video.heif import Item, box, coded, full_box, grid, write_heic
@@ -111,3 +112,16 @@ def test_hdr(tmp_path: Path) -> None:
     item.properties.append((box(b"colr", b"nclx", struct.pack(">HHHB", 9, 16, 5, 0x80)), False))
     picture = np.asarray(open_image(write_heic(tmp_path / "photo.heic", [item])))
     assert 230 <= picture.min() <= picture.max() <= 250
+
+
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, (1 << 63) - 1])
+@pytest.mark.parametrize(("brand", "kind"), [(b"avif", "AVIF"), (b"heic", "HEIC")])
+def test_an_impossible_size_of_a_box(brand: bytes, kind: str, size: int, tmp_path: Path) -> None:
+    """A size of 64 bits that no file has and no seek takes."""
+    path = tmp_path / "photo"
+    path.write_bytes(box(b"ftyp", brand, bytes(4)) + struct.pack(">I4sQ", 1, b"free", size) + bytes(100))
+    assert not has_movie(path)
+    assert is_picture(path)
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    assert str(caught.value) == f"photo is a picture ({kind}), not a video; ask about it as a picture"
