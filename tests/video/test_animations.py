@@ -10,6 +10,8 @@ from PIL import Image
 
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, decode_frames, make_preview, plan_frames, probe
+from longva_demo.video.jpeg_stream import MAX_PICTURE_BYTES, is_jpeg_stream
+from longva_demo.video.limits import MIB
 from longva_demo.video.still import is_picture, open_image
 from tests.video.clips import numbered_picture, read_number, write_clip
 
@@ -121,3 +123,21 @@ def test_what_a_camera_puts_behind_its_picture_makes_no_film(tmp_path: Path) -> 
         assert is_picture(tmp_path / name), name
         if name != "torn.jpg":
             assert read_number(np.asarray(open_image(tmp_path / name))) == 0, name
+
+
+def test_a_film_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    """No film is mapped as a whole to see whether it is made of JPEG pictures."""
+    path = write_clip(tmp_path / "large.mp4", 5, container_options={"movflags": "faststart"})
+    with path.open("ab") as file:
+        file.truncate(600 * MIB)  # a hole, which takes no space on the disk
+    assert probe(path, DecodeLimits(memory_bytes=400 * MIB)).num_frames == 5
+
+
+def test_the_search_for_the_end_of_a_picture_is_bounded(tmp_path: Path) -> None:
+    """A second picture that begins beyond the bound is not looked for: a still picture's bytes may go on for long."""
+    first = jpeg(0)
+    scan = first.index(b"\xff\xda")
+    path = tmp_path / "long.jpg"
+    for length, is_film in ((MAX_PICTURE_BYTES // 2, True), (MAX_PICTURE_BYTES, False)):
+        path.write_bytes(first[: scan + 20] + bytes(length) + first[scan + 20 :] + jpeg(1))
+        assert is_jpeg_stream(path) == is_film
