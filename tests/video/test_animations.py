@@ -4,6 +4,7 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,6 +69,28 @@ def test_what_is_clear_is_white(name: str, tmp_path: Path) -> None:
 def test_frames_without_a_time_are_shown_as_browsers_do(tmp_path: Path) -> None:
     info = probe(write_animation(tmp_path / "quick.webp", pictures(4), duration=0))
     np.testing.assert_allclose(info.frame_seconds, [0, 0.1, 0.2, 0.3])
+
+
+def test_times_do_not_drift(tmp_path: Path) -> None:
+    """At 30 frames a second, each frame lasts 33.33 ms, which Pillow rounds."""
+    small = {"size": (64, 64), "options": {"preset": "11"}}
+    path = write_clip(tmp_path / "film.avif", 300, codec="libsvtav1", container="avif", **small)
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(300) / 30, atol=0.0006)
+    assert info.duration_seconds == pytest.approx(10, abs=0.001)
+
+
+def test_a_first_frame_that_is_damaged(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "film.avif", pictures(3))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as opened:
+        packet = next(packet for packet in opened.demux(video=0) if packet.size)
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    line = "can be decoded (they are damaged); convert it to an MP4 with H.264 video and try again"
+    assert str(caught.value) == f"no frame of film.avif {line}"
 
 
 @pytest.mark.parametrize("name", ["film.webp", "film.avif"])
