@@ -187,6 +187,32 @@ def test_whatever_happens_to_a_comparison_is_told(clip: Path, tmp_path: Path, mo
     assert ended("while :; do :; done") == {"timed out": "not compared within 1 s"}
 
 
+def test_our_own_time_limit_is_no_refusal(clip: Path) -> None:
+    outcome, findings = media_compare.compare_file(clip, 0.001)
+    assert outcome == "timed out"
+    assert [finding.kind for finding in findings] == ["timed out"]
+    assert "numbered.mp4: decoding took more than 0.001 s and was stopped" in findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([], 2),
+        (["refused by both"], 2),
+        (["timed out", "failed"], 2),
+        (["compared", "refused by both"], 0),
+        (["compared", "refused by us only"], 1),
+    ],
+)
+def test_the_exit_code(outcomes: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, or one in which nothing could be compared, is no agreement."""
+    for place, outcome in enumerate(outcomes):
+        (tmp_path / f"{place} {outcome}").touch()
+    monkeypatch.setattr(media_ffmpeg, "is_installed", lambda: True)
+    monkeypatch.setattr(media, "compare_apart", lambda path, _: {"outcome": path.name[2:], "findings": []})
+    assert media.run(tmp_path, 1) == code
+
+
 def test_one_line_per_finding_and_a_tally() -> None:
     findings = [Finding("times", "3 of\n9 differ"), Finding("pixels", "2 differ", "HDR tone mapping")]
     results = [
