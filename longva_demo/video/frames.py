@@ -144,11 +144,13 @@ def decode_from(
     reference of later ones: it is left out.
     """
     leading = leading_packets(reader, start)
+    index = reader.index
+    last += index.frame_of(last + 1) == last  # its second field
     for number, packet in reader.packets_from(start):
         if number in leading:
             continue
         if wanted is not None and skips_exactly(reader.video):
-            reader.video.decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+            reader.video.decoder.skip_frame = "DEFAULT" if index.frame_of(number) in wanted else "NONREF"
         packet.pts = number
         yield number, *reader.decode(packet)
         if number >= last:
