@@ -153,15 +153,18 @@ def run(folder: Path, seconds: float) -> int:
     finally:
         pool.shutdown(cancel_futures=True)  # when interrupted, the files that wait are left
     print(summary(tally))
+    if not any(tally[outcome] for outcome in ("equal", "known", "differ")):
+        print(f"nothing in {folder} could be compared; name a folder that holds films", file=sys.stderr)
+        return 2
     return 0 if is_agreed(tally) else 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--seconds", type=float, default=300.0, help="the time for one file, on each side (default 300)"
-    )
+    both = f"ffmpeg and we together have twice that and {GRACE_SECONDS:g}"
+    text = f"the time that we have to read a file, and again to decode it; {both} (default 300)"
+    parser.add_argument("--seconds", type=float, default=300.0, help=text)
     options = parser.parse_args()
     return run(options.folder, options.seconds)
 

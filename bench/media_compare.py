@@ -45,6 +45,7 @@ class Ours:
     is_picture: bool = False
     has_exif_turn: bool = False
     refusal: str = ""
+    has_timed_out: bool = False
 
     @property
     def small(self) -> tuple[int, int]:
@@ -67,6 +68,8 @@ def compare(path: str, seconds: float) -> dict[str, Any]:
 def compare_file(path: Path, seconds: float) -> tuple[str, list[Finding]]:
     """Whether both decode the file or who refuses it; and where they disagree."""
     ours = decode_ours(path, seconds)
+    if ours.has_timed_out:
+        return "timed out", [Finding("timed out", ours.refusal)]
     track = media_ffmpeg.find_track(path)
     theirs = Decoded(last_line=track) if isinstance(track, str) else decode_theirs(path, track, ours)
     if ours.refusal:
@@ -97,7 +100,7 @@ def decode_ours(path: Path, seconds: float) -> Ours:
             ours.pixels += list(batch.pixels)
         return ours
     except DemoError as error:
-        return Ours(refusal=str(error))
+        return Ours(refusal=str(error), has_timed_out="took more than" in error.message)
 
 
 def picture(path: Path) -> Ours:

@@ -50,7 +50,6 @@ class Track:
     codec: str
     has_hidden_alpha: bool
     num_tracks: int
-    container: str
 
 
 def is_installed() -> bool:
@@ -75,7 +74,7 @@ def find_track(path: Path) -> Track | str:
     best = max(films, key=lambda stream: stream.get("width", 0) * stream.get("height", 0))
     codec = best.get("codec_name", "")
     hidden = codec in ALPHA_DECODERS and best.get("tags", {}).get("alpha_mode") == "1"
-    return Track(best["index"], codec, hidden, len(films), container)
+    return Track(best["index"], codec, hidden, len(films))
 
 
 def has_times(path: Path, track: Track) -> bool:

@@ -16,7 +16,7 @@ from bench.media_ffmpeg import Decoded, Track
 from bench.media_matrix import MATRICES, set_matrix
 from tests.video.clips import write_clip
 
-TRACK = Track(index=0, codec="h264", has_hidden_alpha=False, num_tracks=1, container="mp4")
+TRACK = Track(index=0, codec="h264", has_hidden_alpha=False, num_tracks=1)
 NUM_FRAMES = 30
 
 
@@ -185,6 +185,32 @@ def test_whatever_happens_to_a_comparison_is_told(clip: Path, tmp_path: Path, mo
     assert ended("echo first >&2; echo last words >&2; exit 1") == {"failed": "last words"}
     monkeypatch.setattr(media, "GRACE_SECONDS", 1.0)
     assert ended("while :; do :; done") == {"timed out": "not compared within 1 s"}
+
+
+def test_our_own_time_limit_is_no_refusal(clip: Path) -> None:
+    outcome, findings = media_compare.compare_file(clip, 0.001)
+    assert outcome == "timed out"
+    assert [finding.kind for finding in findings] == ["timed out"]
+    assert "numbered.mp4: decoding took more than 0.001 s and was stopped" in findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([], 2),
+        (["refused by both"], 2),
+        (["timed out", "failed"], 2),
+        (["compared", "refused by both"], 0),
+        (["compared", "refused by us only"], 1),
+    ],
+)
+def test_the_exit_code(outcomes: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, or one in which nothing could be compared, is no agreement."""
+    for place, outcome in enumerate(outcomes):
+        (tmp_path / f"{place} {outcome}").touch()
+    monkeypatch.setattr(media_ffmpeg, "is_installed", lambda: True)
+    monkeypatch.setattr(media, "compare_apart", lambda path, _: {"outcome": path.name[2:], "findings": []})
+    assert media.run(tmp_path, 1) == code
 
 
 def test_one_line_per_finding_and_a_tally() -> None:

@@ -18,20 +18,24 @@ LEADING_MAY_SERVE = {"h264", "hevc", "vvc"}
 SKIP_SAFELY = {"h264", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
-def exact_frames(reader: PacketReader, wanted: list[int], damaged: set[int]) -> Iterator[tuple[int, VideoFrame]]:
+def exact_frames(
+    reader: PacketReader, wanted: list[int], damaged: set[int], keys: KeyFrames | None = None
+) -> Iterator[tuple[int, VideoFrame]]:
     """Yield (packet number, frame) for the wanted packets, in the order of `wanted` (display order).
 
     Frames that start at one key packet are decoded in one go. From the first sign of damage on, they are decoded
     again with one thread and nothing skipped, from a key packet that is whole: what comes out equals decoding the file
-    from its start. Packets whose frames may show damage are in `damaged` at the end; frames that cannot be decoded
-    are left out.
+    from its start, but for what is missing of frames that no others fill. Packets whose frames may show damage are in
+    `damaged` at the end; frames that cannot be decoded are left out. `keys` is for callers that ask several times: each
+    key packet is then looked at once.
     """
-    keys = KeyFrames(reader)
+    keys = keys or KeyFrames(reader)
+    threads = 1 if keys.stand_alone else MOST_THREADS  # a frame alone gains nothing, and each change opens the file
     while wanted:
         start = reader.index.start_for(wanted[0])
         group = first_from(reader.index, start, wanted)
         num_found = 0
-        for found in strict_frames(reader, start, group):
+        for found in strict_frames(reader, start, group, threads):
             yield found
             num_found += 1
         wanted = wanted[num_found:]
@@ -51,7 +55,7 @@ def first_from(index: PacketIndex, start: int, wanted: list[int]) -> list[int]:
 def damaged_stretch(index: PacketIndex, keys: KeyFrames, start: int, wanted: list[int]) -> list[int]:
     """The first packets of `wanted`: those that start at `start`, and all up to the next key packet without damage."""
     stretch = first_from(index, start, wanted)
-    while len(stretch) < len(wanted):
+    while len(stretch) < len(wanted) and not keys.stand_alone:
         start = index.start_for(wanted[len(stretch)])
         if keys.state(start) is not KeyState.DAMAGED:
             break
@@ -85,11 +89,13 @@ def stretch_frames(
             break
 
 
-def strict_frames(reader: PacketReader, start: int, wanted: list[int]) -> Iterator[tuple[int, VideoFrame]]:
+def strict_frames(
+    reader: PacketReader, start: int, wanted: list[int], threads: int
+) -> Iterator[tuple[int, VideoFrame]]:
     """Decode from the key packet `start`, and yield the wanted frames up to the first sign that something is wrong."""
     due = 0
     targets = set(wanted)
-    reader.use_threads(MOST_THREADS)
+    reader.use_threads(threads)
     for _, frames, has_failed in decode_from(reader, start, max(wanted), wanted=targets):
         if has_failed:
             return
@@ -138,11 +144,13 @@ def decode_from(
     reference of later ones: it is left out.
     """
     leading = leading_packets(reader, start)
+    index = reader.index
+    last += index.frame_of(last + 1) == last  # its second field
     for number, packet in reader.packets_from(start):
         if number in leading:
             continue
         if wanted is not None and skips_exactly(reader.video):
-            reader.video.decoder.skip_frame = "DEFAULT" if number in wanted else "NONREF"
+            reader.video.decoder.skip_frame = "DEFAULT" if index.frame_of(number) in wanted else "NONREF"
         packet.pts = number
         yield number, *reader.decode(packet)
         if number >= last:

@@ -27,6 +27,11 @@ class KeyFrames:
         self._states: dict[int, KeyState] = {}
         self._is_corrected = False
 
+    @property
+    def stand_alone(self) -> bool:
+        """Whether no frame of this codec draws on another."""
+        return bool(self._reader.video.stream.codec_context.codec.intra_only)
+
     def state(self, key: int) -> KeyState:
         if key not in self._states:
             self._states[key] = self._decode(key)
@@ -64,9 +69,12 @@ class KeyFrames:
     def starts_around_damage(self, key: int) -> list[int]:
         """Where the tolerant decoder should start for frames that start at `key`: one place, or two to try.
 
-        Before a damaged key packet it is the second that is whole: earlier frames fill what is missing.
+        Before a damaged key packet it is the second that is whole: earlier frames fill what is missing. Where no frame
+        draws on another, that would not help.
         """
         index = self._reader.index
+        if self.stand_alone:
+            return [key]
         if self.state(key) is KeyState.WHOLE:
             return list(dict.fromkeys((key, index.start_before(key))))
         if self.state(key) is KeyState.SILENT:

@@ -1,5 +1,6 @@
 """Still pictures by their first bytes."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def picture_kind(head: bytes) -> str | None:
 def has_movie(path: Path) -> bool:
     """Whether a file that begins like an MP4 has a track of pictures (a box moov), not only single ones."""
     with path.open("rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
         for _ in range(MAX_BOXES):
             head = file.read(16)
             if len(head) < 8:
@@ -45,7 +47,7 @@ def has_movie(path: Path) -> bool:
                 return True
             if size == 1 and len(head) == 16:
                 (size,) = struct.unpack(">Q", head[8:])
-            if size < 8:
+            if not 8 <= size <= size_bytes:  # a box that goes on to the end (0), or nonsense; no seek goes 2**63 far
                 return False
             file.seek(size - len(head), 1)
     return False

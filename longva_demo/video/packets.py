@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import av
@@ -84,6 +85,18 @@ class PacketIndex:
         while last > 0 and self.order[self.key_packets[last]] > self.order[packet]:
             last -= 1
         return int(self.key_packets[max(last, 0)])
+
+    @cached_property
+    def _in_file_order(self) -> np.ndarray:
+        return np.sort(self.shown)
+
+    def frame_of(self, packet: int) -> int:
+        """The packet that gives its number to the frame which `packet` belongs to; -1 before the first frame.
+
+        Of a frame coded as two fields (H.264), each may be a packet, and the frame bears the first one's number.
+        """
+        place = int(np.searchsorted(self._in_file_order, packet, side="right")) - 1
+        return int(self._in_file_order[place]) if place >= 0 else -1
 
     def start_before(self, start: int, num_keys: int = 2) -> int:
         """The key packet `num_keys` before the key packet `start`, for a second try."""

@@ -28,7 +28,8 @@ def size_mark(codec: str, extradata: bytes, packet: av.Packet) -> bytes:
     head = bytes(data[:HEAD_BYTES])
     if codec in SPS:
         mask, shift, kind = SPS[codec]
-        return mark + b"".join(unit for unit in nal_units(codec, extradata, head) if unit[0] >> shift & mask == kind)
+        units = filter(None, nal_units(codec, extradata, head))  # two start codes may touch
+        return mark + b"".join(unit for unit in units if unit[0] >> shift & mask == kind)
     if codec == "av1":
         return mark + b"".join(sequence_headers(head))
     pattern = JPEG_HEADER if codec == "mjpeg" else MPEG_HEADER

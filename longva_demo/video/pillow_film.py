@@ -33,20 +33,24 @@ def survey_pillow(
     Raises:
         VideoError: no frame that can be decoded, too large or too long.
     """
+    starts: list[float] = []
     durations: list[float] = []
     notes = []
     with opened_film(path, limits) as image:
         num_frames, kind = getattr(image, "n_frames", 1), image.format or ""
-        size = displayed(image, None).size
-        for _ in loaded_frames(image, range(num_frames)):
-            seconds = image.info.get("duration", 0) / 1000
-            durations.append(seconds if seconds > MIN_SECONDS else USUAL_SECONDS)
+        size = (0, 0)
+        for number in loaded_frames(image, range(num_frames)):
+            if number == 0:
+                size = displayed(image, None).size
+            starts.append(image.info.get("timestamp", 0) / 1000)
+            durations.append(image.info.get("duration", 0) / 1000)
             beat()
     if not durations:
         raise VideoError(f"no frame of {path.name} can be decoded (they are damaged)", CONVERT)
     if len(durations) < num_frames:
         notes.append(f"The file breaks off or is damaged after {len(durations)} frames.")
-    ends = np.cumsum(durations)
+    steps = shown_seconds(np.array(starts), np.array(durations))
+    ends = np.cumsum(steps)
     check_duration(path, float(ends[-1]), limits)
     info = {
         "fps": len(durations) / float(ends[-1]),
@@ -62,7 +66,13 @@ def survey_pillow(
     }
     numbers, first = np.arange(len(durations)), np.zeros(1, dtype=np.int64)
     index = PacketIndex(numbers, numbers, first, first, first, can_seek=False, reports_keys=False)
-    return info, notes, index, ends - durations
+    return info, notes, index, ends - steps
+
+
+def shown_seconds(starts: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """(frames,) how long each frame is shown. Both are in whole milliseconds, and a sum of rounded durations drifts."""
+    steps = np.append(np.diff(starts), durations[-1])
+    return np.where(durations > MIN_SECONDS, steps, USUAL_SECONDS)
 
 
 def pillow_frames(path: Path, indices: list[int], limits: DecodeLimits, beat: Beat) -> Iterator[tuple[int, VideoFrame]]:

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 
 from longva_demo.errors import VideoError
 from longva_demo.video.frames import exact_frames
+from longva_demo.video.key_frames import KeyFrames
 from longva_demo.video.pictures import PictureWriter
 from longva_demo.video.reader import PacketReader
 
@@ -81,11 +82,12 @@ def write_preview(
     """
     began = time.monotonic()
     num_passed = 0
+    keys = KeyFrames(reader)
     progress = Progress(len(seconds), preview, report)
     for _, packets in groupby(seconds, key=reader.index.start_for):
         group = list(packets)
         wanted = group if time.monotonic() - began < patience_seconds else group[:1]
-        for place, (packet, frame) in enumerate(exact_frames(reader, wanted, damaged=set())):
+        for place, (packet, frame) in enumerate(exact_frames(reader, wanted, set(), keys)):
             preview.add(frame, seconds[packet])
             progress.passed(num_passed + place)
         num_passed += len(group)

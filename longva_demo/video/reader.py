@@ -12,8 +12,21 @@ from longva_demo.video.limits import DecodeLimits
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.timestamps import UNKNOWN
 
-# Errors that FFmpeg logs of whole files too, when decoding starts at a key frame of an open GOP.
-HARMLESS = ("mmco:", "co located POCs unavailable", "number of reference frames")
+# Errors that FFmpeg logs of whole pictures too.
+HARMLESS = (
+    # Decoding starts at a key frame of an open GOP.
+    "mmco:",
+    "co located POCs unavailable",
+    "number of reference frames",
+    # What a JPEG says beside its picture cannot be read.
+    "invalid TIFF header in EXIF data",
+    "not enough bytes remaining in EXIF buffer",
+    "error decoding EXIF data",
+    "mjpeg: invalid TIFF header in EXIF data",  # so up to FFmpeg 7
+    "mjpeg: error decoding EXIF data",
+    "app: invalid len",
+    "unable to decode APP fields",
+)
 READ_ON_PACKETS = 400  # reading (not decoding) this far is cheaper than a seek, and never lands elsewhere
 
 

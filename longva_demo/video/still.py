@@ -88,8 +88,13 @@ def exif_orientation(image: Image.Image) -> int:
     if image.format not in TURNED_BY_EXIF or not image.info.get("exif"):
         return 1
     exif = Image.Exif()
-    exif.load(image.info["exif"])
-    return int(exif.get(ExifTags.Base.Orientation) or 1)
+    try:
+        exif.load(image.info["exif"])
+        return int(exif.get(ExifTags.Base.Orientation) or 1)
+    except MemoryError:
+        raise
+    except Exception:  # of every kind, as below; browsers show a picture with damaged EXIF data as it is stored
+        return 1
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -11,7 +11,6 @@ import numpy as np
 
 PQ, HLG = 16, 18  # H.273 transfer characteristics
 BT709, BT2020, UNSPECIFIED = 1, 9, 2  # H.273 colour primaries
-WIDE_GAMUT = {9, 11, 12}
 SDR_CURVES = {1, 14, 15}  # with the primaries of BT.2020, these are ordinary video of a wide gamut
 HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
 

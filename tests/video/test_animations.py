@@ -4,12 +4,15 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, decode_frames, make_preview, plan_frames, probe
+from longva_demo.video.jpeg_stream import MAX_PICTURE_BYTES, is_jpeg_stream
+from longva_demo.video.limits import MIB
 from longva_demo.video.still import is_picture, open_image
 from tests.video.clips import numbered_picture, read_number, write_clip
 
@@ -68,6 +71,28 @@ def test_frames_without_a_time_are_shown_as_browsers_do(tmp_path: Path) -> None:
     np.testing.assert_allclose(info.frame_seconds, [0, 0.1, 0.2, 0.3])
 
 
+def test_times_do_not_drift(tmp_path: Path) -> None:
+    """At 30 frames a second, each frame lasts 33.33 ms, which Pillow rounds."""
+    small = {"size": (64, 64), "options": {"preset": "11"}}
+    path = write_clip(tmp_path / "film.avif", 300, codec="libsvtav1", container="avif", **small)
+    info = probe(path)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(300) / 30, atol=0.0006)
+    assert info.duration_seconds == pytest.approx(10, abs=0.001)
+
+
+def test_a_first_frame_that_is_damaged(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "film.avif", pictures(3))
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as opened:
+        packet = next(packet for packet in opened.demux(video=0) if packet.size)
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(data)
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    line = "can be decoded (they are damaged); convert it to an MP4 with H.264 video and try again"
+    assert str(caught.value) == f"no frame of film.avif {line}"
+
+
 @pytest.mark.parametrize("name", ["film.webp", "film.avif"])
 def test_a_film_that_breaks_off_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     """The readers of both want the whole file."""
@@ -121,3 +146,21 @@ def test_what_a_camera_puts_behind_its_picture_makes_no_film(tmp_path: Path) -> 
         assert is_picture(tmp_path / name), name
         if name != "torn.jpg":
             assert read_number(np.asarray(open_image(tmp_path / name))) == 0, name
+
+
+def test_a_film_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    """No film is mapped as a whole to see whether it is made of JPEG pictures."""
+    path = write_clip(tmp_path / "large.mp4", 5, container_options={"movflags": "faststart"})
+    with path.open("ab") as file:
+        file.truncate(600 * MIB)  # a hole, which takes no space on the disk
+    assert probe(path, DecodeLimits(memory_bytes=400 * MIB)).num_frames == 5
+
+
+def test_the_search_for_the_end_of_a_picture_is_bounded(tmp_path: Path) -> None:
+    """A second picture that begins beyond the bound is not looked for: a still picture's bytes may go on for long."""
+    first = jpeg(0)
+    scan = first.index(b"\xff\xda")
+    path = tmp_path / "long.jpg"
+    for length, is_film in ((MAX_PICTURE_BYTES // 2, True), (MAX_PICTURE_BYTES, False)):
+        path.write_bytes(first[: scan + 20] + bytes(length) + first[scan + 20 :] + jpeg(1))
+        assert is_jpeg_stream(path) == is_film

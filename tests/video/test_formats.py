@@ -1,6 +1,7 @@
 """Every format gives the right frames at the right times; the truth is burnt into the pictures."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 
 from longva_demo.video import DecodeLimits, VideoInfo, decode_frames, plan_frames, probe
-from longva_demo.video.frames import exact_frames
+from longva_demo.video.frames import exact_frames, strict_frames
 from longva_demo.video.packets import PacketIndex
 from longva_demo.video.pictures import PictureWriter
 from longva_demo.video.reader import PacketReader
 from tests.video.clips import read_number, set_edit_start, write_clip
+from tests.video.fields import write_fields
 
 GOP = {"g": "15", "preset": "veryfast"}
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "preset": "veryfast"}
@@ -168,3 +170,18 @@ def test_display_order_that_the_container_does_not_know(options: dict[str, str],
     info = probe(path)
     np.testing.assert_allclose(info.frame_seconds, np.arange(50) / 25, atol=0.0011)
     check_frames(info, range(50))
+
+
+@pytest.mark.parametrize("name", ["fields.ts", "fields.h264"])
+def test_frames_of_two_fields(name: str, clips: Path) -> None:
+    """Each field is a packet of its own; the number of the first is the frame's."""
+    path = write_fields(clips / name, 24)
+    info = probe(path)
+    assert (info.num_frames, info.width, info.height) == (24, 128, 64)
+    np.testing.assert_allclose(info.frame_seconds, np.arange(24) / 25, atol=0.0011)
+    check_frames(info, range(24))
+    # The second field of a frame that serves no other is not skipped: nothing is decoded a second time.
+    index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
+    with closing(PacketReader(path, index, DecodeLimits(), lambda: None)) as reader:
+        found = [(packet, frame.to_ndarray(format="rgb24")) for packet, frame in strict_frames(reader, 0, [14, 30], 1)]
+    assert [(packet, read_number(picture)) for packet, picture in found] == [(14, 7), (30, 15)]

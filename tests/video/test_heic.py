@@ -8,6 +8,8 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import probe
+from longva_demo.video.code_points import CodePoints, from_boxes
+from longva_demo.video.magic import has_movie
 from longva_demo.video.still import image_size, is_picture, open_image
 from tests.video.clips import numbered_picture, read_number
 from tests.video.heif import Item, box, coded, full_box, grid, write_heic
@@ -111,3 +113,65 @@ def test_hdr(tmp_path: Path) -> None:
     item.properties.append((box(b"colr", b"nclx", struct.pack(">HHHB", 9, 16, 5, 0x80)), False))
     picture = np.asarray(open_image(write_heic(tmp_path / "photo.heic", [item])))
     assert 230 <= picture.min() <= picture.max() <= 250
+
+
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, (1 << 63) - 1])
+@pytest.mark.parametrize(("brand", "kind"), [(b"avif", "AVIF"), (b"heic", "HEIC")])
+def test_an_impossible_size_of_a_box(brand: bytes, kind: str, size: int, tmp_path: Path) -> None:
+    """A size of 64 bits that no file has and no seek takes."""
+    path = tmp_path / "photo"
+    path.write_bytes(box(b"ftyp", brand, bytes(4)) + struct.pack(">I4sQ", 1, b"free", size) + bytes(100))
+    assert not has_movie(path)
+    assert is_picture(path)
+    with pytest.raises(VideoError) as caught:
+        probe(path)
+    assert str(caught.value) == f"photo is a picture ({kind}), not a video; ask about it as a picture"
+
+
+PQ_BOX, SRGB_BOX = (box(b"colr", b"nclx", struct.pack(">HHHB", *points, 0x80)) for points in ((9, 16, 5), (1, 13, 5)))
+ICC_BOX = box(b"colr", b"prof", bytes(128))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "is_hdr"),
+    [
+        ([ICC_BOX], PQ_BOX, False),
+        ([SRGB_BOX], PQ_BOX, False),
+        ([PQ_BOX], SRGB_BOX, True),
+        ([ICC_BOX, PQ_BOX], SRGB_BOX, True),
+    ],
+    ids=["profile", "sRGB", "PQ", "profile and PQ"],
+)
+def test_the_colours_are_those_of_the_primary_item(
+    own: list[bytes], other: bytes, is_hdr: bool, tmp_path: Path
+) -> None:
+    """A gain map comes first in the file; the photo is white paper, 203 cd/m², where it is PQ."""
+    gain_map, photo = (coded(np.full((64, 64, 3), round(0.58 * 255), dtype=np.uint8)) for _ in range(2))
+    gain_map.properties.append((other, False))
+    gain_map.is_hidden = True
+    photo.properties += [(colour, False) for colour in own]
+    path = write_heic(tmp_path / "photo.heic", [gain_map, photo], primary=2)
+    grey = np.asarray(open_image(path)).mean()
+    assert grey == pytest.approx(240 if is_hdr else 148, abs=10)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("flags", [0, 1])
+def test_tables_of_properties_in_each_of_their_forms(flags: int, version: int) -> None:
+    item, number = ">I" if version else ">H", ">H" if flags else ">B"
+    mark = 0x8000 if flags else 0x80
+    entries = [
+        struct.pack(item, owner)
+        + bytes([len(numbers)])
+        + b"".join(struct.pack(number, each | mark) for each in numbers)
+        for owner, numbers in ((1, [1]), (2, [3, 2]), (3, []))
+    ]
+    table = full_box(b"ipma", version, flags, struct.pack(">I", len(entries)), *entries)
+    properties = box(b"iprp", box(b"ipco", PQ_BOX, ICC_BOX, SRGB_BOX), table)
+    expected = {1: CodePoints(9, 16), 2: CodePoints(1, 13)}
+    for owner, points in expected.items():
+        primary = full_box(b"pitm", version, 0, struct.pack(item, owner))
+        head = box(b"ftyp", b"heic") + full_box(b"meta", 0, 0, primary, properties)
+        assert from_boxes(head) == points
+        for length in range(len(head)):  # a file that breaks off anywhere
+            from_boxes(head[:length])

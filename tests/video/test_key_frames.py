@@ -2,13 +2,18 @@
 
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from longva_demo.video import decode_frames, plan_frames, probe
+from longva_demo.video import DecodeLimits, decode_frames, plan_frames, probe
+from longva_demo.video.frames import exact_frames
+from longva_demo.video.key_frames import KeyFrames
+from longva_demo.video.packets import PacketIndex
+from longva_demo.video.reader import PacketReader
 from tests.video.clips import decoded, find_box, read_number, write_clip
 
 SMALL = {"size": (176, 144), "fps": 10}
@@ -174,3 +179,58 @@ def test_a_whole_open_gop_has_no_note(tmp_path: Path) -> None:
         indices, numbers, notes = sampled(path, budget)
         assert numbers == indices
         assert notes == []
+
+
+class CountingReader(PacketReader):
+    """Counts the packets that go into the decoder, and how often the file is opened."""
+
+    num_decoded = num_opened = 0
+
+    def decode(self, packet: av.Packet | None) -> tuple[list[av.VideoFrame], bool]:
+        self.num_decoded += packet is not None
+        return super().decode(packet)
+
+    def open(self) -> None:
+        self.num_opened += 1
+        super().open()
+
+
+def test_frames_that_stand_alone_are_decoded_alone(tmp_path: Path) -> None:
+    """Damage in every frame of a film of JPEG pictures costs no reading from the start for each."""
+    path = write_clip(tmp_path / "noise.avi", 40, codec="mjpeg", pix_fmt="yuvj420p", **SMALL)
+    overwrite_packets(path, list(range(1, 40)), 60)
+    truth = list(sequential(path))
+    info = probe(path)
+    index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
+    for group in (1, 8, 40):
+        damaged: set[int] = set()
+        with closing(CountingReader(path, index, DecodeLimits(), lambda: None)) as reader:
+            keys = KeyFrames(reader)
+            groups = [list(range(first, first + group)) for first in range(0, 40, group)]
+            found = [number for wanted in groups for number, _ in exact_frames(reader, wanted, damaged, keys)]
+            assert found == truth
+            assert reader.num_decoded <= 3 * 40  # as usual, as a key frame, and as a damaged one
+            assert reader.num_opened <= 2  # a change of the number of threads
+        assert 0 not in damaged
+        assert len(damaged) > 30
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [b"\xff\xe1\0\x10Exif\0\0garbage!", b"\xff\xe1\0\x10Exif\0\0II*\0\x08\0\0\0\x05\0", b"\xff\xe5\0\0"],
+    ids=["no TIFF header", "entries missing", "no length"],
+)
+def test_what_a_picture_says_beside_itself_is_no_damage(segment: bytes, tmp_path: Path) -> None:
+    """EXIF data and other segments of a JPEG that FFmpeg calls an error; the pictures are whole."""
+    source = write_clip(tmp_path / "plain.avi", 12, codec="mjpeg", pix_fmt="yuvj420p", **SMALL)
+    path = tmp_path / "said.avi"
+    with av.open(str(source)) as opened, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(opened.streams.video[0])
+        for packet in opened.demux(video=0):
+            if packet.size:
+                data = bytes(packet)
+                said = av.Packet(data[:2] + segment + data[2:])
+                said.stream, said.time_base, said.is_keyframe = stream, packet.time_base, True
+                said.pts, said.dts = packet.pts, packet.dts
+                output.mux(said)
+    assert decoded(path) == ({place: place for place in range(12)}, [])

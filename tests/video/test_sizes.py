@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
+from longva_demo.video.picture_sizes import HEAD_BYTES, size_mark
 from tests.video.clips import numbered_picture, open_encoder, read_number
 
 CODECS = {
@@ -83,3 +84,16 @@ def test_another_shape_is_centred_on_black(clips: Path) -> None:
     small = next(decode_frames(path, plan_frames(info, 1), info=info, size=(320, 160))).pixels[0]
     assert read_number(small[:, 54:266]) == 0
     assert small[:, :52].max() < 8
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_start_code_with_nothing_behind_it(codec: str) -> None:
+    """Two start codes that touch, and one that ends where the packet or the part that is read ends."""
+    code, other = b"\0\0\1", b"\x65\x10"
+    parameters = bytes([{"h264": 0x67, "hevc": 33 << 1}[codec]]) + b"1920x1080"
+    for data in (
+        code + code + parameters + code + other,
+        code + parameters + code,
+        (code + parameters + code + other).ljust(HEAD_BYTES - 3, b"\x55") + code + other,
+    ):
+        assert size_mark(codec, b"", av.Packet(data)) == parameters

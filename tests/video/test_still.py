@@ -223,3 +223,10 @@ def test_a_picture_that_breaks_off_has_a_size_but_cannot_be_opened(tmp_path: Pat
             use(path)
         with pytest.raises(VideoError, match="there is no file"):
             use(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0nothing", b"Exif\0\0garbage", b"Exif\0\0"])
+def test_damaged_exif_turns_nothing(exif: bytes, tmp_path: Path) -> None:
+    NOISE.save(tmp_path / "a.jpg", exif=exif)
+    NOISE.save(tmp_path / "plain.jpg")
+    assert np.array_equal(open_image(tmp_path / "a.jpg"), open_image(tmp_path / "plain.jpg"))
