@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
+# Modules are compiled when they are first used: most of what is installed never is.
+PIP := $(BIN)/python -m pip install -q --no-compile
 
 .PHONY: demo test test-webkit check bench screenshots browser clean
 
@@ -39,20 +41,20 @@ browser: .venv/dev-installed
 	touch $@
 
 .venv/app-installed: requirements.txt constraints.txt | .venv/python
-	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt
+	$(PIP) -r requirements.txt -c constraints.txt
 	touch $@
 
 .venv/dev-installed: requirements-dev.txt .venv/app-installed
-	$(BIN)/python -m pip install -q -r requirements-dev.txt -c constraints.txt
+	$(PIP) -r requirements-dev.txt -c constraints.txt
 	touch $@
 
 .venv/webkit-installed: requirements-webkit.txt .venv/dev-installed
-	$(BIN)/python -m pip install -q -r requirements-webkit.txt -c constraints.txt
+	$(PIP) -r requirements-webkit.txt -c constraints.txt
 	touch $@
 
 # Without torchcodec the benchmarks say so and go on.
 .venv/bench-installed: requirements-bench.txt .venv/dev-installed
-	-$(BIN)/python -m pip install -q -r requirements-bench.txt
+	-$(PIP) -r requirements-bench.txt
 	touch $@
 
 clean:
