@@ -24,6 +24,8 @@ AIMS = {
     "declining, pictures of known kinds": 0.95,
     "declining, pictures of unseen kinds": 0.95,
     "declining, questions": 0.95,
+    "declining, what frames do not tell": 0.95,
+    "declining, what is no question": 0.95,
     **{f"declining, {kind}": 0.95 for kind in REAL},
 }
 

@@ -192,6 +192,18 @@ LASTING = CHATS | {  # answers that stay right after many others
     "needle chat": Share(5.0, 3, (16, 32, 64, 128), needles=1, questions=20, rounds=14, leaps=0.08),
     "order chat": Share(4.0, 4, (4, 8, 12, 16), questions=20, rounds=6, leaps=0.08),
     "declining": replace(DECLINING["declining"], weight=4.0),
+    "missing": Share(4.0, 16, leaps=0.1, ask={"missing": 2.0, "is_there": 1.0, "position": 1.0, "colour": 1.0}),
+    "one needle": replace(CHATS["one needle"], weight=2.5),
+    "far needle": replace(CHATS["far needle"], weight=2.5),
+    "descriptions": replace(CHATS["descriptions"], weight=7.0),
+}
+ENDURING = LASTING | {  # and are right on long clips too
+    "needle chat": replace(LASTING["needle chat"], weight=6.0, num_frames=(16, 32, 64, 128, 256)),
+    "one needle": replace(CHATS["one needle"], weight=4.0),
+    "far needle": replace(CHATS["far needle"], weight=5.0),
+    "colour change": replace(CHATS["colour change"], weight=5.0),
+    "counts": replace(CHATS["counts"], weight=3.0, batch=16),
+    "descriptions": replace(CHATS["descriptions"], weight=9.0, batch=24),
 }
 BINDING = Mix(count_weights=(0.0, 0.1, 0.4, 0.3, 0.2), word_share=0, symbol_share=0.6, bare_share=0, large_share=0)
 BINDING_QUESTIONS = {"about": 3.0, "colour": 1.0, "symbol": 1.0, "shape": 1.0, "position": 1.0}

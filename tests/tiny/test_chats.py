@@ -5,7 +5,7 @@ import random
 import pytest
 
 from longva_demo.chat import ChatSession
-from longva_demo.tiny.chat_check import LENGTH, conversation
+from longva_demo.tiny.chat_check import CHAT_SEED, LENGTH, conversation, right_in_turn
 from longva_demo.tiny.check_examples import gallery_session, greedy_answer
 from longva_demo.tiny.gallery import EXAMPLES
 from longva_demo.tiny.make_examples import FOLDER
@@ -13,11 +13,38 @@ from longva_demo.tiny.outside_questions import NO_QUESTIONS, UNTOLD, untold_ques
 from longva_demo.tiny.questions import DECLINE
 
 DRESSED = {
-    "What colour is the star?": ("What\ncolour\nis the star?", "What  colour is  the star ??"),
+    "What colour is the star?": (
+        "What\ncolour\nis the star?",
+        "What  colour is  the star ??",
+        "WHAT COLOUR IS THE STAR?",
+    ),
     "What number is on the yellow square?": ("What number is on the\u200b yellow\u00ad square?",),
     "Where is the circle?": ("\uff37here is the circle\uff1f", "Where\tis\u00a0the circle ???"),
-    "What do you see?": ("What do you see?!", "What do\r\nyou see?", "\ufeffWhat do you see?"),
+    "Is there a heart?": ("IS THERE A HEART?", "Is There A Heart", "“Is there a **heart**?” 🙂"),
+    "What do you see?": ("WHAT DO YOU SEE", "What do you see?!", "What do\r\nyou see?", "\ufeffWhat do you see?"),
 }
+
+
+# Marks, small pictures, keys hit at random, other scripts, greetings; and what frames do not tell of what they show.
+DECLINED = (
+    *(
+        "?",
+        "...",
+        "WHEN?",
+        "\U0001f600",
+        "\U0001f64f\U0001f3fd",
+        "asdf",
+        "qwertz",
+        "42",
+        "ok",
+        "hello",
+        "你好",
+        "Привет",
+    ),
+    *("When does the star appear?", "How long is the circle there?", "Why is the star red?", "How big is the square?"),
+)
+# A picture, and clips in which something moves, comes and goes.
+SOME = ("shapes", "motion", "needle", "picture")
 
 
 @pytest.fixture
@@ -38,6 +65,29 @@ def test_the_same_answer_to_a_question_in_any_dress(session, question):
         greedy_answer(session, dressed)
         [turn] = session.turns
         assert (turn.question, turn.answer_ids) == (dressed, plain.answer_ids)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_what_cannot_be_answered_is_declined(name):
+    [example] = [build() for build in EXAMPLES if build().name == name]
+    session = gallery_session(FOLDER / example.file, example.num_frames)
+    answers = {}
+    for question in DECLINED:
+        session.clear()
+        answers[question] = greedy_answer(session, question)
+    session.close()
+    assert set(answers.values()) == {DECLINE}, {key: value for key, value in answers.items() if value != DECLINE}
+
+
+def test_the_last_of_twenty_questions_are_answered_as_well_as_the_first():
+    """Some of the conversations of `chat_check`, which has all of them."""
+    right = []
+    for build in EXAMPLES:
+        example = build()
+        if example.name in SOME:
+            right.append(right_in_turn(example, conversation(random.Random(CHAT_SEED), example)))
+    first, last = (sum(sum(one[part]) for one in right) for part in (slice(10), slice(10, LENGTH)))
+    assert min(first, last) >= 0.95 * 10 * len(SOME), (first, last)
 
 
 def test_conversations_of_the_gallery_are_long_and_vary():
