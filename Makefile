@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
-# Modules are compiled when they are first used: most of what is installed never is.
+# pip would compile with one process. What cannot be compiled is not used here.
 PIP := $(BIN)/python -m pip install -q --no-compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 .PHONY: demo test test-webkit check bench screenshots browser clean
 
@@ -14,7 +15,7 @@ demo: .venv/app-installed
 
 test: .venv/dev-installed browser check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/ui
-	$(BIN)/python -m pytest tests/ui
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/ui
 
 # The page in WebKitGTK, on a screen of its own.
 test-webkit: .venv/webkit-installed
@@ -42,19 +43,23 @@ browser: .venv/dev-installed
 
 .venv/app-installed: requirements.txt constraints.txt | .venv/python
 	$(PIP) -r requirements.txt -c constraints.txt
+	$(COMPILE)
 	touch $@
 
 .venv/dev-installed: requirements-dev.txt .venv/app-installed
 	$(PIP) -r requirements-dev.txt -c constraints.txt
+	$(COMPILE)
 	touch $@
 
 .venv/webkit-installed: requirements-webkit.txt .venv/dev-installed
 	$(PIP) -r requirements-webkit.txt -c constraints.txt
+	$(COMPILE)
 	touch $@
 
 # Without torchcodec the benchmarks say so and go on.
 .venv/bench-installed: requirements-bench.txt .venv/dev-installed
 	-$(PIP) -r requirements-bench.txt
+	$(COMPILE)
 	touch $@
 
 clean:

@@ -15,7 +15,7 @@ from longva_demo.tiny.scenes import COLOUR_NAMES, LETTERS, SHAPES, WORDS
 ROLES = ("system", "user", "assistant")
 ROLE = "|".join(rf"\A{role}" for role in ROLES)
 START = r"(?<=\A|\A\n|" + "|".join(rf"\A{role}\n" for role in ROLES) + ")"  # where a turn's own text begins
-FIRST = rf"(?:{START}|(?<=[.?!] ))"  # where a sentence begins
+FIRST = rf"(?:{START}|(?<=[.?!]|[.?!] ))"  # where a sentence begins
 INVISIBLE = r"[\p{Cf}\p{Co}\x{34F}\x{115F}\x{1160}\x{FE00}-\x{FE0F}]|[\p{Cc}&&[^\t-\r\x{85}]]"
 ALNUM = r"[\p{L}\p{N}]"
 # What is to stay as it is meanwhile, by characters for private use, of which none is left in the text.
@@ -60,7 +60,8 @@ def _characters() -> list[normalizers.Normalizer]:
         *(_replace(mark, sign) for mark, sign in (("❓|❔", "?"), ("❗|❕", "!"))),
         _replace(r'(?<=is )"(?=[\p{Lu}\p{N}]{1,5}"\.)', OPENING),
         _replace(rf'(?<={OPENING}[\p{{Lu}}\p{{N}}]{{1,5}})"', CLOSING),
-        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}++|(?<!{ADORNMENT}){ADORNMENT}++(?={ALNUM})", ""),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}++(?!{ALNUM})", ""),
+        _replace(rf"(?<!{ADORNMENT}|{ALNUM}){ADORNMENT}++(?={ALNUM})", ""),
         _replace(rf"(?<!{ALNUM})'(?={ALNUM})|(?<=[\p{{L}}\p{{N}}?.!])'(?!{ALNUM})", ""),
         _replace(rf"(?<=[\p{{L}}\p{{N}}?.!])\s*+{PICTOGRAM}(?:\s*+{PICTOGRAM})*+", ""),
         _replace(rf"(?<!{PICTOGRAM}){PICTOGRAM}++\s*+(?={ALNUM})", ""),
