@@ -173,8 +173,8 @@ def test_a_question_that_does_not_reach_the_server_comes_back(visit: Visit, stat
     visit.pick("Three shapes")
     visit.page.route("**/queue/join*", lambda route: route.fulfill(status=status, body="<html>busy</html>"))
     visit.page.fill(FIELD, "Where is the star?")
-    visit.page.press(FIELD, "Enter")
-    expect(visit.page.locator(FIELD)).to_have_value("")
+    with visit.page.expect_response("**/queue/join*"):
+        visit.page.press(FIELD, "Enter")
     expect(visit.page.locator(FIELD)).to_have_value("Where is the star?")
     visit.page.unroute("**/queue/join*")
     visit.page.press(FIELD, "Enter")
