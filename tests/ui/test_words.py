@@ -105,7 +105,8 @@ def test_scripts_hold_no_sentences() -> None:
     # and end with.
     allowed = re.compile(
         r"<|^[#.(]|^(Enter|Escape|AbortError|PageUp|PageDown)$|^the frames could not be fetched"
-        r"|^the question was taken back|^nothing was written|^the server's stream |^Files$|^(mp4 m4v|gxf wtv) |^(OggS|RIFF|GIF8)$"
+        r"|^the question was taken back|^nothing was written|^the server's stream "
+        r"|^Files$|^(mp4 m4v|gxf wtv) |^(OggS|RIFF|GIF8)$"
     )
     for path, source in sources():
         if path.suffix != ".js":
