@@ -30,15 +30,7 @@ ASKING = (
 NOUNS = (
     *COLOUR_NAMES,
     *SHAPES,
-    "shape",
-    "thing",
-    "object",
-    "number",
-    "letter",
-    "digit",
-    "word",
-    "symbol",
-    "change",
+    *("shape", "thing", "object", "number", "letter", "digit", "word", "symbol", "change"),
     rf"{ALNUM}(?!{ALNUM})",
 )
 

@@ -72,7 +72,8 @@ async function openChooser(field) {
   for (const end = performance.now() + WAIT_MILLISECONDS; performance.now() < end; ) {
     const chooser = chooserOf(field);
     if (chooser) return chooser;
-    document.querySelector(`${PLACE[field]} .icon-button-wrapper > button:last-of-type`)?.click();  // "Clear", in any language
+    // The button that clears the field: its name differs from language to language.
+    document.querySelector(`${PLACE[field]} .icon-button-wrapper > button:last-of-type`)?.click();
     await new Promise((go) => setTimeout(go, 50));
   }
   return null;

@@ -340,18 +340,18 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     submitted = parts.question.submit(None, parts.question, parts.question, js="(text) => take(text)", **hidden)
     chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
     parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
+    asks = [
+        event.success(None, None, None, js="() => ready()", **hidden).success(**ask) for event in (submitted, chosen)
+    ]
+    for event in asks:
+        event.failure(None, None, None, js="() => refused()", **hidden)
     answered = [
-        *(
-            event.success(None, None, None, js="() => ready()", **hidden).success(**ask)
-            for event in (submitted, chosen)
-        ),
+        *asks,
         parts.transcript.retry(handlers.retry, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
         parts.transcript.edit(handlers.edit, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
     ]
     for answer in answered:
         answer.then(**meter)
-    for answer in answered[:2]:
-        answer.failure(None, None, None, js="() => refused()", **hidden)
     return [
         *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
         parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),
