@@ -15,7 +15,7 @@ demo: .venv/app-installed
 
 test: .venv/dev-installed browser check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/ui
-	$(BIN)/python -m pytest tests/ui
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/ui
 
 # The page in WebKitGTK, on a screen of its own.
 test-webkit: .venv/webkit-installed

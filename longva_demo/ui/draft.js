@@ -21,8 +21,19 @@ let unheard = "";  // one that was sent, while the server has not shown anything
 function take(text) {
   asking.push({ text, at: performance.now() });
   document.dispatchEvent(new CustomEvent("longva:asked"));
-  return "";
 }
+
+// The field is read and emptied as the key goes down: Gradio's event comes later, when the next question may be there.
+function takeTyped() {
+  const field = document.querySelector("#question textarea");
+  take(field.value);
+  field.value = "";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+document.addEventListener("keypress", ({ key, shiftKey, target }) => {
+  if (key === "Enter" && !shiftKey && target.matches?.("#question textarea")) takeTyped();
+}, true);
+document.addEventListener("click", ({ target }) => { if (target.closest?.("#question .submit-button")) takeTyped(); }, true);
 
 // Ends once the question may be asked; throws where it was taken back, which ends the event.
 async function ready() {

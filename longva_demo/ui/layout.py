@@ -223,6 +223,7 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
         submit_btn=str(WORDS("ask.button")),
         lines=1,
         max_lines=6,
+        interactive=True,
         elem_id="question",
     )
     asked = gr.Textbox(visible=False)  # holds nothing: the page puts the question in its place (draft.js)
@@ -337,7 +338,7 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     # What was read says how long reading takes here, and takes room.
     meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, **hidden}
     # The page empties the field, waits for an upload that may be on its way, and asks (draft.js).
-    submitted = parts.question.submit(None, parts.question, parts.question, js="(text) => take(text)", **hidden)
+    submitted = parts.question.submit(None, None, None, js="() => undefined", **hidden)
     chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
     parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
     asks = [

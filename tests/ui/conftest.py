@@ -1,4 +1,4 @@
-"""One server with the bundled model and one browser for all page tests; each test gets a browser context of its own."""
+"""One server with the bundled model and one browser for all page tests; each test gets a page with empty storage."""
 
 import json
 import os
@@ -210,8 +210,8 @@ class Visit:
     """A page that was opened, and what went wrong on it: console errors, exceptions, requests to other hosts."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
-        context.add_init_script(INSTRUMENTS)
         self.page: Page = context.new_page()
+        self.page.add_init_script(INSTRUMENTS)
         self.address = address
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -295,11 +295,25 @@ class Visit:
         return float(found[1])
 
 
-@pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
+@pytest.fixture(scope="session")
+def desktop(browser: Browser) -> Iterator[BrowserContext]:
+    """Serves one visit after another, so that the page's scripts are fetched and compiled once."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield Visit(context, address)
+    context.new_page()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def visit(desktop: BrowserContext, address: str) -> Iterator[Visit]:
+    (blank,) = desktop.pages
+    desktop.new_cdp_session(blank).send(
+        "Storage.clearDataForOrigin", {"origin": address, "storageTypes": "cookies,local_storage,indexeddb"}
+    )
+    yield Visit(desktop, address)
+    for page in desktop.pages:
+        if page is not blank:
+            page.close()
 
 
 @pytest.fixture(scope="session")

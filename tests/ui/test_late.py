@@ -409,3 +409,18 @@ def test_a_toast_near_the_end_of_another_is_seen_as_long(browser: Browser, addre
     context.clock.run_for(3000)
     expect(visit.page.locator(".toast-body")).to_have_count(0)
     context.close()
+
+
+def test_what_is_typed_right_after_a_question_is_the_next_one(desk: Visit) -> None:
+    """Gradio reads the field a moment after the key went down."""
+    desk.page.fill(FIELD, "What do you see?")
+    desk.page.locator(FIELD).evaluate(
+        """field => {
+          field.dispatchEvent(new KeyboardEvent("keypress", { key: "Enter", bubbles: true }));
+          field.value += "a draft";
+          field.dispatchEvent(new Event("input", { bubbles: true }));
+        }"""
+    )
+    desk.wait_for_answer(1)
+    expect(desk.page.locator(".turn .question")).to_have_text("What do you see?")
+    expect(desk.page.locator(FIELD)).to_have_value("a draft")
