@@ -14,13 +14,13 @@ demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
 
 test: .venv/dev-installed browser check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/ui
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/ui
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/browser
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/browser
 
 # The page in WebKitGTK, on a screen of its own.
 test-webkit: .venv/webkit-installed
 	sh scripts/install_webkit.sh
-	xvfb-run --auto-servernum --server-args "-screen 0 1600x1200x24" $(BIN)/python -m pytest tests/ui/webkit.py
+	xvfb-run --auto-servernum --server-args "-screen 0 1600x1200x24" $(BIN)/python -m pytest tests/browser/webkit.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start
 def watch(engine: Engine, path: Path, budget: int) -> ChatSession:
     info = probe(path)
     session = ChatSession(engine, is_shared=False)
-    session.look_at(VideoSource(info, plan_frames(info, budget), engine.processor))
+    session.set_source(VideoSource(info, plan_frames(info, budget), engine.processor))
     return session
 
 

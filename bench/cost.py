@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench import rows
 from bench.clips import write_clip
 from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
-from longva_demo.chat.cache import GrowingCache
-from longva_demo.chat.reading import READ_CHUNK_FRAMES
+from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, load
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -85,7 +85,7 @@ def count() -> None:
     )
 
 
-def seconds_to_read(engine: Engine, path: Path, num_frames: int) -> tuple[int, float]:
+def seconds_to_prefill(engine: Engine, path: Path, num_frames: int) -> tuple[int, float]:
     """Tokens and seconds, the frames being decoded already."""
     info = probe(path)
     source = VideoSource(info, plan_frames(info, num_frames), engine.processor)
@@ -94,10 +94,10 @@ def seconds_to_read(engine: Engine, path: Path, num_frames: int) -> tuple[int, f
     seconds = []
     for _ in range(RUNS):
         session = ChatSession(engine, is_shared=False)
-        session.look_at(source)
+        session.set_source(source)
         for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
             pass
-        seconds.append(session.turns[-1].stats.seconds_to_read)
+        seconds.append(session.turns[-1].stats.seconds_to_prefill)
     source.close()
     return num_frames * engine.loaded.model.config.tokens_per_frame, float(np.median(seconds))
 
@@ -109,8 +109,8 @@ def encoding_ms(engine: Engine, num_frames: int = 256) -> float:
     taken = []
     for _ in range(RUNS + 1):  # the first warms up
         started = time.process_time()
-        for first in range(0, num_frames, READ_CHUNK_FRAMES):
-            engine.encode_frames(pixels[first : first + READ_CHUNK_FRAMES])
+        for first in range(0, num_frames, PREFILL_CHUNK_FRAMES):
+            engine.encode_frames(pixels[first : first + PREFILL_CHUNK_FRAMES])
         taken.append(time.process_time() - started)
     return 1000 * float(np.median(taken[1:])) / num_frames
 
@@ -121,8 +121,8 @@ def clock() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path, max(TIMED_FRAMES) / 25, 25, 168, 168)
-        seconds_to_read(engine, path, 16)  # warm up
-        readings = [seconds_to_read(engine, path, frames) for frames in TIMED_FRAMES]
+        seconds_to_prefill(engine, path, 16)  # warm up
+        readings = [seconds_to_prefill(engine, path, frames) for frames in TIMED_FRAMES]
     tokens, seconds = zip(*readings, strict=True)
     a, b, deviation = fit(tokens, seconds)
     print(f"\nthe bundled model, frames decoded beforehand; median of {RUNS}\n")
@@ -137,18 +137,18 @@ def clock() -> None:
         f"{a:.3g}·T + {b:.3g}·T² (fitted)",
         f"the fit is at most {deviation:.0%} off",
     )
-    most_ms, most_seconds = AIMS
+    max_ms, max_seconds = AIMS
     rows.add(
         "CPU to encode a frame, bundled model",
-        f"at most {most_ms:.0f} ms",
+        f"at most {max_ms:.0f} ms",
         f"{encoding:.2f} ms",
-        rows.times(most_ms, encoding),
+        rows.times(max_ms, encoding),
     )
     rows.add(
         f"{most:,} frames read",
-        f"at most {most_seconds:.0f} s",
+        f"at most {max_seconds:.0f} s",
         f"{seconds[-1]:.1f} s",
-        rows.times(most_seconds, seconds[-1]),
+        rows.times(max_seconds, seconds[-1]),
     )
 
 

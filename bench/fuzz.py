@@ -36,7 +36,7 @@ OUT = Path("build/fuzz")
 # Tighter than the page's, so that a breach is seen soon.
 LIMITS = DecodeLimits(timeout_seconds=60, stall_seconds=20, memory_bytes=1024**3, max_frame_pixels=4096 * 4096)
 GRACE_SECONDS = 10.0
-MOST_GROWTH = 200e6  # bytes that this process may grow by while one file is tried
+MAX_GROWTH = 200e6  # bytes that this process may grow by while one file is tried
 VIDEOS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format, container
     "mp4": ("libx264", "yuv420p", "mp4"),
     "mov": ("mjpeg", "yuvj420p", "mov"),
@@ -199,7 +199,7 @@ def main() -> int:
                 outcome = attempt(path)
                 seconds, growth = time.monotonic() - started, process.memory_info().rss - before
                 assert seconds < LIMITS.timeout_seconds + GRACE_SECONDS, f"{seconds:.0f} s"
-                assert growth < MOST_GROWTH, f"{growth / 1e6:.0f} MB more"
+                assert growth < MAX_GROWTH, f"{growth / 1e6:.0f} MB more"
                 left = process.children()
                 assert not left, f"processes left: {left}"
                 slowest = max(slowest, seconds)

@@ -28,10 +28,10 @@ from statistics import median
 
 from gradio_client import Client, handle_file
 
-from bench.evidence import write_scenes
+from bench.attribution import write_scenes
 from bench.tab import Tab
 from bench.tally import End, Tally, failures, statement
-from longva_demo.doctor import server_figures
+from longva_demo.cli.doctor import server_figures
 from longva_demo.tiny.clips import needles
 
 PORT, BUDGET, QUESTION_SECONDS = 7917, 16, 300

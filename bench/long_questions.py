@@ -48,7 +48,7 @@ def measure(path: str, characters: int) -> dict[str, Any]:
     engine._thread._executor.submit = timed  # type: ignore[method-assign, assignment]
     info = probe(path)
     session = ChatSession(engine)
-    session.look_at(VideoSource(info, plan_frames(info, NUM_FRAMES), engine.processor))
+    session.set_source(VideoSource(info, plan_frames(info, NUM_FRAMES), engine.processor))
     list(session.ask("Is there a red circle?"))
     session.clear()  # the video is read: what follows is the question alone
     steps.clear()
@@ -58,7 +58,7 @@ def measure(path: str, characters: int) -> dict[str, Any]:
     answered, longest = cpu_seconds() - started, max(steps)
     steps.clear()
     started = cpu_seconds()
-    weighed = session.try_without_frames() is not None
+    weighed = session.attribute_last_answer() is not None
     weighing = cpu_seconds() - started
     after, _ = peak_bytes()
     return {

@@ -88,14 +88,14 @@ def read(name: str, path: str, num_frames: int) -> dict[str, float]:
     engine = Engine(load("tiny") if name == "tiny" else wide_model(), Settings())
     info = probe(path)
     session = ChatSession(engine)
-    session.look_at(VideoSource(info, plan_frames(info, num_frames), engine.processor))
+    session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
     watch = Watch()
     started = time.perf_counter()
     for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
         pass
     seconds = time.perf_counter() - started
     worker = watch.end()
-    cache = engine.prefixes.of(session._reading)[0].cache
+    cache = engine.prefix_cache.of(session._lease)[0].cache
     layers = range(engine.loaded.model.config.num_hidden_layers)
     cache_bytes = sum(part.nbytes for layer in layers for part in cache.kept(layer))
     own, _ = peak_bytes()

@@ -67,7 +67,7 @@ def prepare(path: str, is_split: bool) -> "tuple[Callable[[int], VideoSource], C
 
     def read(source: VideoSource) -> None:
         session = ChatSession(engine, is_shared=False)
-        session.look_at(source)
+        session.set_source(source)
         for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
             pass
         session.close()

@@ -17,7 +17,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from bench import rows
 from longva_demo.video import decode_frames, plan_frames, probe
-from tests.ui.conftest import ARGUMENTS, find_browser, serving
+from tests.support.browser import ARGUMENTS, find_browser
+from tests.support.server import serving
 
 SECONDS, FPS, WIDTH, HEIGHT = 100, 25, 960, 540
 BUDGETS = (200, 2000)

@@ -28,7 +28,7 @@ STRUCTURES: dict[str, tuple[str, dict[str, str]]] = {
     "keyframes": ("libx264", {"preset": "veryfast", "g": "30", "bf": "3"}),
     "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none"}),
 }
-MOST_APART = 0.3  # grey levels on average between one frame by two ways; neighbours in the made clip differ by 0.6 up
+MAX_APART = 0.3  # grey levels on average between one frame by two ways; neighbours in the made clip differ by 0.6 up
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def measure_all(path: str, num_frames: int, libraries: str) -> dict[str, dict[st
             continue
         results[way] = one
         apart_by = np.abs(np.array(one["seen"]) - ours["seen"]).mean(axis=1)
-        same = int((apart_by < MOST_APART).sum())
+        same = int((apart_by < MAX_APART).sum())
         cells = (
             f"{one['cpu']:.2f} | {one['wall']:.2f} | {one['mb']:,.0f} | {same} of {num_frames} ({apart_by.max():.2f})"
         )

@@ -25,8 +25,8 @@ class Tab:
         events = self._http.get("/config").raise_for_status().json()["dependencies"]
         self._numbers = {event["api_name"]: event["id"] for event in events}
         # While this answer goes on, the server takes the tab for open.
-        beat = self._http.build_request("GET", f"/gradio_api/heartbeat/{self._session}")
-        self._alive = self._http.send(beat, stream=True)
+        heartbeat = self._http.build_request("GET", f"/gradio_api/heartbeat/{self._session}")
+        self._alive = self._http.send(heartbeat, stream=True)
 
     def upload(self, clip: Path) -> dict[str, Any]:
         """The file as events name it."""

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-MOST_GROWTH = 1.1
+MAX_GROWTH = 1.1
 
 
 @dataclass
@@ -66,7 +66,7 @@ def failures(tally: Tally, end: End) -> list[str]:
         f"{end.stuck} clients stuck": end.stuck,
         f"{end.running} questions still running": end.running,
         f"{end.pages} closed pages still kept": end.pages,
-        f"memory grew to {end.growth:.2f} of what it was": end.growth > MOST_GROWTH,
+        f"memory grew to {end.growth:.2f} of what it was": end.growth > MAX_GROWTH,
     }
     return [line for line, is_so in found.items() if is_so]
 

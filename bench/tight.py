@@ -2,8 +2,8 @@
 
 import sys
 
-from longva_demo.__main__ import main
 from longva_demo.chat import budget
+from longva_demo.cli.main import main
 
 # One clip of 16 frames stays read with the built-in model, beside those that are being asked about.
 FREE_BYTES = 6_000_000

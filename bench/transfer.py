@@ -25,15 +25,15 @@ from longva_demo.niah.needles import drawn_needles
 from longva_demo.niah.plot import draw_heat_map
 from longva_demo.niah.run import Grid, Result, run
 from longva_demo.settings import Settings
-from longva_demo.tiny.ask import WEIGHTS, Asker
 from longva_demo.tiny.clips import haystack, needle_scene
-from longva_demo.tiny.evaluate import Tally, clips, single_scenes
-from longva_demo.tiny.export import export
-from longva_demo.tiny.network import Eyes
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, Mix
-from longva_demo.tiny.train import get_tokenizer, load_reader
-from longva_demo.tiny.train_reader import MixedTokens, Share, train_reader
+from tools.tiny.ask import WEIGHTS, Asker
+from tools.tiny.evaluate import Tally, clips, single_scenes
+from tools.tiny.export import export
+from tools.tiny.network import Eyes
+from tools.tiny.train import get_tokenizer, load_reader
+from tools.tiny.train_reader import MixedTokens, Share, train_reader
 
 PAGE = Path(__file__).parents[1] / "docs" / "transfer.md"
 NUM_LAYERS = 4
@@ -159,7 +159,7 @@ def needles_in_frames(weights: Path, grid: Grid, num_needles: int) -> list[Resul
         for _ in frames.fill(drawn_frames(max(grid.frames))):
             pass
         cells = grid.cells(num_needles)
-        events = run(engine, frames, needles, cells, with_evidence=False)
+        events = run(engine, frames, needles, cells, with_attribution=False)
         return [event for event in events if isinstance(event, Result)]
 
 

@@ -38,8 +38,8 @@ class Settings:
     max_questions_per_minute: int = 60
     max_events_per_minute: int = 600  # looks, uploads, questions and all else; a click is a few of them
     max_video_seconds: float = 6 * 3600.0
-    max_upload_bytes: int = 4 * 1024**3
-    max_uploads_bytes: int = 20 * 1024**3
+    max_file_bytes: int = 4 * 1024**3
+    max_storage_bytes: int = 20 * 1024**3
     decode_timeout_seconds: float = 600.0
     decode_memory_bytes: int = 4 * 1024**3
 

@@ -15,9 +15,10 @@ from playwright.sync_api import Browser, sync_playwright
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from tests.ui.conftest import ARGUMENTS, Visit, find_browser, serving  # noqa: E402
+from tests.support.browser import ARGUMENTS, Visit, find_browser  # noqa: E402
+from tests.support.server import serving  # noqa: E402
 
-MOST_BYTES = 400_000
+MAX_BYTES = 400_000
 NEEDLE, LONG, SHAPES = "One second in a minute", "Ten minutes, one number", "Three shapes"
 NEEDLE_SECONDS = 38.0  # the number is there for this second alone
 SLOW = 300_000  # ms: 2,000 frames are read
@@ -29,7 +30,7 @@ def answer(visit: Visit) -> None:
     for number in range(2):
         visit.page.click(f".chip >> nth={number}")
         visit.wait_for_answer(number + 1)
-    visit.page.wait_for_selector(".turn:last-child .evidence")
+    visit.page.wait_for_selector(".turn:last-child .attribution")
     distances = [abs(seconds - NEEDLE_SECONDS) for seconds in visit.frame_seconds]
     visit.page.locator(".film button").nth(distances.index(min(distances))).click()
     visit.page.wait_for_selector(".film li[aria-current]")
@@ -42,7 +43,7 @@ def checks(visit: Visit) -> None:
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
     for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:nth-child(5)")):
-        visit.page.wait_for_selector(".turn:last-child .evidence")
+        visit.page.wait_for_selector(".turn:last-child .attribution")
         visit.page.click(f'.turn:last-child button:has-text("{name}")')
         visit.page.wait_for_selector(f".turn:last-child {result}")
     visit.page.eval_on_selector(".chat-log", "log => log.scrollTo(0, log.scrollHeight)")
@@ -101,7 +102,7 @@ def save(browser: Browser, address: str, name: str, shot: Shot) -> None:
     visit.page.screenshot(path=path)
     context.close()
     with Image.open(path) as picture:
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(REPOSITORY)}  {path.stat().st_size / 1000:.0f} kB", flush=True)
 

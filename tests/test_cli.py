@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longva_demo.__main__ import main
 from longva_demo.chat import ChatSession, Engine, VideoSource
 from longva_demo.chat.record import record_chat
+from longva_demo.cli.main import main
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -79,7 +79,7 @@ def test_frames_lists_indices_and_times(clip: Path, tmp_path: Path) -> None:
         (("ask", "{clip}", " "), "the question is empty"),
         (("ask", "{clip}", "What?", "--frames", "0"), "0"),
         (("ask", "{clip}", "What?", "--start", "5", "--end", "2"), "end"),
-        (("ask", "{clip}", "What?", "--start", "noon"), "'noon' is no time"),
+        (("ask", "{clip}", "What?", "--start", "noon"), "'noon' is not a valid time"),
         (("ask", "{clip}", "What?", "--model", "{folder}"), "config.json"),
         (("ask", "{clip}", "What?", "--temperature", "9"), "temperature is 9.0"),
         (("ask", "{clip}"), "question"),
@@ -147,7 +147,7 @@ def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine = Engine(load("tiny"), Settings())
     info = probe(EXAMPLES / "shapes.mp4")
     session = ChatSession(engine)
-    session.look_at(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))
+    session.set_source(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))
     for question in ("What colour is the star?", "What number is on the yellow square?", "Where is the circle?"):
         list(session.ask(question))
     file = tmp_path_factory.mktemp("chats") / "chat.json"
@@ -192,7 +192,7 @@ def test_replay_shows_an_answer_that_differs(
         (("", ""), "", "the chat is about shapes.mp4"),
         (("It is red.", "It is blue."), "shapes.mp4", "the field digest does not match"),
         (('"budget"', '"buget"'), "shapes.mp4", "the field media.frames.budget is missing"),
-        (('"version": 2', '"version": 9'), "shapes.mp4", "the field version is 9"),
+        (('"version": 3', '"version": 9'), "shapes.mp4", "the field version is 9"),
         (("{", "["), "shapes.mp4", "this is no JSON"),
     ],
 )

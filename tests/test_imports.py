@@ -1,4 +1,4 @@
-"""Imports go one way: settings, errors <- video, model <- chat <- niah, ui <- app."""
+"""Imports go one way: settings, errors <- video, model <- chat <- telemetry <- niah, page <- server <- cli <- app."""
 
 import ast
 import subprocess
@@ -10,25 +10,28 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PACKAGE = Path(__file__).parents[1] / "longva_demo"
-BASE = {"errors", "settings", "clock", "parallel", "folders"}
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "longva_demo"
+BASE = {"errors", "settings", "times", "parallel", "folders"}
 ALLOWED = {
     "errors": set(),
-    "clock": {"errors"},
+    "times": {"errors"},
     "parallel": set(),
     "folders": {"errors"},
     "settings": {"errors"},
-    "terminal": {"errors"},
     "video": BASE,
     "model": BASE,
     "chat": BASE | {"video", "model"},
+    "frames": BASE | {"video"},
+    "conversation": BASE | {"frames", "video", "chat"},
+    "telemetry": BASE | {"chat"},
+    "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
-    "ui": BASE | {"video", "model", "chat", "niah"},
-    "tiny": BASE | {"video", "model", "chat"},
+    "page": BASE | {"video", "model", "chat", "telemetry", "niah"},
+    "server": BASE | {"video", "model", "chat", "telemetry", "page"},
     "train": BASE | {"video", "model"},
-    "doctor": BASE | {"video", "model", "chat"},
-    "cli": BASE | {"terminal", "video", "model", "chat", "niah", "ui", "doctor"},
-    "__main__": BASE | {"terminal", "cli"},
+    "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "server"},
+    "__main__": {"cli"},
 }
 
 
@@ -53,12 +56,21 @@ def test_imports_go_one_way(path: Path) -> None:
         return
     names = imported_names(path.read_text())
     assert {name.split(".")[1] for name in names if name.startswith("longva_demo.")} <= ALLOWED[part] | {part}
-    assert part == "ui" or "gradio" not in {name.split(".")[0] for name in names}, "gradio belongs to ui"
+    assert part in ("page", "server") or "gradio" not in {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(("program", "allowed"), [("tools", ()), ("bench", ("tools", "tests.support"))])
+def test_programs_import_the_package_and_little_else(program: str, allowed: tuple[str, ...]) -> None:
+    for path in sorted((ROOT / program).rglob("*.py")):
+        others = [
+            name for name in imported_names(path.read_text()) if name.split(".")[0] in {"tools", "bench", "tests"}
+        ]
+        assert all(name.startswith((program, *allowed)) for name in others), path
 
 
 def test_a_normal_install_has_all_that_is_imported() -> None:
     """Gradio brings starlette, and a Space brings spaces."""
-    lines = (PACKAGE.parent / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = {canonicalize_name(Requirement(line).name) for line in lines if line and not line.startswith("#")}
     names = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imported_names(path.read_text())}
     others = names - set(sys.stdlib_module_names) - {"longva_demo", "starlette", "spaces"}
@@ -68,7 +80,13 @@ def test_a_normal_install_has_all_that_is_imported() -> None:
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
-    [("longva_demo.video", "torch"), ("longva_demo.video", "gradio"), ("longva_demo.chat", "gradio")],
+    [
+        ("longva_demo", "torch"),
+        ("longva_demo.frames", "torch"),
+        ("longva_demo.video", "torch"),
+        ("longva_demo.video", "gradio"),
+        ("longva_demo.chat", "gradio"),
+    ],
 )
 def test_importing_stays_light(module: str, forbidden: str) -> None:
     code = f"import {module}, sys; sys.exit({forbidden!r} in sys.modules)"

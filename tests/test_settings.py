@@ -1,6 +1,5 @@
 import pytest
 
-from longva_demo.clock import clock_time, parse_time
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
 
@@ -23,17 +22,3 @@ def test_flags_win_over_the_environment() -> None:
 def test_a_bad_variable_is_named(environment: dict[str, str], words: str) -> None:
     with pytest.raises(DemoError, match=words):
         Settings.from_environment(environment)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00.0"), (59.96, "1:00.0"), (3723.46, "1:02:03.5"), (600, "10:00.0")]
-)
-def test_clock_time(seconds: float, text: str) -> None:
-    assert clock_time(seconds) == text
-    assert parse_time(text) == pytest.approx(seconds, abs=0.051)
-
-
-@pytest.mark.parametrize("text", ["", "abc", "1:2:3:4", "1::2"])
-def test_no_time(text: str) -> None:
-    with pytest.raises(DemoError, match="is no time"):
-        parse_time(text)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.__main__ import main
 from longva_demo.chat import ChatSession, Engine, VideoSource
 from longva_demo.chat.record import record_chat
+from longva_demo.cli.main import main
+from longva_demo.cli.terminal import say, say_progress
 from longva_demo.model import load
 from longva_demo.model.hub import TINY_FOLDER
 from longva_demo.settings import Settings
-from longva_demo.terminal import say, say_progress
 from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
 
@@ -134,7 +134,7 @@ def test_the_needle_test_of_a_model_in_such_a_folder(name: str, out_name: str, t
     haystack = write_clip(tmp_path / "haystack.mp4", seed=1)
     out = tmp_path / f"out {out_name}"
     options = ("--model", tmp_path / name, "--frames", "4:4:4", "--depths", "0:1:1", "--needles", "drawn")
-    more = ("--num-needles", "1", "--no-evidence", "--out", out, "--spacing", "budget", "--json")
+    more = ("--num-needles", "1", "--no-attribution", "--out", out, "--spacing", "budget", "--json")
     for words in ("", "2 of 2 cells are done already"):
         terminal = Terminal("latin-1")
         assert terminal.run("niah", haystack, *options, *more) == 0, terminal.errors
@@ -157,7 +157,7 @@ def test_replay(clip: Path, tmp_path: Path) -> None:
     engine = Engine(load("tiny"), Settings())
     info = probe(clip)
     session = ChatSession(engine)
-    session.look_at(VideoSource(info, plan_frames(info, 3), engine.processor))
+    session.set_source(VideoSource(info, plan_frames(info, 3), engine.processor))
     list(session.ask(f"Is it {JAPANESE}?"))
     record = tmp_path / f"{JAPANESE}.json"
     record.write_text(record_chat(session, 3).to_json(), "utf-8")

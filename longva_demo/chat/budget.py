@@ -44,7 +44,7 @@ class BudgetMeter:
         raise BudgetError(f"{self.num_frames:,} frames need {cost}, but {limit}", remedy, self.largest_budget)
 
 
-class ReadTimes:
+class PrefillTimes:
     """How long videos took to read on this machine, from the question to the answer's first word."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class ReadTimes:
     def estimate(self, num_frames: int) -> float | None:
         """Seconds that a reading takes, by the known one of the nearest size; None while there is none.
 
-        >>> times = ReadTimes()
+        >>> times = PrefillTimes()
         >>> times.add(100, 2.0)
         >>> times.estimate(50)
         1.0

@@ -57,7 +57,7 @@ def compare(
         planned = plan_frames(source.info, budget, plan.start_seconds, plan.end_seconds)
         with closing(ChatSession(engine, is_shared=False)) as session:
             sampled = VideoSource(source.info, planned, engine.processor, source.decoder, source.limits)
-            session.look_at(sampled)
+            session.set_source(sampled)
             events: Any = ask(session, question, sampling, False, stopping)
             with closing(events):
                 yield from (event for event in events if isinstance(event, Progress))

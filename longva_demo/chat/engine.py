@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,24 +17,24 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from longva_demo.chat.budget import BudgetMeter, ReadTimes, host_free_memory, measure_budget
-from longva_demo.chat.cache import GrowingCache
-from longva_demo.chat.evidence import (
+from longva_demo.chat.attribution import (
     AT_ONCE,
-    Evidence,
-    FramePlaces,
+    Attribution,
+    FrameLayout,
     QueryRecorder,
     attention_layers,
     attention_to_frames,
 )
+from longva_demo.chat.budget import BudgetMeter, PrefillTimes, host_free_memory, measure_budget
+from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
-from longva_demo.chat.occlusion import Hiding, OccludedReading
-from longva_demo.chat.prefixes import Prefix, Prefixes
+from longva_demo.chat.occlusion import OccludedPrefill, Occlusion
+from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.steps import MAX_STEP_FRAMES, WEIGHING_SHARE, StepCost
+from longva_demo.chat.steps import BACKGROUND_SHARE, MAX_STEP_FRAMES, StepCost
 from longva_demo.errors import BudgetError
-from longva_demo.model import LoadedModel, LongVAProcessor
+from longva_demo.model import LoadedModel, LongVAProcessor, load
 from longva_demo.settings import Settings
 
 Stop = Callable[[], bool]
@@ -56,8 +56,8 @@ class Engine:
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
-        self.reads = ReadTimes()
-        self.prefixes = Prefixes(host_free_memory if loaded.device.type != "cpu" else None)
+        self.prefill_times = PrefillTimes()
+        self.prefix_cache = PrefixCache(host_free_memory if loaded.device.type != "cpu" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
         self._cost = StepCost.of(loaded.model.config, loaded.device)
@@ -65,6 +65,12 @@ class Engine:
         self._weighing = threading.Lock()  # one chat at a time: others wait for one background step, not for several
         eos = loaded.model.generation_config.eos_token_id
         self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, keep_features: bool = False) -> Self:
+        """Load the model that the settings name; `load` logs which one and why."""
+        loaded = load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention)
+        return cls(loaded, settings, keep_features)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -76,9 +82,9 @@ class Engine:
         """The cost of `num_frames` frames and the largest number that fits; see `BudgetMeter`."""
         return measure_budget(self.loaded, num_frames, self.settings.max_new_tokens, held_bytes)
 
-    def make_room(self, num_frames: int) -> None:
+    def evict_for(self, num_frames: int) -> None:
         """Have what nobody uses leave the model's memory, as far as `num_frames` need it."""
-        while not self.meter(num_frames).fits and self.prefixes.make_room():
+        while not self.meter(num_frames).fits and self.prefix_cache.evict_oldest():
             pass
 
     def new_cache(self, num_tokens: int) -> GrowingCache:
@@ -95,9 +101,9 @@ class Engine:
         self._step(lambda: copy.take_from(cache, num_tokens))
         return copy
 
-    def fetch_back(self, prefix: Prefix, room: int) -> None:
+    def restore(self, prefix: CachedPrefix, room: int) -> None:
         """Have what was put by in the model's memory again, with room for `room` tokens."""
-        self._step(lambda: prefix.fetch(self.loaded.device, room))
+        self._step(lambda: prefix.restore(self.loaded.device, room))
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
@@ -105,25 +111,25 @@ class Engine:
         features = [self._step(partial(self._encode_frames, part)) for part in parts]
         return self._step(lambda: torch.cat(features)) if len(features) > 1 else features[0]
 
-    def read_features(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
+    def prefill_frames(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
         """Append frame features (frames, tokens_per_frame, dim), in parts, to the cache, one entry a token."""
         together = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))
         self._append(together, cache)
 
-    def read_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
+    def prefill_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
         """Append a picture, uint8 (1 + at most MAX_STEP_FRAMES grids, S, S, 3) with the base first, to the cache."""
         self._append(self._step(lambda: self._model.encode_image(self._to_device(slots))), cache)
 
-    def read_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
-        """`prefill_text` without a pause."""
-        steps = self.prefill_text(ids, cache, recorder)
+    def prefill_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
+        """`prefill_text_steps` without a pause."""
+        steps = self.prefill_text_steps(ids, cache, recorder)
         while True:
             try:
                 next(steps)
             except StopIteration as ended:
                 return cast(torch.Tensor, ended.value)
 
-    def prefill_text(
+    def prefill_text_steps(
         self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None
     ) -> Generator[int, None, torch.Tensor]:
         """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,).
@@ -160,7 +166,7 @@ class Engine:
         new_ids: list[int] = []
         for count in range(sampling.max_new_tokens):
             if count:
-                logits = self.read_text(new_ids[-1:], cache, recorder)
+                logits = self.prefill_text(new_ids[-1:], cache, recorder)
             token, log_probability = self._choose(logits, new_ids, warpers, sampling.temperature > 0)
             new_ids.append(token)
             yield token, log_probability
@@ -170,15 +176,15 @@ class Engine:
     def recorder(self) -> QueryRecorder:
         return QueryRecorder(self._model)
 
-    def weigh_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FramePlaces) -> Evidence:
+    def attribute_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FrameLayout) -> Attribution:
         """What the recorded rows attended to: each frame's share of the attention to frames."""
         layers = attention_layers(self._model.config.num_hidden_layers)
         parts = [self._step(partial(attention_to_frames, recorder, cache, frames, layer)) for layer in layers]
         total = torch.stack(parts).sum(0)
-        return Evidence(tuple((total / total.sum()).tolist()))
+        return Attribution(tuple((total / total.sum()).tolist()))
 
-    def falls(
-        self, hiding: Hiding, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
+    def log_prob_drops(
+        self, hiding: Occlusion, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
     ) -> tuple[tuple[int, float], ...] | None:
         """(candidate, fall) by how far an answer's log-probability (nats) falls without it, the largest fall first.
 
@@ -186,20 +192,20 @@ class Engine:
         uses the model, before each of its short steps. None after `stop()`.
         """
         num_tokens = len(question) + len(answer)
-        rows = self._cost.num_tokens(hiding.length + num_tokens, WEIGHING_SHARE)
+        rows = self._cost.num_tokens(hiding.length + num_tokens, BACKGROUND_SHARE)
         at_once = min(AT_ONCE, max(1, rows // num_tokens))
         found: list[float] = []
         with self._weighing_alone(stop):
             for first in range(0, len(hiding.windows), at_once):
                 some = replace(hiding, windows=hiding.windows[first : first + at_once])
-                reading = OccludedReading(self._model, some, question, answer)
+                reading = OccludedPrefill(self._model, some, question, answer)
                 while not reading.is_done:
                     if not self._thread.give_way(stop):
                         return None
                     self._background_step(partial(reading.advance, rows // at_once))
                 found += reading.log_probabilities
-        falls = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
-        return tuple(sorted(falls, key=lambda fall: -fall[1]))
+        log_prob_drops = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
+        return tuple(sorted(log_prob_drops, key=lambda fall: -fall[1]))
 
     def text_stream(self) -> "TextStream":
         return TextStream(self.processor)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
-from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat.kv_cache import GrowingCache
 
 # Working memory of one piece of the sweep over keys.
 SWEEP_BYTES = 64 << 20
@@ -24,7 +24,7 @@ NAME = "longva_hiding_frames"
 
 
 @dataclass(frozen=True)
-class Hiding:
+class Occlusion:
     """The keys and values before a question, and for each variant those, [first, last), that it does not see."""
 
     cache: GrowingCache
@@ -32,13 +32,13 @@ class Hiding:
     windows: tuple[tuple[int, int], ...]
 
 
-class OccludedReading:
+class OccludedPrefill:
     """Reads a question and its answer in each variant of `hiding`, a chunk of rows at a time.
 
     The kept cache is only read. An empty window hides nothing.
     """
 
-    def __init__(self, model: Any, hiding: Hiding, question: Sequence[int], answer: Sequence[int]) -> None:
+    def __init__(self, model: Any, hiding: Occlusion, question: Sequence[int], answer: Sequence[int]) -> None:
         self._model = model
         self._hiding = hiding
         self._ids = [*question, *answer[:-1]]
@@ -93,14 +93,14 @@ class OccludedReading:
         return output.last_hidden_state  # (variants, rows, dim)
 
 
-def attend_while_hiding(
+def occluded_attention(
     module: Qwen2Attention,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     _mask: None,
     *,
-    hiding: Hiding,
+    hiding: Occlusion,
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
@@ -158,5 +158,5 @@ class Softmax:
         return self.sum / self.total
 
 
-AttentionInterface.register(NAME, attend_while_hiding)
+AttentionInterface.register(NAME, occluded_attention)
 AttentionMaskInterface.register(NAME, lambda **_: None)

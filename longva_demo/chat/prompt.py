@@ -16,7 +16,7 @@ from longva_demo.model import LongVAProcessor
 
 SYSTEM = "You are a helpful assistant."
 # Some thirty pages; more would be another kind of question, and cost seconds to turn into tokens.
-MOST_CHARACTERS = 50_000
+MAX_CHARACTERS = 50_000
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 # Letters and marks by their Unicode category, but drawn as nothing: fillers, joiners, variation selectors.
 DRAWN_AS_NOTHING = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
@@ -46,8 +46,8 @@ class ChatTemplate:
         Raises:
             DemoError: the question is empty, or far too long.
         """
-        if len(text) > MOST_CHARACTERS:
-            raise DemoError(f"the question has {len(text):,} characters", f"ask it in {MOST_CHARACTERS:,} or fewer")
+        if len(text) > MAX_CHARACTERS:
+            raise DemoError(f"the question has {len(text):,} characters", f"ask it in {MAX_CHARACTERS:,} or fewer")
         text = text.strip()
         if is_blank(text):
             raise DemoError("the question is empty", "type what you want to know about the video")

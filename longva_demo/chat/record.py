@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from longva_demo.chat.evidence import MAX_WEIGHED_TOKENS
+from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.schema import REMEDY, RecordError, convert, demand, load_json, require
+from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
-from longva_demo.errors import DemoError, whole_letters
+from longva_demo.errors import DemoError, short, whole_letters
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
-VERSION = 2
+VERSION = 3
 # A record of 2,000 frames and a hundred turns has about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -80,7 +80,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class EvidenceFrame:
+class AttributedFrame:
     """A frame that an answer drew on; `weight` is its share of the attention to frames."""
 
     seconds: float
@@ -91,7 +91,7 @@ class EvidenceFrame:
 class Exchange:
     """One question and its answer of `num_new_tokens` tokens; `stopped` before its end by the user.
 
-    evidence_note: why there is no `evidence` although the answer is about a video; mostly empty.
+    attribution_note: why there is no `attribution` although the answer is about a video; mostly empty.
     """
 
     question: str
@@ -101,8 +101,8 @@ class Exchange:
     max_new_tokens: int
     num_new_tokens: int
     stopped: bool
-    evidence: tuple[EvidenceFrame, ...] = ()
-    evidence_note: str = ""
+    attribution: tuple[AttributedFrame, ...] = ()
+    attribution_note: str = ""
 
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", "is empty")
@@ -116,17 +116,19 @@ class Exchange:
     @classmethod
     def of(cls, turn: Turn, frames: Sequence[FrameRef]) -> "Exchange":
         """`frames` are those that the session read."""
-        count, stopped, found = turn.stats.num_new_tokens, turn.stats.stopped, turn.evidence
-        drawn_on = found.drawn_on if found is not None else ()
-        evidence = tuple(EvidenceFrame(frames[place].seconds, found.attention[place]) for place in drawn_on if found)
+        count, stopped, found = turn.stats.num_new_tokens, turn.stats.stopped, turn.attribution
+        used_frames = found.used_frames if found is not None else ()
+        attribution = tuple(
+            AttributedFrame(frames[place].seconds, found.attention[place]) for place in used_frames if found
+        )
         return cls(
             turn.question,
             turn.answer,
             **asdict(turn.sampling),
             num_new_tokens=count,
             stopped=stopped,
-            evidence=evidence,
-            evidence_note=too_long_to_weigh(turn) if turn.is_too_long_to_weigh else "",
+            attribution=attribution,
+            attribution_note=too_long_to_attribute(turn) if turn.is_too_long_to_attribute else "",
         )
 
     @property
@@ -136,9 +138,11 @@ class Exchange:
         return Sampling(self.temperature, self.top_p, longest)
 
 
-def too_long_to_weigh(turn: Turn) -> str:
+def too_long_to_attribute(turn: Turn) -> str:
     """Why the frames of `turn` were not weighed, as a sentence."""
-    tokens = f"question and answer have {turn.num_weighed_tokens:,} tokens, and the limit is {MAX_WEIGHED_TOKENS:,}"
+    tokens = (
+        f"question and answer have {turn.num_attributed_tokens:,} tokens, and the limit is {MAX_ATTRIBUTED_TOKENS:,}"
+    )
     return f"The frames that the answer drew on were not looked for: {tokens}."
 
 
@@ -211,24 +215,17 @@ def parse_record(text: str) -> ChatRecord:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise RecordError(f"the field format is not {FORMAT!r}", "give the JSON file of a saved chat")
     version = values.get("version")
-    if version not in (1, VERSION) or isinstance(version, bool | float):
-        raise RecordError(f"the field version is {version!r}, not {VERSION}", "use the longva-demo that saved it")
+    if version != VERSION or isinstance(version, bool | float):
+        raise RecordError(
+            f"the field version is {short(version)}, and this longva-demo reads version {VERSION}",
+            "use the longva-demo that saved the chat, or save it again",
+        )
     rest = {name: value for name, value in values.items() if name not in ("format", "version", "digest")}
-    record: ChatRecord = convert(ChatRecord, rest if version == VERSION else from_version_1(rest), "")
+    record: ChatRecord = convert(ChatRecord, rest, "")
     seen = {name: value for name, value in values.items() if name != "digest"}
     if values.get("digest") != digest(seen):
         raise RecordError("the field digest does not match the others: the file was changed", REMEDY)
     return record
-
-
-def from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Turns did not say why there is no evidence."""
-    turns = values.get("turns")
-    if not isinstance(turns, list):
-        return values
-    old = [turn for turn in turns if isinstance(turn, dict)]
-    demand(not any("evidence_note" in turn for turn in old), "turns.evidence_note", "is not known")
-    return values | {"turns": [turn | {"evidence_note": ""} if isinstance(turn, dict) else turn for turn in turns]}
 
 
 def digest(values: dict[str, Any]) -> str:

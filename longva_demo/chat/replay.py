@@ -75,7 +75,7 @@ def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterato
     """Ask every question of `record` again, each after the answers that are given now."""
     session = ChatSession(engine)
     try:
-        session.look_at(source)
+        session.set_source(source)
         for exchange in record.turns:
             yield from ask_again(session, exchange)
     finally:

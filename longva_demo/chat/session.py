@@ -10,15 +10,15 @@ from typing import cast
 
 import torch
 
+from longva_demo.chat.attribution import Attribution, FrameLayout, QueryRecorder
 from longva_demo.chat.budget import BudgetMeter
-from longva_demo.chat.cache import GrowingCache
 from longva_demo.chat.engine import Engine
-from longva_demo.chat.evidence import Evidence, FramePlaces, QueryRecorder
-from longva_demo.chat.occlusion import Hiding
-from longva_demo.chat.reading import Reading
+from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.occlusion import Occlusion
+from longva_demo.chat.prefill import PrefixLease
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source, VideoSource
-from longva_demo.chat.turn import AnswerStats, FrameRef, Progress, TextDelta, Turn
+from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, Stage, TextDelta, Turn
 from longva_demo.errors import BudgetError, DemoError
 
 # An answer needs room for at least this many tokens.
@@ -28,27 +28,27 @@ MIN_ANSWER_TOKENS = 16
 class ChatSession:
     """One person's conversation. One question runs at a time; `stop` may be called from any thread.
 
-    The cache always holds a beginning of `header, frames, turns`: what `Reading` read, then some of the turns' ids.
+    The cache always holds a beginning of `header, frames, turns`: what `PrefixLease` read, then some of the turns' ids.
     What is missing is fed with the next question, so a dropped cache, one that another chat used, a restored turn and
     the last token of an answer (which `generate` leaves out of the cache) are all the same case.
     """
 
     def __init__(self, engine: Engine, is_shared: bool = True) -> None:
-        """`is_shared`: what was read serves other chats about the same frames, and the other way round."""
+        """`is_shared`: what was read serves other chats about the same frames, and the other status round."""
         self.engine = engine
         self.name = secrets.token_hex(4)  # in the log
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()
-        self._reading = Reading(engine, self._stop, is_shared)
+        self._lease = PrefixLease(engine, self._stop, is_shared)
 
     # What the chat is about
 
     @property
     def source(self) -> Source | None:
-        return self._reading.source
+        return self._lease.source
 
-    def look_at(self, source: Source | None) -> None:
+    def set_source(self, source: Source | None) -> None:
         """Ask about `source` from now on; None is text alone. Another source clears the turns.
 
         What was read of the old one is put by while there is room: coming back, its first answer is quick again.
@@ -63,17 +63,17 @@ class ChatSession:
                 self.meter(source.num_frames).check()
             if source is None or self.source is None or source.key != self.source.key:
                 self.turns = []
-                self._reading.keep_turns(0)
-            self._reading.source = source
+                self._lease.truncate(0)
+            self._lease.source = source
 
     @property
-    def needs_reading(self) -> bool:
+    def needs_prefill(self) -> bool:
         """Whether the next question has to wait until the video is read."""
-        return isinstance(self.source, VideoSource) and not self._reading.is_done
+        return isinstance(self.source, VideoSource) and not self._lease.is_done
 
     def meter(self, num_frames: int) -> BudgetMeter:
         """The cost of `num_frames` frames, where what no chat is using now would be freed for them."""
-        return self.engine.meter(num_frames, self._reading.num_bytes)
+        return self.engine.meter(num_frames, self._lease.num_bytes)
 
     @property
     def frames(self) -> list[FrameRef]:
@@ -125,33 +125,33 @@ class ChatSession:
                 if len(self.turns) == num_turns:
                     self.turns.append(old)
 
-    def try_without_frames(self) -> Turn | None:
-        """See how far the last answer's probability falls without the frames that it attended to most.
+    def attribute_last_answer(self) -> Turn | None:
+        """Measure how far the last answer's probability drops without the frames that it attended to most.
 
-        Returns the last turn, whose evidence now has `falls`; None where there is nothing to try, where the turn
-        `is_too_long_to_weigh`, after `stop`, or where the memory lacks for it. The conversation stays as it is.
+        Returns the last turn, with `log_prob_drops` in its attribution. Returns None if there is nothing to try, if the
+        turn `is_too_long_to_attribute`, after `stop`, or if memory is short. The conversation does not change.
         """
         with self._alone():
             self._stop.clear()
             turn = self.turns[-1] if self.turns else None
-            if turn is None or turn.evidence is None or turn.is_too_long_to_weigh or len(turn.answer_ids) < 2:
+            if turn is None or turn.attribution is None or turn.is_too_long_to_attribute or len(turn.answer_ids) < 2:
                 return None
-            if not self._reading.take():
+            if not self._lease.try_acquire():
                 return None
             try:
-                falls = self._falls(turn, turn.evidence)
+                log_prob_drops = self._log_prob_drops(turn, turn.attribution)
             finally:
-                self._reading.release()
-            if falls is None:
+                self._lease.release()
+            if log_prob_drops is None:
                 return None
-            self.turns[-1] = replace(turn, evidence=replace(turn.evidence, falls=falls))
+            self.turns[-1] = replace(turn, attribution=replace(turn.attribution, log_prob_drops=log_prob_drops))
             return self.turns[-1]
 
     def clear(self) -> None:
         """Forget the conversation, but not the video that was read."""
         with self._alone():
             self.turns = []
-            self._reading.keep_turns(0)
+            self._lease.truncate(0)
 
     def stop(self) -> None:
         """End what is running within one step: a token, a chunk of frames or of text, of hiding frames."""
@@ -161,15 +161,15 @@ class ChatSession:
         """Take over a conversation that was held elsewhere (in another process): its cache is built anew when asked."""
         with self._alone():
             for one in (self.source, source):
-                self._reading.source = one
-                self._reading.keep_turns(0)
+                self._lease.source = one
+                self._lease.truncate(0)
             self.turns = list(turns)
 
     def close(self) -> None:
         """Stop, and free the cache and the kept frames."""
         self.stop()
         with self._busy:
-            self._reading.close()
+            self._lease.close()
 
     # How
 
@@ -178,26 +178,26 @@ class ChatSession:
         has_frames = self.source is not None
         question_ids = self.engine.template.question(question, first=not self.turns, has_frames=has_frames)
         try:
-            way = yield from self._reading.open()
+            status = yield from self._lease.acquire()
             if self._stop.is_set():
                 return
             stats = AnswerStats(
-                way=way,
-                read_again=way == "read" and bool(self.turns),
-                seconds_to_read=0.0 if way == "kept" else time.perf_counter() - started,
-                seconds_to_decode=0.0 if way == "kept" else self._reading.seconds_decoding,
+                cache=status,
+                was_evicted=status == CacheStatus.MISS and bool(self.turns),
+                seconds_to_prefill=0.0 if status == CacheStatus.HIT else time.perf_counter() - started,
+                seconds_to_decode=0.0 if status == CacheStatus.HIT else self._lease.seconds_decoding,
             )
             yield from self._answer(question, question_ids, sampling, stats, started)
         finally:
-            self._reading.release()
+            self._lease.release()
 
     def _answer(
         self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
     ) -> Iterator[Progress | TextDelta]:
         """Stream the answer, with the cache at hand."""
-        cache = self._reading.cache
+        cache = self._lease.cache
         sampling = self._within_context(sampling, len(question_ids))
-        num_fed = cache.get_seq_length() - self._reading.prefix_length
+        num_fed = cache.get_seq_length() - self._lease.prefix_length
         pending = [*self._turn_ids()[num_fed:], *question_ids]
         answer_ids: list[int] = []
         pieces: list[str] = []
@@ -205,7 +205,7 @@ class ChatSession:
         text = self.engine.text_stream()
         recorder = self.engine.recorder() if isinstance(self.source, VideoSource) else None
         try:
-            with self._reading.rescue():
+            with self._lease.drop_on_error():
                 logits = yield from self._prefill(pending, cache, recorder)
                 if logits is None:
                     return
@@ -237,19 +237,19 @@ class ChatSession:
         self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None
     ) -> Generator[Progress, None, torch.Tensor | None]:
         """Read earlier turns and the question; returns the logits after them, None where the chat was stopped."""
-        steps = self.engine.prefill_text(ids, cache, recorder)
+        steps = self.engine.prefill_text_steps(ids, cache, recorder)
         is_whole = False
         try:
             while not self._stop.is_set():
                 try:
-                    yield Progress("question", next(steps), len(ids))
+                    yield Progress(Stage.QUESTION, next(steps), len(ids))
                 except StopIteration as ended:
                     is_whole = True
                     return cast(torch.Tensor, ended.value)
             return None
         finally:
             if not is_whole:  # of the question nothing stays
-                most = self._reading.prefix_length + len(self._turn_ids())
+                most = self._lease.prefix_length + len(self._turn_ids())
                 cache.cut_to(min(cache.get_seq_length(), most))
 
     def _add_turn(
@@ -266,50 +266,50 @@ class ChatSession:
         stopped = not ended and len(answer_ids) < sampling.max_new_tokens
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*kept, self.engine.template.end_of_turn)
-        evidence = self._weigh(recorder, len(kept)) if recorder and kept else None
+        attribution = self._weigh(recorder, len(kept)) if recorder and kept else None
         stats = replace(stats, stopped=stopped)
-        self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, evidence))
+        self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, attribution))
 
-    def _weigh(self, recorder: QueryRecorder, num_tokens: int) -> Evidence | None:
+    def _weigh(self, recorder: QueryRecorder, num_tokens: int) -> Attribution | None:
         """What a finished answer attended to; None where memory lacks for that: the answer stands without it.
 
         The row that predicts its end is left out: it has nothing left to look for.
         """
         recorder.keep(num_tokens)
         try:
-            return self.engine.weigh_frames(recorder, self._reading.cache, self._frame_places())
+            return self.engine.attribute_frames(recorder, self._lease.cache, self._frame_places())
         except BudgetError:
             return None
 
-    def _falls(self, turn: Turn, evidence: Evidence) -> tuple[tuple[int, float], ...] | None:
+    def _log_prob_drops(self, turn: Turn, attribution: Attribution) -> tuple[tuple[int, float], ...] | None:
         """(place, fall in nats) of the candidates, the largest fall first; None after `stop` or without memory."""
-        frames, candidates = self._frame_places(), evidence.candidates
-        cache = self._reading.cache
+        frames, candidates = self._frame_places(), attribution.candidates
+        cache = self._lease.cache
         earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
-        length = self._reading.prefix_length + len(earlier)
-        answer = turn.weighed_ids
+        length = self._lease.prefix_length + len(earlier)
+        answer = turn.attributed_ids
         windows = frames.windows(candidates)
         try:
             if cache.get_seq_length() < length:  # another chat used it
-                with self._reading.rescue():
-                    missing = earlier[cache.get_seq_length() - self._reading.prefix_length :]
-                    for _ in self.engine.prefill_text(missing, cache):
+                with self._lease.drop_on_error():
+                    missing = earlier[cache.get_seq_length() - self._lease.prefix_length :]
+                    for _ in self.engine.prefill_text_steps(missing, cache):
                         if self._stop.is_set():
                             return None
-            hiding = Hiding(cache, length, windows)
-            return self.engine.falls(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
+            hiding = Occlusion(cache, length, windows)
+            return self.engine.log_prob_drops(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
         except BudgetError:
             return None
 
-    def _frame_places(self) -> FramePlaces:
+    def _frame_places(self) -> FrameLayout:
         header = len(self.engine.template.header)
-        return FramePlaces(header, self.engine.loaded.model.config.tokens_per_frame, len(self.frames))
+        return FrameLayout(header, self.engine.loaded.model.config.tokens_per_frame, len(self.frames))
 
     def _undo(self) -> Turn | None:
         if not self.turns:
             return None
         turn = self.turns.pop()
-        self._reading.keep_turns(len(self._turn_ids()))
+        self._lease.truncate(len(self._turn_ids()))
         return turn
 
     def _turn_ids(self) -> list[int]:
@@ -322,7 +322,7 @@ class ChatSession:
             DemoError: less than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.loaded.model.config.context_length
-        used = self._reading.prefix_length + len(self._turn_ids()) + num_question_tokens
+        used = self._lease.prefix_length + len(self._turn_ids()) + num_question_tokens
         room = context_length - used
         if room < MIN_ANSWER_TOKENS:
             raise DemoError(

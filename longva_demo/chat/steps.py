@@ -5,16 +5,16 @@ word; Stop takes effect between steps. These are all the steps, and what bounds 
 
 | step | where | bound |
 |---|---|---|
-| a chunk of text: header, earlier turns, question | `Engine.prefill_text` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
-| the same of frames or of a picture's grids | `Engine.read_features`, `read_image` | the same |
-| frames or grids through the vision tower | `Engine.encode_frames`, `read_image` | MAX_STEP_FRAMES |
+| a chunk of text: header, earlier turns, question | `Engine.prefill_text_steps` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
+| the same of frames or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same |
+| frames or grids through the vision tower | `Engine.encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
 | one new token, and its choice among the vocabulary | `Engine.generate` | one token; at most 4,096 of them an answer |
-| attention of an answer's rows to the frames, one layer | `Engine.weigh_frames` | 32 rows, swept in pieces of 64 MB |
-| a chunk of rows while frames are hidden | `Engine.falls` | WEIGHING_SHARE of MAX_STEP_FLOP |
-| a cache: made, copied, or brought back | `Engine.new_cache`, `copy_cache`, `fetch_back` | one copy of the KV cache |
+| an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, swept in pieces of 64 MB |
+| a chunk of rows while frames are hidden | `Engine.log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
+| a cache: made, copied, or restored | `Engine.new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
 
 Everything else is made of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
-at most `prompt.MOST_CHARACTERS` characters; it becomes tokens outside the model's thread, in half a second.
+at most `prompt.MAX_CHARACTERS` characters; it becomes tokens outside the model's thread, in half a second.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ MAX_STEP_FRAMES = 16
 # About a second, by kind of device. On a GPU MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.
 MAX_STEP_FLOP = {"cpu": 4e10, "cuda": 2.5e14}
 # Hiding frames runs in the background: its steps are shorter, since others wait for them at each of their tokens.
-WEIGHING_SHARE = 1 / 8
+BACKGROUND_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,39 @@
 """What a conversation is made of, and what is told while it goes on."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
 
-from longva_demo.chat.evidence import MAX_ROWS, MAX_WEIGHED_TOKENS, Evidence
+from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS, MAX_ROWS, Attribution
 from longva_demo.chat.sampling import Sampling
 
-# How a question found its video: read just now, kept in the model's memory, or fetched back from the host's.
-Way = Literal["read", "kept", "fetched"]
+
+class Stage(StrEnum):
+    """What a question is doing before its first word."""
+
+    QUEUED = "queued"
+    SAMPLING = "sampling"  # frames are decoded
+    ENCODING = "encoding"  # frames go through the vision tower; the needle test alone reports it
+    PREFILL = "prefill"  # frames go into the KV cache
+    QUESTION = "question"  # tokens of the question and earlier turns go into the KV cache
+
+
+class CacheStatus(StrEnum):
+    """Where a question found its video's prefix: in the model's memory, in the host's memory, or nowhere."""
+
+    HIT = "hit"
+    RESTORED = "restored"
+    MISS = "miss"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` frames are through `stage`: "sampling" (decoded) or "reading" (in the model's cache).
+    """`done` of `total` frames have passed `stage`.
 
-    Stage "question" counts tokens instead, of the question and earlier turns, where they take several steps.
-    Where the stage is "waiting": number `done` of `total` in the line, for about so many `seconds`, if that is known.
+    QUESTION counts tokens instead, if they take several steps. QUEUED gives the position in the queue (1 is next), its
+    length and the estimated wait in `seconds`, if it is known.
     """
 
-    stage: str
+    stage: Stage
     done: int
     total: int
     seconds: float | None = None
@@ -38,18 +53,18 @@ class AnswerStats:
     num_tokens: int = 0  # the whole prompt: frames, earlier turns and the question
     num_new_tokens: int = 0
     seconds_to_first_token: float = 0.0
-    seconds_to_read: float = 0.0
+    seconds_to_prefill: float = 0.0
     seconds_to_decode: float = 0.0  # of these, waiting for frames
     seconds: float = 0.0
-    way: Way = "read"
-    read_again: bool = False  # it was read before by this chat, but had to make room for others
+    cache: CacheStatus = CacheStatus.MISS
+    was_evicted: bool = False  # a miss only because the prefix of this chat was evicted
     stopped: bool = False
     log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
 
     @property
     def reused(self) -> bool:
         """Whether the video was read before, so that only the question was new."""
-        return self.way != "read"
+        return self.cache is not CacheStatus.MISS
 
     @property
     def tokens_per_second(self) -> float:
@@ -70,26 +85,26 @@ class Turn:
     sampling: Sampling
     question_ids: tuple[int, ...] = field(repr=False)
     answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
-    evidence: Evidence | None = field(default=None, repr=False)  # of an answer about a video
+    attribution: Attribution | None = field(default=None, repr=False)  # of an answer about a video
 
     @property
     def ids(self) -> tuple[int, ...]:
         return self.question_ids + self.answer_ids
 
     @property
-    def weighed_ids(self) -> tuple[int, ...]:
+    def attributed_ids(self) -> tuple[int, ...]:
         """The part of the answer that stands for it when frames are hidden."""
         return self.answer_ids[:-1][:MAX_ROWS]
 
     @property
-    def num_weighed_tokens(self) -> int:
+    def num_attributed_tokens(self) -> int:
         """What hiding frames has to read again, once for each frame."""
-        return len(self.question_ids) + len(self.weighed_ids)
+        return len(self.question_ids) + len(self.attributed_ids)
 
     @property
-    def is_too_long_to_weigh(self) -> bool:
-        """Whether its frames are left out of the evidence: the page and the saved chat say so."""
-        return self.evidence is not None and self.num_weighed_tokens > MAX_WEIGHED_TOKENS
+    def is_too_long_to_attribute(self) -> bool:
+        """Whether its frames are left out of the attribution: the page and the saved chat say so."""
+        return self.attribution is not None and self.num_attributed_tokens > MAX_ATTRIBUTED_TOKENS
 
 
 @dataclass(frozen=True)

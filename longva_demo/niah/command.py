@@ -31,7 +31,7 @@ class Request:
     spacing: str
     seed: int
     out: Path
-    with_evidence: bool
+    with_attribution: bool
     limits: DecodeLimits
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class NeedleTest:
             "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
             "frames": frames_kept(request),
             "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
-            "evidence": request.with_evidence,
+            "attribution": request.with_attribution,
         }
         self.kept = ResultFile(request.out, test)
 
@@ -120,7 +120,7 @@ class NeedleTest:
         with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
             haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
             yield from haystack.fill(frames)
-            with closing(run(self._engine, haystack, self.needles, cells, self._request.with_evidence)) as events:
+            with closing(run(self._engine, haystack, self.needles, cells, self._request.with_attribution)) as events:
                 for event in events:
                     if isinstance(event, Result):
                         self.kept.add(event)

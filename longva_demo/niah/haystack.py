@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from longva_demo.chat import Engine, Progress
+from longva_demo.chat import Engine, Progress, Stage
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.tiny.clips import haystack
 from longva_demo.tiny.degrade import h264
@@ -51,7 +51,7 @@ class Haystack:
                 self._features = flat.view(shape)
             self._features[done : done + len(features)] = features.cpu()
             done += len(features)
-            yield Progress("encoding", done, self.num_frames)
+            yield Progress(Stage.ENCODING, done, self.num_frames)
         if done < self.num_frames:
             raise VideoError(f"only {done:,} of {self.num_frames:,} frames could be decoded", "try another video")
 

@@ -85,17 +85,17 @@ class Summary:
     forced: float | None
     forced_to_2000: float | None
     generated: float | None
-    drawn_on: float | None  # of the cells with a right generated answer
+    attributed: float | None  # of the cells with a right generated answer
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Self:
-        right = [result for result in results if result.generated and result.drawn_on is not None]
+        right = [result for result in results if result.generated and result.attributed is not None]
         return cls(
             cells=len(results),
             forced=mean(result.forced for result in results),
             forced_to_2000=mean(result.forced for result in results if result.cell.frames <= TO),
             generated=mean(result.generated for result in results),
-            drawn_on=mean(bool(result.drawn_on) for result in right),
+            attributed=mean(bool(result.attributed) for result in right),
         )
 
     def lines(self) -> list[str]:
@@ -104,7 +104,7 @@ class Summary:
             ("score, teacher-forced", self.forced, f"LongVA-7B, 200 to 3,000 frames: {PUBLISHED['forced']}"),
             (f"the same to {TO:,} frames", self.forced_to_2000, f"LongVA-7B: {PUBLISHED['forced_to_2000']}"),
             ("generated answer right", self.generated, ""),
-            ("right ones that drew most on the needle", self.drawn_on, ""),
+            ("right ones that drew most on the needle", self.attributed, ""),
         )
         return [
             f"{name:40} {value:.3f}  {note and f'({note})'}".rstrip() for name, value, note in rows if value is not None

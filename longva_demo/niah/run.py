@@ -13,13 +13,13 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from longva_demo.chat import Engine, Progress, Sampling
-from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat import Engine, Progress, Sampling, Stage
+from longva_demo.chat.attribution import MAX_ROWS, FrameLayout
 from longva_demo.chat.engine import Stop
-from longva_demo.chat.evidence import MAX_ROWS, FramePlaces
-from longva_demo.chat.occlusion import Hiding
-from longva_demo.chat.prefixes import Key, Prefix
-from longva_demo.chat.reading import READ_CHUNK_FRAMES, READ_CHUNK_TOKENS
+from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.occlusion import Occlusion
+from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS
+from longva_demo.chat.prefix_cache import CachedPrefix, Key
 from longva_demo.errors import DemoError
 from longva_demo.niah.haystack import Haystack, encode
 from longva_demo.niah.needles import Needle
@@ -106,14 +106,14 @@ class Result:
 
     forced: every token of the answer is the likeliest one after those before it (the published score).
     generated: the generated answer says the same, capitals, punctuation and articles aside.
-    drawn_on: the needle's frame is the one that the generated answer drew on most; None where that was not looked at.
+    attributed: the needle's frame is the one that the generated answer drew on most; None where that was not looked at.
     """
 
     cell: Cell
     answer: str
     forced: bool
     generated: bool
-    drawn_on: bool | None
+    attributed: bool | None
     seconds: float
 
 
@@ -137,7 +137,7 @@ def run(
     haystack: Frames,
     needles: Sequence[Needle],
     cells: Sequence[Cell],
-    with_evidence: bool = True,
+    with_attribution: bool = True,
     stop: Stop = lambda: False,
 ) -> Generator[Progress | Result]:
     """Ask about each cell, in the order given. It ends when closed, and within one step of the model after `stop()`.
@@ -148,15 +148,15 @@ def run(
     if not cells:
         return
     most = max(cell.frames for cell in cells)
-    engine.meter(most + 1, engine.prefixes.idle_bytes).check()
+    engine.meter(most + 1, engine.prefix_cache.idle_bytes).check()
     features = [encode(engine, np.asarray(needle.picture)[None]) for needle in needles]
     with closing(Stack(engine, haystack, most + 1)) as stack:
         for cell in cells:
             started = perf_counter()
             with stack.held():
                 for done, total in stack.put(cell.frames, cell.place, features[cell.needle]):
-                    yield Progress("reading", done, total)
-                result = ask(engine, stack, needles[cell.needle], cell, started, with_evidence, stop)
+                    yield Progress(Stage.PREFILL, done, total)
+                result = ask(engine, stack, needles[cell.needle], cell, started, with_attribution, stop)
             if result is None:
                 return
             yield result
@@ -165,14 +165,14 @@ def run(
 class Stack:
     """The cache with header, frames and needle. Between cells it may have to make room, and is read anew then."""
 
-    def __init__(self, engine: Engine, haystack: Frames, most_frames: int) -> None:
+    def __init__(self, engine: Engine, haystack: Frames, max_frames: int) -> None:
         self.size = engine.loaded.model.config.tokens_per_frame
         self.start = len(engine.template.header)
         self._engine = engine
         self._haystack = haystack
-        self._most_frames = most_frames
+        self._max_frames = max_frames
         self._key: Key = ("needle test", object())
-        self._held: Prefix | None = None
+        self._held: CachedPrefix | None = None
         self._clean = 0  # frames at the beginning of the cache that are the haystack's own
 
     @property
@@ -184,7 +184,7 @@ class Stack:
     def held(self) -> Iterator[None]:
         """Hold the cache for a cell."""
         self._held = prefix = self._take() or self._begin()
-        self._engine.prefixes.keep(prefix, self, self._engine.meter(0).free_bytes or 0)
+        self._engine.prefix_cache.insert(prefix, self, self._engine.meter(0).free_bytes or 0)
         try:
             yield
         finally:
@@ -193,34 +193,34 @@ class Stack:
 
     def close(self) -> None:
         """Free it."""
-        self._engine.prefixes.leave(self)
+        self._engine.prefix_cache.forget(self)
 
     @property
     def _room(self) -> int:
-        return self._most_frames * self.size + TEXT_TOKENS
+        return self._max_frames * self.size + TEXT_TOKENS
 
-    def _take(self) -> Prefix | None:
+    def _take(self) -> CachedPrefix | None:
         """What the last cell left; None where it had to make room."""
-        prefix = self._engine.prefixes.find(self._key, self)
+        prefix = self._engine.prefix_cache.lookup(self._key, self)
         if prefix is None:
             return None
         prefix.busy.acquire()
-        if prefix.is_put_by:
+        if prefix.is_offloaded:
             try:
-                self._engine.make_room(self._most_frames)
-                self._engine.fetch_back(prefix, self._room)
+                self._engine.evict_for(self._max_frames)
+                self._engine.restore(prefix, self._room)
             except BaseException:
                 prefix.busy.release()
                 raise
         return prefix
 
-    def _begin(self) -> Prefix:
+    def _begin(self) -> CachedPrefix:
         """A new cache, with the header alone."""
-        self._engine.make_room(self._most_frames)
+        self._engine.evict_for(self._max_frames)
         cache = self._engine.new_cache(self._room)
-        self._engine.read_text(self._engine.template.header, cache)
+        self._engine.prefill_text(self._engine.template.header, cache)
         self._clean = 0
-        prefix = Prefix(self._key, cache, self)
+        prefix = CachedPrefix(self._key, cache, self)
         prefix.busy.acquire()
         return prefix
 
@@ -229,12 +229,12 @@ class Stack:
         self._clean = min(self._clean, place)
         self.cache.cut_to(self.start + self._clean * self.size)
         total = num_frames - self._clean
-        step = max(READ_CHUNK_FRAMES, READ_CHUNK_TOKENS // self.size)
+        step = max(PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS // self.size)
         parts = [*chunks(self._clean, place, step), None, *chunks(place, num_frames, step)]
         self._clean = place
         done = 0
         for part in parts:
-            self._engine.read_features([needle if part is None else self._haystack[part]], self.cache)
+            self._engine.prefill_frames([needle if part is None else self._haystack[part]], self.cache)
             done += 0 if part is None else part.stop - part.start
             yield done, total
 
@@ -244,14 +244,14 @@ def chunks(first: int, last: int, step: int) -> list[slice]:
 
 
 def ask(
-    engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_evidence: bool, stop: Stop
+    engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_attribution: bool, stop: Stop
 ) -> Result | None:
     """Both scores; the cache ends as it began. None after `stop()`, which ends the run."""
     cache = stack.cache
     begin = cache.get_seq_length()
     question = engine.template.question(needle.question, first=True, has_frames=True)
-    recorder = engine.recorder() if with_evidence else None
-    after_question = engine.read_text(question, cache, recorder)
+    recorder = engine.recorder() if with_attribution else None
+    after_question = engine.prefill_text(question, cache, recorder)
     end = cache.get_seq_length()
 
     ids = []
@@ -261,16 +261,16 @@ def ask(
             return None
     kept = ids[:-1] if ids[-1] in engine.stop_ids else ids
     answer = engine.processor.decode(kept, skip_special_tokens=True).strip()
-    drawn_on = None
+    attributed = None
     if recorder is not None and kept:
         recorder.keep(len(kept))
-        places = FramePlaces(stack.start, stack.size, cell.frames + 1)
-        candidates = engine.weigh_frames(recorder, cache, places).candidates
-        hiding = Hiding(cache, begin, places.windows(candidates))
-        falls = engine.falls(hiding, candidates, question, kept[:MAX_ROWS], stop)
-        if falls is None:
+        places = FrameLayout(stack.start, stack.size, cell.frames + 1)
+        candidates = engine.attribute_frames(recorder, cache, places).candidates
+        hiding = Occlusion(cache, begin, places.windows(candidates))
+        log_prob_drops = engine.log_prob_drops(hiding, candidates, question, kept[:MAX_ROWS], stop)
+        if log_prob_drops is None:
             return None
-        drawn_on = falls[0][0] == cell.place
+        attributed = log_prob_drops[0][0] == cell.place
 
     cache.cut_to(end)
     forced, logits = True, after_question
@@ -278,9 +278,9 @@ def ask(
         forced = forced and int(logits.argmax()) == token
         if not forced:
             break
-        logits = engine.read_text([token], cache)
+        logits = engine.prefill_text([token], cache)
     cache.cut_to(begin)
-    return Result(cell, answer, forced, says(answer, needle.answer), drawn_on, perf_counter() - started)
+    return Result(cell, answer, forced, says(answer, needle.answer), attributed, perf_counter() - started)
 
 
 def says(answer: str, truth: str) -> bool:

@@ -12,7 +12,7 @@ from longva_demo.model.tower import CLIP_NAME
 from longva_demo.train.rows import Conversations
 from longva_demo.train.trainer import LongVATrainer, say_on_first
 
-MOST_NAMED = 20  # of the rows that are left out
+MAX_NAMED = 20  # of the rows that are left out
 
 
 @dataclass
@@ -68,10 +68,10 @@ def align(options: AlignOptions, training: TrainingArguments) -> None:
     model, processor = open_model(options)
     longest = min(options.longest, model.config.context_length)
     data = Conversations(Path(options.data), Path(options.images), processor, longest, options.strict)
-    for line in data.skipped[:MOST_NAMED]:
+    for line in data.skipped[:MAX_NAMED]:
         say_on_first(training, f"left out: {line}")
-    if len(data.skipped) > MOST_NAMED:
-        say_on_first(training, f"left out: {len(data.skipped) - MOST_NAMED:,} more rows")
+    if len(data.skipped) > MAX_NAMED:
+        say_on_first(training, f"left out: {len(data.skipped) - MAX_NAMED:,} more rows")
     say_on_first(training, f"{len(data):,} rows")
     freeze(model, options.projector_only)
     trainer = LongVATrainer(model, training, data, vision_tower_lr=options.vision_tower_lr)

@@ -23,8 +23,8 @@ def read_plain_avif(path: Path, max_pixels: int) -> Image.Image | None:
         return None
     import av  # most pictures need no decoder but Pillow's
 
-    from longva_demo.video.orientation import orientation_of
-    from longva_demo.video.pictures import PictureWriter
+    from longva_demo.video._ffmpeg.orientation import orientation_of
+    from longva_demo.video._ffmpeg.pictures import PictureWriter
 
     try:
         with av.open(f"file:{path}", format="mov", options={"protocol_whitelist": "file"}) as container:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from longva_demo.errors import VideoError
+from longva_demo.video._worker.process import WorkerProcess
+from longva_demo.video._worker.shared import Ring, anonymous_file
+from longva_demo.video._worker.wire import pack_arrays
 from longva_demo.video.limits import MIB, DecodeLimits
 from longva_demo.video.plan import FramePlan
 from longva_demo.video.probe import VideoInfo, check_decoder, check_unchanged, probe
-from longva_demo.video.process import WorkerProcess
-from longva_demo.video.shared import Ring, anonymous_file
-from longva_demo.video.wire import pack_arrays
 
 NUM_SLOTS = 2  # one is being filled while the other is being copied out
 MAX_BATCH_FRAMES = 16  # small pictures come in batches too, so that the page can show progress

@@ -42,7 +42,7 @@ class DecodeLimits:
             timeout_seconds=settings.decode_timeout_seconds,
             memory_bytes=settings.decode_memory_bytes,
             max_duration_seconds=settings.max_video_seconds,
-            max_size_bytes=settings.max_upload_bytes,
+            max_size_bytes=settings.max_file_bytes,
         )
 
     def to_dict(self) -> dict[str, Any]:

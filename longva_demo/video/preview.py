@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from longva_demo.errors import VideoError
+from longva_demo.video._worker.process import WorkerProcess
+from longva_demo.video._worker.wire import pack_arrays
 from longva_demo.video.limits import MIB, DecodeLimits
 from longva_demo.video.probe import VideoInfo, check_unchanged
-from longva_demo.video.process import WorkerProcess
-from longva_demo.video.wire import pack_arrays
 
 LONGEST_SIDE = 640
 MAX_RATE = 15  # frames a second
@@ -137,7 +137,7 @@ def _request(
         "task": "preview",
         "path": str(file.resolve()),
         "target": str(part.absolute()),
-        "most_bytes": MAX_PREVIEW_BYTES,
+        "max_bytes": MAX_PREVIEW_BYTES,
         "limits": limits.to_dict(),
         "width": width,
         "height": height,

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from longva_demo.errors import VideoError
+from longva_demo.video._worker.process import WorkerProcess
+from longva_demo.video._worker.wire import unpack_arrays
 from longva_demo.video.limits import MIB, DecodeLimits
-from longva_demo.video.process import WorkerProcess
-from longva_demo.video.wire import unpack_arrays
 
 UPLOAD = "choose a video file, such as an MP4"
 DECODERS = ("pyav", "decord")
@@ -26,7 +26,7 @@ class VideoInfo:
     """A video, as `probe` found it. Width and height are in pixels as displayed, after rotation.
 
     frame_seconds: (num_frames,) presentation time of each frame in display order, on the clock of a browser's
-        player (`longva_demo.video.survey.time_zero`): the first need not be 0.
+        player (`longva_demo.video._ffmpeg.indexing.time_zero`): the first need not be 0.
     duration_seconds: the end of the last frame on that clock.
     rotation, is_mirrored: for display, the stored pictures are mirrored (left and right) or not, and then turned
         clockwise by 0, 90, 180 or 270 degrees.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from longva_demo.clock import clock_time
 from longva_demo.errors import DemoError
+from longva_demo.times import format_time
 from longva_demo.video.decode import FrameBatch
 
 CELL_WIDTH, CELL_HEIGHT, CAPTION_HEIGHT = 192, 144, 18
@@ -59,5 +59,5 @@ def cell(image: Image.Image, seconds: float, width: int = CELL_WIDTH, height: in
     framed = Image.new("RGB", (width, height + CAPTION_HEIGHT), BACKGROUND)
     framed.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     middle = (width // 2, height + CAPTION_HEIGHT // 2 - 2)
-    ImageDraw.Draw(framed).text(middle, clock_time(seconds), fill=INK, anchor="mm", font=ImageFont.load_default(13))
+    ImageDraw.Draw(framed).text(middle, format_time(seconds, 1), fill=INK, anchor="mm", font=ImageFont.load_default(13))
     return framed

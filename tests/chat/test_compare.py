@@ -34,7 +34,7 @@ def test_each_row_is_what_asking_with_that_budget_gives(engine: Engine, clip: Pa
     assert [row.num_frames for row in rows] == [8, 32]
     for row in rows:
         session = ChatSession(engine)
-        session.look_at(make_source(engine, clip, row.num_frames, start_seconds=1.0))
+        session.set_source(make_source(engine, clip, row.num_frames, start_seconds=1.0))
         assert row.answer == answer(session, "What is there?")
         assert row.num_tokens == session.turns[-1].stats.num_tokens
         assert row.seconds > 0

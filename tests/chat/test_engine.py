@@ -14,9 +14,9 @@ import torch
 from safetensors.numpy import load_file
 
 from longva_demo.chat import Engine, Sampling
-from longva_demo.chat.cache import GrowingCache
+from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
-from longva_demo.chat.reading import parts_of
+from longva_demo.chat.prefill import parts_of
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from tests.model.golden import CHECKPOINTS
@@ -34,13 +34,13 @@ def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     frames = load_file(checkpoint.parents[1] / "inputs" / "video_5f_portrait_48x80.safetensors")["frames"]
     pixels = engine.processor.preprocess_frames(frames)
     cache = engine.new_cache(64)
-    engine.read_text(template.header, cache)
+    engine.prefill_text(template.header, cache)
     for chunk in (pixels[:2], pixels[2:]):
-        engine.read_features([engine.encode_frames(chunk)], cache)
+        engine.prefill_frames([engine.encode_frames(chunk)], cache)
     prefix_length = cache.get_seq_length()
 
     case = cases["video_5f_portrait_48x80"]
-    logits = engine.read_text(template.question(case["question"], first=True, has_frames=True), cache)
+    logits = engine.prefill_text(template.question(case["question"], first=True, has_frames=True), cache)
     assert cache.get_seq_length() == case["sequence_length"]
     assert_same_tokens(engine, logits, cache, case)
 
@@ -48,7 +48,7 @@ def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     case = cases["extra_video_turn2_tag_in_first_turn"]
     answer = [*engine.processor.encode_text(FIRST_ANSWER), template.end_of_turn]
     second = template.question(SECOND, first=False, has_frames=True)
-    logits = engine.read_text([*template.question(FIRST, first=True, has_frames=True), *answer, *second], cache)
+    logits = engine.prefill_text([*template.question(FIRST, first=True, has_frames=True), *answer, *second], cache)
     assert cache.get_seq_length() == case["sequence_length"]
     assert_same_tokens(engine, logits, cache, case)
 
@@ -139,15 +139,15 @@ def test_long_texts_and_large_pictures_are_read_in_parts(reference: Path, monkey
         monkeypatch.setattr(engine, "_step", lambda use: (steps.append(use), Engine._step(engine, use))[1])
         cache = engine.new_cache(64)
         for part in parts_of(slots):
-            engine.read_image(part, cache)
-        logits = engine.read_text(ids, cache)
-        assert engine.read_text(ids[:1], cache).shape == logits.shape
+            engine.prefill_image(part, cache)
+        logits = engine.prefill_text(ids, cache)
+        assert engine.prefill_text(ids[:1], cache).shape == logits.shape
         return logits, len(steps)
 
     whole, num_steps = read()
     assert num_steps == 1 + 2 + 2  # a cache; the picture, encoded and read; two texts
     monkeypatch.setattr("longva_demo.chat.steps.MAX_STEP_TOKENS", 10)
-    monkeypatch.setattr("longva_demo.chat.reading.READ_CHUNK_FRAMES", 3)
+    monkeypatch.setattr("longva_demo.chat.prefill.PREFILL_CHUNK_FRAMES", 3)
     in_parts, num_steps = read()
     assert torch.allclose(in_parts, whole, atol=1e-4)
     size = engine.loaded.model.config.tokens_per_grid

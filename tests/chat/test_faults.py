@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from longva_demo.chat import ChatSession, Engine, TextDelta, VideoSource
-from longva_demo.chat.cache import GrowingLayer
-from longva_demo.chat.prompt import MOST_CHARACTERS
+from longva_demo.chat.kv_cache import GrowingLayer
+from longva_demo.chat.prompt import MAX_CHARACTERS
 from longva_demo.chat.source import MENDED
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
@@ -27,7 +27,7 @@ QUESTION, SECOND = "What is first?", "And then?"
 def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
     """A chat of its own: what other tests read does not help it."""
     session = ChatSession(engine, is_shared=False)
-    session.look_at(make_source(engine, clip))
+    session.set_source(make_source(engine, clip))
     yield session
     session.close()
 
@@ -102,7 +102,7 @@ def test_a_fault_while_answering(engine: Engine, session: ChatSession, clip: Pat
     assert [turn.answer for turn in session.turns] == [first]
     second = answer(session, SECOND)
     fresh = ChatSession(engine, is_shared=False)
-    fresh.look_at(make_source(engine, clip))
+    fresh.set_source(make_source(engine, clip))
     assert [answer(fresh, QUESTION), answer(fresh, SECOND)] == [first, second]
     fresh.close()
 
@@ -120,7 +120,7 @@ def test_no_memory_for_a_copy_means_waiting(engine: Engine, clip: Path, monkeypa
     """Two chats about the same frames at the same moment: the second needs a copy, or else its turn."""
     one, two = ChatSession(engine), ChatSession(engine)
     for session in (one, two):
-        session.look_at(make_source(engine, clip, 24))
+        session.set_source(make_source(engine, clip, 24))
     running = one.ask(QUESTION, GREEDY)
     begun = next(event for event in running if isinstance(event, TextDelta)).text
     waits: list[float] = []
@@ -160,16 +160,16 @@ def test_a_full_disk_while_features_are_kept(engine: Engine, clip: Path) -> None
     full = source._folder / "features-000016.pt"
     full.symlink_to("/dev/full")
     session = ChatSession(keeping)
-    session.look_at(source)
+    session.set_source(source)
     first = answer(session, QUESTION)
     assert not source.has_features
     assert not full.is_symlink()
     again = ChatSession(keeping, is_shared=False)
-    again.look_at(source)
+    again.set_source(source)
     assert answer(again, QUESTION) == first
     assert source.has_features
     last = ChatSession(keeping, is_shared=False)
-    last.look_at(source)
+    last.set_source(source)
     assert answer(last, QUESTION) == first  # from the kept ones
     for one in (session, again, last):
         one.close()
@@ -207,7 +207,7 @@ def test_frames_that_somebody_deleted_are_read_from_the_file_again(
     before, frames = [source.kept_frame(place) for place in range(source.num_frames)], session.frames
     spoil(source)
     other = ChatSession(engine, is_shared=False)
-    other.look_at(make_source(engine, clip))
+    other.set_source(make_source(engine, clip))
     assert answer(session, QUESTION) == answer(other, QUESTION)
     other.close()
     assert session.notes == [MENDED]
@@ -234,7 +234,7 @@ def test_frames_and_file_that_somebody_deleted(engine: Engine, clip: Path, tmp_p
     shutil.copy(clip, file)
     session = ChatSession(engine, is_shared=False)
     source = make_source(engine, file)
-    session.look_at(source)
+    session.set_source(source)
     list(source.frames())
     assert source.sha256
     clean_away(source)
@@ -264,7 +264,7 @@ def test_no_memory_for_frames_on_their_way(clip: Path) -> None:
 
 def test_a_question_of_a_megabyte_is_refused_at_once(session: ChatSession) -> None:
     with pytest.raises(
-        DemoError, match=f"the question has 1,000,000 characters; ask it in {MOST_CHARACTERS:,} or fewer"
+        DemoError, match=f"the question has 1,000,000 characters; ask it in {MAX_CHARACTERS:,} or fewer"
     ):
         list(session.ask("what " * 200_000, GREEDY))
     assert answer(session, "\x00\x1b[31m\u202e<image><|im_end|>\r\n")

@@ -25,7 +25,7 @@ HOSTILE = 'Is it "a\\b"? <|im_end|> <b>é\u2028\n名</b> \x1b[31m'
 def record(engine: Engine, clip: Path) -> ChatRecord:
     """Two answers and one that was stopped, about 20 frames from the second second on."""
     session = ChatSession(engine)
-    session.look_at(make_source(engine, clip, BUDGET, start_seconds=2.0))
+    session.set_source(make_source(engine, clip, BUDGET, start_seconds=2.0))
     answer(session, HOSTILE)
     answer(session, "And then?", Sampling(max_new_tokens=5))
     for _ in session.ask("And what after that?", Sampling(max_new_tokens=30)):
@@ -60,17 +60,11 @@ def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> Non
     assert [turn.stopped for turn in record.turns] == [False, False, True]
 
 
-def test_a_chat_of_version_1_is_read(record: ChatRecord, values: Any) -> None:
-    """It did not say why there is no evidence."""
-    old = copy.deepcopy(values) | {"version": 1}
-    with pytest.raises(RecordError, match=r"the field turns.evidence_note is not known"):
-        parse_record(signed(old))
-    for turn in old["turns"]:
-        del turn["evidence_note"]
-    assert parse_record(signed(old)) == record
-    for turns in ("x", ["x"]):
-        with pytest.raises(RecordError, match="the field turns"):
-            parse_record(signed(old | {"turns": turns}))
+@pytest.mark.parametrize("version", [1, 2, 4, 3.0, True, "3", None])
+def test_a_chat_of_another_version_is_refused_in_one_line(values: Any, version: object) -> None:
+    with pytest.raises(RecordError, match="reads version 3; use the longva-demo that saved the chat") as caught:
+        parse_record(signed(values | {"version": version}))
+    assert "\n" not in str(caught.value)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -137,7 +131,7 @@ def test_each_value_that_is_changed_shows(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 3),
+        (("version",), 4),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),
@@ -159,7 +153,7 @@ def test_each_value_that_is_changed_shows(values: Any) -> None:
         (("turns", 1, "max_new_tokens"), 100_000),
         (("turns", 1, "num_new_tokens"), 6),
         (("turns", 1, "more"), 1),
-        (("turns", 1, "evidence"), [{"seconds": 1.0}]),
+        (("turns", 1, "attribution"), [{"seconds": 1.0}]),
     ],
 )
 def test_values_out_of_bounds_are_named(values: Any, path: tuple[Any, ...], new: object) -> None:
@@ -215,7 +209,7 @@ def test_chats_about_a_picture_and_about_nothing(engine: Engine, reference: Path
     picture = reference / "inputs" / "image_200x100.png"
     for path in (picture, None):
         session = ChatSession(engine)
-        session.look_at(ImageSource(path, engine.processor) if path else None)
+        session.set_source(ImageSource(path, engine.processor) if path else None)
         answer(session, "What is there?", GREEDY)
         record = parse_record(record_chat(session, 8).to_json())
         check_file(record, path)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -24,7 +24,7 @@ from tests.chat.conftest import GREEDY, answer, make_source, progress_of
 @pytest.fixture
 def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(engine)
-    session.look_at(make_source(engine, clip))
+    session.set_source(make_source(engine, clip))
     yield session
     session.close()
 
@@ -49,13 +49,13 @@ def test_the_video_is_read_once(session: ChatSession) -> None:
     with counted(session.engine.loaded.model.model.vision_tower) as encodings:
         events = list(session.ask("What is first?", GREEDY))
         first_encodings = len(encodings)
-        assert [(event.stage, event.done) for event in progress_of(events)][-1] == ("reading", 40)
+        assert [(event.stage, event.done) for event in progress_of(events)][-1] == (Stage.PREFILL, 40)
         events = list(session.ask("And then?", GREEDY))
         assert progress_of(events) == []
         assert len(encodings) == first_encodings > 0
     first, second = session.turns
     assert (first.stats.reused, second.stats.reused) == (False, True)
-    assert second.stats.seconds_to_read == 0
+    assert second.stats.seconds_to_prefill == 0
     assert [frame.index for frame in session.frames] == list(session.source.plan.indices)
     assert second.stats.num_tokens > first.stats.num_tokens > 40 * session.engine.loaded.model.config.tokens_per_frame
 
@@ -66,11 +66,11 @@ def test_logits_with_and_without_cache_agree(session: ChatSession) -> None:
     answer(session, "And then?")
     engine, model = session.engine, session.engine.loaded.model
     question = engine.template.question("Why?", first=False, has_frames=True)
-    assert session._reading.take()
-    fed = session._reading.cache.get_seq_length() - session._reading.prefix_length
+    assert session._lease.try_acquire()
+    fed = session._lease.cache.get_seq_length() - session._lease.prefix_length
     ids = [token for turn in session.turns for token in turn.ids] + question
-    cached = engine.read_text(ids[fed:], session._reading.cache)
-    session._reading.release()
+    cached = engine.prefill_text(ids[fed:], session._lease.cache)
+    session._lease.release()
 
     pixels = [batch for batch in session.source.pixels(64, lambda: False) if batch is not None]
     with torch.inference_mode():
@@ -83,7 +83,7 @@ def test_logits_with_and_without_cache_agree(session: ChatSession) -> None:
 
 def test_undo_retry_and_edit_equal_a_fresh_chat(engine: Engine, session: ChatSession, clip: Path) -> None:
     fresh = ChatSession(engine)
-    fresh.look_at(make_source(engine, clip))
+    fresh.set_source(make_source(engine, clip))
     expected = [answer(fresh, "What is first?"), answer(fresh, "And then?")]
 
     answer(session, "What is first?")
@@ -134,7 +134,7 @@ def test_closing_the_stream_keeps_what_was_said(session: ChatSession) -> None:
 def test_stop_while_reading_leaves_nothing_half_read(session: ChatSession) -> None:
     events = session.ask("What is first?", GREEDY)
     for event in events:
-        if isinstance(event, Progress) and event.stage == "reading":
+        if isinstance(event, Progress) and event.stage == Stage.PREFILL:
             session.stop()
             break
     assert not any(isinstance(event, TextDelta) for event in events)
@@ -156,14 +156,14 @@ def test_another_range_budget_or_video_starts_anew(
     engine: Engine, session: ChatSession, clip: Path, other_clip: Path
 ) -> None:
     answers = {answer(session, "What is first?")}
-    session.look_at(make_source(engine, clip))
+    session.set_source(make_source(engine, clip))
     assert len(session.turns) == 1, "the same frames of the same file are the same source"
     for source in (
         make_source(engine, clip, start_seconds=2.0),
         make_source(engine, clip, budget=20),
         make_source(engine, other_clip, budget=20),
     ):
-        session.look_at(source)
+        session.set_source(source)
         assert session.turns == []
         answers.add(answer(session, "What is first?"))
         assert not session.turns[0].stats.reused
@@ -173,7 +173,7 @@ def test_another_range_budget_or_video_starts_anew(
 def test_two_chats_in_turn_do_not_mix(engine: Engine, clip: Path, other_clip: Path) -> None:
     def fresh(path: Path) -> ChatSession:
         session = ChatSession(engine)
-        session.look_at(make_source(engine, path))
+        session.set_source(make_source(engine, path))
         return session
 
     alone = [answer(fresh(path), "What is first?") for path in (clip, other_clip)]
@@ -210,7 +210,7 @@ def test_too_many_frames_are_refused_before_anything_is_decoded(
     small = Engine(engine.loaded, Settings(max_new_tokens=config.context_length - 512 - 50 * config.tokens_per_frame))
     cramped = ChatSession(small)
     with pytest.raises(BudgetError, match=r"60 frames need .* set the budget to 50 or less") as error:
-        cramped.look_at(source)
+        cramped.set_source(source)
     assert error.value.largest_budget == 50
     assert cramped.source is None
 
@@ -260,7 +260,7 @@ def test_a_video_that_vanished_is_never_answered_about(engine: Engine, clip: Pat
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
     session = ChatSession(engine)
-    session.look_at(make_source(engine, copy))
+    session.set_source(make_source(engine, copy))
     copy.unlink()
     with pytest.raises(VideoError):
         list(session.ask("What is first?", GREEDY))
@@ -270,7 +270,7 @@ def test_a_video_that_vanished_is_never_answered_about(engine: Engine, clip: Pat
 def test_pictures_and_text_alone(engine: Engine) -> None:
     session = ChatSession(engine)
     alone = answer(session, "What is first?")
-    session.look_at(ImageSource(Image.radial_gradient("L").convert("RGB"), engine.processor))
+    session.set_source(ImageSource(Image.radial_gradient("L").convert("RGB"), engine.processor))
     assert session.turns == []
     seen = answer(session, "What is first?")
     assert seen != alone
@@ -380,11 +380,11 @@ def test_features_that_no_disk_has_room_for_are_made_anew(
 
     monkeypatch.setattr(torch, "save", fills_up)
     other = ChatSession(session.engine, is_shared=False)
-    other.look_at(make_source(session.engine, session.source.info.path))
+    other.set_source(make_source(session.engine, session.source.info.path))
     assert answer(other, "What is first?") == expected[0]
     assert saved
     assert not other.source.has_features
-    while session.engine.prefixes.make_room():
+    while session.engine.prefix_cache.evict_oldest():
         pass
     assert answer(other, "And then?") == expected[1]
     other.close()

@@ -18,16 +18,16 @@ from longva_demo.chat import (
     Progress,
     Sampling,
     TextDelta,
-    evidence,
+    attribution,
     model_thread,
     steps,
 )
+from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.chat.compare import compare
-from longva_demo.chat.evidence import MAX_WEIGHED_TOKENS
 from longva_demo.chat.model_thread import ModelThread
-from longva_demo.chat.occlusion import OccludedReading
+from longva_demo.chat.occlusion import OccludedPrefill
 from longva_demo.chat.record import parse_record, record_chat
-from longva_demo.chat.steps import MAX_STEP_FRAMES, MAX_STEP_TOKENS, MIN_STEP_TOKENS, WEIGHING_SHARE, StepCost
+from longva_demo.chat.steps import BACKGROUND_SHARE, MAX_STEP_FRAMES, MAX_STEP_TOKENS, MIN_STEP_TOKENS, StepCost
 from longva_demo.model import LongVAConfig
 from tests.chat.conftest import GREEDY, answer, make_source
 from tests.chat.test_session import counted
@@ -39,7 +39,7 @@ LONG = "Which of the dogs runs along the beach, and which one over the bridge? "
 @pytest.fixture
 def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(engine, is_shared=False)
-    session.look_at(make_source(engine, clip))
+    session.set_source(make_source(engine, clip))
     yield session
     session.close()
 
@@ -88,7 +88,7 @@ def test_a_step_on_a_cpu_is_bounded_by_its_flop(keys: int) -> None:
     config = LongVAConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=8, num_attention_heads=2)
     config.num_key_value_heads, config.head_dim = 2, 64
     cost = StepCost.of(config, torch.device("cpu"))
-    for share in (1.0, WEIGHING_SHARE):
+    for share in (1.0, BACKGROUND_SHARE):
         tokens = cost.num_tokens(keys, share)
         assert tokens in (MIN_STEP_TOKENS, MAX_STEP_TOKENS) or (
             tokens * (cost.per_token + keys * cost.per_key) <= share * steps.MAX_STEP_FLOP["cpu"]
@@ -110,16 +110,16 @@ def test_whatever_is_asked_each_step_is_bounded(
     picture = ImageSource(Image.new("RGB", (7 * side, 7 * side)), engine.processor)
     with watched(engine) as passes:
         answer(session, LONG * 30)
-        assert session.try_without_frames()
+        assert session.attribute_last_answer()
         list(session.edit(LONG * 20, Sampling(2.0, 1e-6, 3)))
         list(session.retry(Sampling(1e-6, 1.0, 5)))
-        while engine.prefixes.make_room():
+        while engine.prefix_cache.evict_oldest():
             pass
         answer(session, SECOND)
         list(compare(engine, make_source(engine, clip), LONG * 10, GREEDY, ask_session, threading.Event()))
         blind = ChatSession(engine)
         answer(blind, LONG * 10)
-        blind.look_at(picture)
+        blind.set_source(picture)
         answer(blind, SHORT)
         blind.close()
         engine.encode_frames(picture.slots)
@@ -152,14 +152,16 @@ def answer_again(session: ChatSession, sampling: Sampling) -> str:
 def test_the_work_of_each_step_of_hiding_is_bounded(session: ChatSession, small_steps: StepCost) -> None:
     answer(session, LONG * 12)
     turn, engine = session.turns[-1], session.engine
-    assert turn.num_weighed_tokens > 200
+    assert turn.num_attributed_tokens > 200
     with watched(engine) as passes:
-        assert session.try_without_frames()
-    length = session.turns[-1].stats.num_tokens + turn.num_weighed_tokens
-    assert max(passes) <= max(8, small_steps.num_tokens(length, WEIGHING_SHARE) + 8)
-    assert max(passes) * (small_steps.per_token + length * small_steps.per_key) <= 2 * WEIGHING_SHARE * small_steps.most
-    assert turn.evidence is not None
-    assert sum(passes) == (1 + len(turn.evidence.candidates)) * (turn.num_weighed_tokens - 1)
+        assert session.attribute_last_answer()
+    length = session.turns[-1].stats.num_tokens + turn.num_attributed_tokens
+    assert max(passes) <= max(8, small_steps.num_tokens(length, BACKGROUND_SHARE) + 8)
+    assert (
+        max(passes) * (small_steps.per_token + length * small_steps.per_key) <= 2 * BACKGROUND_SHARE * small_steps.most
+    )
+    assert turn.attribution is not None
+    assert sum(passes) == (1 + len(turn.attribution.candidates)) * (turn.num_attributed_tokens - 1)
 
 
 class Largest(TorchDispatchMode):
@@ -180,24 +182,24 @@ class Largest(TorchDispatchMode):
 @pytest.mark.usefixtures("small_steps")
 def test_memory_grows_no_faster_than_the_question(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A matrix of all rows on all rows would be 16 times as large for a question 4 times as long."""
-    advance = OccludedReading.advance
+    advance = OccludedPrefill.advance
     largest: list[int] = []
 
-    def measured(self: OccludedReading, num_rows: int) -> None:
+    def measured(self: OccludedPrefill, num_rows: int) -> None:
         with Largest() as mode:
             advance(self, num_rows)
         largest[-1] = max(largest[-1], mode.numbers)
 
-    monkeypatch.setattr(OccludedReading, "advance", measured)
-    monkeypatch.setattr(evidence, "NUM_CANDIDATES", 1)
+    monkeypatch.setattr(OccludedPrefill, "advance", measured)
+    monkeypatch.setattr(attribution, "NUM_CANDIDATES", 1)
     tokens: list[int] = []
     for times in (6, 24):
         session = ChatSession(engine, is_shared=False)
-        session.look_at(make_source(engine, clip))
+        session.set_source(make_source(engine, clip))
         answer(session, LONG * times)
         largest.append(0)
-        assert session.try_without_frames()
-        tokens.append(session.turns[-1].num_weighed_tokens)
+        assert session.attribute_last_answer()
+        tokens.append(session.turns[-1].num_attributed_tokens)
         session.close()
     assert tokens[1] > 3.5 * tokens[0] > 400
     assert largest[1] <= 1.1 * tokens[1] / tokens[0] * largest[0]
@@ -209,7 +211,7 @@ def test_another_visitor_is_answered_while_frames_are_weighed(engine: Engine, cl
     """Somebody asks while a step runs: theirs is the next one, and their answer is done long before the weighing."""
     answer(session, LONG * 8)
     other = ChatSession(engine, is_shared=False)
-    other.look_at(make_source(engine, clip))
+    other.set_source(make_source(engine, clip))
     answer(other, SHORT)
     done_after: list[int] = []
     order: list[str] = []
@@ -225,7 +227,7 @@ def test_another_visitor_is_answered_while_frames_are_weighed(engine: Engine, cl
                 asking.join(0.001)
 
     with watched(engine, note):
-        assert session.try_without_frames()
+        assert session.attribute_last_answer()
     asking.join()
     other.close()
     num_hiding = order.count("hiding")
@@ -244,10 +246,10 @@ def test_stop_ends_the_weighing_within_one_step(session: ChatSession) -> None:
             session.stop()
 
     with watched(session.engine, stop_at_third) as passes:
-        assert session.try_without_frames() is None
+        assert session.attribute_last_answer() is None
         assert len(passes) == 3
     assert session.turns == [before]
-    assert session.try_without_frames()
+    assert session.attribute_last_answer()
     assert answer(session, SECOND)
 
 
@@ -256,7 +258,7 @@ def test_stop_reaches_a_chat_that_waits_for_anothers_weighing(session: ChatSessi
     engine = session.engine
     weighed: list[object] = []
     with engine._weighing, watched(engine) as passes:
-        waiting = threading.Thread(target=lambda: weighed.append(session.try_without_frames()))
+        waiting = threading.Thread(target=lambda: weighed.append(session.attribute_last_answer()))
         waiting.start()
         while not session._busy.locked():
             waiting.join(0.001)
@@ -265,25 +267,27 @@ def test_stop_reaches_a_chat_that_waits_for_anothers_weighing(session: ChatSessi
             waiting.join(0.01)
         assert passes == []
     assert weighed == [None]
-    assert session.try_without_frames()
+    assert session.attribute_last_answer()
 
 
 def test_beyond_the_limit_frames_are_left_out_and_it_is_told(session: ChatSession) -> None:
     answer(session, LONG * 140)
     turn = session.turns[-1]
-    assert turn.num_weighed_tokens > MAX_WEIGHED_TOKENS
-    assert turn.is_too_long_to_weigh
+    assert turn.num_attributed_tokens > MAX_ATTRIBUTED_TOKENS
+    assert turn.is_too_long_to_attribute
     with watched(session.engine) as passes:
-        assert session.try_without_frames() is None
+        assert session.attribute_last_answer() is None
         assert passes == []
     answer(session, SHORT)
-    assert session.try_without_frames()
+    assert session.attribute_last_answer()
     record = record_chat(session, 40)
     long, short = record.turns
-    said = f"question and answer have {turn.num_weighed_tokens:,} tokens, and the limit is {MAX_WEIGHED_TOKENS:,}."
-    assert long.evidence == ()
-    assert long.evidence_note == f"The frames that the answer drew on were not looked for: {said}"
-    assert short.evidence_note == ""
+    said = (
+        f"question and answer have {turn.num_attributed_tokens:,} tokens, and the limit is {MAX_ATTRIBUTED_TOKENS:,}."
+    )
+    assert long.attribution == ()
+    assert long.attribution_note == f"The frames that the answer drew on were not looked for: {said}"
+    assert short.attribution_note == ""
     assert parse_record(record.to_json()) == record
 
 
@@ -312,7 +316,7 @@ def test_stop_ends_the_reading_of_a_long_question_within_one_step(
         assert [turn.answer for turn in session.turns] == [first]
     second = answer(session, SECOND)
     fresh = ChatSession(engine, is_shared=False)
-    fresh.look_at(make_source(engine, clip))
+    fresh.set_source(make_source(engine, clip))
     assert [answer(fresh, SHORT), answer(fresh, SECOND)] == [first, second]
     fresh.close()
 
@@ -320,7 +324,7 @@ def test_stop_ends_the_reading_of_a_long_question_within_one_step(
 def test_stop_ends_the_reading_of_a_large_picture_within_one_part(engine: Engine) -> None:
     session = ChatSession(engine)
     side = engine.processor.image_size
-    session.look_at(ImageSource(Image.new("RGB", (7 * side, 7 * side)), engine.processor))
+    session.set_source(ImageSource(Image.new("RGB", (7 * side, 7 * side)), engine.processor))
     with counted(engine.loaded.model.model.vision_tower, lambda _count: session.stop()) as parts:
         assert list(session.ask(SHORT, GREEDY)) == []
     assert len(parts) == 1

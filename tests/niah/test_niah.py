@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
-from longva_demo.__main__ import main
-from longva_demo.chat import ChatSession, Engine, Progress
-from longva_demo.chat.prefixes import Prefix, Prefixes
+from longva_demo.chat import ChatSession, Engine, Progress, Stage
+from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
+from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.niah import (
@@ -53,7 +53,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def haystack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
     made = Haystack(engine, 12, tmp_path_factory.mktemp("haystack"))
-    assert list(made.fill(drawn_frames(12))) == [Progress("encoding", 12, 12)]
+    assert list(made.fill(drawn_frames(12))) == [Progress(Stage.ENCODING, 12, 12)]
     return made
 
 
@@ -98,8 +98,8 @@ def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) 
         assert (result.answer == needle.answer) == forced  # greedy: the same thing twice, as long as nothing follows
     assert sum(result.forced for result in found[::3] + found[1::3]) >= 10  # the model finds them
     assert not any(result.forced for result in found[2::3])
-    assert all(result.drawn_on is not None for result in found)
-    assert Summary.of(found).drawn_on == pytest.approx(1.0, abs=0.2)
+    assert all(result.attributed is not None for result in found)
+    assert Summary.of(found).attributed == pytest.approx(1.0, abs=0.2)
 
 
 def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
@@ -107,28 +107,28 @@ def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
-    assert len(engine.prefixes) == 0  # nothing stays behind
+    assert len(engine.prefix_cache) == 0  # nothing stays behind
     chat = ChatSession(engine)
-    idle = Prefix(("video",), engine.new_cache(100_000), chat)
-    engine.prefixes.keep(idle, chat, 10**12)
+    idle = CachedPrefix(("video",), engine.new_cache(100_000), chat)
+    engine.prefix_cache.insert(idle, chat, 10**12)
     needed = engine.meter(max(GRID.frames) + 1).kv_bytes
     total = idle.cache.num_bytes + needed  # so much memory there is
 
     def free(_device: object) -> int:
-        return total - sum(prefix.cache.num_bytes for prefix in engine.prefixes._kept)
+        return total - sum(prefix.cache.num_bytes for prefix in engine.prefix_cache._entries)
 
     monkeypatch.setattr("longva_demo.chat.budget.free_memory", free)
     assert not engine.meter(max(GRID.frames) + 1).fits
     found = []
     with closing(run(engine, haystack, needles, cells)) as events:
         for event in events:
-            assert engine.prefixes.find(idle.key, chat) is None
+            assert engine.prefix_cache.lookup(idle.key, chat) is None
             if isinstance(event, Result):
-                assert engine.prefixes.idle_bytes > needed  # counted
-                assert engine.prefixes.make_room()  # as for somebody's question
+                assert engine.prefix_cache.idle_bytes > needed  # counted
+                assert engine.prefix_cache.evict_oldest()  # as for somebody's question
                 found.append(replace(event, seconds=0))
             else:
-                assert engine.prefixes.idle_bytes == 0  # in use
+                assert engine.prefix_cache.idle_bytes == 0  # in use
     assert found == expected
 
 
@@ -137,12 +137,12 @@ def test_the_cache_waits_in_the_hosts_memory(
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
-    monkeypatch.setattr(engine, "prefixes", Prefixes(host_free=lambda: 10**9))
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
     found = []
     for event in run(engine, haystack, needles, cells):
         if isinstance(event, Result):
-            assert engine.prefixes.make_room()
-            assert engine.prefixes._kept[0].is_put_by
+            assert engine.prefix_cache.evict_oldest()
+            assert engine.prefix_cache._entries[0].is_offloaded
             found.append(replace(event, seconds=0))
     assert found == expected
 

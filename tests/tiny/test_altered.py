@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 
-from longva_demo.tiny.altered import ALTERATIONS, each_alteration
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.scenes import Mix, random_scene
+from tools.tiny.altered import ALTERATIONS, each_alteration
 
 SHAPES = {"144 pixels high": (144, 144), "1,080 pixels high": (1080, 1080), "black bars beside": (336, 596)}
 

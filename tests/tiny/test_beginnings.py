@@ -7,8 +7,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.ask import WEIGHTS
-from longva_demo.tiny.beginnings import (
+from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix, Scene, WordSign, cells_of, random_scene
+from tools.tiny.ask import WEIGHTS
+from tools.tiny.beginnings import (
     attend_to_likeness,
     deepen,
     find_symbols,
@@ -16,11 +17,10 @@ from longva_demo.tiny.beginnings import (
     name_the_codes,
     notice_words,
 )
-from longva_demo.tiny.export import take_apart
-from longva_demo.tiny.network import LANGUAGE_DIM, Codes, build_reader
-from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix, Scene, WordSign, cells_of, random_scene
-from longva_demo.tiny.text import SYSTEM, Encoder, train_tokenizer
-from longva_demo.tiny.train import get_tokenizer
+from tools.tiny.export import take_apart
+from tools.tiny.network import LANGUAGE_DIM, Codes, build_reader
+from tools.tiny.text import SYSTEM, Encoder, train_tokenizer
+from tools.tiny.train import get_tokenizer
 
 
 @pytest.fixture(scope="module")

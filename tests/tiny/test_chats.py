@@ -5,12 +5,12 @@ import random
 import pytest
 
 from longva_demo.chat import ChatSession
-from longva_demo.tiny.chat_check import CHAT_SEED, LENGTH, conversation, right_in_turn
-from longva_demo.tiny.check_examples import gallery_session, greedy_answer
-from longva_demo.tiny.gallery import EXAMPLES
-from longva_demo.tiny.make_examples import FOLDER
-from longva_demo.tiny.outside_questions import NO_QUESTIONS, UNTOLD, untold_question
 from longva_demo.tiny.questions import DECLINE
+from tools.tiny.chat_check import CHAT_SEED, LENGTH, conversation, right_in_turn
+from tools.tiny.check_examples import gallery_session, greedy_answer
+from tools.tiny.gallery import EXAMPLES
+from tools.tiny.make_examples import FOLDER
+from tools.tiny.outside_questions import NO_QUESTIONS, UNTOLD, untold_question
 
 DRESSED = {
     "What colour is the star?": (

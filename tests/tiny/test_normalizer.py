@@ -9,14 +9,14 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from longva_demo.chat.prompt import MOST_CHARACTERS, ChatTemplate
+from longva_demo.chat.prompt import MAX_CHARACTERS, ChatTemplate
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAProcessor
-from longva_demo.tiny.ask import SYSTEM, TURN_END, WEIGHTS
 from longva_demo.tiny.clips import colour_change, motion, needles, order, picture
-from longva_demo.tiny.normalizer import normalizer
 from longva_demo.tiny.questions import DECLINE, Asked
 from longva_demo.tiny.scenes import Mix
+from tools.tiny.ask import SYSTEM, TURN_END, WEIGHTS
+from tools.tiny.normalizer import normalizer
 
 
 def full_width(text: str) -> str:
@@ -147,7 +147,7 @@ def test_the_normalizer_is_part_of_the_checkpoint(processor):
 def test_a_text_as_long_as_any_is_normalized(processor, run):
     """Regular expressions that go back give up with a panic on such texts, or take minutes."""
     for text in (f"a{run * 24_000}#", f"-{run * 24_000}", f"Why?! {run * 24_000}a"):
-        assert processor.encode_text(text[:MOST_CHARACTERS])
+        assert processor.encode_text(text[:MAX_CHARACTERS])
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff\u00ad", "\u3164", "\u2028\n", "\ufe0f\u200d"])

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from longva_demo.tiny.clips import DIRECTIONS, colour_change, motion, needles, order, still
-from longva_demo.tiny.gallery import backdrop, make
-from longva_demo.tiny.outside_questions import outside_question
 from longva_demo.tiny.questions import NOTHING, SceneQuestions, ask_scene, describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, SYMBOLS, Mix, random_scene
+from tools.tiny.gallery import backdrop, make
+from tools.tiny.outside_questions import outside_question
 
 SCENE = backdrop(
     "black",

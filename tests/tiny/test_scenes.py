@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.gallery import backdrop, make
-from longva_demo.tiny.outside import KNOWN, UNSEEN, draw_outside
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -23,6 +21,8 @@ from longva_demo.tiny.scenes import (
     cells_of,
     random_scene,
 )
+from tools.tiny.gallery import backdrop, make
+from tools.tiny.outside import KNOWN, UNSEEN, draw_outside
 
 
 def scenes(seed: int, count: int, mix: Mix | None = None) -> list:

@@ -10,18 +10,18 @@ import torch
 from tokenizers import Tokenizer
 
 from longva_demo.model import LongVAForConditionalGeneration
-from longva_demo.tiny.ask import Asker
 from longva_demo.tiny.clips import needles, picture
 from longva_demo.tiny.degrade import degrade
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.export import export
-from longva_demo.tiny.network import Codes, Eyes, encode, is_outside
-from longva_demo.tiny.optim import orthogonalise
-from longva_demo.tiny.outside_near import draw_near
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import Mix, cells_of, random_scene
-from longva_demo.tiny.text import IGNORE, Encoder, train_tokenizer
-from longva_demo.tiny.train import (
+from tools.tiny.ask import Asker
+from tools.tiny.export import export
+from tools.tiny.network import Codes, Eyes, encode, is_outside
+from tools.tiny.optim import orthogonalise
+from tools.tiny.outside_near import draw_near
+from tools.tiny.text import IGNORE, Encoder, train_tokenizer
+from tools.tiny.train import (
     EYES,
     LATER_SHARE,
     READERS,
@@ -35,8 +35,8 @@ from longva_demo.tiny.train import (
     reader_after,
     train_stage,
 )
-from longva_demo.tiny.train_eyes import Frames, FrameSource, loss_of, train_eyes
-from longva_demo.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
+from tools.tiny.train_eyes import Frames, FrameSource, loss_of, train_eyes
+from tools.tiny.train_reader import FULL, EpisodeSource, code_tokens, positions, train_reader
 
 
 @pytest.fixture(scope="module")

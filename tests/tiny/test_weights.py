@@ -9,15 +9,15 @@ import torch
 from safetensors import safe_open
 
 from longva_demo.model import load
-from longva_demo.tiny import report
-from longva_demo.tiny.ask import WEIGHTS, Asker
 from longva_demo.tiny.clips import needles, picture
-from longva_demo.tiny.evaluate import SCENES, drawn
-from longva_demo.tiny.outside import UNSEEN, draw_outside
 from longva_demo.tiny.questions import DECLINE
-from longva_demo.tiny.real_pictures import REAL, real_frames
-from longva_demo.tiny.report import NEEDLES
 from longva_demo.tiny.scenes import SHAPES
+from tools.tiny import report
+from tools.tiny.ask import WEIGHTS, Asker
+from tools.tiny.evaluate import SCENES, drawn
+from tools.tiny.outside import UNSEEN, draw_outside
+from tools.tiny.real_pictures import REAL, real_frames
+from tools.tiny.report import NEEDLES
 
 SEED = 31_000_000  # far from the seeds of training and of the evaluation
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from longva_demo.video import DecodeLimits, VideoInfo, decode_frames, plan_frames, probe
-from longva_demo.video.frames import exact_frames, strict_frames
-from longva_demo.video.packets import PacketIndex
-from longva_demo.video.pictures import PictureWriter
-from longva_demo.video.reader import PacketReader
+from longva_demo.video._ffmpeg.frames import exact_frames, strict_frames
+from longva_demo.video._ffmpeg.packets import PacketIndex
+from longva_demo.video._ffmpeg.pictures import PictureWriter
+from longva_demo.video._ffmpeg.reader import PacketReader
 from tests.video.clips import read_number, set_edit_start, write_clip
 from tests.video.fields import write_fields
 

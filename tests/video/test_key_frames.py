@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from longva_demo.video import DecodeLimits, decode_frames, plan_frames, probe
-from longva_demo.video.frames import exact_frames
-from longva_demo.video.key_frames import KeyFrames
-from longva_demo.video.packets import PacketIndex
-from longva_demo.video.reader import PacketReader
+from longva_demo.video._ffmpeg.frames import exact_frames
+from longva_demo.video._ffmpeg.key_frames import KeyFrames
+from longva_demo.video._ffmpeg.packets import PacketIndex
+from longva_demo.video._ffmpeg.reader import PacketReader
 from tests.video.clips import decoded, find_box, read_number, write_clip
 
 SMALL = {"size": (176, 144), "fps": 10}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longva_demo.video import decode_frames, make_preview, plan_frames, probe
-from longva_demo.video.orientation import from_matrix
+from longva_demo.video._ffmpeg.orientation import from_matrix
 from tests.video.clips import find_box, numbered_picture, write_clip
 
 ONE = 1 << 16

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
-from longva_demo.video.picture_sizes import HEAD_BYTES, size_mark
+from longva_demo.video._ffmpeg.picture_sizes import HEAD_BYTES, size_mark
 from tests.video.clips import numbered_picture, open_encoder, read_number
 
 CODECS = {

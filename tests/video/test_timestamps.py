@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from longva_demo.video import DecodeLimits, probe
-from longva_demo.video.packets import PacketTable
-from longva_demo.video.timestamps import UNKNOWN, ascending, leaps_away, note_gaps, settle_times, shown_times
+from longva_demo.video._ffmpeg.packets import PacketTable
+from longva_demo.video._ffmpeg.timestamps import UNKNOWN, ascending, leaps_away, note_gaps, settle_times, shown_times
 from tests.video.clips import decoded, find_box, repeat_parts, write_clip
 
 B_FRAMES = {"g": "250", "bf": "3", "preset": "veryfast"}

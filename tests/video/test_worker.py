@@ -17,7 +17,7 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, FrameBatch, VideoInfo, decode_frames, plan_frames, probe
-from longva_demo.video.process import WorkerProcess
+from longva_demo.video._worker.process import WorkerProcess
 from tests.video.clips import read_number, write_clip
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +203,8 @@ def test_chunks_bound_the_pixels_in_flight(info: VideoInfo) -> None:
 
 def test_worker_imports_little() -> None:
     """It imports neither torch nor gradio nor the caller's program."""
-    code = "import sys; import longva_demo.video.worker, longva_demo.video.frames, longva_demo.video.survey; "
+    modules = ("_worker.main", "_ffmpeg.frames", "_ffmpeg.indexing")
+    code = "import sys; " + "".join(f"import longva_demo.video.{module}; " for module in modules)
     code += "print([name for name in ('torch', 'gradio', 'transformers', 'PIL', 'decord') if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"

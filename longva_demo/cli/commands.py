@@ -1,0 +1,237 @@
+"""The commands behind `python -m longva_demo`. Results go to standard output, progress to standard error."""
+
+import gc
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from longva_demo.chat import Stage
+from longva_demo.cli.terminal import print_json, say, say_progress
+from longva_demo.errors import DemoError, one_line, whole_letters
+from longva_demo.settings import Settings
+from longva_demo.times import format_time
+from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
+from longva_demo.video.sheet import check_sheet, contact_sheet
+from longva_demo.video.still import is_picture
+
+SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "log", "max_new_tokens")
+STAGES = {"sampling": "sampling frame", "prefill": "reading frame", "question": "reading token"}
+CELLS_A_LINE = 10  # of the needle test, where its progress goes to no terminal
+
+
+def serve(options: Namespace) -> None:
+    """Load the model and serve the page until interrupted."""
+    settings = make_settings(options)
+    with quick_imports():
+        from longva_demo.server import serve_page
+
+    serve_page(settings)
+
+
+def ask(options: Namespace) -> None:
+    """Answer one question about a video or picture; everything that can be wrong is checked before the model loads."""
+    settings = make_settings(options)
+    if not options.question.strip():
+        raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
+    path = Path(options.video)
+    info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
+    # Imported late: torch takes seconds, and what is wrong with the video is told without it.
+    with quick_imports():
+        from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
+
+    sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
+    engine = Engine.from_settings(settings)
+    source: Source
+    if info is None or plan is None:
+        source = ImageSource(path, engine.processor)
+    else:
+        source = VideoSource(info, plan, engine.processor, settings.decoder, DecodeLimits.from_settings(settings))
+    with closing(ChatSession(engine)) as session:
+        session.set_source(source)
+        say(engine.loaded.reason)
+        for event in session.ask(whole_letters(options.question), sampling):
+            if isinstance(event, Progress):
+                say_progress(STAGES[event.stage], event.done, event.total)
+            elif not options.json:
+                print(event.text, end="", flush=True)
+        turn = session.turns[-1]
+        for note in session.notes:
+            say(f"note: {note}")
+        if options.json:
+            print_json(
+                answer=turn.answer,
+                model=engine.loaded.model_id,
+                quant=engine.loaded.quant,
+                frames=[{"index": frame.index, "seconds": frame.seconds} for frame in session.frames],
+                num_tokens=turn.stats.num_tokens,
+                seconds_to_first_token=turn.stats.seconds_to_first_token,
+                tokens_per_second=turn.stats.tokens_per_second,
+                notes=session.notes,
+            )
+        else:
+            print()
+
+
+def frames(options: Namespace) -> None:
+    """Print the frames that a budget samples, and write them as one picture on request."""
+    settings = make_settings(options)
+    path = Path(options.video)
+    if options.sheet:
+        check_sheet(Path(options.sheet))
+    info, plan = plan_video(path, settings, options)
+    notes = [*info.notes, *([plan.note] if plan.note else [])]
+    if options.sheet:
+        notes += write_sheet(Path(options.sheet), path, info, plan, settings)
+    if options.json:
+        planned = zip(plan.indices, plan.seconds, strict=True)
+        print_json(
+            video=info.to_dict(), frames=[{"index": index, "seconds": time} for index, time in planned], notes=notes
+        )
+        return
+    size = f"{info.width} × {info.height}, {info.codec}, {info.fps:.4g} frames a second"
+    print(f"{one_line(path.name)}: {info.num_frames:,} frames, {format_time(info.duration_seconds, 1)}, {size}")
+    for index, seconds in zip(plan.indices, plan.seconds, strict=True):
+        print(f"{index:>8}  {format_time(seconds, 1)}")
+    for note in notes:
+        say(f"note: {note}")
+
+
+def niah(options: Namespace) -> None:
+    """The needle test: a JSON line a cell, a heat map, and the means beside the published ones."""
+    with quick_imports():
+        from longva_demo.chat import Engine, Progress
+        from longva_demo.niah import Grid
+        from longva_demo.niah.command import NeedleTest, Request, open_frames
+
+    settings = make_settings(options)
+    request = Request(
+        video=Path(options.video) if options.video else None,
+        needles=options.needles,
+        num_needles=options.num_needles,
+        grid=Grid.parse(options.sizes, options.depths),
+        spacing=options.spacing,
+        seed=options.seed,
+        out=Path(options.out),
+        with_attribution=not options.no_attribution,
+        limits=DecodeLimits.from_settings(settings),
+    )
+    frames = open_frames(request)  # what is wrong with the video is told before the model loads
+    engine = Engine.from_settings(settings)
+    say(engine.loaded.reason)
+    test = NeedleTest(engine, request)
+    if test.kept.results:
+        say(f"{len(test.done):,} of {len(test.cells):,} cells are done already")
+    try:
+        for event in test.run(frames):
+            if not isinstance(event, Progress):
+                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells), CELLS_A_LINE)
+            elif event.stage == Stage.ENCODING:
+                say_progress("encoding frame", event.done, event.total)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; the same command goes on")
+        with suppress(DemoError):  # what came first is told
+            test.draw()
+        raise
+    test.draw()
+    if options.json:
+        print_json(**test.facts())
+    else:
+        print(test.report())
+
+
+def replay(options: Namespace) -> None:
+    """Ask the questions of a saved chat again, with its own model unless another is named; print both answers."""
+    with quick_imports():
+        from longva_demo.chat import Engine, Progress, read_record
+        from longva_demo.chat.replay import check_file, open_recorded, replay
+
+    record = read_record(Path(options.record))
+    path = Path(options.video) if options.video else None
+    check_file(record, path)
+    if options.model is None:
+        options.model, options.dtype = record.model.id, options.dtype or record.model.dtype
+        options.quant = options.quant or record.model.quant
+    settings = make_settings(options)
+    engine = Engine.from_settings(settings)
+    source = open_recorded(record, path, engine.processor, DecodeLimits.from_settings(settings))
+    if engine.loaded.revision != record.model.revision:
+        say(f"note: the chat was with revision {record.model.revision}, this is {engine.loaded.revision}")
+    if any(turn.temperature > 0 for turn in record.turns):
+        say("note: words were drawn at random (temperature above 0), so other answers are to be expected")
+    results = []
+    for event in replay(engine, record, source):
+        if isinstance(event, Progress):
+            say_progress(STAGES[event.stage], event.done, event.total)
+        else:
+            results.append(event)
+            if not options.json:
+                old, new = one_line(event.old), one_line(event.new)
+                verdict = "equal" if event.equal else "NOT equal"
+                print(f"{one_line(event.question)}\n  then: {old}\n  now:  {new}\n  {verdict}", flush=True)
+    if options.json:
+        print_json(
+            equal=all(result.equal for result in results),
+            model=engine.loaded.model_id,
+            revision=engine.loaded.revision,
+            quant=engine.loaded.quant,
+            turns=[{"question": r.question, "old": r.old, "new": r.new, "equal": r.equal} for r in results],
+        )
+    else:
+        print(f"{sum(result.equal for result in results)} of {len(results)} answers are equal")
+
+
+def doctor(options: Namespace) -> None:
+    """Print what was found on this machine and which model would be chosen."""
+    with quick_imports():
+        from longva_demo.cli.doctor import examine, report
+
+    findings = examine(make_settings(options))
+    if options.json:
+        print_json(**findings)
+    else:
+        print(report(findings))
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Import without Python's garbage collector, which takes a quarter of the time of importing torch and gradio.
+
+    It would look again and again through objects that last as long as the program; later on it skips them too.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def make_settings(options: Namespace) -> Settings:
+    flags = {name: getattr(options, name, None) for name in SETTINGS_FLAGS}
+    return Settings.from_environment(num_frames=getattr(options, "frames", None), **flags)
+
+
+def plan_video(path: Path, settings: Settings, options: Namespace) -> tuple[VideoInfo, FramePlan]:
+    info = probe(path, limits=DecodeLimits.from_settings(settings))
+    return info, plan_frames(info, settings.num_frames, options.start, options.end)
+
+
+def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, settings: Settings) -> list[str]:
+    """Write the contact sheet, and return the notes of the decoding."""
+    notes: list[str] = []
+
+    def batches() -> Iterator[Any]:
+        limits = DecodeLimits.from_settings(settings)
+        done = 0
+        for batch in decode_frames(path, plan, info=info, decoder=settings.decoder, limits=limits):
+            notes.extend(batch.notes)
+            done += len(batch.indices)
+            say_progress("sampling frame", done, plan.num_frames)
+            yield batch
+
+    contact_sheet(batches(), target)
+    say(f"wrote {target}")
+    return notes

@@ -1,0 +1,153 @@
+"""A chat in Python: `longva.open`."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from longva_demo.chat import (
+    Attribution,
+    ChatSession,
+    Engine,
+    FrameRef,
+    ImageSource,
+    Progress,
+    Sampling,
+    Source,
+    TextDelta,
+    Turn,
+    VideoSource,
+)
+from longva_demo.frames import probe_and_plan
+from longva_demo.settings import Settings
+from longva_demo.video import is_picture
+
+DEFAULTS = Settings()
+
+
+class Chat:
+    """A conversation about one video or picture. The video is prefilled once, with the first question.
+
+    Use it in a `with` block, or call `close()`, to free the cache and the kept frames.
+    """
+
+    def __init__(self, session: ChatSession) -> None:
+        self._session = session
+
+    def stream(
+        self, question: str, *, temperature: float = 0.0, top_p: float = 1.0, max_new_tokens: int | None = None
+    ) -> Iterator[str]:
+        """Yield the answer in pieces of text as the model writes it.
+
+        Raises:
+            DemoError: the question is empty, the context or the memory is full, or the video cannot be read.
+        """
+        for event in self.stream_events(question, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens):
+            if isinstance(event, TextDelta):
+                yield event.text
+
+    def stream_events(
+        self, question: str, *, temperature: float = 0.0, top_p: float = 1.0, max_new_tokens: int | None = None
+    ) -> Iterator[Progress | TextDelta]:
+        """The same with progress before the first word: `Progress` events, then `TextDelta` events."""
+        if max_new_tokens is None:
+            max_new_tokens = self._session.engine.settings.max_new_tokens
+        yield from self._session.ask(question, Sampling(temperature, top_p, max_new_tokens))
+
+    def answer(
+        self, question: str, *, temperature: float = 0.0, top_p: float = 1.0, max_new_tokens: int | None = None
+    ) -> str:
+        """The whole answer."""
+        return "".join(self.stream(question, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
+
+    @property
+    def frames(self) -> list[FrameRef]:
+        """The frames that the model was given: index and seconds of each. Empty before the first question."""
+        return self._session.frames
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Questions and answers so far, oldest first."""
+        return list(self._session.turns)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was lost or guessed while the file was read, one sentence each."""
+        return self._session.notes
+
+    @property
+    def attribution(self) -> Attribution | None:
+        """Which frames the last answer relied on; None for a picture, text alone, or before the first answer.
+
+        `attribution.used_frames` are positions in `frames`. The first access hides the likeliest frames in turn, which
+        takes a few forward passes; docs/attribution.md describes the method.
+        """
+        turns = self._session.turns
+        if turns and turns[-1].attribution is not None and turns[-1].attribution.log_prob_drops is None:
+            self._session.attribute_last_answer()
+        return self._session.turns[-1].attribution if turns else None
+
+    def stop(self) -> None:
+        """End a running answer from another thread. What was written so far becomes the turn."""
+        self._session.stop()
+
+    def close(self) -> None:
+        """Free the cache and the kept frames."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        source = self._session.source
+        path = source.info.path if isinstance(source, VideoSource) else source.path if source is not None else None
+        about = path.name if path is not None else "text alone"
+        return f"<Chat about {about}, {self._session.engine.loaded.model_id}, {len(self.turns)} turns>"
+
+
+def open(
+    path: str | Path | None,
+    frames: int = DEFAULTS.num_frames,
+    model: str = DEFAULTS.model,
+    quant: str = DEFAULTS.quant,
+    start: float | str = 0.0,
+    end: float | str | None = None,
+    device: str = DEFAULTS.device,
+) -> Chat:
+    """Open a video or a picture to ask about. Chats with the same model share it in memory.
+
+    Args:
+        path: a video or picture file; None for a chat without one.
+        frames: how many frames to sample at most.
+        model: "auto", "tiny" (the built-in model), a folder, or a Hub id.
+        quant: "auto", "none" or "4bit".
+        start, end: the range to sample from, in seconds or as "h:mm:ss".
+        device: "auto", "cuda" or "cpu".
+
+    Raises:
+        DemoError: the file cannot be used, the range is outside it, or the frames do not fit.
+    """
+    file = None if path is None else Path(path)
+    # What is wrong with the file is said before the model is loaded.
+    video = probe_and_plan(file, frames, start, end) if file is not None and not is_picture(file) else None
+    engine = load_engine(model, quant, device)
+    source: Source | None = None
+    if video is not None:
+        source = VideoSource(*video, engine.processor)
+    elif file is not None:
+        source = ImageSource(file, engine.processor)
+    session = ChatSession(engine)
+    session.set_source(source)
+    return Chat(session)
+
+
+@lru_cache(maxsize=1)
+def load_engine(model: str, quant: str, device: str) -> Engine:
+    """The engine that chats share; a call for another model frees it once no chat uses it."""
+    return Engine.from_settings(Settings(model=model, quant=quant, device=device))

@@ -1,0 +1,182 @@
+"""The sampled frames on the page: sprite sheets that stream to the browser while frames are decoded.
+
+They go past Gradio, in one HTTP response of their own: Gradio would carry them as text, compare that text whenever
+anything on the page changes, and may drop an update when two come close together.
+"""
+
+import asyncio
+import io
+import json
+import math
+import secrets
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from longva_demo.page.components.component import make_component
+from longva_demo.parallel import in_threads
+from longva_demo.video import FrameBatch
+
+# (up to this many frames, height of a thumbnail in pixels): the more frames, the smaller each is shown.
+SIZES = ((24, 180), (128, 126), (512, 99), (1024, 81), (10**9, 66))
+# The best quality with which all sheets together stay below MAX_BYTES.
+QUALITIES = (80, 62, 45, 30, 15)
+MAX_BYTES = 5_000_000
+ROUTE = "/longva/frames/{token}"
+SECONDS_BETWEEN_LOOKS = 0.05
+SHEET_COLUMNS = 32
+# JPEG ends at 65,535 pixels a side.
+MAX_ASPECT = 4.0
+
+
+def make_frame_browser(elem_id: str) -> gr.HTML:
+    """A contact sheet whose frames are buttons that seek the player. Its value: `SampledView.value`, or None.
+
+    Event: `closer` with `start` and `end` in seconds, the stretch around a frame.
+    """
+    return make_component("frame_browser", None, elem_id, scripts=("script.js", "loupe.js"))
+
+
+class Sheets:
+    """Collects thumbnails into JPEG sprite sheets, for one visitor, one video and one budget.
+
+    A sheet is closed when it holds half as many frames as are shown already: the first frames appear at once, and
+    2,000 frames come in about 16 sheets. Whoever knows the random token can fetch them, while this object is kept.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.token = secrets.token_hex(16)
+        self.total = total
+        self.num_done = 0
+        self.is_finished = False
+        self._unclaimed = threading.Semaphore()
+        self._records: list[bytes] = []
+        self._tiles: list[Image.Image] = []
+        self._indices: list[int] = []
+        self._seconds: list[float] = []
+        self._height = next(height for most, height in SIZES if total <= most)
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What the page needs to know in order to fetch them."""
+        return {"token": self.token, "total": self.total}
+
+    def claim(self) -> bool:
+        """True for the first caller, who is to fill the sheets."""
+        return self._unclaimed.acquire(blocking=False)
+
+    def tile_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the thumbnails of frames of this size."""
+        return thumbnail_size(width, height, self._height)
+
+    def add(self, batch: FrameBatch) -> None:
+        """Take frames, uint8 (frames, height, width, 3), of any size."""
+        size = self.tile_size(batch.pixels.shape[2], batch.pixels.shape[1])
+        tiles = in_threads(lambda pixels: thumbnail(pixels, size), batch.pixels)
+        for tile, index, seconds in zip(tiles, batch.indices, batch.seconds, strict=True):
+            self._tiles.append(tile)
+            self._indices.append(index)
+            self._seconds.append(seconds)
+            self.num_done += 1
+            if len(self._tiles) >= max(4, (self.num_done - len(self._tiles)) // 2):
+                self._close_sheet()
+
+    def add_picture(self, picture: Image.Image) -> None:
+        """A single picture in place of frames: it has no time."""
+        self._tiles.append(thumbnail(np.asarray(picture), thumbnail_size(*picture.size, 320)))
+        self.num_done = 1
+
+    def finish(self) -> None:
+        """No more frames will come."""
+        if self._tiles:
+            self._close_sheet()
+        self.is_finished = True
+
+    def thumbnails(self) -> Iterator[tuple[Image.Image, float]]:
+        """The frames so far, small as they are on the page, each with its time in seconds."""
+        for record in list(self._records):
+            header_length, _ = struct.unpack_from(">II", record)
+            facts = json.loads(record[8 : 8 + header_length])
+            width, height = facts["width"], facts["height"]
+            with Image.open(io.BytesIO(record[8 + header_length :])) as sheet:
+                for number, seconds in enumerate(facts["seconds"]):
+                    row, column = divmod(number, facts["columns"])
+                    left, top = column * width, row * height
+                    yield sheet.crop((left, top, left + width, top + height)), seconds
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The sheets so far and those to come, to the end. See `_close_sheet` for the format."""
+        sent = 0
+        while True:
+            was_finished = self.is_finished
+            while sent < len(self._records):
+                yield self._records[sent]
+                sent += 1
+            if was_finished:
+                return
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+    def _close_sheet(self) -> None:
+        columns = min(SHEET_COLUMNS, len(self._tiles))
+        width, height = self._tiles[0].size
+        sheet = Image.new("RGB", (columns * width, math.ceil(len(self._tiles) / columns) * height))
+        for number, tile in enumerate(self._tiles):
+            row, column = divmod(number, columns)
+            sheet.paste(tile, (column * width, row * height))
+        encoded = encode_jpeg(sheet, MAX_BYTES * len(self._tiles) // max(self.total, 32))
+        facts = {
+            "columns": columns,
+            "count": len(self._tiles),
+            "width": width,
+            "height": height,
+            "indices": self._indices,
+            "seconds": [round(seconds, 6) for seconds in self._seconds],
+        }
+        # A record: two lengths of four bytes each, big-endian, then the facts as JSON, then the JPEG.
+        header = json.dumps(facts).encode()
+        self._records.append(struct.pack(">II", len(header), len(encoded)) + header + encoded)
+        self._tiles, self._indices, self._seconds = [], [], []
+
+
+def frames_route(find: Callable[[str], Sheets | None]) -> Route:
+    """The address that the page fetches sheets from; `find` knows whose they are."""
+
+    async def send(request: Request) -> Response:
+        sheets = find(request.path_params["token"])
+        if sheets is None:
+            return Response(status_code=404)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(sheets.stream(), media_type="application/octet-stream", headers=headers)
+
+    return Route(ROUTE, send)
+
+
+def encode_jpeg(picture: Image.Image, max_bytes: int) -> bytes:
+    """The first of `QUALITIES` that keeps within `max_bytes`, or the lowest."""
+    encoded = b""
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        encoded = file.getvalue()
+        if len(encoded) <= max_bytes:
+            break
+    return encoded
+
+
+def thumbnail_size(width: int, height: int, tall: int) -> tuple[int, int]:
+    """(width, height) of a small picture, `tall` pixels high and at most four times as wide."""
+    aspect = min(MAX_ASPECT, max(1 / MAX_ASPECT, width / height))
+    return max(1, round(tall * aspect)), tall
+
+
+def thumbnail(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """A small picture of a frame, uint8 (height, width, 3)."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)

@@ -1,0 +1,124 @@
+"""What can be saved of the sampled frames: a contact sheet, the frames themselves, and the plan."""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any
+
+from PIL import Image
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from longva_demo.chat import VideoSource
+from longva_demo.page.components.frame_browser import ROUTE, Sheets
+from longva_demo.times import format_time
+from longva_demo.video.sheet import cell, join_cells
+
+QUALITY = 90
+Found = tuple[Sheets, VideoSource]
+
+
+def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
+    """The addresses of the files to save, below that of the frames; `find` knows whose they are."""
+
+    def route(name: str, respond: Callable[[Sheets, VideoSource], Response]) -> Route:
+        async def send(request: Request) -> Response:
+            found = find(request.path_params["token"])
+            if found is None:
+                return PlainTextResponse("these frames are no longer kept; load the video again", 404)
+            response = await run_in_threadpool(respond, *found)
+            stem = re.sub(r'[^ -~]|["\\\\<>:/|?*]', "_", found[1].info.path.stem)
+            response.headers["Content-Disposition"] = f'attachment; filename="{stem}-{name}"'
+            response.headers["Cache-Control"] = "no-store"
+            return response
+
+        return Route(f"{ROUTE}/{name}", send)
+
+    return [
+        route("contact-sheet.jpg", lambda sheets, _: Response(contact_sheet_jpeg(sheets), media_type="image/jpeg")),
+        route("frames.zip", lambda _, source: StreamingResponse(closing(zipped(source)), media_type="application/zip")),
+        route("plan.json", lambda _, source: Response(plan_json(source), media_type="application/json")),
+    ]
+
+
+def contact_sheet_jpeg(sheets: Sheets) -> bytes:
+    """The thumbnails that are on the page, with their times, as one JPEG: nothing is decoded again."""
+    cells = [cell(image, time, image.width + 4, image.height + 4) for image, time in sheets.thumbnails()]
+    file = io.BytesIO()
+    join_cells(cells).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def plan_json(source: VideoSource) -> str:
+    """What `longva-demo frames --json` prints, without the path on this machine."""
+    planned = zip(source.plan.indices, source.plan.seconds, strict=True)
+    facts: dict[str, Any] = {
+        "video": {**source.info.to_dict(), "path": source.info.path.name},
+        "frames": [{"index": index, "seconds": seconds} for index, seconds in planned],
+        "notes": list(source.notes),
+    }
+    return json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1)
+
+
+class Pipe(io.RawIOBase):
+    """A file that cannot seek; what was written is taken out piece by piece."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def zipped(source: VideoSource) -> Generator[bytes]:
+    """A ZIP of the frames in full size, made while it is sent: one batch of frames is held at a time."""
+    pipe = Pipe()
+    batches: Any = source.decode()
+    try:
+        with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # a JPEG does not get smaller
+            number = 0
+            for batch in batches:
+                for pixels, index, seconds in zip(batch.pixels, batch.indices, batch.seconds, strict=True):
+                    number += 1
+                    archive.writestr(file_name(number, index, seconds), jpeg(pixels))
+                    yield pipe.take()
+        yield pipe.take()
+    finally:
+        batches.close()
+
+
+def file_name(number: int, index: int, seconds: float) -> str:
+    """Sorted by sample; says the frame's number in the video and its time.
+
+    >>> file_name(7, 1234, 3723.46)
+    '0007-frame-001234-at-1.02.03.46.jpg'
+    """
+    return f"{number:04}-frame-{index:06}-at-{format_time(seconds, 2).replace(':', '.')}.jpg"
+
+
+def jpeg(pixels: Any) -> bytes:
+    """A frame, uint8 (height, width, 3), as JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+async def closing(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces from a generator that works in a thread; it is closed, and its decoder ends, when the reader goes."""
+    try:
+        async for piece in iterate_in_threadpool(pieces):
+            yield piece
+    finally:
+        pieces.close()

@@ -1,0 +1,280 @@
+"""Where everything is on the page, and which event calls which handler."""
+
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from longva_demo.chat import AdmissionQueue, Engine
+from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
+from longva_demo.page.checks import Checks
+from longva_demo.page.components.about import make_about
+from longva_demo.page.components.budget import make_budget
+from longva_demo.page.components.component import NOW
+from longva_demo.page.components.frame_browser import make_frame_browser
+from longva_demo.page.components.gallery import Example, make_gallery
+from longva_demo.page.components.header import is_builtin, make_header
+from longva_demo.page.components.history import make_history
+from longva_demo.page.components.meter import make_meter, meter_facts
+from longva_demo.page.components.needle_test import make_needle_test
+from longva_demo.page.components.picture import make_picture
+from longva_demo.page.components.preview import make_preview_line
+from longva_demo.page.components.suggestions import make_suggestions
+from longva_demo.page.components.timeline import make_timeline
+from longva_demo.page.components.transcript import make_transcript
+from longva_demo.page.components.waiting import make_waiting
+from longva_demo.page.handlers import Handlers
+from longva_demo.page.i18n import WORDS
+from longva_demo.page.needle_test import NeedleTests
+from longva_demo.page.save import Save
+from longva_demo.page.sessions import Pages
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog
+
+
+class Parts(NamedTuple):
+    """The components that handlers read and write."""
+
+    gallery: gr.HTML
+    video: gr.Video
+    picture: gr.Image
+    needle_test: gr.HTML
+    preview: gr.HTML
+    timeline: gr.HTML
+    about: gr.HTML
+    budget: gr.HTML
+    start: gr.Textbox
+    end: gr.Textbox
+    cost: gr.HTML
+    asked_at: gr.Number
+    frames: gr.HTML
+    transcript: gr.HTML
+    suggestions: gr.HTML
+    question: gr.Textbox
+    asked: gr.Textbox
+    file: gr.Textbox
+    weighing: gr.Checkbox
+    history: gr.HTML
+    decoder: gr.Radio
+    temperature: gr.Slider
+    top_p: gr.Slider
+    max_new_tokens: gr.Slider
+
+
+def build_page(
+    engine: Engine,
+    settings: Settings,
+    examples: list[Example],
+    pages: Pages,
+    answerer: Answerer,
+    queue: AdmissionQueue,
+    events: EventLog,
+) -> Handlers:
+    """Lay the page out in the Blocks that is being built, and bind its events to the handlers returned."""
+    parts = lay_out(engine, settings, examples)
+    handlers = Handlers(engine, settings, pages, answerer, events)
+    bind_selecting(parts, handlers)
+    changes = bind_asking(parts, handlers)
+    Checks(engine, pages, answerer).bind(parts.transcript, parts.question, parts.asked_at)
+    NeedleTests(engine, pages, queue, events).bind(parts.needle_test, parts.asked_at)
+    Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
+    return handlers
+
+
+def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:
+    """Header and gallery above; the video, its frames and their cost on the left, the chat on the right."""
+    make_header(engine.loaded, elem_id="header")
+    gallery = make_gallery(examples, elem_id="gallery")
+    with gr.Row(elem_id="desk", equal_height=False):
+        with gr.Column(scale=6, min_width=340, elem_id="looking"):
+            looking = lay_out_selecting(engine, settings)
+        with gr.Column(scale=5, min_width=340, elem_id="asking"):
+            asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
+    return Parts(gallery=gallery, **looking, **asking)
+
+
+def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
+    with gr.Tabs(elem_id="media"):
+        with gr.Tab(WORDS("tab.video"), id="video", elem_id="video-tab"):
+            # A camera's full resolution would be thrown away by the model, and slows the recording.
+            camera = gr.WebcamOptions(constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}})
+            video = gr.Video(
+                sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[], webcam_options=camera
+            )
+        with gr.Tab(WORDS("tab.picture"), id="picture", elem_id="picture-tab"):
+            picture = make_picture(elem_id="picture")
+        with gr.Tab(WORDS("tab.needle"), id="needle", elem_id="needle-tab"):
+            needle_test = make_needle_test(elem_id="needle-test")
+    preview = make_preview_line(elem_id="preview")
+    timeline = make_timeline(elem_id="timeline")
+    about = make_about(elem_id="about")
+    with gr.Row(elem_id="sampling", equal_height=True):
+        budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
+        start = gr.Textbox(label=WORDS("range.from"), placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
+        end = gr.Textbox(
+            label=WORDS("range.to"), placeholder=WORDS("range.end"), max_lines=1, elem_id="end", min_width=80
+        )
+    cost = make_meter(meter_facts(engine.meter(1), None, engine.prefill_times), elem_id="cost")
+    frames = make_frame_browser(elem_id="frames")
+    return {
+        "video": video,
+        "picture": picture,
+        "needle_test": needle_test,
+        "preview": preview,
+        "timeline": timeline,
+        "about": about,
+        "budget": budget,
+        "start": start,
+        "end": end,
+        "cost": cost,
+        "frames": frames,
+        "asked_at": gr.Number(0, visible=False),  # when the page asked for something, on its own clock
+    }
+
+
+def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
+    """`kind` ends the keys of the texts that say which languages the model reads."""
+    transcript = make_transcript(f"chat.hint{kind}", elem_id="chat")
+    suggestions = make_suggestions(elem_id="suggestions")
+    make_waiting(elem_id="waiting")
+    question = gr.Textbox(
+        placeholder=WORDS(f"ask.placeholder{kind}"),
+        show_label=False,
+        label=WORDS("ask.label"),
+        submit_btn=str(WORDS("ask.button")),
+        lines=1,
+        max_lines=6,
+        interactive=True,
+        elem_id="question",
+    )
+    asked = gr.Textbox(visible=False)  # holds nothing: the page puts the question in its place (draft.js)
+    file = gr.Textbox(visible=False)  # a saved chat on its way to the browser
+    return {
+        "transcript": transcript,
+        "suggestions": suggestions,
+        "question": question,
+        "asked": asked,
+        "file": file,
+        **lay_out_settings(settings),
+        "history": make_history(elem_id="history"),
+    }
+
+
+def lay_out_settings(settings: Settings) -> dict[str, Any]:
+    with gr.Accordion(WORDS("settings.label"), open=False, elem_id="settings"):
+        temperature = gr.Slider(
+            0, 1.5, 0, step=0.1, label=WORDS("settings.temperature"), info=WORDS("settings.temperature_info")
+        )
+        top_p = gr.Slider(0.05, 1, 1, step=0.05, label=WORDS("settings.top_p"), info=WORDS("settings.top_p_info"))
+        max_new_tokens = gr.Slider(
+            1,
+            max(1024, settings.max_new_tokens),
+            settings.max_new_tokens,
+            step=1,
+            label=WORDS("settings.longest"),
+            info=WORDS("settings.longest_info"),
+        )
+        weighing = gr.Checkbox(True, label=WORDS("settings.weighing"), info=WORDS("settings.weighing_info"))
+        decoder = gr.Radio(
+            ["pyav", "decord"],
+            value=settings.decoder,
+            label=WORDS("settings.decoder"),
+            info=WORDS("settings.decoder_info"),
+        )
+    return {
+        "weighing": weighing,
+        "decoder": decoder,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+    }
+
+
+def bind_selecting(parts: Parts, handlers: Handlers) -> None:
+    """Everything that changes what is looked at ends in `look`.
+
+    What a field is to hold is settled in the browser (selection.js): an answer of the server might come late.
+    """
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    look: dict[str, Any] = {
+        "fn": handlers.look,
+        "inputs": [*fields, parts.asked_at],
+        "outputs": [parts.frames, parts.about, parts.cost, parts.transcript],
+        "js": "(...fields) => selection.look(fields)",
+        "trigger_mode": "multiple",
+        **hidden,
+    }
+    rest = [parts.start, parts.end, parts.suggestions]
+    picked = [parts.video, parts.picture, parts.budget, *rest]
+
+    def turn(event: Any, outputs: list[Any], script: str) -> Any:
+        return event(None, None, outputs, js=script, **hidden).then
+
+    looks = [
+        turn(parts.gallery.pick, picked, "() => selection.chosen()"),
+        turn(parts.video.upload, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        turn(parts.video.stop_recording, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        turn(parts.picture.upload, [parts.video, *rest], "() => selection.uploaded('picture')"),
+        turn(parts.video.clear, rest, "() => selection.removed('video')"),
+        turn(parts.picture.clear, rest, "() => selection.removed('picture')"),
+        turn(parts.timeline.range, rest[:2], "() => selection.narrowed()"),
+        turn(parts.frames.closer, rest[:2], "() => selection.narrowed()"),
+        parts.budget.settle,
+        parts.start.submit,
+        parts.start.blur(None, None, None, js="() => selection.left('start')", **hidden).success,
+        parts.end.submit,
+        parts.end.blur(None, None, None, js="() => selection.left('end')", **hidden).success,
+        parts.decoder.input,
+    ]
+    for event in looks:
+        event(**look).failure(None, None, None, js="() => selection.failed()", **hidden)
+    parts.preview.need(
+        handlers.preview,
+        [parts.video, parts.picture, parts.asked_at],
+        parts.preview,
+        js=NOW,
+        concurrency_limit=2,
+        trigger_mode="multiple",
+        **hidden,
+    )
+
+
+def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
+    """Enter, the button and a suggestion share one handler. Returns the events that change the conversation."""
+    sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    shown, asked_at = [parts.transcript, parts.question], parts.asked_at
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    many: dict[str, Any] = {"concurrency_limit": MAX_CONCURRENT_QUESTIONS}
+    ask: dict[str, Any] = {
+        "fn": handlers.ask,
+        "inputs": [parts.asked, *fields, *sampling, asked_at],
+        "outputs": shown,
+        "js": "(...fields) => asked(fields)",
+        "trigger_mode": "multiple",
+        **hidden,
+        **many,
+    }
+    # What was read says how long reading takes here, and takes room.
+    meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, **hidden}
+    # The page empties the field, waits for an upload that may be on its way, and asks (draft.js).
+    submitted = parts.question.submit(None, None, None, js="() => undefined", **hidden)
+    chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
+    parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
+    asks = [
+        event.success(None, None, None, js="() => ready()", **hidden).success(**ask) for event in (submitted, chosen)
+    ]
+    for event in asks:
+        event.failure(None, None, None, js="() => refused()", **hidden)
+    answered = [
+        *asks,
+        parts.transcript.retry(handlers.retry, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
+        parts.transcript.edit(handlers.edit, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
+    ]
+    for answer in answered:
+        answer.then(**meter)
+    return [
+        *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
+        parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),
+        parts.transcript.clear(handlers.clear, asked_at, parts.transcript, js=NOW, **hidden),
+    ]

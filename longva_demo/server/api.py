@@ -1,0 +1,127 @@
+"""The two HTTP endpoints for `gradio_client`: plain inputs, one call, nothing kept between calls."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.chat import ChatSession, Engine, Sampling, Source, TextDelta, VideoSource
+from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
+from longva_demo.errors import DemoError
+from longva_demo.page.errors import plain, streaming
+from longva_demo.page.selection import Selection
+from longva_demo.server.uploads import FilesInUse
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog
+
+
+class Api:
+    """Functions behind /sample_frames and /chat; their docstrings are the API's documentation."""
+
+    def __init__(self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog) -> None:
+        self.engine = engine
+        self.events = events
+        self.answerer = answerer
+        self.settings = settings
+        self.files_in_use = FilesInUse()
+
+    @plain
+    def sample_frames(self, video: str, num_frames: float = 32, start: str = "", end: str = "") -> dict[str, Any]:
+        """Which frames of a video the model would be given, and what they cost.
+
+        Args:
+            video: a video file
+            num_frames: how many frames at most
+            start: where the sampled range begins, in seconds or h:mm:ss; empty for the beginning
+            end: where it ends; empty for the end of the video
+
+        Returns:
+            "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video": what
+            the file is; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
+        """
+        with self._open("sample_frames", video, num_frames, start, end) as source:
+            if not isinstance(source, VideoSource):
+                raise DemoError("there is no video", "give the path of a video file")
+            meter = self.engine.meter(source.num_frames)
+            planned = zip(source.plan.indices, source.plan.seconds, strict=True)
+            # Gradio's client would fetch whatever stands under "path".
+            facts = {name: value for name, value in source.info.to_dict().items() if name != "path"}
+            return {
+                "frames": [{"index": index, "seconds": seconds} for index, seconds in planned],
+                "video": facts,
+                "cost": {**asdict(meter), "context_share": meter.context_share, "fits": meter.fits},
+                "notes": list(source.notes),
+            }
+
+    @streaming
+    def chat(
+        self,
+        question: str,
+        video: str | None = None,
+        num_frames: float = 32,
+        start: str = "",
+        end: str = "",
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_new_tokens: float = 256,
+    ) -> Iterator[str]:
+        """Answer a question about a video or picture, or without one. Streams the answer so far.
+
+        Args:
+            question: what you want to know
+            video: a video or picture file; none for a question without one
+            num_frames: how many frames at most
+            start: where the sampled range begins, in seconds or h:mm:ss; empty for the beginning
+            end: where it ends; empty for the end of the video
+            temperature: 0 takes the likeliest word each time
+            top_p: sample among the likeliest words of this total probability
+            max_new_tokens: the longest answer
+        """
+        sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
+        with (
+            self._open("chat", video, num_frames, start, end) as source,
+            closing(ChatSession(self.engine)) as session,
+        ):
+            session.set_source(source)
+            answer = ""
+            for event in self.answerer(session, question or "", sampling, False, threading.Event()):
+                if isinstance(event, TextDelta):
+                    answer += event.text
+                    yield answer
+
+    @contextmanager
+    def _open(self, where: str, video: str | None, num_frames: float, start: str, end: str) -> Iterator[Source | None]:
+        """The source, closed afterwards; the file is in use meanwhile."""
+        look = Selection.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
+        if look is None:
+            yield None
+            return
+        with self.files_in_use.using(look.path):
+            with self.events.event("look", where=where, session=None) as this:
+                source = look.open(self.engine, self.settings)
+                this.tell(source)
+            try:
+                yield source
+            finally:
+                if isinstance(source, VideoSource):
+                    source.close()
+
+    def bind(self) -> None:
+        """Register the endpoints in the Blocks that is being built. Gradio wants a component for each parameter."""
+        with gr.Column(visible=False):
+            video = gr.File(label="video")
+            budget = gr.Number(self.settings.num_frames, label="num_frames")
+            start, end = gr.Textbox("", label="start"), gr.Textbox("", label="end")
+            frames = gr.JSON(label="frames")
+            gr.Button().click(
+                self.sample_frames, [video, budget, start, end], frames, api_name="sample_frames", queue=True
+            )
+            question, answer = gr.Textbox(label="question"), gr.Textbox(label="answer")
+            temperature = gr.Number(0.0, label="temperature")
+            top_p = gr.Number(1.0, label="top_p")
+            longest = gr.Number(self.settings.max_new_tokens, label="max_new_tokens")
+            inputs = [question, video, budget, start, end, temperature, top_p, longest]
+            gr.Button().click(self.chat, inputs, answer, api_name="chat", concurrency_limit=MAX_CONCURRENT_QUESTIONS)

@@ -1,0 +1,123 @@
+"""The whole app: the page and the API endpoints in one Gradio Blocks, with the routes and middleware around it."""
+
+import os
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from longva_demo.chat import AdmissionQueue, Engine
+from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, make_answerer
+from longva_demo.page.components.frame_browser import frames_route
+from longva_demo.page.components.gallery import EXAMPLES_FOLDER, previews_route, read_examples
+from longva_demo.page.components.preview import preview_route
+from longva_demo.page.downloads import download_routes
+from longva_demo.page.i18n import CATALOGUES, WORDS
+from longva_demo.page.layout import build_page
+from longva_demo.page.scripts import head
+from longva_demo.page.sessions import Pages
+from longva_demo.page.theme import STYLE, LightTable
+from longva_demo.server.api import Api
+from longva_demo.server.blocks import DemoBlocks
+from longva_demo.server.housekeeping import start_housekeeping
+from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_posts
+from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
+from longva_demo.server.upload_limits import limit_uploads
+from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog, Metrics, observe_answers, telemetry_routes
+
+# Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
+CONCURRENCY = 16
+# Each running event takes a thread for a moment.
+THREADS = 2 * MAX_CONCURRENT_QUESTIONS
+# Gradio keeps what it last sent to each page, gone ones too: 10,000 of them if it is not told. One that was forgotten
+# is made anew, and what belongs to a visitor is in `Pages`.
+SESSIONS = 200
+# Gradio deletes uploads when the server ends; before that, `uploads` does, which knows what is in use.
+DELETE_CACHE = (3600, 365 * 24 * 3600)
+
+
+def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
+    """The page and its API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
+    # The page names these files itself when a card is clicked; they are read in place.
+    gr.set_static_paths([EXAMPLES_FOLDER])
+    pages = Pages(engine)
+    queue = AdmissionQueue(engine.prefill_times)
+    metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(queue), prefix_cache=engine.prefix_cache)
+    events = EventLog(settings, metrics)
+    questions = RateLimit(settings.max_questions_per_minute, "questions")
+    answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
+    api = Api(engine, settings, answerer, events)
+    uploads = Uploads(
+        lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_storage_bytes
+    )
+    rate = RateLimit(settings.max_events_per_minute, "events")
+    middleware = [
+        refuse_stale_tabs(pages.was_closed),
+        log_uploads(events),
+        limit_posts(rate),
+        limit_uploads(settings.max_file_bytes, uploads.make_room),
+    ]
+    options = launch_options(settings, pages, telemetry_routes(metrics, engine), middleware)
+    hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
+    blocks: dict[str, Any] = {
+        "title": CATALOGUES["en"]["page.title"],
+        "analytics_enabled": False,
+        "fill_width": True,
+        "delete_cache": DELETE_CACHE,
+    }
+    with DemoBlocks(options, hosts, rate, **blocks) as app:
+        handlers = build_page(engine, settings, read_examples(), pages, answerer, queue, events)
+        app.unload(handlers.leave)
+        api.bind()
+    app.queue(default_concurrency_limit=CONCURRENCY)
+    start_housekeeping(pages.sweep, uploads.tidy)
+    return app
+
+
+def launch_options(
+    settings: Settings, pages: Pages, more_routes: list[Route], middleware: list[Middleware]
+) -> dict[str, Any]:
+    """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
+    routes = [
+        frames_route(pages.find_sheets),
+        *download_routes(pages.find_video),
+        preview_route(pages.find_preview),
+        previews_route(),
+        leave_route(pages),
+        *more_routes,
+    ]
+    return {
+        # On a Space, Gradio is told to listen beyond this machine.
+        "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
+        "server_port": settings.port,
+        "max_threads": THREADS,
+        "state_session_capacity": SESSIONS,
+        "theme": LightTable(),
+        "css_paths": [STYLE],
+        "head": head(page_constants()),
+        "i18n": WORDS,
+        "allowed_paths": [str(EXAMPLES_FOLDER)],
+        "max_file_size": settings.max_file_bytes,
+        "footer_links": ["api", "gradio", "settings"],
+        "run_history": False,
+        "app_kwargs": {"routes": routes, "middleware": middleware},
+        "show_error": False,
+        "auth": (settings.user, settings.password) if settings.password else None,
+        "ssr_mode": False,
+        "pwa": False,
+    }
+
+
+def leave_route(pages: Pages) -> Route:
+    """Where a tab says that it is closed."""
+
+    def leave(request: Request) -> Response:
+        pages.leave(request.path_params["session"], for_good=True)
+        return Response(status_code=204)
+
+    return Route("/longva/leave/{session}", leave, methods=["POST"])

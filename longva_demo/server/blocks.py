@@ -1,0 +1,69 @@
+"""Gradio's Blocks, with what is done before any event reaches its handler."""
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.errors import DemoError
+from longva_demo.page.errors import toast
+from longva_demo.server.addresses import refuse_addresses
+from longva_demo.server.rate_limit import CALLER, RateLimit, address_name
+from longva_demo.server.validation import check_inputs
+
+
+class DemoBlocks(gr.Blocks):
+    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses.
+
+    `rate` counts every event: what makes one costs little, and what it asks for may be much.
+    """
+
+    def __init__(self, options: dict[str, Any], hosts: set[str], rate: RateLimit, **kwargs: Any) -> None:
+        self.options = options
+        self.hosts = hosts
+        self.rate = rate
+        super().__init__(**kwargs)
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+        names = names_of(kwargs.get("request"))
+        block = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        try:
+            # A handler that streams is called again for each update. Who leaves is never refused.
+            if kwargs.get("iterator") is None and all(event != "unload" for _, event in block.targets):
+                self.rate.count(*names)
+            refuse_addresses(inputs, self.hosts)
+            event = kwargs.get("event_data")
+            check_inputs(block.inputs, inputs, event._data if event is not None else None)
+        except DemoError as error:
+            raise toast(error) from None
+        CALLER.set(names)
+        return await super().process_api(block_fn, inputs, *args, **kwargs)
+
+    async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
+        """After `check_inputs`, only files can be wrong; Gradio's own words would name paths of this machine."""
+        try:
+            return await super().preprocess_data(*args, **kwargs)
+        except gr.Error:
+            raise
+        except OSError as error:
+            raise toast(DemoError(f"the file cannot be kept ({error.strerror})", "try again later")) from None
+        except Exception:
+            raise toast(DemoError("this file was not uploaded here", "upload it, and name what came back")) from None
+
+    def block_thread(self) -> None:
+        """Wait for an interrupt, then close: Gradio's own would wait for open pages, and give up on the uploads."""
+        with suppress(KeyboardInterrupt):
+            while self.is_running:
+                time.sleep(0.1)
+        self.close(verbose=False)
+
+    def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().launch(**{**self.options, **kwargs})
+
+
+def names_of(request: Any) -> tuple[str, ...]:
+    """A page and its address, for the limits."""
+    if not isinstance(request, gr.Request) or request.request is None:
+        return ()
+    return (f"page {request.session_hash}", address_name(request.request.scope))

@@ -1,0 +1,221 @@
+"""What decoding shows about a file, beside what its container says: which packets give frames, and which of them are
+key frames. Runs in the worker."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from longva_demo.errors import VideoError
+from longva_demo.video._ffmpeg.container import (
+    CONVERT,
+    MAX_THREADS,
+    Heartbeat,
+    Video,
+    demux,
+    is_out_of_memory,
+    open_video,
+    reason,
+    use_threads,
+)
+from longva_demo.video._ffmpeg.orientation import AS_STORED, Orientation, orientation_of
+from longva_demo.video._ffmpeg.packets import PacketTable
+from longva_demo.video._ffmpeg.picture_sizes import size_mark
+from longva_demo.video._ffmpeg.pictures import square_size
+from longva_demo.video.limits import DecodeLimits
+
+
+@dataclass
+class Trial:
+    """What came out of a decoder that was fed packets of a file.
+
+    packets, is_key: packet number of each frame, and whether it is a key frame, in the order they came out.
+    size, stored_size, orientation, pixel_format, transfer: of the first frame, as displayed and as decoded.
+    """
+
+    packets: list[int] = field(default_factory=list)
+    is_key: list[bool] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+    stored_size: tuple[int, int] = (0, 0)
+    orientation: Orientation = AS_STORED
+    pixel_format: str = ""
+    transfer: int = 0
+    num_errors: int = 0
+    error: str = ""
+
+    def add(self, video: Video, frame: VideoFrame) -> None:
+        if not self.packets:
+            self.describe(video, frame)
+        self.packets.append(frame.pts or 0)
+        self.is_key.append(frame.key_frame)
+
+    def describe(self, video: Video, frame: VideoFrame) -> None:
+        width, height = square_size(frame.width, frame.height, video.stream.sample_aspect_ratio)
+        self.orientation = orientation_of(frame)
+        self.stored_size = (frame.width, frame.height)
+        self.pixel_format = frame.format.name
+        self.transfer = frame.color_trc
+        self.size = (height, width) if self.orientation.is_sideways else (width, height)
+
+    @property
+    def num_pixels(self) -> int:
+        return self.size[0] * self.size[1]
+
+
+class SpotChecks:
+    """Decodes a few key packets while the file is read: some evenly spread over it, and those that change the size."""
+
+    NUM_CHECKS = 4
+    MAX_SIZES = 16
+
+    def __init__(self, video: Video, size_bytes: int) -> None:
+        self.trials: list[Trial] = []
+        self._video = video
+        self._step = size_bytes // (self.NUM_CHECKS + 1)
+        self._next = self._step
+        self._marks: set[bytes] = set()
+        video.decoder.thread_count = 1
+
+    def see(self, number: int, packet: av.Packet) -> None:
+        if not packet.is_keyframe:
+            return
+        is_due = packet.pos is not None and packet.pos >= self._next
+        if is_due:
+            self._next = (packet.pos or 0) + self._step
+        if not self._changes_size(packet) and not is_due:
+            return
+        trial = Trial()
+        packet.pts = number
+        for fed in (packet, None):
+            for frame in tolerant_decode(self._video, fed, trial):
+                trial.add(self._video, frame)
+        self._video.decoder.flush_buffers()
+        if trial.packets == [number]:
+            self.trials.append(trial)
+
+    def _changes_size(self, packet: av.Packet) -> bool:
+        context = self._video.decoder
+        mark = size_mark(context.codec.canonical_name, context.extradata or b"", packet)
+        is_new = bool(mark) and mark not in self._marks and len(self._marks) < self.MAX_SIZES
+        if is_new:
+            self._marks.add(mark)
+        return is_new
+
+
+def try_decoder(
+    path: Path,
+    limits: DecodeLimits,
+    heartbeat: Heartbeat,
+    num_frames: int | None = None,
+    *,
+    key_frames_until: int | None = None,
+) -> Trial:
+    """Decode from the start until `num_frames` frames are out, or to the end; broken packets are passed over.
+
+    With `key_frames_until`, only the packets before that number are read, and of them only key frames are decoded:
+    most decoders tell them by their headers.
+    """
+    if num_frames is not None:
+        return run_trial(path, limits, heartbeat, 1, num_frames=num_frames)
+    trial = run_trial(path, limits, heartbeat, MAX_THREADS, key_frames_until=key_frames_until)
+    if trial.error:  # with several threads, a broken packet can cost whole frames beside it
+        trial = run_trial(path, limits, heartbeat, 1, key_frames_until=key_frames_until)
+    return trial
+
+
+def run_trial(
+    path: Path,
+    limits: DecodeLimits,
+    heartbeat: Heartbeat,
+    threads: int,
+    num_frames: int | None = None,
+    key_frames_until: int | None = None,
+) -> Trial:
+    video = open_video(path, limits)
+    trial = Trial()
+    try:
+        use_threads(video, threads)
+        if key_frames_until is not None:
+            video.decoder.skip_frame = "NONKEY"
+        number = 0
+        for packet in packets_or_end(video):
+            at_end = packet.size == 0 or number == key_frames_until
+            if not at_end:
+                packet.pts = number  # comes back as the frame's pts: the frame's packet, whatever the container says
+                number += 1
+            for frame in tolerant_decode(video, None if at_end else packet, trial):
+                trial.add(video, frame)
+            heartbeat()
+            if at_end or (num_frames is not None and len(trial.packets) >= num_frames):
+                break
+    finally:
+        video.close()
+    if num_frames is not None:
+        del trial.packets[num_frames:], trial.is_key[num_frames:]
+    return trial
+
+
+def packets_or_end(video: Video) -> Iterator[av.Packet]:
+    """Demux the picture track; a file that breaks off ends with an empty packet all the same."""
+    try:
+        yield from demux(video)
+    except av.error.FFmpegError as error:
+        if is_out_of_memory(error):
+            raise
+        yield av.Packet()
+
+
+def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> list[VideoFrame]:
+    try:
+        frames = video.decoder.decode(packet)
+    except av.error.EOFError:
+        return []
+    except av.error.FFmpegError as error:
+        if is_out_of_memory(error):
+            raise
+        trial.num_errors += packet is not None
+        trial.error = trial.error or reason(error)
+        return []
+    return [frame for frame in frames if frame.pts is not None]
+
+
+def check_trial(path: Path, trial: Trial, limits: DecodeLimits) -> None:
+    if not trial.packets:
+        why = (
+            f"they are damaged, or larger than {limits.max_frame_pixels:,} pixels: {trial.error or 'nothing came out'}"
+        )
+        raise VideoError(f"no frame of {path.name} can be decoded ({why})", CONVERT)
+
+
+def correct_keys(
+    path: Path, video: Video, table: PacketTable, trials: list[Trial], limits: DecodeLimits, heartbeat: Heartbeat
+) -> bool:
+    """Correct the container's key flags where decoding contradicts them. Returns whether the decoder tells key frames.
+
+    An AVI whose index was never written and an MP4 without a sync table have every packet flagged as key; others lack
+    the flag of the first packet. H.264 and some others are parsed by the demuxer, which then knows better.
+    """
+    reports_keys = any(is_key for trial in trials for is_key in trial.is_key)
+    all_flagged = len(table) > 1 and bool(table.is_key.all())
+    if not reports_keys:
+        if all_flagged and not video.stream.codec_context.codec.intra_only:
+            table.is_key[1:] = False
+        return False
+    decoded_keys = {
+        packet: is_key for trial in trials for packet, is_key in zip(trial.packets, trial.is_key, strict=True)
+    }
+    flags_lie = any(table.is_key[packet] and not is_key for packet, is_key in decoded_keys.items())
+    flagged = np.flatnonzero(table.is_key)
+    if flags_lie or len(flagged) == 0:
+        last = len(table)
+    elif flagged[0] > 0:
+        last = int(flagged[0])
+    else:
+        return True
+    found = try_decoder(path, limits, heartbeat, key_frames_until=last)
+    table.is_key[:last] = False
+    table.is_key[[packet for packet, is_key in zip(found.packets, found.is_key, strict=True) if is_key]] = True
+    return True

@@ -1,0 +1,56 @@
+"""One server with the bundled model and one browser for all page tests; each test gets a page with empty storage."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
+
+from tests.support.browser import ARGUMENTS, Visit, find_browser
+from tests.support.server import serving
+
+
+@pytest.fixture(scope="session")
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server") / "server.log"
+
+
+@pytest.fixture(scope="session")
+def address(server_log: Path) -> Iterator[str]:
+    with serving(server_log, "--model", "tiny") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """One for all browsers: a process can run one at a time."""
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=find_browser(playwright.chromium), args=list(ARGUMENTS))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def desktop(browser: Browser) -> Iterator[BrowserContext]:
+    """Serves one visit after another, so that the page's scripts are fetched and compiled once."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visit(desktop: BrowserContext, address: str) -> Iterator[Visit]:
+    (blank,) = desktop.pages
+    desktop.new_cdp_session(blank).send(
+        "Storage.clearDataForOrigin", {"origin": address, "storageTypes": "cookies,local_storage,indexeddb"}
+    )
+    yield Visit(desktop, address)
+    for page in desktop.pages:
+        if page is not blank:
+            page.close()

@@ -1,0 +1,86 @@
+"""axe-core finds no serious violation of WCAG A and AA in the page's main states, light and dark, wide and narrow."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.support.browser import Visit
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+SERIOUS = ("serious", "critical")
+
+
+def violations(page: Page) -> list[str]:
+    """One line for each rule that is broken seriously, with the places."""
+    found: dict[str, Any] = Axe().run(page, options=RULES).response
+    assert len(found["passes"]) > 10, "axe-core looked at next to nothing"
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary'].splitlines()[-1].strip()} {node['html'][:120]}"
+        for rule in found["violations"]
+        if rule["impact"] in SERIOUS
+        for node in rule["nodes"]
+    ]
+
+
+def empty(_: Visit, __: Path) -> None:
+    pass
+
+
+def answered(visit: Visit, _: Path) -> None:
+    """An answer with the frames that it drew on, checked without the video, at several budgets."""
+    visit.pick("Three shapes")
+    visit.page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    visit.page.wait_for_selector(".turn:last-child .sure")
+    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:last-child")):
+        visit.page.click(f'.turn:last-child button:has-text("{name}")')
+        visit.page.wait_for_selector(f".turn:last-child {result}")
+    visit.page.locator(".film button").nth(3).focus()
+
+
+def opened(visit: Visit, _: Path) -> None:
+    """What is folded away at first."""
+    visit.page.click(".badge summary")
+    visit.page.click("#settings button")
+    visit.page.get_by_role("tab", name="Picture").click()
+
+
+def needle_tested(visit: Visit, _: Path) -> None:
+    visit.pick("Three shapes")
+    visit.page.get_by_role("tab", name="Needle test").click()
+    visit.page.click(".needles-start")
+    visit.page.wait_for_selector(".heat td:not(:empty)")
+    visit.page.click(".needles-stop")
+
+
+OPAQUE = """() => {
+  const around = [document.querySelector(".toast-body")];
+  while (around.at(-1).parentElement) around.push(around.at(-1).parentElement);
+  return around.every((node) => getComputedStyle(node).opacity === "1");
+}"""
+
+
+def refused(visit: Visit, folder: Path) -> None:
+    bad = folder / "notes.mp4"
+    bad.write_text("these are not pictures")
+    visit.upload(bad)
+    visit.page.wait_for_selector(".toast-body")
+    visit.page.wait_for_function(OPAQUE)  # it fades in
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", [empty, answered, opened, needle_tested, refused])
+def test_no_serious_violation(
+    browser: Browser, address: str, tmp_path: Path, state: Callable[[Visit, Path], None], scheme: Any, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    visit = Visit(context, address)
+    visit.page.set_default_timeout(120_000)
+    state(visit, tmp_path)
+    assert violations(visit.page) == []
+    context.close()

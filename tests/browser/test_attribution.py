@@ -1,0 +1,72 @@
+"""After an answer: how sure the model was, and the frames that it drew on, which play the video there."""
+
+import re
+
+from playwright.sync_api import expect
+
+from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
+from tests.support.browser import Visit
+
+# The gallery's needle clip shows its number in these seconds.
+NEEDLE = (37.4, 38.4)
+
+
+def test_the_needle_is_named_and_plays(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    visit.ask("What number appears in the video?")
+    chips = visit.page.locator(".attribution-frame")
+    expect(chips.first).to_be_visible(timeout=60_000)
+    assert chips.count() <= 3
+    chips.first.click()
+    seconds = visit.page.evaluate("document.querySelector('#player video').currentTime")
+    assert NEEDLE[0] <= seconds <= NEEDLE[1] + 0.5  # it may have begun to play
+    sure = visit.page.locator(".turn .sure")
+    figure = re.fullmatch(r"The model gave its words a probability of (\d+)% on average\.", sure.get_attribute("title"))
+    assert figure is not None
+    probability = int(figure[1]) / 100
+    assert sure.text_content() == ("sure" if probability >= 0.98 else "fairly sure" if probability >= 0.9 else "unsure")
+    weights = visit.page.eval_on_selector_all(
+        ".film-frames li", "items => items.map((item) => Number(item.style.getPropertyValue('--weight')))"
+    )
+    times = visit.frame_seconds
+    assert len(weights) == len(times) == 64
+    assert max(weights) == 1
+    assert NEEDLE[0] <= times[weights.index(1)] <= NEEDLE[1]
+    assert visit.complaints == []
+
+
+def test_a_new_question_does_not_wait_and_a_new_range_takes_the_weights_away(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    visit.ask("What colour is the background?")
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    assert "weighed" in visit.page.get_attribute(".film", "class").split()
+    visit.page.fill("#start textarea, #start input", "0:02")
+    visit.page.press("#start textarea, #start input", "Enter")
+    expect(visit.page.locator(".film.weighed")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_a_question_that_is_too_long_is_answered_and_the_page_says_what_is_left_out(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    assert visit.ask("What number appears in the video? " + "x1 " * (MAX_ATTRIBUTED_TOKENS // 2))
+    note = visit.page.locator(".turn .attribution-left-out")
+    text = (note.text_content() or "").replace("\u202f", "")
+    found = re.search(r"the question and answer have (\d+) tokens, and the limit is (\d+)\.", text)
+    assert found is not None
+    assert int(found[1]) > int(found[2]) == MAX_ATTRIBUTED_TOKENS
+    expect(visit.page.locator(".attribution-frame, .attribution-head")).to_have_count(0)
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(note).to_have_count(1)  # that of the first answer stays
+    assert visit.complaints == []
+
+
+def test_it_can_be_switched_off(visit: Visit) -> None:
+    visit.page.click("#settings button")
+    visit.page.get_by_label("Find the frames that an answer drew on").uncheck()
+    visit.pick("One second in a minute")
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".film.weighed")).to_have_count(1)  # what it attended to costs nothing
+    expect(visit.page.locator(".attribution")).to_have_count(0)
+    assert visit.complaints == []

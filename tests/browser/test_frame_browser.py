@@ -1,0 +1,226 @@
+"""The frame browser in a real browser: keyboard, larger view, size, following the player, and what can be saved."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Download, Page, expect
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from longva_demo.chat import Engine, VideoSource
+from longva_demo.model import load
+from longva_demo.page.components.frame_browser import Sheets
+from longva_demo.page.downloads import download_routes, zipped
+from longva_demo.page.selection import Selection
+from longva_demo.page.sessions import Pages
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+from tests.support.browser import Visit
+from tests.support.clips import write_clip
+
+FOCUSED = "[...document.querySelectorAll('.film-frames li')].indexOf(document.activeElement.closest('li'))"
+
+
+@pytest.fixture
+def film(visit: Visit) -> Iterator[Page]:
+    visit.page.set_default_timeout(120_000)
+    visit.pick("A rolling circle")
+    visit.page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
+    yield visit.page
+    assert visit.complaints == []
+
+
+def columns(page: Page) -> int:
+    return int(
+        page.eval_on_selector(".film-frames", "list => getComputedStyle(list).gridTemplateColumns.split(' ').length")
+    )
+
+
+def test_one_tab_stop_and_arrows_in_two_dimensions(film: Page) -> None:
+    film.focus(".film-frames button")
+    across = columns(film)
+    assert 2 <= across <= 12
+    for key, there in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 1 + across),
+        ("ArrowLeft", across),
+        ("ArrowUp", 0),
+        ("ArrowUp", 0),
+        ("End", 15),
+        ("ArrowRight", 15),
+        ("Home", 0),
+        ("ArrowRight", 1),
+    ):
+        film.keyboard.press(key)
+        assert film.evaluate(FOCUSED) == there, key
+        stops = film.eval_on_selector_all(".film-frames button", "all => all.map((one) => one.tabIndex)")
+        assert [number for number, stop in enumerate(stops) if stop == 0] == [there]
+    # Tab leaves the frames at once.
+    film.keyboard.press("Tab")
+    assert film.evaluate("document.activeElement.dataset.file") == "contact-sheet.jpg"
+
+
+def test_a_larger_view_on_hover_and_on_focus_moves_nothing(film: Page) -> None:
+    loupe = film.locator(".loupe")
+    box = ".film-frames li:nth-child(4) .film-picture"
+    film.locator(".film-foot").scroll_into_view_if_needed()
+    before = film.locator(box).bounding_box()
+    film.hover(".film-frames li:nth-child(4) button")
+    expect(loupe).to_be_visible()
+    expect(loupe).to_contain_text("0:00.9 · frame 29")
+    assert film.locator(box).bounding_box() == before
+    shown, small = film.locator(".loupe-picture").bounding_box(), before
+    assert shown is not None
+    assert small is not None
+    assert shown["width"] > 2 * small["width"]
+    assert shown["width"] / shown["height"] == pytest.approx(small["width"] / small["height"], rel=0.02)
+    # The same part of the same sheet.
+    style = "node => [node.style.backgroundImage, node.style.backgroundPosition]"
+    assert film.eval_on_selector(".loupe-picture", style) == film.eval_on_selector(box, style)
+    film.mouse.move(2, 2)
+    expect(loupe).to_be_hidden()
+    film.focus(".film-frames button")
+    film.keyboard.press("ArrowRight")
+    expect(loupe).to_be_visible()
+    film.keyboard.press("Escape")
+    expect(loupe).to_be_hidden()
+    assert film.evaluate(FOCUSED) == 1
+
+
+def test_nothing_shows_through_the_larger_view(film: Page) -> None:
+    """Fields and their names in the page have places in depth of their own."""
+    film.locator(".timeline").scroll_into_view_if_needed()
+    film.hover(".film-frames li:nth-child(1) button")
+    loupe = film.locator(".loupe")
+    expect(loupe).to_be_visible()
+    # Over both fields, wherever the page's height puts them.
+    names = ("#start", "#end")
+    boxes = [film.locator(name).bounding_box() for name in names]
+    assert all(boxes)
+    film.evaluate(
+        "([left, top]) => document.querySelector('.loupe').style.cssText += `;left:${left}px;top:${top}px;width:320px`",
+        [boxes[0]["x"] - 20, boxes[0]["y"] - 20],  # type: ignore[index]
+    )
+    shown = loupe.bounding_box()
+    assert shown is not None
+    for box in boxes:
+        assert box is not None
+        assert shown["x"] < box["x"] < box["x"] + box["width"] < shown["x"] + shown["width"]
+        assert shown["y"] < box["y"] < shown["y"] + shown["height"] - 30
+    before = loupe.screenshot()
+    film.add_style_tag(content="#start, #end { visibility: hidden; } #start *, #end * { visibility: hidden; }")
+    assert loupe.screenshot() == before
+
+
+def test_a_press_between_frames_takes_none(film: Page) -> None:
+    film.locator(".film-frames").click(position={"x": 3, "y": 3})
+    film.keyboard.press("l")
+    film.keyboard.press("ArrowRight")
+    film.keyboard.press("Tab")
+    assert film.evaluate(FOCUSED) == 0
+    expect(film.locator(".trail > *")).to_have_count(1)
+
+
+def test_the_size_slider_makes_frames_larger(film: Page) -> None:
+    before, across = film.locator(".film-picture").first.bounding_box(), columns(film)
+    film.focus(".film-size")
+    film.keyboard.press("End")
+    after = film.locator(".film-picture").first.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] > 2 * before["width"]
+    assert columns(film) < across
+
+
+def test_the_frame_under_the_player_is_marked_and_kept_in_sight(film: Page) -> None:
+    seconds = film.eval_on_selector_all(".film-frames button", "all => all.map((one) => Number(one.dataset.seconds))")
+    marked = "[...document.querySelectorAll('.film-frames li')].findIndex((li) => li.matches('[aria-current]'))"
+    for number in (5, 14, 2):
+        film.eval_on_selector("#player video", f"video => {{ video.currentTime = {seconds[number]} + 0.05; }}")
+        film.wait_for_function(f"{marked} === {number}")
+    film.focus(".film-size")
+    film.keyboard.press("End")
+    film.mouse.move(2, 2)
+    film.eval_on_selector("#player video", f"video => {{ video.currentTime = {seconds[12]}; video.play(); }}")
+    film.wait_for_function("""() => {
+      const list = document.querySelector(".film-frames"), item = list.querySelector("[aria-current]");
+      const [box, view] = [item.getBoundingClientRect(), list.getBoundingClientRect()];
+      return list.scrollTop > 0 && box.top >= view.top - 1 && box.top < view.bottom;
+    }""")
+
+
+def saved(film: Page, name: str) -> bytes:
+    with film.expect_download() as waiting:
+        film.click(f'.film-foot a[data-file="{name}"]')
+    download: Download = waiting.value
+    assert download.suggested_filename == f"motion-{name}"
+    return Path(download.path()).read_bytes()
+
+
+def test_contact_sheet_frames_and_plan_can_be_saved(film: Page) -> None:
+    plan = json.loads(saved(film, "plan.json"))
+    assert plan["video"]["path"] == "motion.mp4"
+    shown = film.eval_on_selector_all(".film-frames button", "all => all.map((one) => Number(one.dataset.seconds))")
+    assert [frame["seconds"] for frame in plan["frames"]] == pytest.approx(shown, abs=0.001)
+    with Image.open(io.BytesIO(saved(film, "contact-sheet.jpg"))) as sheet:
+        assert sheet.format == "JPEG"
+        assert sheet.width >= 4 * 100
+    with zipfile.ZipFile(io.BytesIO(saved(film, "frames.zip"))) as archive:
+        assert archive.testzip() is None
+        assert [int(name.split("-")[2]) for name in archive.namelist()] == [frame["index"] for frame in plan["frames"]]
+        with Image.open(io.BytesIO(archive.read(archive.namelist()[-1]))) as frame:
+            assert frame.size == (plan["video"]["width"], plan["video"]["height"])
+
+
+def test_the_zip_holds_the_very_frames_piece_by_piece(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=20)
+    engine = Engine(load("tiny"), Settings())
+    info = probe(clip)
+    source = VideoSource(info, plan_frames(info, 200), engine.processor)
+    pieces = list(zipped(source))
+    assert len(pieces) == 201
+    assert max(map(len, pieces)) < 60_000
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive, av.open(str(clip)) as container:
+        names = archive.namelist()
+        assert names[150] == "0151-frame-000150-at-0.15.00.jpg"
+        for name, frame in zip(names, container.decode(video=0), strict=True):
+            with Image.open(io.BytesIO(archive.read(name))) as found:
+                difference = np.abs(np.asarray(found, int) - frame.to_ndarray(format="rgb24").astype(int))
+            assert difference.mean() < 3, name
+
+
+def test_the_contact_sheet_holds_the_thumbnails_and_strangers_get_nothing(clip: Path) -> None:
+    engine = Engine(load("tiny"), Settings())
+    info = probe(clip)
+    source = VideoSource(info, plan_frames(info, 30), engine.processor)
+    sheets = Sheets(30)
+    for batch in source.frames():
+        sheets.add(batch)
+    sheets.finish()
+    routes = download_routes(lambda token: (sheets, source) if token == "here" else None)
+    client = TestClient(Starlette(routes=routes))
+    for name in ("contact-sheet.jpg", "frames.zip", "plan.json"):
+        assert client.get(f"/longva/frames/elsewhere/{name}").status_code == 404
+    reply = client.get("/longva/frames/here/contact-sheet.jpg")
+    # 30 thumbnails of 224 × 126 in six columns and five rows, two pixels around each and its time below.
+    with Image.open(io.BytesIO(reply.content)) as picture:
+        assert picture.size == (6 * 228, 5 * 148)
+    assert 'filename="_b_my & clip-contact-sheet.jpg"' in reply.headers["content-disposition"]
+
+
+def test_nothing_can_be_saved_before_the_frames_are_there(clip: Path) -> None:
+    settings = Settings()
+    engine = Engine(load("tiny"), settings)
+    pages = Pages(engine)
+    sheets = pages.get("one").select(Selection(clip, 4), engine, settings)
+    assert sheets is not None
+    assert pages.find_video(sheets.token) is None
+    sheets.finish()
+    assert pages.find_video(sheets.token) == (sheets, pages.get("one").source)

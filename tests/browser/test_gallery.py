@@ -1,0 +1,236 @@
+"""The gallery: its groups and cards, previews that move, the hint; and every question has its true answer."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from longva_demo.chat import ChatSession, Engine, Sampling
+from longva_demo.model import LongVAConfig, load
+from longva_demo.model.processor import best_resolution
+from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
+from longva_demo.page.i18n import CATALOGUES
+from longva_demo.page.sessions import Selection
+from longva_demo.settings import Settings
+from longva_demo.tiny.questions import DECLINE
+from longva_demo.video import probe
+from tests.support.browser import Visit
+
+EXAMPLES = read_examples()
+ENGLISH = CATALOGUES["en"]
+ROLLING, LONG = "A rolling circle", "Ten minutes, one number"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), Settings())
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    expect.set_options(timeout=60_000)
+    yield
+    expect.set_options(timeout=None)
+
+
+def members(group: str) -> list[Example]:
+    return [example for example in EXAMPLES if example.group == group]
+
+
+def test_each_group_has_its_examples() -> None:
+    assert [example.group for example in EXAMPLES] == [name for name in GROUPS for _ in members(name)]
+    assert all(len(members(name)) >= 2 for name in GROUPS)
+    assert all(example.is_picture == (example.group == "images") for example in EXAMPLES)
+    assert max(probe(example.path).duration_seconds for example in members("long")) >= 600
+    assert {answer for example in members("limits") for answer in example.answers} == {DECLINE}
+
+
+def test_the_catalogue_says_what_the_examples_say() -> None:
+    """examples.json is written in English; a text that changes there is to be translated anew."""
+    for example in EXAMPLES:
+        name = example.path.stem
+        assert ENGLISH[f"gallery.{name}"] == example.title
+        assert ENGLISH[f"gallery.{name}_shows"].replace("\u202f", ",") == example.shows
+
+
+def test_files_are_small_and_previews_move() -> None:
+    assert sum(file.stat().st_size for file in EXAMPLES_FOLDER.rglob("*") if file.is_file()) <= 1_500_000
+    for example in EXAMPLES:
+        assert example.path.stat().st_size < 400_000
+        assert len(example.questions) == len(example.answers) >= 2
+        with Image.open(example.thumbnail) as thumbnail:
+            assert thumbnail.format == "JPEG"
+        assert (example.preview is None) == example.is_picture
+        if example.preview:
+            assert example.preview.stat().st_size <= 40_000
+            with Image.open(example.preview) as preview:
+                assert preview.format == "WEBP"
+                # Pillow stores neighbours that are alike once, as in the clip of three stills.
+                assert 3 <= preview.n_frames <= 12  # type: ignore[attr-defined]
+
+
+def test_pictures_make_the_pieces_that_their_cards_name() -> None:
+    """LongVA-7B's, which is what the cards speak of."""
+    pinpoints, pieces = LongVAConfig().grid_pinpoints, {}
+    for example in members("images"):
+        with Image.open(example.path) as picture:
+            width, height = best_resolution(picture.size, pinpoints)
+        pieces[example.path.stem] = (width // 336, height // 336)
+    assert pieces["sky"] == (7, 7)
+    assert pieces["wide"] == (6, 3)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path.stem)
+def test_answers_are_true(engine: Engine, example: Example) -> None:
+    session = ChatSession(engine)
+    settings = Settings()
+    session.set_source(Selection(example.path, example.num_frames).open(engine, settings))
+    for question, truth in zip(example.questions, example.answers, strict=True):
+        list(session.ask(question, Sampling()))
+        assert session.turns[-1].answer.strip() == truth, question
+        session.clear()  # each question for itself, in whatever order a visitor clicks
+    session.close()
+
+
+def test_answers_are_true_on_the_page(visit: Visit) -> None:
+    example = EXAMPLES[0]
+    visit.pick(example.title)
+    for number, truth in enumerate(example.answers):
+        visit.page.click(f".chip >> nth={number}")
+        assert visit.wait_for_answer(number + 1) == truth
+
+
+def test_no_folder_no_gallery(tmp_path: Path) -> None:
+    assert read_examples(tmp_path) == []
+    assert make_gallery([], "gallery").visible is False
+
+
+def test_the_groups_stand_above_the_player(visit: Visit) -> None:
+    """All cards and the whole player on the first screen, each group a region with a heading."""
+    for name in GROUPS:
+        title, line = ENGLISH[f"gallery.group_{name}"], ENGLISH[f"gallery.group_{name}_line"]
+        region = visit.page.get_by_role("region", name=title)
+        expect(region.get_by_role("heading", name=title)).to_be_visible()
+        expect(region.get_by_role("button")).to_have_count(len(members(name)))
+        expect(region).to_contain_text(line)
+    player = visit.page.locator("#player").bounding_box()
+    assert player is not None
+    assert player["y"] + player["height"] <= 900
+    for card in visit.page.locator(".card").all():
+        box = card.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 1440
+        assert box["y"] + box["height"] <= player["y"]
+
+
+def test_a_phone_scrolls_from_group_to_group(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = Visit(context, address).page
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    second = page.locator(".group").nth(1).bounding_box()
+    assert second is not None
+    assert second["x"] < 370, "nothing shows that there is more to the right"
+    page.locator(".card").last.scroll_into_view_if_needed()
+    expect(page.locator(".card").last).to_be_in_viewport(ratio=1)
+    context.close()
+
+
+def fetched_previews(visit: Visit) -> list[str]:
+    return [url.rsplit("/", 1)[-1] for url in visit.requests if url.endswith(".webp")]
+
+
+def pixels(screenshot: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(screenshot)) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)  # (height, width, 3)
+
+
+def test_a_card_pointed_at_moves(visit: Visit) -> None:
+    card = visit.page.locator(f'.card:has-text("{ROLLING}")')
+    picture = card.locator(".card-picture")
+    still = pixels(picture.screenshot())
+    assert fetched_previews(visit) == []
+    card.hover()
+    expect(card.locator(".moving")).to_be_visible()
+    seen: set[bytes] = set()
+    for _ in range(200):
+        seen.add(picture.screenshot())
+        if len(seen) >= 3:
+            break
+    assert len(seen) >= 3, "the preview stands still"
+    assert fetched_previews(visit) == ["motion.webp"]
+    visit.page.mouse.move(0, 0)
+    expect(card.locator(".moving")).to_have_count(0)
+    for _ in range(200):  # the card's edge fades for a moment
+        difference = int(np.abs(pixels(picture.screenshot()) - still).max())
+        if difference <= 2:
+            break
+    assert difference <= 2, "the still did not come back"
+    assert visit.complaints == []
+
+
+def test_the_keyboard_plays_and_picks(visit: Visit) -> None:
+    visit.page.focus(".badge summary")
+    visit.page.keyboard.press("Tab")
+    first, second = visit.page.locator(".card").nth(0), visit.page.locator(".card").nth(1)
+    expect(first).to_be_focused()
+    expect(first.locator(".moving")).to_be_visible()
+    visit.page.keyboard.press("Tab")
+    expect(second).to_be_focused()
+    expect(first.locator(".moving")).to_have_count(0)
+    visit.page.keyboard.press("Enter")
+    visit.wait_for_frames()
+    expect(visit.page.locator(".chip")).to_have_text(list(EXAMPLES[1].questions))
+
+
+def test_less_motion_keeps_the_still(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    visit = Visit(context, address)
+    visit.page.hover(f'.card:has-text("{ROLLING}")')
+    visit.page.wait_for_selector(f'.card:hover:has-text("{ROLLING}")')
+    visit.page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    assert fetched_previews(visit) == []
+    context.close()
+
+
+@pytest.fixture
+def newcomer(browser: Browser, address: str) -> Iterator[Visit]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield Visit(context, address)
+    context.close()
+
+
+def is_welcomed_again(visit: Visit) -> bool:
+    visit.page.reload()
+    # The gallery's script has run where its cards move.
+    visit.page.hover(f'.card:has-text("{ROLLING}")')
+    visit.page.wait_for_selector(".moving")
+    return visit.page.locator(".hint").is_visible()
+
+
+def test_the_hint_goes_with_the_first_pick_and_nothing_jumps(newcomer: Visit) -> None:
+    hint, cards = newcomer.page.locator(".hint"), newcomer.page.locator(".groups")
+    expect(hint).to_have_text(ENGLISH["gallery.hint"])
+    expect(hint).to_be_visible()
+    before = cards.bounding_box()
+    assert is_welcomed_again(newcomer)
+    newcomer.pick(LONG)
+    expect(hint).to_be_hidden()
+    assert cards.bounding_box() == before
+    assert not is_welcomed_again(newcomer)
+
+
+def test_the_hint_goes_with_the_first_file(newcomer: Visit, clip: Path) -> None:
+    expect(newcomer.page.locator(".hint")).to_be_visible()
+    newcomer.upload(clip)
+    expect(newcomer.page.locator(".hint")).to_be_hidden()
+    assert not is_welcomed_again(newcomer)
+
+
+def test_the_hint_goes_with_the_first_picture(newcomer: Visit) -> None:
+    newcomer.page.get_by_role("tab", name="Picture").click()
+    newcomer.page.set_input_files("#picture input[type=file]", str(EXAMPLES_FOLDER / "picture.png"))
+    expect(newcomer.page.locator(".hint")).to_be_hidden()

@@ -1,0 +1,137 @@
+"""The cost of a budget before the fact: it follows the slider, and says what fits and how long reading takes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from longva_demo.chat import Engine, ImageSource, PrefillTimes, VideoSource
+from longva_demo.model import load
+from longva_demo.page.components.gallery import EXAMPLES_FOLDER
+from longva_demo.page.components.meter import meter_facts
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+from tests.support.browser import Visit
+from tests.support.server import serving
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), Settings())
+
+
+@pytest.fixture(scope="module")
+def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose answers may be so long that less than 2,000 frames fit beside them."""
+    log = tmp_path_factory.mktemp("cramped") / "server.log"
+    with serving(log, "--model", "tiny", LONGVA_MAX_NEW_TOKENS="20000") as address:
+        yield address
+
+
+def slide(page: Page, to: float) -> None:
+    """Press the slider and move it there, a share of its way, without letting go."""
+    page.locator("#budget-slider").scroll_into_view_if_needed()
+    box = page.locator("#budget-slider").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * to, box["y"] + box["height"] / 2, steps=5)
+
+
+def thin(number: int) -> str:
+    """As the page writes numbers: 28 800."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def test_facts_of_a_video_a_picture_and_nothing(engine: Engine, clip: Path) -> None:
+    reads, one = PrefillTimes(), engine.meter(1)
+    info = probe(clip)
+    plan = plan_frames(info, 8, 2.0, 4.5)
+    facts = meter_facts(one, VideoSource(info, plan, engine.processor), reads)
+    assert facts["source"] == {"frames": 25, "first": 2.0, "last": 4.4, "is_whole": False}
+    assert (plan.seconds[0], plan.seconds[-1]) == pytest.approx((2.0, 4.4), abs=0.001)
+    whole = meter_facts(one, VideoSource(info, plan_frames(info, 8), engine.processor), reads)
+    assert whole["source"] == {"frames": 100, "first": 0.0, "last": 9.9, "is_whole": True}
+    picture = ImageSource(EXAMPLES_FOLDER / "picture.png", engine.processor)
+    assert meter_facts(one, picture, reads)["source"] == {"pieces": picture.num_frames}
+    nothing = meter_facts(one, None, reads)
+    assert nothing["source"] is None
+    assert nothing["frame_tokens"] == engine.loaded.model.config.tokens_per_frame
+
+
+def test_the_newest_reading_of_each_size_is_known() -> None:
+    reads = PrefillTimes()
+    for num_frames, seconds in ((64, 2.0), (1000, 40.0), (70, 3.0)):
+        reads.add(num_frames, seconds)
+    assert reads.known == [(70, 3.0), (1000, 40.0)]
+
+
+def test_the_cost_follows_the_slider_and_asks_no_server(visit: Visit) -> None:
+    page = visit.page
+    page.set_default_timeout(120_000)
+    visit.pick("One second in a minute")
+    expect(page.locator("#cost")).to_contain_text("64 frames · 576 tokens")
+    expect(page.locator("#cost")).to_contain_text("A frame every 0.95 s")
+    visit.wait_for_completed(1)
+    before = len(visit.requests)
+    slide(page, 0.75)
+    shown = page.inner_text("#cost")
+    frames = int(page.input_value(".budget-number"))
+    assert 200 < frames < 500
+    assert shown.startswith(f"{frames} frames · {thin(frames * 9)} tokens · ")
+    assert f"A frame every {1499 / 25 / (frames - 1):.2g} s" in shown
+    assert "Fits this machine" in shown
+    slide(page, 1.0)
+    expect(page.locator("#cost")).to_contain_text(f"{thin(1500)} frames · {thin(13500)} tokens")
+    expect(page.locator("#cost")).to_contain_text("Every frame of the video is taken.")
+    slide(page, 0.0)
+    expect(page.locator("#cost")).to_contain_text("1 frame · 9 tokens")
+    expect(page.locator("#cost")).to_contain_text("A single frame, at 0:00.0")
+    assert [url for url in visit.requests[before:] if "/file=" not in url] == []  # the player fetches the video
+    page.mouse.up()
+    visit.wait_for_frames(1)
+    assert visit.complaints == []
+
+
+def test_the_seconds_to_read_are_estimated_from_what_was_read(visit: Visit) -> None:
+    page = visit.page
+    page.set_default_timeout(120_000)
+    visit.pick("One second in a minute")
+    page.fill(".budget-number", "60")  # which nobody else has had read
+    page.press(".budget-number", "Enter")
+    visit.wait_for_frames(60)
+    visit.ask("What number is in the video?")
+    fit = page.locator(".cost-fit")
+    expect(fit).to_contain_text(re.compile(r"about [\d.]+ s to the first word"), timeout=30_000)
+    at_60 = float(re.findall(r"about ([\d.]+) s", fit.inner_text())[0])
+    assert at_60 == pytest.approx(max(0.1, visit.seconds_to_first_word()), rel=0.06, abs=0.051)
+    page.fill(".budget-number", "250")
+    page.press(".budget-number", "Enter")
+    visit.wait_for_frames(250)
+    # More take longer, by the nearest of the earlier readings.
+    assert float(re.findall(r"about ([\d.]+) s", fit.inner_text())[0]) > 0
+
+
+def test_what_does_not_fit_is_said_and_the_most_is_marked(browser: Browser, cramped: str) -> None:
+    visit = Visit(browser.new_context(viewport={"width": 1440, "height": 900}), cramped)
+    page = visit.page
+    page.set_default_timeout(120_000)
+    expect(page.locator("#cost")).to_contain_text("not yet measured")
+    largest = (32_768 - 512 - 20_000) // 9
+    expect(page.locator(".budget-most")).to_be_visible()
+    assert page.get_attribute(".budget-most", "title") == f"{thin(largest)} frames fit this machine"
+    mark, box = page.locator(".budget-most").bounding_box(), page.locator("#budget-slider").bounding_box()
+    assert mark is not None
+    assert box is not None
+    # The thumb's middle lies under the mark when the slider shows that number.
+    page.mouse.click(mark["x"] + 1, box["y"] + box["height"] / 2)
+    assert abs(int(page.input_value(".budget-number")) - largest) < 0.02 * largest
+    slide(page, 1.0)
+    expect(page.locator(".cost.over")).to_contain_text(f"This machine has room for {thin(largest)} frames.")
+    page.mouse.up()
+    slide(page, 0.5)
+    expect(page.locator(".cost.over")).to_have_count(0)
+    page.mouse.up()
+    page.context.close()

@@ -1,0 +1,174 @@
+"""The needle test on the page: the heat map fills in live, the chat goes on beside it, and it can be stopped."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from longva_demo.chat import AdmissionQueue, Engine, VideoSource
+from longva_demo.model import load
+from longva_demo.niah import Result, drawn_needles
+from longva_demo.page.needle_test import LiveTest, NeedleTests
+from longva_demo.page.selection import Selection
+from longva_demo.page.sessions import Pages
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog, Metrics
+from longva_demo.video import FrameBatch
+from tests.support.browser import Visit
+
+BUSY_MS = 120_000
+SETTINGS = Settings()
+
+# Counts the filled cells of the heat map each time it changes.
+WATCH = """() => {
+  window.filled = [];
+  const table = document.querySelector(".heat");
+  new MutationObserver(() => {
+    const count = [...table.querySelectorAll("td")].filter((cell) => cell.textContent).length;
+    if (count !== window.filled.at(-1)) window.filled.push(count);
+  }).observe(table, { subtree: true, childList: true });
+}"""
+
+
+def start(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Needle test").click()
+    visit.page.evaluate(WATCH)
+    visit.page.click(".needles-start")
+
+
+def scores(visit: Visit) -> list[list[str]]:
+    return visit.page.eval_on_selector_all(
+        ".heat tbody tr", "rows => rows.map((row) => [...row.cells].map((one) => one.textContent))"
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), SETTINGS)
+
+
+def begin(engine: Engine, pages: Pages, waiting_line: AdmissionQueue, clip: Path) -> Iterator[dict[str, Any]]:
+    """The values of a test on the first eight frames of a clip."""
+    look = Selection.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
+    pages.get("one").select(look, engine, SETTINGS)
+    request: Any = SimpleNamespace(session_hash="one")
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
+    return NeedleTests(engine, pages, waiting_line, events).start(1.0, request)
+
+
+def num_asked(value: dict[str, Any]) -> int:
+    return sum(score[1] for row in value["scores"] for score in row if score)
+
+
+def test_it_waits_in_the_line_and_lets_others_go_after_each_step(engine: Engine, clip: Path) -> None:
+    pages, waiting_line = Pages(engine), AdmissionQueue(engine.prefill_times, at_once=1)
+    values = begin(engine, pages, waiting_line, clip)
+    with waiting_line.join(8):
+        assert next(values)["state"] == {"key": "progress.queued", "done": 1}
+        assert len(waiting_line) == 1
+    turns = 0
+    while (value := next(values))["running"]:
+        with waiting_line.join(8) as place:
+            asked, encoding = num_asked(value), value["state"]["key"] == "needle.encoding"
+            while not place.called.is_set():
+                value = next(values)
+            # It is somebody's turn after one step at most, and the test waits meanwhile.
+            assert num_asked(value) <= asked + (not encoding)
+            asked = num_asked(value)
+            assert next(values)["state"]["key"] == "progress.queued"
+            assert num_asked(value) == asked
+        turns += 1
+        if asked == 10:
+            pages.get("one").testing.set()
+    assert turns > 10
+    assert value["state"]["key"] == "needle.stopped"
+    assert len(waiting_line) == 0
+    assert list(values) == []
+    with waiting_line.join(8) as place:
+        assert place.called.is_set()
+    pages.leave("one", for_good=True)
+    assert len(engine.prefix_cache) == 0
+
+
+def test_frames_that_cannot_be_decoded_are_left_out(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are found out about while the test encodes."""
+    decode = VideoSource.decode
+
+    def damaged(source: VideoSource) -> Iterator[FrameBatch]:
+        for batch in decode(source):
+            yield replace(batch, **{name: getattr(batch, name)[1:] for name in ("pixels", "indices", "seconds")})
+
+    monkeypatch.setattr(VideoSource, "decode", damaged)
+    pages = Pages(engine)
+    values = begin(engine, pages, AdmissionQueue(engine.prefill_times), clip)
+    assert next(values)["sizes"] == (2, 4, 8)
+    *_, last = values
+    assert last["sizes"] == (1, 3, 7)
+    assert last["state"]["key"] == "needle.done"
+    assert num_asked(last) == 3 * 5 * 3
+    pages.leave("one", for_good=True)
+
+
+def test_the_panel_says_how_long_it_will_take() -> None:
+    test = LiveTest(1.0, 8, drawn_needles(1))
+    first, *others = test.cells
+    value = test.take(Result(first, "", True, True, True, seconds=first.work * 0.5))
+    left = sum(cell.work for cell in others) * 0.5
+    assert value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
+
+
+def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
+    pages, waiting_line = Pages(engine), AdmissionQueue(engine.prefill_times, at_once=1)
+    values = begin(engine, pages, waiting_line, clip)
+    with waiting_line.join(8):
+        next(values)
+        pages.get("one").testing.set()
+        assert [value["running"] for value in values] == [False]
+        assert len(waiting_line) == 0
+    pages.leave("one", for_good=True)
+
+
+def test_the_heat_map_fills_in(visit: Visit) -> None:
+    visit.pick("Three shapes")
+    start(visit)
+    expect(visit.page.locator(".needles-pictures img")).to_have_count(3, timeout=BUSY_MS)
+    expect(visit.page.locator(".needles-state")).to_contain_text("45 answers are right", timeout=BUSY_MS)
+    table = scores(visit)
+    assert [row[0] for row in table] == ["0%", "25%", "50%", "75%", "100%"]
+    heads = visit.page.eval_on_selector_all(".heat thead th", "all => all.map((one) => one.textContent)")
+    assert heads == ["Depth", "4 frames", "8 frames", "16 frames"]
+    found = [cell for row in table for cell in row[1:]]
+    assert all(cell.endswith(" of 3") for cell in found)
+    assert sum(int(cell[0]) for cell in found) >= 40
+    assert len(visit.page.evaluate("window.filled")) > 3, "the heat map came in one piece"
+    visit.page.get_by_role("tab", name="Video").click()
+    assert visit.ask("What colour is the star?") == "It is red."
+    assert visit.complaints == []
+
+
+def test_stopping_and_starting_again(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    start(visit)
+    visit.page.wait_for_selector(".heat td:not(:empty)", timeout=BUSY_MS)
+    visit.page.click(".needles-stop")
+    expect(visit.page.locator(".needles-state")).to_contain_text("Stopped:", timeout=BUSY_MS)
+    assert any(not cell for row in scores(visit) for cell in row)
+    visit.page.click(".needles-start")
+    expect(visit.page.locator(".needles-state")).to_contain_text("Question", timeout=BUSY_MS)
+    # Another video ends it.
+    visit.pick("Three shapes")
+    visit.page.get_by_role("tab", name="Needle test").click()
+    expect(visit.page.locator(".needles-start")).to_be_visible(timeout=BUSY_MS)
+    assert visit.complaints == []
+
+
+def test_nothing_to_hide_a_needle_in(visit: Visit) -> None:
+    start(visit)
+    visit.wait_for_toasts("there is no video to hide a needle in")
+    expect(visit.page.locator(".needles-start")).to_be_visible()

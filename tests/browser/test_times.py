@@ -1,0 +1,26 @@
+"""The page writes times as everything else does."""
+
+import json
+from pathlib import Path
+
+from longva_demo.times import format_time
+from longva_demo.video import plan_frames, probe
+from tests.support.browser import Visit
+from tests.support.server import REPOSITORY
+
+TABLE = json.loads((Path(__file__).parents[1] / "data" / "times.json").read_text())
+
+
+def test_the_script_and_the_library_agree(visit: Visit) -> None:
+    found = visit.page.evaluate("(rows) => rows.map((row) => formatTime(row.seconds, row.decimals))", TABLE)
+    assert found == [row["text"] for row in TABLE]
+
+
+def test_captions_on_the_page_are_those_of_the_contact_sheet(visit: Visit) -> None:
+    visit.page.fill(".budget-number", "16")
+    visit.page.press(".budget-number", "Enter")
+    clip = REPOSITORY / "examples" / "shapes.mp4"
+    visit.upload(clip)
+    visit.wait_for_frames(16)
+    shown = visit.page.locator(".film button time").all_inner_texts()
+    assert shown == [format_time(seconds, 1) for seconds in plan_frames(probe(clip), 16).seconds]

@@ -1,0 +1,231 @@
+"""The page in four languages: one catalogue each, no text beside them, and the browser's language on the whole page."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import longva_demo.page
+from longva_demo.page.i18n import CATALOGUES, message
+from tests.support.browser import Visit
+
+SLOW = 120_000  # ms: the model shares its cores
+FOLDER = Path(longva_demo.page.__file__).parent
+ENGLISH = CATALOGUES["en"]
+OTHERS = [language for language in CATALOGUES if language != "en"]
+# A key in a source; what stands in braces is put in while it runs: `tool.${name}`, f"chat.hint{kind}".
+KEY = {
+    ".py": re.compile(r'(?<=")([a-z]+\.(?:[a-z_]|\{[^{}]*\})+)(?=")'),
+    ".js": re.compile(r'(?<=["`])([a-z]+\.(?:[a-z_]|\$\{[^{}]*\})+)(?=["`])'),
+    ".html": re.compile(r'(?<=say\(")([a-z]+\.[a-z_]+)(?=")'),
+}
+# Names and forms that are the same in every language.
+NAMES = re.compile(r"LongVA|HTML|JSON|<code>.*?</code>")
+
+
+def slots(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_each_catalogue_says_the_same_in_its_own_words(language: str) -> None:
+    catalogue = CATALOGUES[language]
+    assert list(catalogue) == list(ENGLISH)
+    for key, text in catalogue.items():
+        assert slots(text) == slots(ENGLISH[key]), key
+        assert text.strip() == text != "", key
+        assert not re.search(r'[<>&"]', text), f"{key} goes into markup"
+    same = [key for key in catalogue if catalogue[key] == ENGLISH[key]]
+    assert len(same) < 0.12 * len(catalogue), same
+
+
+def sources() -> Iterator[tuple[Path, str]]:
+    for path in sorted(FOLDER.rglob("*")):
+        if path.suffix in KEY:
+            yield path, path.read_text("utf-8")
+
+
+def test_every_key_is_there_and_used() -> None:
+    keys = {key.removesuffix(".one").removesuffix(".other") for key in ENGLISH}
+    groups = {key.split(".")[0] for key in keys}
+    named = {
+        key for path, source in sources() for key in KEY[path.suffix].findall(source) if key.split(".")[0] in groups
+    }
+    assert {key for key in named if "{" not in key and not key.endswith(".js")} <= keys
+    used = re.compile("|".join(re.sub(r"(\\\$)?\\\{.*?\\\}", r"\\w*", re.escape(key)) for key in named))
+    assert [key for key in keys if not used.fullmatch(key)] == []
+
+
+def test_a_line_without_a_text_is_our_bug() -> None:
+    assert message("count.frames", count=2) == {"key": "count.frames", "count": 2}
+    with pytest.raises(AssertionError, match="no text"):
+        message("count.sheep")
+
+
+class Texts(HTMLParser):
+    """What a template shows by itself: text, and attributes that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+    def handle_starttag(self, _: str, attrs: list[tuple[str, str | None]]) -> None:
+        read = ("title", "aria-label", "alt", "placeholder", "data-label")
+        self.found += [value or "" for name, value in attrs if name in read]
+
+
+def test_templates_hold_no_text_of_their_own() -> None:
+    templates = sorted(FOLDER.rglob("template.html"))
+    assert len(templates) >= 8
+    for path in templates:
+        texts = Texts()
+        template = re.sub(r"\{\{[a-z]+\}\}", "", NAMES.sub("", path.read_text("utf-8")))
+        texts.feed(re.sub(r"\$\{.*?\}(?!\))", "", template, flags=re.DOTALL))
+        assert not re.search("[^\\W\\d_]", "".join(texts.found)), f"{path.parent.name}: {texts.found}"
+
+
+def test_styles_hold_no_text() -> None:
+    style = (FOLDER / "style.css").read_text("utf-8")
+    assert re.findall(r'content: "[^"]*[^\W\d_][^"]*"', style) == []
+
+
+def test_scripts_hold_no_sentences() -> None:
+    # Markup, selectors, keys of the keyboard, what goes to the console, kinds of dragged things, and what files begin
+    # and end with.
+    allowed = re.compile(
+        r"<|^[#.(]|^(Enter|Escape|AbortError|PageUp|PageDown)$|^the frames could not be fetched"
+        r"|^the question was taken back|^nothing was written|^the server's stream "
+        r"|^Files$|^(mp4 m4v|gxf wtv) |^(OggS|RIFF|GIF8)$"
+    )
+    for path, source in sources():
+        if path.suffix != ".js":
+            continue
+        code = re.sub(r"(^|\s)//.*", "", source)
+        for text in re.findall(r'"([^"\n]*)"', code) + re.findall(r"`([^`\n]*)`", code):
+            words = re.sub(r"\$\{[^}]*\}", "", text)
+            is_text = re.search(r"[A-Za-z]{2,}[,:;]? [a-z]{2,}|^[A-Z][a-z]+", words)
+            assert not is_text or allowed.search(text), f"{path.name}: {text!r}"
+
+
+# All of ours that can be read on the page: visible text, tooltips, labels, placeholders; each once. Gradio has words of
+# its own in the footer and in the two media fields.
+READ = """() => {
+  const isOurs = (node) => !node.closest("script, style, [lang=en], footer, #player, #picture");
+  const found = new Set(), add = (text) => { if (text?.trim()) found.add(text.trim().replace(/\\s+/g, " ")); };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = walker.nextNode()); )
+    if (node.parentElement.checkVisibility() && isOurs(node.parentElement)) add(node.data);
+  const names = ["title", "aria-label", "aria-valuetext", "placeholder", "data-label"];
+  for (const node of document.querySelectorAll(names.map((name) => `[${name}]`).join()))
+    for (const name of isOurs(node) ? names : []) add(node.getAttribute(name));
+  return [...found];
+}"""
+
+
+def english_texts(language: str) -> re.Pattern[str]:
+    """Matches a text of the English catalogue that is another one in `language`, whatever fills its slots."""
+    texts = [ENGLISH[key] for key in ENGLISH if CATALOGUES[language][key] != ENGLISH[key]]
+    # "{kind} on {device}" would match too much.
+    telling = [text for text in texts if not slots(text) or len(re.sub(r"\{\w+\}|\W", "", text)) > 4]
+    return re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".+?", re.escape(text)) for text in telling))
+
+
+def open_page(browser: Browser, address: str, locale: str, width: int = 1440) -> Visit:
+    context = browser.new_context(viewport={"width": width, "height": 844}, locale=locale)
+    visit = Visit(context, address)
+    visit.page.set_default_timeout(SLOW)
+    return visit
+
+
+@pytest.mark.parametrize(
+    ("locale", "language", "tag"), [("fr-CA", "fr", "fr"), ("ms-MY", "ms", "ms"), ("zh-CN", "zh", "zh-Hans")]
+)
+def test_a_whole_visit_in_the_browsers_language(
+    browser: Browser, address: str, locale: str, language: str, tag: str
+) -> None:
+    visit = open_page(browser, address, locale, width=390)
+    page, words = visit.page, CATALOGUES[language]
+    page.locator(".card").first.click()
+    visit.wait_for_frames()
+    page.click("#settings > button")
+    page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    expect(page.locator(".attribution-head")).to_be_visible(timeout=SLOW)
+    page.click(f'.turn .tool:text-is("{words["tool.blind"]}")')
+    expect(page.locator(".verdict")).to_be_visible(timeout=SLOW)
+    page.wait_for_selector("#question .submit-button")
+    for place in ("#start", "#end", "#video-tab-button", "#question .submit-button", "#settings > button"):
+        page.locator(place).scroll_into_view_if_needed()
+        page.hover(place)
+        expect(page.locator(place)).to_have_attribute("title", re.compile("."))
+    texts = page.evaluate(READ)
+    english = english_texts(language)
+    assert [text for text in texts if any(english.fullmatch(part) for part in (text, *text.split(" · ")))] == []
+    told = ("chat.title", "film.title", "budget.label", "range.end", "ask.placeholder_builtin", "blind.with")
+    gradios = ("range.from", "tab.video", "settings.temperature_info", "ask.button", "settings.label")
+    assert [key for key in (*told, *gradios) if " ".join(words[key].split()) not in texts] == []
+    assert page.title() == words["page.title"]
+    assert page.get_attribute("html", "lang") == tag
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert cut_texts(page) == []
+    assert visit.complaints == []
+    page.context.close()
+
+
+def cut_texts(page: Page) -> list[str]:
+    """Controls of ours whose text does not fit into them."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll("#desk button, .badge summary, #desk h2, .film-foot, .timeline-head")]
+          .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1 && node.clientWidth)
+          .map((node) => `${node.textContent.trim()} (${node.scrollWidth} in ${node.clientWidth})`)"""
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("de-DE", "en"), ("en-GB", "en"), ("fr", "fr"), ("zh-TW", "zh"), ("zh-HK", "zh"), ("ms", "ms")],
+)
+def test_the_language_is_the_browsers_or_english(browser: Browser, address: str, locale: str, language: str) -> None:
+    visit = open_page(browser, address, locale)
+    words = CATALOGUES[language]
+    expect(visit.page.locator(".chat-empty b")).to_have_text(words["chat.invitation"])
+    expect(visit.page.locator("#start label")).to_have_text(words["range.from"])
+    expect(visit.page.locator("#question textarea")).to_have_attribute("placeholder", words["ask.placeholder_builtin"])
+    expect(visit.page.locator("#question .submit-button")).to_have_text(words["ask.button"])
+    expect(visit.page.locator("html")).to_have_attribute("lang", "zh-Hans" if language == "zh" else language)
+    assert visit.complaints == []
+    visit.page.context.close()
+
+
+# One and many, durations, gaps between frames, shares, bytes, factors; "_" is the thin space.
+WRITTEN = {
+    "en-US": """1 frame|28_800 frames|under 0.1 s|0.4 s|12 s|0.25 s|14 s|1:30|under 0.1%|1.2%|61%
+        |18 kB|8.3 MB|1.1 GB|2.7|150|over 10_000""",
+    "fr-FR": """1 image|28_800 images|moins de 0,1_s|0,4_s|12_s|0,25_s|14_s|1:30|moins de 0,1_%|1,2_%|61_%
+        |18_ko|8,3_Mo|1,1_Go|2,7|150|plus de 10_000""",
+}
+
+
+@pytest.mark.parametrize("locale", WRITTEN)
+def test_numbers_are_written_as_the_language_does(browser: Browser, address: str, locale: str) -> None:
+    visit = open_page(browser, address, locale)
+    found = visit.page.evaluate(
+        """() => [
+          ...[1, 28800].map((count) => say("count.frames", { count })),
+          ...[0.05, 0.42, 12.3].map((seconds) => written("duration", seconds)),
+          ...[0.25, 14.2, 90].map((seconds) => written("interval", seconds)),
+          ...[0.0004, 0.012, 0.61].map((share) => written("share", share)),
+          ...[18432, 8.26e6, 1.057e9].map((bytes) => written("bytes", bytes)),
+          ...[2.72, 148.4, 2.2e6].map((factor) => written("factor", factor)),
+        ]"""
+    )
+    assert found == [text.strip() for text in WRITTEN[locale].replace("_", "\u202f").split("|")]
+    visit.page.context.close()

@@ -1,0 +1,127 @@
+"""Questions that are answered in another process, as on a ZeroGPU Space: only pickled values cross, no cache stays."""
+
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat.answering import Asked, answer_in_process, make_gpu_answerer, queued, seconds_needed
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+
+SAMPLING = Sampling(max_new_tokens=24)
+
+
+def lend(duration: Callable[..., float]) -> Callable[..., Any]:
+    """As `spaces.GPU` does: arguments and results cross as pickles."""
+
+    def decorate(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def crossing(asked: Asked) -> Iterator[Any]:
+            assert 0 < duration(asked) <= 120
+            for event in function(pickle.loads(pickle.dumps(asked))):
+                yield pickle.loads(pickle.dumps(event))
+
+        return crossing
+
+    return decorate
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), Settings(), keep_features=True)
+
+
+def look(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
+    session = ChatSession(engine)
+    info = probe(clip)
+    session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
+    return session
+
+
+def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path) -> None:
+    questions = ("What colour is the circle?", "Which way does it move?", "What colour is the background?")
+    here, there = look(engine, clip), look(engine, clip)
+    ask = make_gpu_answerer(engine, lend)
+    for question in questions:
+        list(here.ask(question, SAMPLING))
+        events = list(ask(there, question, SAMPLING, False, threading.Event()))
+        assert "".join(event.text for event in events if isinstance(event, TextDelta)) == here.turns[-1].answer
+    assert [turn.answer for turn in there.turns] == [turn.answer for turn in here.turns]
+    list(ask(there, questions[0], SAMPLING, True, threading.Event()))
+    assert [turn.question for turn in there.turns] == [questions[0], questions[1], questions[0]]
+
+
+def test_the_second_question_keeps_features_and_asks_for_less(engine: Engine, clip: Path) -> None:
+    session = look(engine, clip)
+    asked: Asked = (session.source, [], "?", SAMPLING, "")
+    before = seconds_needed(asked)
+    list(make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, threading.Event()))
+    assert isinstance(session.source, VideoSource)
+    assert session.source.has_features
+    assert seconds_needed(asked) < before
+
+
+def test_an_error_crosses_as_its_line(engine: Engine, clip: Path) -> None:
+    session = look(engine, clip)
+    with pytest.raises(DemoError, match="the question is empty; "):
+        list(make_gpu_answerer(engine, lend)(session, " ", SAMPLING, False, threading.Event()))
+
+
+def test_stop_crosses(engine: Engine, clip: Path) -> None:
+    session = look(engine, clip)
+    stopping = threading.Event()
+    events = make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, stopping)
+    num_words = 0
+    for event in events:
+        num_words += isinstance(event, TextDelta)
+        stopping.set()
+    assert num_words <= 2
+
+
+def test_a_video_is_read_when_its_turn_comes_and_follow_ups_need_none(engine: Engine, clip: Path) -> None:
+    waiting_line = AdmissionQueue(engine.prefill_times, at_once=1)
+    ask = queued(answer_in_process, waiting_line)
+    first, second = look(engine, clip), look(engine, clip, 4)
+    never = threading.Event()
+    running = ask(first, "What colour is the circle?", SAMPLING, False, never)
+    assert isinstance(next(running), Progress)
+    waiting = ask(second, "What colour is the circle?", SAMPLING, False, never)
+    assert next(waiting) == Progress(Stage.QUEUED, 1, 1, engine.prefill_times.estimate(8))
+    while not isinstance(next(running), TextDelta):
+        assert next(waiting).stage == Stage.QUEUED
+    while isinstance(event := next(waiting), Progress) and event.stage == Stage.QUEUED:
+        pass
+    follow_up = ask(first, "Which way does it move?", SAMPLING, False, never)
+    list(running)
+    assert isinstance(next(follow_up), TextDelta)  # though the other is still reading
+    assert list(waiting)
+    assert len(first.turns) == len(second.turns) == 1
+    list(follow_up)
+    assert len(first.turns) == 2
+
+
+def test_who_stops_or_leaves_gives_the_place_up(engine: Engine, clip: Path) -> None:
+    waiting_line = AdmissionQueue(engine.prefill_times, at_once=1)
+    ask = queued(answer_in_process, waiting_line)
+    first, second, third = (look(engine, clip) for _ in range(3))
+    running = ask(first, "What colour is it?", SAMPLING, False, threading.Event())
+    next(running)
+    stopping = threading.Event()
+    stopped = ask(second, "What colour is it?", SAMPLING, False, stopping)
+    left = ask(third, "What colour is it?", SAMPLING, False, threading.Event())
+    next(stopped), next(left)
+    assert len(waiting_line) == 2
+    stopping.set()
+    assert list(stopped) == []
+    left.close()
+    assert len(waiting_line) == 0
+    assert second.turns == third.turns == []
+    running.close()
+    with waiting_line.join(8) as place:
+        assert place.called.is_set()

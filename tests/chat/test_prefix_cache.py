@@ -1,0 +1,319 @@
+"""What was read: kept for those who come back, shared by chats about the same frames, dropped for want of room."""
+
+import gc
+import threading
+from pathlib import Path
+
+import pytest
+
+from longva_demo.chat import ChatSession, Engine, Progress, TextDelta
+from longva_demo.chat.budget import BudgetMeter
+from longva_demo.chat.prefix_cache import HOST, MAX_OF_A_CHAT, CachedPrefix, PrefixCache
+from longva_demo.errors import BudgetError
+from longva_demo.page.facts import stats_messages
+from tests.chat.conftest import GREEDY, answer, make_source, progress_of
+from tests.chat.test_session import counted
+
+
+class Chat:
+    """Stands for one."""
+
+
+@pytest.fixture(autouse=True)
+def _empty(engine: Engine) -> None:
+    while engine.prefix_cache.evict_oldest():
+        pass
+
+
+def look(engine: Engine, clip: Path, budget: int = 40) -> ChatSession:
+    session = ChatSession(engine)
+    session.set_source(make_source(engine, clip, budget))
+    return session
+
+
+def test_coming_back_reads_nothing_and_answers_as_before(engine: Engine, clip: Path) -> None:
+    session = ChatSession(engine)
+    whole, part = make_source(engine, clip), make_source(engine, clip, 20, start_seconds=1.0, end_seconds=4.0)
+    session.set_source(whole)
+    first, second = answer(session, "What is first?"), answer(session, "And then?")
+    session.set_source(part)
+    other = answer(session, "What is first?")
+    assert not session.turns[0].stats.reused
+    for source, expected in ((whole, first), (part, other), (whole, first)):
+        session.set_source(source)
+        assert session.turns == []
+        events = list(session.ask("What is first?", GREEDY))
+        assert progress_of(events) == []
+        assert session.turns[0].answer == expected
+        assert session.turns[0].stats.reused
+    assert answer(session, "And then?") == second
+    session.close()
+    assert len(engine.prefix_cache) == 0
+
+
+def test_a_chat_comes_back_to_so_many(engine: Engine, clip: Path) -> None:
+    session = ChatSession(engine)
+    sources = [make_source(engine, clip, budget) for budget in range(4, 4 + MAX_OF_A_CHAT + 1)]
+    for source in sources:
+        session.set_source(source)
+        answer(session, "What is first?")
+    reused = []
+    for source in (*sources[1:], sources[0]):
+        session.set_source(source)
+        answer(session, "What is first?")
+        reused.append(session.turns[0].stats.reused)
+    assert reused == [True] * MAX_OF_A_CHAT + [False]
+    session.close()
+
+
+def test_two_chats_about_the_same_frames_share_them(engine: Engine, clip: Path) -> None:
+    questions = ("What is first?", "And then?", "Why?")
+    alone = look(engine, clip)
+    expected = [answer(alone, question) for question in questions]
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    for question, told in zip(questions, expected, strict=True):  # by turns: each finds the other's words in the cache
+        assert answer(one, question) == told
+        assert answer(two, question) == told
+    assert [turn.stats.reused for turn in one.turns] == [False, True, True]
+    assert [turn.stats.reused for turn in two.turns] == [True, True, True]
+    assert len(engine.prefix_cache) == 1
+    one.undo()
+    assert answer(one, "Why?") == expected[2]
+    two.clear()
+    assert answer(two, questions[0]) == expected[0]
+    one.close()
+    assert len(engine.prefix_cache) == 1  # the other comes back to it
+    two.close()
+    assert len(engine.prefix_cache) == 0
+
+
+def test_attribution_is_found_though_another_chat_came_between(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    answer(alone, "What is first?")
+    answer(alone, "And then?")
+    expected = alone.attribute_last_answer()
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    answer(one, "What is first?")
+    answer(one, "And then?")
+    answer(two, "Something else?")
+    found = one.attribute_last_answer()
+    assert expected is not None
+    assert found is not None
+    assert found.attribution is not None
+    assert expected.attribution is not None
+    assert [place for place, _ in found.attribution.log_prob_drops] == [
+        place for place, _ in expected.attribution.log_prob_drops
+    ]
+    one.close()
+    two.close()
+
+
+def test_at_the_same_moment_each_has_its_own(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    expected = answer(alone, "What is first?")
+    alone.close()
+    one, two = look(engine, clip), look(engine, clip)
+    running = one.ask("What is first?", GREEDY)
+    begun = next(event for event in running if isinstance(event, TextDelta)).text
+    assert answer(two, "What is first?") == expected
+    assert two.turns[0].stats.reused
+    assert len(engine.prefix_cache) == 2
+    assert begun + "".join(event.text for event in running if isinstance(event, TextDelta)) == expected
+    one.close()
+    two.close()
+
+
+def test_without_room_for_a_copy_one_waits_for_the_other(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    running = one.ask("What is first?", GREEDY)
+    begun = next(event for event in running if isinstance(event, TextDelta)).text
+    monkeypatch.setattr(BudgetMeter, "fits", False)
+    told: list[str] = []
+    waiting = threading.Thread(target=lambda: told.append(answer(two, "What is first?")))
+    waiting.start()
+    waiting.join(0.5)
+    assert waiting.is_alive()
+    expected = begun + "".join(event.text for event in running if isinstance(event, TextDelta))
+    waiting.join(30)
+    assert told == [expected]
+    assert len(engine.prefix_cache) == 1
+    running = one.ask("And then?", GREEDY)
+    next(running)
+    stopped = threading.Thread(target=lambda: list(two.ask("And then?", GREEDY)))
+    stopped.start()
+    two.stop()
+    stopped.join(30)
+    assert len(two.turns) == 1
+    running.close()
+    one.close()
+    two.close()
+
+
+def test_who_wants_the_same_frames_meanwhile_sees_them_read(engine: Engine, clip: Path) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    reading = one.ask("What is first?", GREEDY)
+    first = next(reading)
+    watching = two.ask("What is first?", GREEDY)
+    assert next(watching) == first
+    assert isinstance(first, Progress)
+    list(reading)
+    assert {event.stage for event in progress_of(list(watching))} == {"sampling"}
+    assert two.turns[0].answer == one.turns[0].answer
+    assert not two.turns[0].stats.reused
+    assert len(engine.prefix_cache) == 1
+    one.close()
+    two.close()
+
+
+def test_where_the_reader_is_stopped_the_next_one_reads(engine: Engine, clip: Path) -> None:
+    one, two = look(engine, clip), look(engine, clip)
+    reading = one.ask("What is first?", GREEDY)
+    next(reading)
+    watching = two.ask("What is first?", GREEDY)
+    next(watching)
+    one.stop()
+    assert progress_of(list(reading)) == []
+    assert list(watching)
+    assert (len(one.turns), len(two.turns)) == (0, 1)
+    one.close()
+    two.close()
+
+
+def test_what_had_to_make_room_is_read_again_and_said_so(engine: Engine, clip: Path) -> None:
+    alone = look(engine, clip)
+    expected = [answer(alone, question) for question in ("What is first?", "And then?")]
+    alone.close()
+    session = look(engine, clip)
+    answer(session, "What is first?")
+    assert not session.turns[0].stats.was_evicted
+    assert engine.prefix_cache.evict_oldest()
+    with counted(engine.loaded.model.model.vision_tower) as encodings:
+        assert answer(session, "And then?") == expected[1]
+    assert encodings == []  # small features are kept beside the pixels
+    assert session.turns[1].stats.was_evicted
+    told = stats_messages(session.turns[1].stats, expected[1], has_frames=True)
+    assert "stats.evicted" in [line["key"] for line in told]
+    session.close()
+
+
+def test_a_chat_of_its_own_shares_nothing(engine: Engine, clip: Path) -> None:
+    one = look(engine, clip)
+    answer(one, "What is first?")
+    other = ChatSession(engine, is_shared=False)
+    other.set_source(make_source(engine, clip))
+    answer(other, "What is first?")
+    assert not other.turns[0].stats.reused
+    answer(other, "And then?")
+    assert other.turns[1].stats.reused
+    other.close()
+    one.close()
+
+
+def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Engine) -> None:
+    prefix_cache, chats = PrefixCache(), [Chat() for _ in range(4)]
+    kept = [CachedPrefix((name,), engine.new_cache(64), chat) for name, chat in zip("abcd", chats, strict=True)]
+    size = kept[0].cache.num_bytes
+    for prefix, chat in zip(kept[:3], chats, strict=False):
+        prefix_cache.insert(prefix, chat, free_bytes=100 * size)
+    assert prefix_cache.idle_bytes == 3 * size
+    kept[0].busy.acquire()
+    assert prefix_cache.idle_bytes == 2 * size
+    assert (prefix_cache.num_bytes, prefix_cache.num_evicted) == ((3 * size, 0), 0)
+    # Half of 2 + 3 times the size is room for two.
+    prefix_cache.insert(kept[3], chats[3], free_bytes=2 * size)
+    assert prefix_cache.lookup(("b",), chats[1]) is None
+    assert prefix_cache.lookup(("a",), chats[0]) is kept[0]
+    prefix_cache.insert(kept[3], chats[3], free_bytes=0)
+    assert prefix_cache.lookup(("c",), chats[2]) is None
+    assert prefix_cache.lookup(("d",), chats[3]) is kept[3]  # the newest stays all the same
+    kept[0].busy.release()
+    assert prefix_cache.evict_oldest()
+    assert prefix_cache.lookup(("a",), chats[0]) is None
+    assert prefix_cache.num_evicted == 3
+    del chats[3]
+    gc.collect()
+    assert prefix_cache.idle_bytes == 0  # nobody comes back
+    assert prefix_cache.num_evicted == 3  # nobody misses it
+    assert not prefix_cache.evict_oldest()
+
+
+def test_what_has_to_make_room_goes_to_the_host_first(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = look(engine, clip)
+    questions = ("What is first?", "And then?", "Why?")
+    expected = [answer(alone, question) for question in questions]
+    alone.close()
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
+    session, other = look(engine, clip), look(engine, clip, 20)
+    assert answer(session, questions[0]) == expected[0]
+    answer(other, questions[0])
+    [prefix] = engine.prefix_cache.of(session._lease)
+    with_room = prefix.cache.num_bytes
+    for question, told in zip(questions[1:], expected[1:], strict=True):
+        while engine.prefix_cache.evict_oldest():
+            pass
+        assert prefix.is_offloaded
+        assert prefix.cache.num_bytes < with_room  # room to grow is not kept there
+        with counted(engine.loaded.model.model.vision_tower) as encodings:
+            assert answer(session, question) == told
+        assert encodings == []
+        assert not prefix.is_offloaded
+        assert prefix.cache.num_bytes >= with_room
+        lines = stats_messages(session.turns[-1].stats, told, has_frames=True)
+        assert "stats.restored" in [line["key"] for line in lines]
+    assert len(engine.prefix_cache) == 2
+    session.close()
+    other.close()
+
+
+def test_the_host_keeps_what_fits_there(engine: Engine) -> None:
+    chats = [Chat() for _ in range(4)]
+    kept = [CachedPrefix((name,), engine.new_cache(0), chat) for name, chat in zip("abcd", chats, strict=True)]
+    for prefix in kept:
+        engine.prefill_text(list(range(1, 65)), prefix.cache)
+        prefix.cache.move_to(HOST)  # without room to grow
+    size, free = kept[0].cache.num_bytes, 0
+    prefix_cache = PrefixCache(host_free=lambda: free)
+    for prefix, chat in zip(kept, chats, strict=True):
+        prefix_cache.insert(prefix, chat, free_bytes=100 * size)
+    assert prefix_cache.evict_oldest()  # no room there: dropped
+    assert prefix_cache.lookup(("a",), chats[0]) is None
+    free = 2 * size
+    assert prefix_cache.evict_oldest()
+    free -= size
+    assert prefix_cache.evict_oldest()  # half of 1 + 1 times the size is room for one
+    assert prefix_cache.lookup(("b",), chats[1]) is None
+    assert [prefix.is_offloaded for prefix in kept] == [False, True, True, False]
+    assert prefix_cache.idle_bytes == size
+    assert (prefix_cache.num_bytes, prefix_cache.num_evicted) == ((size, size), 2)
+    assert prefix_cache.evict_oldest()
+    assert not prefix_cache.evict_oldest()
+    assert prefix_cache.lookup(("d",), chats[3]) is kept[3]
+    assert prefix_cache.lookup(("d",), chats[3]).is_offloaded
+
+
+def test_a_torn_cache_is_not_kept_where_memory_lacks_to_fetch_it(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
+    session = look(engine, clip)
+    expected = answer(session, "What is first?")
+    session.undo()
+    assert engine.prefix_cache.evict_oldest()
+    [prefix] = engine.prefix_cache.of(session._lease)
+
+    def lacks(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(prefix.cache._growing[-1], "reserve", lacks)
+    with pytest.raises(BudgetError):
+        answer(session, "What is first?")
+    assert len(engine.prefix_cache) == 0
+    assert answer(session, "What is first?") == expected
+    assert not session.turns[0].stats.reused
+    session.close()

@@ -1,0 +1,131 @@
+"""A page's preview: made once, handed to whoever knows its token, and gone with the page or with another file."""
+
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from longva_demo.chat import Engine
+from longva_demo.model import load
+from longva_demo.page.components.preview import ROUTE, preview_route, preview_steps
+from longva_demo.page.sessions import Page, Pages, Selection
+from longva_demo.settings import Settings
+from longva_demo.video import DecodeLimits
+from tests.video.clips import repeat_clip, write_clip
+from tests.video.test_worker import children
+
+SETTINGS = Settings()
+LIMITS = DecodeLimits()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny"), SETTINGS)
+
+
+@pytest.fixture
+def pages(engine: Engine) -> Pages:
+    return Pages(engine)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("previews")
+
+
+@pytest.fixture(scope="module")
+def avi(folder: Path) -> Path:
+    return write_clip(folder / "clip.avi", 20, codec="mpeg4", fps=10)
+
+
+@pytest.fixture(scope="module")
+def long_clip(folder: Path) -> Path:
+    return repeat_clip(write_clip(folder / "source.avi", 20, codec="mpeg4", size=(960, 720)), 1800)
+
+
+def look(path: Path) -> Selection:
+    return Selection(path, 4)
+
+
+def status(pages: Pages, token: str, **headers: str) -> int:
+    client = TestClient(Starlette(routes=[preview_route(pages.find_preview)]))
+    return int(client.get(ROUTE.format(token=token), headers=headers).status_code)
+
+
+def test_made_once_and_gone_with_the_page(pages: Pages, engine: Engine, avi: Path) -> None:
+    page = pages.get("one")
+    page.select(look(avi), engine, SETTINGS)
+    *_, last = preview_steps(page, avi, LIMITS)
+    assert last["line"] == {"key": "preview.ready"}
+    assert list(preview_steps(page, avi, LIMITS)) == [last]
+    assert status(pages, last["token"]) == 200
+    assert status(pages, last["token"], Range="bytes=0-9") == 206
+    assert status(pages, "0" * 32) == 404
+    page.select(Selection(avi, 5), engine, SETTINGS)  # another budget leaves it
+    assert status(pages, last["token"]) == 200
+    assert page.preview is not None
+    folder = page.preview.file.parent
+    assert folder.exists()
+    page.close()
+    assert not folder.exists()
+    assert status(pages, last["token"]) == 404
+
+
+def test_another_file_or_none_ends_it(pages: Pages, engine: Engine, avi: Path, long_clip: Path) -> None:
+    page, others = pages.get("one"), set(children())
+    steps = preview_steps(page, long_clip, LIMITS)
+    first = next(steps)
+    assert first.keys() == {"line"}
+    assert first["line"]["key"] == "preview.progress"
+    assert page.preview is not None
+    folder = page.preview.file.parent
+    assert status(pages, page.preview.token) == 404  # not yet
+    page.select(look(avi), engine, SETTINGS)
+    assert list(steps) == []
+    assert not folder.exists()
+    assert set(children()) == others
+    *_, last = preview_steps(page, avi, LIMITS)
+    page.select(None, engine, SETTINGS)
+    assert status(pages, last["token"]) == 404
+
+
+def test_two_requests_for_one_file(pages: Pages, avi: Path, long_clip: Path) -> None:
+    """The player was drawn anew in the meantime: the first request ends, the second one goes on."""
+    page = pages.get("one")
+    first = preview_steps(page, long_clip, LIMITS)
+    next(first)
+    second = preview_steps(page, long_clip, LIMITS)
+    next(second)
+    assert list(first) == []
+    next(second)
+    second.close()  # type: ignore[attr-defined]
+    *_, last = preview_steps(page, avi, LIMITS)
+    assert status(pages, last["token"]) == 200
+
+
+def test_a_failure_is_a_line(page_looking: Page, avi: Path) -> None:
+    (line,) = [step["line"] for step in preview_steps(page_looking, avi, DecodeLimits(timeout_seconds=0.001))]
+    assert line["key"] == "preview.failed"
+    assert line["reason"].startswith("clip.avi")
+    assert "took more than 0.001 s" in line["reason"]
+
+
+@pytest.fixture
+def page_looking(pages: Pages, engine: Engine, avi: Path) -> Page:
+    page = pages.get("one")
+    page.select(look(avi), engine, SETTINGS)
+    return page
+
+
+def test_no_video_at_all_is_said_elsewhere(pages: Pages, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.avi"
+    bad.write_text("not a video")
+    page = pages.get("one")
+    assert list(preview_steps(page, bad, LIMITS)) == [{"line": None}]
+    assert page.preview is None
+
+
+def test_an_ordinary_file_gets_no_preview(pages: Pages, clip: Path) -> None:
+    (step,) = preview_steps(pages.get("one"), clip, LIMITS)
+    assert step == {"line": {"key": "preview.helpless"}}

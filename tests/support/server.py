@@ -1,0 +1,65 @@
+"""The server in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+START_SECONDS = 240.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_server(
+    log: Path, port: int, *flags: str, max_file_bytes: int = 0, **variables: str
+) -> subprocess.Popen[bytes]:
+    """`longva-demo serve` in a process of its own, once it answers.
+
+    `variables` go into its environment, such as LONGVA_MAX_FRAMES. A file that it writes can have `max_file_bytes`.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
+    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
+    command = [sys.executable, "app.py", "--port", str(port), *flags]
+    if max_file_bytes:
+        command = ["prlimit", f"--fsize={max_file_bytes}", *command]
+    with log.open("a") as output:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(f"http://127.0.0.1:{port}"):
+        running = process.poll() is None and time.monotonic() < deadline
+        if not running:
+            process.kill()
+        assert running, f"no page came up:\n{log.read_text()}"
+        time.sleep(0.2)
+    return process
+
+
+@contextmanager
+def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
+    """Address of `longva-demo serve` in a process of its own, which ends with the block."""
+    port = free_port()
+    process = start_server(log, port, *flags, **variables)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
