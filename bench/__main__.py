@@ -1,6 +1,6 @@
-"""Run every benchmark, each in a process of its own, and put what they compare into one table: build/bench.md.
+"""Run every benchmark in its own process and collect the comparisons in one table: build/bench.md.
 
-With `--write` the table goes into docs/performance.md too.
+With `--write`, the table also replaces the one in docs/performance.md.
 """
 
 import argparse
@@ -18,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/performance.md")
     should_write = parser.parse_args().write
     TABLE.parent.mkdir(exist_ok=True)
     collected = TABLE.with_suffix(".jsonl")
@@ -31,7 +31,7 @@ def main() -> int:
             failed.append(name)
     table = rows.table(rows.read(collected))
     TABLE.write_text(table + "\n", encoding="utf-8")
-    print(f"\n## All of it ({TABLE})\n\n{table}")
+    print(f"\n## Summary ({TABLE})\n\n{table}")
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
-"""Does the frame that the page names hold what was asked for? Needle clips and the bundled model.
+"""Accuracy and cost of attribution: do the named frames show what was asked for? Uses needle clips.
 
-A clip has one digit, in one frame or two; the question asks for it, and those frames are the truth. For answers that
-are right: how often the truth comes first and among the first three, by attention alone and after hiding frames in
-turn. Beside it: how often the fall is clear, how well the answer's own probability tells right from wrong, and what
-both cost. Run it with `python -m bench.attribution`; a part of the clips with `--share 0.2`.
+A clip shows one digit in one or two frames, and the question asks for it. For correct answers of the bundled model,
+reports how often a needle frame ranks first and in the top three, by attention alone and after occlusion. Also
+reports how often the drop is clear, how well the answer's own probability separates right from wrong answers, and
+what both steps cost. Run it with `python -m bench.attribution`; for part of the clips, `--share 0.2`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.tiny.clips import needles
 from longva_demo.tiny.draw import draw
-from longva_demo.tiny.questions import Asked
+from longva_demo.tiny.questions import QAPair
 from longva_demo.tiny.scenes import DIGITS, Scene
 from longva_demo.video import plan_frames, probe
 
@@ -33,44 +33,44 @@ SIDE, FPS, SEED = 168, 10, 8_000_000
 
 @dataclass
 class Tally:
-    """One entry an answer: right or not, hits, the fall in nats, log-probability, seconds."""
+    """One entry per answer in each list, and total seconds. Ranks are of the best needle frame; 0 is first."""
 
     right: list[bool] = field(default_factory=list)
-    attention: list[int] = field(default_factory=list)  # rank of the best true frame, 0 is first
-    hiding: list[int] = field(default_factory=list)
-    log_prob_drops: list[float] = field(default_factory=list)
+    attention_ranks: list[int] = field(default_factory=list)
+    occlusion_ranks: list[int] = field(default_factory=list)
+    log_prob_drops: list[float] = field(default_factory=list)  # the largest per answer, in nats
     log_probabilities: list[float] = field(default_factory=list)
-    answering: float = 0.0
-    sweeping: float = 0.0
-    trying: float = 0.0
+    answer_seconds: float = 0.0
+    sweep_seconds: float = 0.0
+    occlusion_seconds: float = 0.0
 
 
 def write_scenes(path: Path, scenes: tuple[Scene | None, ...]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
-        last, picture = None, np.zeros((SIDE, SIDE, 3), np.uint8)
+        last, image = None, np.zeros((SIDE, SIDE, 3), np.uint8)
         for scene in scenes:
             assert scene is not None
-            picture = picture if scene is last else draw(scene, SIDE)
+            image = image if scene is last else draw(scene, SIDE)
             last = scene
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
-def clips(num_frames: int, count: int) -> Iterator[tuple[tuple[Scene | None, ...], Asked, set[int]]]:
-    """Scenes, a question for the one digit among them, and the places of the frames that show it."""
+def clips(num_frames: int, count: int) -> Iterator[tuple[tuple[Scene | None, ...], QAPair, set[int]]]:
+    """Scenes, a question about the only digit in them, and the indices of the needle frames that show it."""
     rng = random.Random(SEED + num_frames)
     while count:
         episode = needles(rng, num_frames, 1, 1, letter_share=0.0)
         asked = next((one for one in episode.asked if one.task == "needle"), None)
         if asked is not None:
             count -= 1
-            shown = [any(t.symbol < len(DIGITS) for t in scene.things) for scene in episode.frames if scene]
-            yield episode.frames, asked, {place for place, holds in enumerate(shown) if holds}
+            has_digit = [any(t.symbol < len(DIGITS) for t in scene.things) for scene in episode.frames if scene]
+            yield episode.frames, asked, {frame for frame, is_needle in enumerate(has_digit) if is_needle}
 
 
-def measure(engine: Engine, path: Path, asked: Asked, truth: set[int], tally: Tally) -> None:
+def measure(engine: Engine, path: Path, asked: QAPair, needle_frames: set[int], tally: Tally) -> None:
     info = probe(path)
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, info.num_frames), engine.processor))
@@ -79,25 +79,24 @@ def measure(engine: Engine, path: Path, asked: Asked, truth: set[int], tally: Ta
     assert turn.attribution is not None
     tally.right.append(turn.answer == asked.answer)
     tally.log_probabilities.append(turn.stats.log_probability)
-    tally.answering += turn.stats.seconds - turn.stats.seconds_to_prefill
+    tally.answer_seconds += turn.stats.seconds - turn.stats.seconds_to_prefill
     attention = turn.attribution.attention
-    order = sorted(range(len(attention)), key=lambda place: -attention[place])
-    tally.attention.append(min(order.index(place) for place in truth))
+    order = sorted(range(len(attention)), key=lambda frame: -attention[frame])
+    tally.attention_ranks.append(min(order.index(frame) for frame in needle_frames))
     started = time.perf_counter()
-    tried = session.attribute_last_answer()
-    tally.trying += time.perf_counter() - started
-    assert tried is not None
-    assert tried.attribution is not None
-    log_prob_drops = tried.attribution.log_prob_drops or ()
-    tally.hiding.append(
-        next((rank for rank, (place, _) in enumerate(log_prob_drops) if place in truth), len(attention))
-    )
-    tally.log_prob_drops.append(log_prob_drops[0][1] if log_prob_drops else 0.0)
+    attributed = session.attribute_last_answer()
+    tally.occlusion_seconds += time.perf_counter() - started
+    assert attributed is not None
+    assert attributed.attribution is not None
+    drops = attributed.attribution.log_prob_drops or ()
+    ranks = (rank for rank, (frame, _) in enumerate(drops) if frame in needle_frames)
+    tally.occlusion_ranks.append(next(ranks, len(attention)))
+    tally.log_prob_drops.append(drops[0][1] if drops else 0.0)
     session.close()
 
 
 def separation(values: list[float], right: list[bool]) -> float:
-    """AUC: how often a right answer has a higher value than a wrong one."""
+    """AUC: the probability that a right answer has a higher value than a wrong one."""
     good = [value for value, is_right in zip(values, right, strict=True) if is_right]
     bad = [value for value, is_right in zip(values, right, strict=True) if not is_right]
     pairs = [(one > other) + 0.5 * (one == other) for one in good for other in bad]
@@ -105,13 +104,13 @@ def separation(values: list[float], right: list[bool]) -> float:
 
 
 def time_sweeps(engine: Engine, tally: Tally) -> None:
-    """Count the seconds of every sweep over the kept keys."""
+    """Add up the seconds of the attention sweeps over the KV cache."""
     plain = engine.attribute_frames
 
     def timed(*arguments: object) -> object:
         started = time.perf_counter()
         result = plain(*arguments)  # type: ignore[arg-type]
-        tally.sweeping += time.perf_counter() - started
+        tally.sweep_seconds += time.perf_counter() - started
         return result
 
     engine.attribute_frames = timed  # type: ignore[method-assign, assignment]
@@ -121,22 +120,22 @@ def row(num_frames: int, tally: Tally) -> str:
     right = [at for at, is_right in enumerate(tally.right) if is_right]
     wrong = [at for at, is_right in enumerate(tally.right) if not is_right]
 
-    def hits(ranks: list[int], most: int) -> str:
-        return f"{sum(ranks[at] < most for at in right) / max(1, len(right)):.2f}"
+    def hits(ranks: list[int], top: int) -> str:
+        return f"{sum(ranks[at] < top for at in right) / max(1, len(right)):.2f}"
 
-    def clear(places: list[int]) -> str:
-        return f"{sum(tally.log_prob_drops[at] >= MIN_DROP for at in places) / len(places):.2f}" if places else "–"
+    def clear(answers: list[int]) -> str:
+        return f"{sum(tally.log_prob_drops[at] >= MIN_DROP for at in answers) / len(answers):.2f}" if answers else "–"
 
     cells = [
         f"{num_frames:,}",
         f"{len(tally.right)}",
         f"{len(right)}",
-        f"{hits(tally.attention, 1)} / {hits(tally.attention, 3)}",
-        f"{hits(tally.hiding, 1)} / {hits(tally.hiding, 3)}",
+        f"{hits(tally.attention_ranks, 1)} / {hits(tally.attention_ranks, 3)}",
+        f"{hits(tally.occlusion_ranks, 1)} / {hits(tally.occlusion_ranks, 3)}",
         f"{clear(right)} / {clear(wrong)}",
         f"{separation(tally.log_probabilities, tally.right):.2f}",
-        f"{tally.sweeping / tally.answering:.1%}",
-        f"{1000 * tally.trying / len(tally.right):.0f}",
+        f"{tally.sweep_seconds / tally.answer_seconds:.1%}",
+        f"{1000 * tally.occlusion_seconds / len(tally.right):.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -147,8 +146,8 @@ def main() -> None:
     share = parser.parse_args().share
     engine = Engine(load("tiny"), Settings(max_new_tokens=48))
     print(
-        "| frames | clips | right | by attention, first / top 3 | after hiding | clear fall, right / wrong "
-        "| AUC of probability | sweep, share of the answer | hiding, ms |"
+        "| frames | clips | right | by attention, first / top 3 | after occlusion | clear drop, right / wrong "
+        "| AUC of probability | sweep, share of the answer | occlusion, ms |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as folder:
@@ -156,10 +155,10 @@ def main() -> None:
             tally = Tally()
             plain = engine.attribute_frames
             time_sweeps(engine, tally)
-            for scenes, asked, truth in clips(num_frames, max(2, round(share * count))):
+            for scenes, asked, needle_frames in clips(num_frames, max(2, round(share * count))):
                 path = Path(folder) / "clip.mp4"
                 write_scenes(path, scenes)
-                measure(engine, path, asked, truth, tally)
+                measure(engine, path, asked, needle_frames, tally)
             engine.attribute_frames = plain  # type: ignore[method-assign]
             print(row(num_frames, tally), flush=True)
 

@@ -1,8 +1,8 @@
-"""First and second question with the bundled model, to the first word: three ways, in one run.
+"""Time to first token of a first and a second question with the bundled model, for three implementations in one run.
 
-The original demo's way decodes the video with decord, and reads it, for every question. The second keeps the decoded
-frames in memory and has transformers' `generate` read the whole conversation for every question, which is what it does
-by itself. Ours reads the video once. Run it with `python -m bench.chat`.
+The original demo decodes the video with decord and prefills it again for every question. The second implementation
+keeps the decoded frames in memory, and transformers' `generate` prefills the whole conversation for every question.
+This project prefills the video once. Run it with `python -m bench.chat`.
 """
 
 import time
@@ -28,17 +28,17 @@ SAMPLING = Sampling(max_new_tokens=32)
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 
 
-def watch(engine: Engine, path: Path, budget: int) -> ChatSession:
+def open_session(engine: Engine, path: Path, budget: int) -> ChatSession:
     info = probe(path)
     session = ChatSession(engine, is_shared=False)
     session.set_source(VideoSource(info, plan_frames(info, budget), engine.processor))
     return session
 
 
-def first_words_ours(engine: Engine, path: Path, budget: int) -> list[float]:
-    """Seconds to the first word of each question, with one session."""
+def first_tokens_here(engine: Engine, path: Path, budget: int) -> list[float]:
+    """Seconds to the first token of each question, in one session of this project."""
     started = time.perf_counter()
-    session = watch(engine, path, budget)
+    session = open_session(engine, path, budget)
     opened = time.perf_counter() - started
     first, second = (seconds_to_first(session, question) for question in QUESTIONS)
     session.close()
@@ -62,15 +62,15 @@ def decode(path: Path, budget: int, decoder: str) -> np.ndarray:
 
 
 def generate(loaded: LoadedModel, frames: np.ndarray, conversation: str, length: int) -> str:
-    """What transformers' own generate answers to a conversation that ends with a question."""
+    """The answer of transformers' own `generate` to a conversation that ends with a question."""
     inputs = loaded.processor(text=f"{SYSTEM}{conversation}<|im_end|>\n<|im_start|>assistant\n", videos=[frames])
     with torch.inference_mode():
         ids = loaded.model.generate(**inputs, max_new_tokens=length, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     return loaded.processor.decode(ids, skip_special_tokens=True)
 
 
-def first_words_original(loaded: LoadedModel, path: Path, budget: int) -> list[float]:
-    """Decoding, encoding and reading the video for each question, which stands alone; one token is generated."""
+def first_tokens_original(loaded: LoadedModel, path: Path, budget: int) -> list[float]:
+    """Decode, encode and prefill the video again for each question, without history. Generates one token."""
     seconds = []
     for question in QUESTIONS:
         started = time.perf_counter()
@@ -79,8 +79,8 @@ def first_words_original(loaded: LoadedModel, path: Path, budget: int) -> list[f
     return seconds
 
 
-def first_words_generate(loaded: LoadedModel, path: Path, budget: int, answer: str) -> list[float]:
-    """Decoding once, then the whole conversation for each question; one token is generated."""
+def first_tokens_generate(loaded: LoadedModel, path: Path, budget: int, answer: str) -> list[float]:
+    """Decode once, then prefill the whole conversation for each question. Generates one token."""
     started = time.perf_counter()
     frames = decode(path, budget, "pyav")
     generate(loaded, frames, f"<image>\n{QUESTIONS[0]}", 1)
@@ -95,47 +95,47 @@ def follow_up(answer: str) -> str:
 
 
 def check_answers(engine: Engine, path: Path, budget: int) -> str:
-    """Both answers by transformers' generate are ours, word for word; returns the first."""
-    session = watch(engine, path, budget)
+    """Check that transformers' `generate` gives the same two answers, word for word. Returns the first."""
+    session = open_session(engine, path, budget)
     for question in QUESTIONS:
         list(session.ask(question, SAMPLING))
     answers = [turn.answer for turn in session.turns]
     frames = decode(path, budget, "pyav")
     for conversation, ours in zip((f"<image>\n{QUESTIONS[0]}", follow_up(answers[0])), answers, strict=True):
         theirs = generate(engine.loaded, frames, conversation, SAMPLING.max_new_tokens)
-        assert theirs == ours, f"generate says {theirs!r}, we say {ours!r}"
+        assert theirs == ours, f"generate answers {theirs!r}, this project {ours!r}"
     return answers[0]
 
 
 def compare(engine: Engine, path: Path, budget: int) -> None:
     answer = check_answers(engine, path, budget)
     original, generated, ours = [], [], []
-    for _ in range(RUNS):  # taken in turn, so that all see the same machine
-        original.append(first_words_original(engine.loaded, path, budget))
-        generated.append(first_words_generate(engine.loaded, path, budget, answer))
-        ours.append(first_words_ours(engine, path, budget))
+    for _ in range(RUNS):  # interleaved, so that all see the same load of the machine
+        original.append(first_tokens_original(engine.loaded, path, budget))
+        generated.append(first_tokens_generate(engine.loaded, path, budget, answer))
+        ours.append(first_tokens_here(engine, path, budget))
     mine = np.median(ours, axis=0)
-    for name, runs in (("original demo's way", original), ("transformers' generate", generated)):
+    for name, runs in (("original demo", original), ("transformers' generate", generated)):
         theirs = np.median(runs, axis=0)
         for number, which in enumerate(("first question", "second question")):
-            other = f"{name}: {theirs[number]:.2f} s"
+            baseline = f"{name}: {theirs[number]:.2f} s"
             ratio = rows.times(theirs[number], mine[number])
-            rows.add(f"{budget} frames, {which} to its first word", other, f"{mine[number]:.3f} s", ratio)
+            rows.add(f"{budget} frames, time to first token, {which}", baseline, f"{mine[number]:.3f} s", ratio)
 
 
 def main() -> None:
     engine = Engine(load("tiny"), Settings())
-    print(f"{SECONDS} s at {FPS} frames a second, 640 × 360, h264; {torch.get_num_threads()} threads; median of {RUNS}")
+    print(f"{SECONDS} s at {FPS} fps, 640 × 360, h264; {torch.get_num_threads()} threads; median of {RUNS}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path, SECONDS, FPS, 640, 360)
-        first_words_ours(engine, path, 8)  # warm up
+        first_tokens_here(engine, path, 8)  # warm up
         for budget in BUDGETS:
             compare(engine, path, budget)
         write_clip(path, LONG / FPS, FPS, 960, 540)
-        first, second = np.median([first_words_ours(engine, path, LONG) for _ in range(RUNS)], axis=0)
-        what = f"{LONG:,} frames of 960 × 540, second question against the first"
-        rows.add(what, f"first: {first:.1f} s", f"{second:.3f} s", rows.times(first, second))
+        first, second = np.median([first_tokens_here(engine, path, LONG) for _ in range(RUNS)], axis=0)
+        what = f"{LONG:,} frames of 960 × 540, time to first token, second question vs. first"
+        rows.add(what, f"first question: {first:.1f} s", f"{second:.3f} s", rows.times(first, second))
 
 
 if __name__ == "__main__":

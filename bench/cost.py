@@ -1,7 +1,7 @@
-"""The cost of reading against the number of frames, as a fitted curve a·T + b·T² of the T tokens.
+"""The cost of prefill as a function of the number of tokens T, fitted as a·T + b·T².
 
-LongVA-7B's operations are counted on shapes alone (PyTorch's meta device: no weights, no memory), and the seconds of
-the bundled model are measured. Run it with `python -m bench.cost`.
+LongVA-7B's operations are counted from shapes alone (PyTorch's meta device: no weights, no memory). The bundled
+model's seconds are measured. Run it with `python -m bench.cost`.
 """
 
 import time
@@ -22,16 +22,16 @@ from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, load
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 
-FORMULA = (13.05e9, 200_704)  # FLOP of LongVA-7B a token, and a token squared
+FORMULA = (13.05e9, 200_704)  # FLOP of LongVA-7B per token, and per token squared
 COUNTED_FRAMES = (1, 8, 64, 512, 1555)
 TIMED_FRAMES = (125, 250, 500, 1000, 1500, 2000)
-MATRIX_OPERATIONS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # attention's, where no fused kernel takes it
+MATRIX_OPERATIONS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)  # attention without a fused kernel
 RUNS = 3
-AIMS = (4.0, 15.0)  # of the bundled model: ms of CPU a frame to encode, seconds to read 2,000 frames
+TARGETS = (4.0, 15.0)  # for the bundled model: CPU ms to encode a frame, seconds to prefill 2,000 frames
 
 
 def fit(tokens: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float]:
-    """a and b of a·T + b·T² that fit best in proportion, and the largest deviation as a share of the cost.
+    """Fit a·T + b·T² by least relative squares. Returns a, b and the largest relative deviation.
 
     >>> a, b, deviation = fit([1, 2, 4], [5, 14, 44])
     >>> round(a, 6), round(b, 6), round(deviation, 6)
@@ -39,16 +39,16 @@ def fit(tokens: Sequence[float], costs: Sequence[float]) -> tuple[float, float, 
     """
     sizes, values = np.array(tokens, float), np.array(costs, float)
     shares = np.stack([sizes, sizes**2], axis=1) / values[:, None]
-    scale = shares.max(axis=0)  # the columns are of very different sizes
+    scale = shares.max(axis=0)  # the columns differ by orders of magnitude
     (a, b), *_ = np.linalg.lstsq(shares / scale, np.ones(len(values)))
     a, b = a / scale[0], b / scale[1]
     return float(a), float(b), float(np.abs((a * sizes + b * sizes**2) / values - 1).max())
 
 
 def counted_flop(model: LongVAForConditionalGeneration, num_tokens: int) -> int:
-    """Of one reading of so many tokens; attention counted for the half of the square that causality leaves.
+    """FLOP of one prefill of `num_tokens`, counting only the causal half of attention.
 
-    PyTorch counts the whole square, as if each token attended to all.
+    PyTorch counts the full square, as if every token attended to all others.
     """
     config = model.config
     heads = config.num_key_value_heads or config.num_attention_heads
@@ -68,15 +68,13 @@ def count() -> None:
         model = LongVAForConditionalGeneration(config).to(torch.bfloat16).eval()
     tokens = [frames * config.tokens_per_frame for frames in COUNTED_FRAMES]
     flops = [counted_flop(model, number) for number in tokens]
-    print(
-        "LongVA-7B, counted on shapes\n\n| frames | tokens | TFLOP counted | TFLOP by the formula |\n|---|---|---|---|"
-    )
+    print("LongVA-7B, counted from shapes\n\n| frames | tokens | TFLOP counted | TFLOP by formula |\n|---|---|---|---|")
     for frames, number, flop in zip(COUNTED_FRAMES, tokens, flops, strict=True):
         expected = FORMULA[0] * number + FORMULA[1] * number**2
         print(f"| {frames:,} | {number:,} | {flop / 1e12:,.2f} | {expected / 1e12:,.2f} |")
     a, b, deviation = fit(tokens, flops)
-    print(f"\nfit: {a:.6g}·T + {b:.6g}·T², at most {deviation:.1e} off\n")
-    what = "FLOP to read T tokens, LongVA-7B"
+    print(f"\nfit: {a:.6g}·T + {b:.6g}·T², maximum error {deviation:.1e}\n")
+    what = "FLOP to prefill T tokens, LongVA-7B"
     rows.add(
         what,
         "13.05e9·T + 200,704·T² (formula)",
@@ -86,7 +84,7 @@ def count() -> None:
 
 
 def seconds_to_prefill(engine: Engine, path: Path, num_frames: int) -> tuple[int, float]:
-    """Tokens and seconds, the frames being decoded already."""
+    """Tokens and seconds of a prefill, with the frames decoded beforehand."""
     info = probe(path)
     source = VideoSource(info, plan_frames(info, num_frames), engine.processor)
     for _ in source.frames():
@@ -103,11 +101,11 @@ def seconds_to_prefill(engine: Engine, path: Path, num_frames: int) -> tuple[int
 
 
 def encoding_ms(engine: Engine, num_frames: int = 256) -> float:
-    """Milliseconds of CPU that the eyes take for one frame."""
+    """CPU milliseconds of the vision tower and projector per frame."""
     side = engine.processor.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (num_frames, side, side, 3), np.uint8)
     taken = []
-    for _ in range(RUNS + 1):  # the first warms up
+    for _ in range(RUNS + 1):  # the first run is a warm-up
         started = time.process_time()
         for first in range(0, num_frames, PREFILL_CHUNK_FRAMES):
             engine.encode_frames(pixels[first : first + PREFILL_CHUNK_FRAMES])
@@ -125,28 +123,28 @@ def clock() -> None:
         readings = [seconds_to_prefill(engine, path, frames) for frames in TIMED_FRAMES]
     tokens, seconds = zip(*readings, strict=True)
     a, b, deviation = fit(tokens, seconds)
-    print(f"\nthe bundled model, frames decoded beforehand; median of {RUNS}\n")
-    print("| frames | tokens | s | s by the fit |\n|---|---|---|---|")
+    print(f"\nbundled model, frames decoded beforehand; median of {RUNS}\n")
+    print("| frames | tokens | s | s, fitted |\n|---|---|---|---|")
     for frames, number, second in zip(TIMED_FRAMES, tokens, seconds, strict=True):
         print(f"| {frames:,} | {number:,} | {second:.2f} | {a * number + b * number**2:.2f} |")
     print()
     least, most = TIMED_FRAMES[0], TIMED_FRAMES[-1]
     rows.add(
-        f"seconds to read T tokens, bundled model, {least} to {most:,} frames",
+        f"seconds to prefill T tokens, bundled model, {least} to {most:,} frames",
         " ".join(f"{second:.2f}" for second in seconds) + " s measured",
         f"{a:.3g}·T + {b:.3g}·T² (fitted)",
-        f"the fit is at most {deviation:.0%} off",
+        f"maximum error {deviation:.0%}",
     )
-    max_ms, max_seconds = AIMS
+    max_ms, max_seconds = TARGETS
     rows.add(
-        "CPU to encode a frame, bundled model",
-        f"at most {max_ms:.0f} ms",
+        "CPU time to encode a frame, bundled model",
+        f"target: {max_ms:.0f} ms",
         f"{encoding:.2f} ms",
         rows.times(max_ms, encoding),
     )
     rows.add(
-        f"{most:,} frames read",
-        f"at most {max_seconds:.0f} s",
+        f"prefill of {most:,} frames, bundled model",
+        f"target: {max_seconds:.0f} s",
         f"{seconds[-1]:.1f} s",
         rows.times(max_seconds, seconds[-1]),
     )

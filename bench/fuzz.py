@@ -1,12 +1,12 @@
-"""Broken videos and pictures by the thousand: is each an answer or one clear line, within limits of time and memory?
+"""Fuzzing: every damaged video or image must open or give a one-line error, within limits of time and memory.
 
     python -m bench.fuzz --count 2000            # about half an hour on one core
-    python -m bench.fuzz --only 417              # one of them again
-    python -m bench.fuzz --kinds png webp tiff   # damaged files of these kinds alone
+    python -m bench.fuzz --only 417              # repeat one case
+    python -m bench.fuzz --kinds png webp tiff   # only these kinds
 
-Small videos of ten kinds and pictures of nine are damaged by lot (bytes, stretches, headers of other files, sizes in
-boxes, truncation), then opened as an upload is: as a picture, or probed and decoded. What is neither opened nor refused
-in one line is kept in build/fuzz, with the damage that was done; the exit code says whether there was any.
+Small videos of ten kinds and images of nine kinds are damaged at random (bytes, ranges, headers of other files, sizes
+in boxes, truncation). Each is then opened like an upload: as an image, or probed and decoded. A file that neither opens
+nor gives a one-line error is saved in build/fuzz, and the exit code is 1.
 """
 
 import argparse
@@ -33,11 +33,11 @@ from longva_demo.video.still import is_picture, open_image
 
 SEED = 9_700_000
 OUT = Path("build/fuzz")
-# Tighter than the page's, so that a breach is seen soon.
+# Tighter than the page's limits, so that a violation shows early.
 LIMITS = DecodeLimits(timeout_seconds=60, stall_seconds=20, memory_bytes=1024**3, max_frame_pixels=4096 * 4096)
 GRACE_SECONDS = 10.0
-MAX_GROWTH = 200e6  # bytes that this process may grow by while one file is tried
-VIDEOS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format, container
+MAX_GROWTH = 200e6  # bytes by which this process may grow per file
+VIDEOS: dict[str, tuple[str, str, str]] = {  # file extension: codec, pixel format, container
     "mp4": ("libx264", "yuv420p", "mp4"),
     "mov": ("mjpeg", "yuvj420p", "mov"),
     "mkv": ("libx265", "yuv420p", "matroska"),
@@ -49,7 +49,7 @@ VIDEOS: dict[str, tuple[str, str, str]] = {  # file ending: codec, pixel format,
     "gif": ("gif", "rgb8", "gif"),
     "av1.mp4": ("libsvtav1", "yuv420p", "mp4"),
 }
-PICTURES: dict[str, dict[str, Any]] = {  # file ending: how Pillow writes it
+IMAGES: dict[str, dict[str, Any]] = {  # file extension: Pillow's options for saving
     "png": {},
     "jpg": {"progressive": True},
     "webp": {},
@@ -60,16 +60,16 @@ PICTURES: dict[str, dict[str, Any]] = {  # file ending: how Pillow writes it
     "ico": {},
     "ppm": {},
 }
-KINDS = (*VIDEOS, *PICTURES)
+KINDS = (*VIDEOS, *IMAGES)
 
 
 def write_original(path: Path, kind: str, seed: int) -> None:
-    """Noise, 64 × 48: a picture, or two seconds in which it moves."""
-    picture = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    if kind in PICTURES:
+    """Write 64 × 48 pixels of noise: an image, or a video of two seconds in which it moves."""
+    noise = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    if kind in IMAGES:
         exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned
-        Image.fromarray(picture).save(path, exif=exif, **PICTURES[kind])
+        exif[0x0112] = 6  # orientation: rotated
+        Image.fromarray(noise).save(path, exif=exif, **IMAGES[kind])
         return
     codec, pixels, container = VIDEOS[kind]
     with av.open(str(path), "w", format=container) as output:
@@ -78,19 +78,19 @@ def write_original(path: Path, kind: str, seed: int) -> None:
         if codec == "libsvtav1":
             stream.options = {"preset": "12"}
         for number in range(50):
-            frame = av.VideoFrame.from_ndarray(np.roll(picture, number, axis=1), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, number, axis=1), format="rgb24")
             output.mux(stream.encode(frame.reformat(format=pixels)))
         output.mux(stream.encode())
 
 
 def flip(data: bytearray, rng: random.Random) -> None:
-    """A few bytes anywhere."""
+    """Replace bytes anywhere."""
     for _ in range(2 ** rng.randrange(10)):
         data[rng.randrange(len(data))] = rng.randrange(256)
 
 
 def flip_head(data: bytearray, rng: random.Random) -> None:
-    """A few bytes where containers say what they hold."""
+    """Replace bytes in the header."""
     for _ in range(rng.randint(1, 12)):
         data[rng.randrange(min(len(data), 2048))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
 
@@ -110,7 +110,7 @@ def repeat(data: bytearray, rng: random.Random) -> None:
 
 
 def enlarge(data: bytearray, rng: random.Random) -> None:
-    """Absurd numbers: sizes, counts, durations, rates, in either order of bytes."""
+    """Write extreme integers, in either byte order, over possible sizes, counts, durations and rates."""
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(max(1, len(data) - 8))
         value = rng.choice((2**31 - 1, 2**31, 2**32 - 1, 0, 1, 65535, 10**9))
@@ -138,12 +138,12 @@ DAMAGES: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def damaged(originals: dict[str, bytes], number: int) -> tuple[str, bytes, str]:
-    """File ending, content, and what was done. The same number gives the same file of the same originals."""
+    """Damage one of the originals. Returns extension, content and description; deterministic in `number`."""
     rng = random.Random(SEED + number)
     kind = rng.choice(tuple(originals))
     data = bytearray(originals[kind])
     done = []
-    if rng.random() < 0.15:  # the beginning of another kind before it
+    if rng.random() < 0.15:  # prepend the beginning of a file of another kind
         other = originals[rng.choice(tuple(originals))]
         head = rng.randint(1, min(len(other), 4096))
         data[: rng.choice((0, head))] = other[:head]
@@ -158,7 +158,7 @@ def damaged(originals: dict[str, bytes], number: int) -> tuple[str, bytes, str]:
 
 
 def attempt(path: Path) -> str:
-    """What came of it: "opened" as a picture, "decoded", "decoded in part", "refused" in one line; or raise."""
+    """The outcome: "opened" as an image, "decoded", "decoded in part" or "rejected" in one line. Otherwise raises."""
     try:
         if is_picture(path):
             open_image(path)
@@ -168,9 +168,9 @@ def attempt(path: Path) -> str:
         count = sum(len(batch) for batch in decode_frames(path, plan, info=info, limits=LIMITS))
     except DemoError as error:
         line = str(error)
-        assert "\n" not in line, f"more than a line: {line!r}"
+        assert "\n" not in line, f"more than one line: {line!r}"
         assert "; " in line, f"no remedy: {line!r}"
-        return "refused"
+        return "rejected"
     return "decoded" if count == plan.num_frames else "decoded in part"
 
 
@@ -178,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--only", type=int, help="this one alone, told at length")
+    parser.add_argument("--only", type=int, help="repeat only this case, with details")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=", ".join(KINDS))
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else range(options.first, options.first + options.count)
@@ -205,7 +205,7 @@ def main() -> int:
                 slowest = max(slowest, seconds)
             except Exception as error:
                 bad += 1
-                outcome = "WRONG"
+                outcome = "FAILED"
                 OUT.mkdir(parents=True, exist_ok=True)
                 (OUT / f"{number}.{ending}").write_bytes(data)
                 print(f"{number} ({ending}, {done}): {type(error).__name__}: {error}", flush=True)

@@ -1,13 +1,12 @@
-"""Many clients at once on one server with the built-in model: is every answer the client's own, and does memory stay?
+"""Load test: many concurrent clients on one server with the built-in model. Are answers correct and is memory stable?
 
-Each client has a clip of its own. What the model says about the clips alone is the truth: under load it must say the
-same. Half of the clients use the API: they ask, take questions back in the middle, ask for frames only, leave without
-a word, and break off uploads. The others are tabs of the page: they look, ask and ask again, at other clients' clips
-too, come back to a clip, forget, and close. The server has little memory for what was read, so that it has to drop
-some and read it again.
+Each client has its own clip. The answers that the model gives without load are the expected ones. Half of the clients
+use the API: they ask, cancel questions, request frames only, disconnect, and abort uploads. The others are tabs of the
+page: they select their own and other clients' clips, ask, return to a clip, clear the chat, and close. The server has
+little memory for KV caches, so that it has to evict prefixes and recompute them.
 
-It ends with 1 where an answer was wrong, something failed or hung, or the memory grew by more than a tenth after a
-fifth of the time. Run it with `python -m bench.load`; a short look: `--clients 4 --minutes 0.5`.
+The exit code is 1 if an answer was wrong, a request failed or hung, or memory grew by more than a tenth after the first
+fifth of the time. Run it with `python -m bench.load`; for a quick run: `--clients 4 --minutes 0.5`.
 """
 
 import argparse
@@ -30,8 +29,8 @@ from gradio_client import Client, handle_file
 
 from bench.attribution import write_scenes
 from bench.tab import Tab
-from bench.tally import End, Tally, failures, statement
-from longva_demo.cli.doctor import server_figures
+from bench.tally import End, Tally, failures, report
+from longva_demo.cli.doctor import server_metrics
 from longva_demo.tiny.clips import needles
 
 PORT, BUDGET, QUESTION_SECONDS = 7917, 16, 300
@@ -40,108 +39,110 @@ SETTINGS = {"LONGVA_MODEL": "tiny", "LONGVA_LOG": "nothing", **UNLIMITED}
 
 
 @dataclass
-class Visitor:
-    """A client's clip, two questions on it, and what the model says to them one after the other when it is alone."""
+class Scenario:
+    """A client's clip, two questions about it, and the answers that the model gives in sequence without load."""
 
     clip: Path
     questions: tuple[str, ...]
-    truths: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
 
-    def learn(self, address: str) -> None:
+    def record_answers(self, address: str) -> None:
         with closing(open_tab(address)) as tab:
             file = tab.upload(self.clip)
-            self.truths = tuple(tab.ask(question, file)["answer"] for question in self.questions)
+            self.expected = tuple(tab.ask(question, file)["answer"] for question in self.questions)
 
 
 class ApiClient:
-    """Asks about one clip through /chat and /sample_frames, which keep nothing between calls."""
+    """Asks about one clip through the stateless endpoints /chat and /sample_frames."""
 
-    def __init__(self, address: str, visitor: Visitor, tally: Tally, rng: random.Random) -> None:
-        self.address, self.visitor, self.tally, self.rng = address, visitor, tally, rng
+    def __init__(self, address: str, scenario: Scenario, tally: Tally, rng: random.Random) -> None:
+        self.address, self.scenario, self.tally, self.rng = address, scenario, tally, rng
         self.client = connect(address)
 
     def act(self) -> None:
-        ways: list[Callable[[], None]] = [self.take_back, self.frames_only, self.leave, self.break_off_upload]
-        self.rng.choices([self.ask, *ways], [6, 1, 1, 1, 1])[0]()
+        others: list[Callable[[], None]] = [self.cancel, self.sample_frames, self.disconnect, self.abort_upload]
+        self.rng.choices([self.ask, *others], [6, 1, 1, 1, 1])[0]()
 
     def ask(self) -> None:
         started = time.monotonic()
-        said = self.client.predict(*self._fields(), api_name="/chat")
-        self.tally.took(time.monotonic() - started)
-        self.tally.check(self.visitor.clip.name, said, self.visitor.truths[0])
-        self.tally.add("asked")
+        answer = self.client.predict(*self._fields(), api_name="/chat")
+        self.tally.add_latency(time.monotonic() - started)
+        self.tally.check(self.scenario.clip.name, answer, self.scenario.expected[0])
+        self.tally.add("API questions")
 
-    def take_back(self) -> None:
+    def cancel(self) -> None:
         job = self.client.submit(*self._fields(), api_name="/chat")
         time.sleep(self.rng.uniform(0, 2))
         job.cancel()
-        self.tally.add("taken back")
+        self.tally.add("cancelled questions")
 
-    def frames_only(self) -> None:
-        found = self.client.predict(handle_file(self.visitor.clip), BUDGET, api_name="/sample_frames")
-        self.tally.check(f"frames of {self.visitor.clip.name}", len(found["frames"]), BUDGET)
-        self.tally.add("frames only")
+    def sample_frames(self) -> None:
+        found = self.client.predict(handle_file(self.scenario.clip), BUDGET, api_name="/sample_frames")
+        self.tally.check(f"frames of {self.scenario.clip.name}", len(found["frames"]), BUDGET)
+        self.tally.add("frame requests")
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         self.client.submit(*self._fields(), api_name="/chat")
         time.sleep(self.rng.uniform(0, 1))
         self.client.close()
         self.client = connect(self.address)
-        self.tally.add("left")
+        self.tally.add("disconnects")
 
-    def break_off_upload(self) -> None:
-        break_off_upload(self.visitor.clip)
-        self.tally.add("upload broken off")
+    def abort_upload(self) -> None:
+        abort_upload(self.scenario.clip)
+        self.tally.add("aborted uploads")
 
     def close(self) -> None:
         self.client.close()
 
     def _fields(self) -> tuple[object, ...]:
-        return self.visitor.questions[0], handle_file(self.visitor.clip), BUDGET
+        return self.scenario.questions[0], handle_file(self.scenario.clip), BUDGET
 
 
 class PageClient:
-    """Opens a tab, looks at its own clip, at another client's, and at its own again, with two questions each time."""
+    """Opens a tab and asks two questions each about its own clip, another client's clip, and its own clip again."""
 
-    def __init__(self, address: str, visitor: Visitor, others: list[Visitor], tally: Tally, rng: random.Random) -> None:
-        self.address, self.visitor, self.others, self.tally, self.rng = address, visitor, others, tally, rng
+    def __init__(
+        self, address: str, scenario: Scenario, others: list[Scenario], tally: Tally, rng: random.Random
+    ) -> None:
+        self.address, self.scenario, self.others, self.tally, self.rng = address, scenario, others, tally, rng
 
     def act(self) -> None:
         with closing(open_tab(self.address)) as tab:
             other = self.rng.choice(self.others)
-            files = {visitor.clip: tab.upload(visitor.clip) for visitor in (self.visitor, other)}
-            for visitor, was_read in ((self.visitor, False), (other, False), (self.visitor, True)):
-                tab.look(files[visitor.clip])
-                self.tally.add("looked")
-                self.ask(tab, visitor, files[visitor.clip], was_read)
+            files = {scenario.clip: tab.upload(scenario.clip) for scenario in (self.scenario, other)}
+            for scenario, is_known in ((self.scenario, False), (other, False), (self.scenario, True)):
+                tab.select(files[scenario.clip])
+                self.tally.add("selections")
+                self.ask(tab, scenario, files[scenario.clip], is_known)
                 if self.rng.random() < 0.3:
-                    tab.forget()
-                    self.tally.add("forgot")
-                    self.ask(tab, visitor, files[visitor.clip], True)
+                    tab.clear()
+                    self.tally.add("cleared chats")
+                    self.ask(tab, scenario, files[scenario.clip], True)
             if self.rng.random() < 0.3:
-                tab.ask_and_close(self.visitor.questions[0], files[self.visitor.clip])
-        self.tally.add("tab closed")
+                tab.ask_and_close(self.scenario.questions[0], files[self.scenario.clip])
+        self.tally.add("closed tabs")
 
-    def ask(self, tab: Tab, visitor: Visitor, file: dict[str, object], was_read: bool) -> None:
-        """Both questions; `was_read`: this tab asked about the clip before."""
-        for question, truth in zip(visitor.questions, visitor.truths, strict=True):
+    def ask(self, tab: Tab, scenario: Scenario, file: dict[str, object], is_known: bool) -> None:
+        """Ask both questions. `is_known`: this tab has asked about the clip before."""
+        for question, expected in zip(scenario.questions, scenario.expected, strict=True):
             started = time.monotonic()
             entry = tab.ask(question, file)
-            self.tally.took(time.monotonic() - started)
-            tab.weigh()
-            self.tally.check(f"{visitor.clip.name} on the page", entry["answer"], truth)
-            self.tally.add("asked on the page")
-            if was_read:
-                is_kept = any(line["key"] == "stats.reused" for line in entry["stats"])
-                self.tally.add("clip still kept" if is_kept else "clip dropped, read again")
-            was_read = True
+            self.tally.add_latency(time.monotonic() - started)
+            tab.attribute()
+            self.tally.check(f"{scenario.clip.name} on the page", entry["answer"], expected)
+            self.tally.add("page questions")
+            if is_known:
+                is_hit = any(message["key"] == "stats.reused" for message in entry["stats"])
+                self.tally.add("prefix cache hits" if is_hit else "prefix cache misses")
+            is_known = True
 
     def close(self) -> None:
-        """Its tabs are closed already."""
+        """Nothing to do: every tab is closed after use."""
 
 
-def keep_at_it(client: ApiClient | PageClient, tally: Tally, until: float) -> None:
-    """What fails counts, and the client goes on."""
+def run_client(client: ApiClient | PageClient, tally: Tally, until: float) -> None:
+    """Let a client act until the time is over. Errors are counted and do not stop it."""
     while time.monotonic() < until:
         try:
             client.act()
@@ -151,8 +152,8 @@ def keep_at_it(client: ApiClient | PageClient, tally: Tally, until: float) -> No
     client.close()
 
 
-def break_off_upload(clip: Path) -> None:
-    """Send a part of a clip, and hang up."""
+def abort_upload(clip: Path) -> None:
+    """Send half of an upload, then disconnect."""
     body = b'--part\r\nContent-Disposition: form-data; name="files"; filename="clip.mp4"\r\n\r\n' + clip.read_bytes()
     head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: multipart/form-data; boundary=part\r\n\r\n"
@@ -160,22 +161,22 @@ def break_off_upload(clip: Path) -> None:
         connection.sendall(head.encode() + body[: len(body) // 2])
 
 
-def make_visitors(folder: Path, count: int) -> list[Visitor]:
-    """Clips with one digit each, of different lengths."""
+def make_scenarios(folder: Path, count: int) -> list[Scenario]:
+    """Write clips of different lengths with one digit each."""
     rng = random.Random(9_500_000)
-    visitors: list[Visitor] = []
-    while len(visitors) < count:
+    scenarios: list[Scenario] = []
+    while len(scenarios) < count:
         episode = needles(rng, rng.choice((16, 32, 64)), 1, 2, letter_share=0.0)
         asked = sorted(episode.asked, key=lambda one: one.task != "needle")
         if len(asked) == 2 and asked[0].task == "needle":
-            clip = folder / f"clip-{len(visitors)}.mp4"
+            clip = folder / f"clip-{len(scenarios)}.mp4"
             write_scenes(clip, episode.frames)
-            visitors.append(Visitor(clip, tuple(one.question for one in asked)))
-    return visitors
+            scenarios.append(Scenario(clip, tuple(one.question for one in asked)))
+    return scenarios
 
 
 def connect(address: str) -> Client:
-    """Patient: on few cores a request waits for many others."""
+    """A client with a long timeout: on few cores a request waits for many others."""
     return Client(address, verbose=False, httpx_kwargs={"timeout": QUESTION_SECONDS})
 
 
@@ -184,10 +185,10 @@ def open_tab(address: str) -> Tab:
 
 
 def figures_of(address: str) -> dict[str, float]:
-    """What the server says of itself, asked again while it is too busy to answer."""
+    """The server's metrics. Retries while it is too busy to respond."""
     until = time.monotonic() + QUESTION_SECONDS
-    while (figures := server_figures(address)) is None:
-        assert time.monotonic() < until, "the server is gone"
+    while (figures := server_metrics(address)) is None:
+        assert time.monotonic() < until, "the server does not respond"
         time.sleep(1)
     return figures
 
@@ -198,7 +199,7 @@ def memory(address: str) -> float:
 
 def start(address: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **SETTINGS}
-    server = subprocess.Popen([sys.executable, "-m", "bench.tight", "--port", str(PORT)], env=environment)
+    server = subprocess.Popen([sys.executable, "-m", "bench.low_memory", "--port", str(PORT)], env=environment)
     while server.poll() is None:
         try:
             with urllib.request.urlopen(f"{address}/healthz", timeout=5):
@@ -217,7 +218,7 @@ def main() -> int:
     server = start(address)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            failed = run(address, make_visitors(Path(folder), options.clients), 60 * options.minutes)
+            failed = run(address, make_scenarios(Path(folder), options.clients), 60 * options.minutes)
     finally:
         server.terminate()
         server.wait(30)
@@ -225,18 +226,20 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def run(address: str, visitors: list[Visitor], seconds: float) -> list[str]:
-    """Let the clients at the server; say how it went, and return what went wrong."""
-    for visitor in visitors:
-        visitor.learn(address)
+def run(address: str, scenarios: list[Scenario], seconds: float) -> list[str]:
+    """Run all clients, print a report, and return the failures."""
+    for scenario in scenarios:
+        scenario.record_answers(address)
     tally, begin = Tally(), time.monotonic()
     threads = []
-    for number, visitor in enumerate(visitors):
-        rng, others = random.Random(number), [one for one in visitors if one is not visitor]
+    for number, scenario in enumerate(scenarios):
+        rng, others = random.Random(number), [other for other in scenarios if other is not scenario]
         client = (
-            PageClient(address, visitor, others, tally, rng) if number % 2 else ApiClient(address, visitor, tally, rng)
+            PageClient(address, scenario, others, tally, rng)
+            if number % 2
+            else ApiClient(address, scenario, tally, rng)
         )
-        threads.append(threading.Thread(target=keep_at_it, args=(client, tally, begin + seconds), daemon=True))
+        threads.append(threading.Thread(target=run_client, args=(client, tally, begin + seconds), daemon=True))
     for thread in threads:
         thread.start()
     memories, delays = [], []
@@ -247,17 +250,17 @@ def run(address: str, visitors: list[Visitor], seconds: float) -> list[str]:
         delays.append(time.monotonic() - asked)
     end = wait_for_all(address, threads, memories[len(memories) // 5])
     tenths = [f"{max(memories[k * len(memories) // 10 :][: len(memories) // 10 or 1]):.0f}" for k in range(10)]
-    print(f"\n{len(visitors)} clients for {seconds / 60:.1f} minutes")
-    print(f"memory, MB, the most in each tenth of the time: {', '.join(tenths)}")
-    print(f"seconds to /metrics meanwhile: median {median(delays):.2f}, longest {max(delays):.2f}")
-    print(statement(tally, end))
+    print(f"\n{len(scenarios)} clients for {seconds / 60:.1f} minutes")
+    print(f"peak memory in each tenth of the time, MB: {', '.join(tenths)}")
+    print(f"latency of /metrics, s: median {median(delays):.2f}, maximum {max(delays):.2f}")
+    print(report(tally, end))
     for line in [*tally.wrong[:5], *tally.failed[:5]]:
         print(line)
     return failures(tally, end)
 
 
 def wait_for_all(address: str, threads: list[threading.Thread], early: float) -> End:
-    """Give everybody time to finish, and the server to see that they are gone."""
+    """Give the clients time to finish, and the server time to release their pages."""
     until = time.monotonic() + QUESTION_SECONDS
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))

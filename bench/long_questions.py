@@ -1,8 +1,8 @@
-"""What one long question costs: the answer and the weighing of its frames, and the longest step that holds the model.
+"""The cost of one long question: its answer, its attribution, and the longest step that occupies the model.
 
-While a step runs, no other visitor gets a word. Seconds are CPU seconds, which other programs do not change. Each
-length runs in a process of its own, about a clip of 64 frames with the bundled model. Run it with
-`python -m bench.long_questions`; other lengths with `--characters 300 3000`.
+While a step runs, no other visitor gets any text. Times are CPU seconds, which other programs do not affect. Each
+length runs in its own process, with a clip of 64 frames and the bundled model. Run it with
+`python -m bench.long_questions`; for other lengths, `--characters 300 3000`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.process import NotRun, apart, cpu_seconds, peak_bytes
+from bench.process import ProcessFailed, cpu_seconds, peak_bytes, run_in_process
 
 CHARACTERS = (300, 3000, 6000, 20_000)
 NUM_FRAMES = 64
@@ -25,7 +25,7 @@ def make_clip(path: str) -> None:
 
 
 def measure(path: str, characters: int) -> dict[str, Any]:
-    """CPU seconds of the answer and of the weighing, of the longest step of each, and bytes at the peak."""
+    """CPU seconds of the answer and its attribution, of the longest step of each, and growth of peak memory."""
     from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
     from longva_demo.model import load
     from longva_demo.settings import Settings
@@ -50,7 +50,7 @@ def measure(path: str, characters: int) -> dict[str, Any]:
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, NUM_FRAMES), engine.processor))
     list(session.ask("Is there a red circle?"))
-    session.clear()  # the video is read: what follows is the question alone
+    session.clear()  # the video stays in the KV cache, so only the question is measured
     steps.clear()
     before, _ = peak_bytes()
     started = cpu_seconds()
@@ -58,32 +58,31 @@ def measure(path: str, characters: int) -> dict[str, Any]:
     answered, longest = cpu_seconds() - started, max(steps)
     steps.clear()
     started = cpu_seconds()
-    weighed = session.attribute_last_answer() is not None
-    weighing = cpu_seconds() - started
+    is_attributed = session.attribute_last_answer() is not None
+    attribution = cpu_seconds() - started
     after, _ = peak_bytes()
     return {
         "tokens": len(session.turns[-1].question_ids),
         "answer": answered,
         "answer_step": longest,
-        "weighed": weighed,
-        "weighing": weighing,
-        "weighing_step": max(steps, default=0.0),
-        "weighing_steps": len(steps),
+        "is_attributed": is_attributed,
+        "attribution": attribution,
+        "attribution_step": max(steps, default=0.0),
+        "attribution_steps": len(steps),
         "bytes": after - before,
     }
 
 
 def row(characters: int, one: dict[str, Any]) -> str:
-    weighed = "weighed" if one["weighed"] else "left out"
     cells = [
         f"{characters:,}",
         f"{one['tokens']:,}",
         f"{one['answer']:.2f}",
         f"{one['answer_step']:.2f}",
-        weighed,
-        f"{one['weighing']:.2f}",
-        f"{one['weighing_steps']:,}",
-        f"{one['weighing_step']:.2f}",
+        "done" if one["is_attributed"] else "skipped",
+        f"{one['attribution']:.2f}",
+        f"{one['attribution_steps']:,}",
+        f"{one['attribution_step']:.2f}",
         f"{one['bytes'] / 1e6:,.0f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -94,17 +93,17 @@ def main() -> None:
     parser.add_argument("--characters", type=int, nargs="+", default=CHARACTERS)
     lengths = parser.parse_args().characters
     print(
-        "| characters | tokens | answer, CPU s | longest step, s | frames | weighing, CPU s | steps | longest step, s "
-        "| memory above the video's, MB |"
+        "| characters | tokens | answer, CPU s | longest step, s | attribution | attribution, CPU s | steps "
+        "| longest step, s | memory above the video's, MB |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as folder:
         path = str(Path(folder) / "clip.mp4")
-        apart("bench.long_questions:make_clip", path=path)
+        run_in_process("bench.long_questions:make_clip", path=path)
         for characters in lengths:
             try:
-                print(row(characters, apart("bench.long_questions:measure", path=path, characters=characters)))
-            except NotRun as failure:
+                print(row(characters, run_in_process("bench.long_questions:measure", path=path, characters=characters)))
+            except ProcessFailed as failure:
                 print(f"| {characters:,} | not run: {failure} |", flush=True)
 
 

@@ -1,31 +1,31 @@
-"""Any folder of files, decoded by us and by the ffmpeg program: every disagreement, one line each, and a tally.
+"""Compare how this project and ffmpeg decode the files of a folder: one line per difference, and a summary.
 
     python -m bench.media FOLDER
 
-All files of the folder and its folders are tried, whatever their names. Compared with ffmpeg's decoding from the first
-frame to the last are: the count of frames; their times since the first one (2 ms); the size as displayed (1 pixel); the
-turn; and the pixels of 16 frames, spread as the model's are. Those may differ by 1.5 grey levels in the mean, or by 6
-where they are larger than 320 pixels and so scaled down by both, and in still pictures; and no frame may be clearly
-nearer to ffmpeg's frame before or after. Transparent pictures are put on white on both sides. A line begins with what
-was found:
+All files in the folder and its subfolders are tried, whatever their names. ffmpeg decodes each file from the first
+frame to the last. Compared are the number of frames, their times since the first one (2 ms), the displayed size
+(1 pixel), the rotation, and the pixels of 16 frames sampled as for the model. Pixels may differ by 1.5 grey levels on
+average, or by 6 in still images and in frames above 320 pixels, which both sides scale down. No frame may be clearly
+closer to ffmpeg's previous or next frame. Transparency is blended with white on both sides. A line begins with:
 
-    count, times, size, turn, pixels     a disagreement
-    known                                one that is deliberate, with its reason (below)
-    refused by us only / ffmpeg only     the other one gives frames; with the refusal
-    timed out, failed                    nothing was compared
+    count, times, size, rotation, pixels      a difference
+    known                                     a deliberate difference, with its reason (below)
+    rejected by us only / by ffmpeg only      the other side returns frames; with the error
+    timed out, failed                         nothing was compared
 
-Deliberate differences, told as `known`:
+Deliberate differences, reported as `known`:
 
-- HDR tone mapping: PQ and HLG are mapped to what a screen shows; ffmpeg only converts the numbers.
-- changing sizes: pictures of a film that changes its size are fitted into one size; ffmpeg starts anew.
-- several picture tracks: we pick the film among tracks, ffmpeg the largest.
-- orientation in EXIF: a picture is turned upright; the ffmpeg program (5.1) does not.
-- clock that starts again: ffmpeg's times go back, leap by an hour or are missing, as in joined recordings; ours run on.
-- no presentation times: AVI says when frames are decoded; with B-frames ffmpeg shows each late, by what it holds back.
-- first picture of several: of a TIFF or a JPEG with several pictures, the first is meant.
+- HDR tone mapping: PQ and HLG are tone-mapped for display; ffmpeg only converts the values.
+- changing sizes: all frames of a video are scaled to one size; ffmpeg changes size with the video.
+- several video tracks: this project picks the main video, ffmpeg the largest track.
+- EXIF orientation: an image is rotated upright; the ffmpeg program (5.1) does not.
+- clock discontinuity: ffmpeg's times go back, jump by an hour or are missing, as in joined recordings; here they
+  continue.
+- no presentation times: AVI stores decoding times; with B-frames, ffmpeg shows each frame late by its decoding delay.
+- first image of several: only the first image of a multi-image TIFF or JPEG is read.
 
-ffmpeg's own edit lists are followed on both sides. Text and playlists, which ffmpeg draws or follows, count as refused
-by it. The exit code is 1 where there is a disagreement that is not known, 2 where nothing could be compared.
+Edit lists are followed on both sides. Text and playlists, which ffmpeg renders or follows, count as rejected by it. The
+exit code is 1 if there is a difference that is not known, 2 if nothing could be compared.
 """
 
 import argparse
@@ -45,13 +45,13 @@ from bench.process import ROOT
 from longva_demo.parallel import available_cpus
 
 NOT_INSTALLED = "the ffmpeg and ffprobe programs are not installed; install them, for example apt-get install ffmpeg"
-KINDS = ("count", "times", "size", "turn", "pixels")
+KINDS = ("count", "times", "size", "rotation", "pixels")
 GRACE_SECONDS = 30.0
 PROGRESS_FILES = 50
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """The regular files of a folder and its folders, in the order of their names; links are not followed."""
+    """The regular files of a folder and its subfolders, sorted by name. Links are not followed."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(parent, name) for name in sorted(names) if is_regular(Path(parent, name)))
@@ -61,8 +61,8 @@ def is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def compare_apart(path: Path, seconds: float) -> dict[str, Any]:
-    """Compare one file in a process of its own; whatever happens to that is a finding of the file."""
+def compare_in_process(path: Path, seconds: float) -> dict[str, Any]:
+    """Compare one file in a separate process. A crash or timeout becomes a finding of that file."""
     arguments = json.dumps({"path": os.fsencode(path.absolute()).hex(), "seconds": seconds})
     command = [sys.executable, "-m", "bench.process", "bench.media_compare:compare", arguments]
     with subprocess.Popen(
@@ -78,12 +78,12 @@ def compare_apart(path: Path, seconds: float) -> dict[str, Any]:
         compared: dict[str, Any] = json.loads(out.splitlines()[-1])
         return compared
     if process.returncode < 0:
-        return ended_early("failed", f"the comparison was ended by {signal.Signals(-process.returncode).name}")
+        return ended_early("failed", f"the comparison was killed by {signal.Signals(-process.returncode).name}")
     return ended_early("failed", media_ffmpeg.last_line(errors))
 
 
 def end_group(process: "subprocess.Popen[bytes]") -> None:
-    """End the process and the ffmpeg that it started; its own workers end with it."""
+    """Kill the process and the ffmpeg that it started; its own workers exit with it."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -95,7 +95,7 @@ def ended_early(outcome: str, text: str) -> dict[str, Any]:
 
 
 def lines(name: str, result: dict[str, Any]) -> Iterator[str]:
-    """One line per disagreement of a file."""
+    """One line per difference of a file."""
     shown = name.encode(errors="backslashreplace").decode().replace("\n", "\\n")
     for finding in result["findings"]:
         if finding["known"]:
@@ -105,7 +105,7 @@ def lines(name: str, result: dict[str, Any]) -> Iterator[str]:
 
 
 def count(tally: Counter[str], result: dict[str, Any]) -> None:
-    """Add one file to the tally: under its outcome, and under each kind in which it differs."""
+    """Add one file to the tally, under its outcome and under each kind of difference."""
     tally["files"] += 1
     unknown = {finding["kind"] for finding in result["findings"] if not finding["known"]}
     if result["outcome"] != "compared":
@@ -120,30 +120,30 @@ def count(tally: Counter[str], result: dict[str, Any]) -> None:
 
 def summary(tally: Counter[str]) -> str:
     kinds = ", ".join(f"{kind} {tally[kind]}" for kind in KINDS)
-    outcomes = ("refused by both", "refused by us only", "refused by ffmpeg only", "timed out", "failed")
+    outcomes = ("rejected by both", "rejected by us only", "rejected by ffmpeg only", "timed out", "failed")
     rest = ", ".join(f"{outcome} {tally[outcome]}" for outcome in outcomes)
     equal = f"{tally['files']} files: equal {tally['equal']}, known differences only {tally['known']}"
     return f"{equal}, differ {tally['differ']} ({kinds}), {rest}"
 
 
 def is_agreed(tally: Counter[str]) -> bool:
-    unsettled = ("differ", "refused by us only", "refused by ffmpeg only", "timed out", "failed")
-    return not any(tally[outcome] for outcome in unsettled)
+    disagreements = ("differ", "rejected by us only", "rejected by ffmpeg only", "timed out", "failed")
+    return not any(tally[outcome] for outcome in disagreements)
 
 
 def run(folder: Path, seconds: float) -> int:
-    """Compare all files of the folder; return the exit code."""
+    """Compare all files of the folder. Returns the exit code."""
     if not media_ffmpeg.is_installed():
         print(NOT_INSTALLED, file=sys.stderr)
         return 2
     if not folder.is_dir():
-        print(f"{folder} is not a folder; name the folder that holds the files", file=sys.stderr)
+        print(f"{folder} is not a folder; use the folder that contains the files", file=sys.stderr)
         return 2
     tally: Counter[str] = Counter()
     paths = list(files_in(folder))
     pool = ThreadPoolExecutor(available_cpus())
     try:
-        results = pool.map(lambda path: compare_apart(path, seconds), paths)
+        results = pool.map(lambda path: compare_in_process(path, seconds), paths)
         for path, result in zip(paths, results, strict=True):
             count(tally, result)
             for line in lines(str(path.relative_to(folder)), result):
@@ -151,10 +151,10 @@ def run(folder: Path, seconds: float) -> int:
             if tally["files"] % PROGRESS_FILES == 0:
                 print(f"{tally['files']} of {len(paths)} files compared", file=sys.stderr, flush=True)
     finally:
-        pool.shutdown(cancel_futures=True)  # when interrupted, the files that wait are left
+        pool.shutdown(cancel_futures=True)  # when interrupted, skip the remaining files
     print(summary(tally))
     if not any(tally[outcome] for outcome in ("equal", "known", "differ")):
-        print(f"nothing in {folder} could be compared; name a folder that holds films", file=sys.stderr)
+        print(f"nothing in {folder} could be compared; use a folder that contains videos", file=sys.stderr)
         return 2
     return 0 if is_agreed(tally) else 1
 
@@ -162,8 +162,8 @@ def run(folder: Path, seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    both = f"ffmpeg and we together have twice that and {GRACE_SECONDS:g}"
-    text = f"the time that we have to read a file, and again to decode it; {both} (default 300)"
+    total = f"the limit for a whole comparison is twice that plus {GRACE_SECONDS:g}"
+    text = f"time limit of this project for probing a file, and again for decoding it; {total} (default 300)"
     parser.add_argument("--seconds", type=float, default=300.0, help=text)
     options = parser.parse_args()
     return run(options.folder, options.seconds)

@@ -1,6 +1,7 @@
-"""One file as we decode it beside what ffmpeg shows of it. Runs in a process of its own, for one file."""
+"""Compares this project's decoding of one file with ffmpeg's. Runs in a separate process per file."""
 
 import os
+import re
 import resource
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
@@ -19,17 +20,19 @@ from longva_demo.video.still import is_picture, open_image
 NUM_SAMPLED = 16
 SMALL_SIDE = 320
 SECONDS_TOLERANCE = 0.002
-# Mean absolute differences in grey levels. Two decoders agree to the bit as a rule, two scalers do not, and picture
-# libraries enlarge the colours of a JPEG in different ways.
+# Mean absolute differences in grey levels. Decoders usually agree bit for bit, but scalers do not, and image libraries
+# upsample the chroma of a JPEG differently.
 PIXELS_TOLERANCE, SCALED_TOLERANCE = 1.5, 6.0
-CLEARLY_NEARER = 0.5  # another frame of ffmpeg's that differs by less than this share of the right one is the one shown
-NEW_CLOCK_SECONDS = 3600.0  # a longer step is another recording's clock
+# If a neighbouring ffmpeg frame differs by less than this share of the matched one's difference, it is the one shown.
+CLEARLY_CLOSER = 0.5
+NEW_CLOCK_SECONDS = 3600.0  # a longer step belongs to another recording's clock
 MEMORY_BYTES = 8 * 1024**3
+TIMED_OUT = re.compile("took (longer|more) than")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One disagreement. `known` names the deliberate difference that explains it; empty where nothing does."""
+    """One difference. `known` names the deliberate difference that explains it, or is empty."""
 
     kind: str
     text: str
@@ -43,8 +46,8 @@ class Ours:
     indices: list[int] = field(default_factory=list)
     pixels: list[np.ndarray] = field(default_factory=list)
     is_picture: bool = False
-    has_exif_turn: bool = False
-    refusal: str = ""
+    has_exif_rotation: bool = False
+    error: str = ""
     has_timed_out: bool = False
 
     @property
@@ -59,26 +62,26 @@ class Ours:
 def compare(path: str, seconds: float) -> dict[str, Any]:
     """The outcome for one file and its findings, as plain values."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(hard, MEMORY_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     outcome, findings = compare_file(Path(os.fsdecode(bytes.fromhex(path))), seconds)
     return {"outcome": outcome, "findings": [asdict(finding) for finding in findings]}
 
 
 def compare_file(path: Path, seconds: float) -> tuple[str, list[Finding]]:
-    """Whether both decode the file or who refuses it; and where they disagree."""
+    """Who decodes or rejects the file, and where the two sides differ."""
     ours = decode_ours(path, seconds)
     if ours.has_timed_out:
-        return "timed out", [Finding("timed out", ours.refusal)]
+        return "timed out", [Finding("timed out", ours.error)]
     track = media_ffmpeg.find_track(path)
     theirs = Decoded(last_line=track) if isinstance(track, str) else decode_theirs(path, track, ours)
-    if ours.refusal:
+    if ours.error:
         if theirs.num_frames == 0:
-            return "refused by both", []
+            return "rejected by both", []
         frames = f"{theirs.num_frames} frames in ffmpeg" if theirs.num_frames > 1 else "1 frame in ffmpeg"
-        return "refused by us only", [Finding("refused by us only", f"{ours.refusal} ({frames})")]
+        return "rejected by us only", [Finding("rejected by us only", f"{ours.error} ({frames})")]
     if isinstance(track, str) or theirs.num_frames == 0:
-        return "refused by ffmpeg only", [Finding("refused by ffmpeg only", theirs.last_line)]
+        return "rejected by ffmpeg only", [Finding("rejected by ffmpeg only", theirs.last_line)]
     known = known_differences(track, theirs, ours)
     found = [*differs_in_count(ours, theirs), *differs_in_times(ours, theirs), *differs_in_size(ours, theirs)]
     found += differs_in_pixels(path, track, ours, theirs)
@@ -91,7 +94,7 @@ def decode_ours(path: Path, seconds: float) -> Ours:
     limits = DecodeLimits(timeout_seconds=seconds, max_size_bytes=1 << 42, max_duration_seconds=1e9)
     try:
         if is_picture(path):
-            return picture(path)
+            return read_image(path)
         info = probe(path, limits)
         ours = Ours((info.width, info.height), info.frame_seconds)
         plan = plan_frames(info, NUM_SAMPLED)
@@ -100,15 +103,17 @@ def decode_ours(path: Path, seconds: float) -> Ours:
             ours.pixels += list(batch.pixels)
         return ours
     except DemoError as error:
-        return Ours(refusal=str(error), has_timed_out="took more than" in error.message)
+        return Ours(error=str(error), has_timed_out=TIMED_OUT.search(error.message) is not None)
 
 
-def picture(path: Path) -> Ours:
+def read_image(path: Path) -> Ours:
     image = open_image(path)
     with Image.open(path) as opened:
-        turn = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1)
+        orientation = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1)
     small = image.convert("RGB").resize(small_size(*image.size), Image.Resampling.BILINEAR)
-    return Ours(image.size, indices=[0], pixels=[np.asarray(small)], is_picture=True, has_exif_turn=turn != 1)
+    return Ours(
+        image.size, indices=[0], pixels=[np.asarray(small)], is_picture=True, has_exif_rotation=orientation != 1
+    )
 
 
 def small_size(width: int, height: int) -> tuple[int, int]:
@@ -121,7 +126,7 @@ def small_size(width: int, height: int) -> tuple[int, int]:
 
 
 def decode_theirs(path: Path, track: Track, ours: Ours) -> Decoded:
-    """All frames in order; those that we sampled are kept, by number, each with its neighbours."""
+    """Decode all frames in order with ffmpeg, and keep the sampled ones and their neighbours, by number."""
     return media_ffmpeg.decode(path, track, ours.small, neighbours(ours.indices).__contains__)
 
 
@@ -130,21 +135,21 @@ def neighbours(indices: list[int]) -> set[int]:
 
 
 def known_differences(track: Track, theirs: Decoded, ours: Ours) -> dict[str, str]:
-    """The deliberate differences that this file can show, by kind; `bench.media` describes them."""
+    """The deliberate differences that apply to this file, by kind; `bench.media` describes them."""
     if ours.is_picture:
-        turned = "orientation in EXIF" if ours.has_exif_turn else ""
-        first = "first picture of several" if theirs.num_frames > 1 else ""
-        return {"size": turned, "turn": turned, "pixels": turned, "count": first, "times": first}
+        rotated = "EXIF orientation" if ours.has_exif_rotation else ""
+        first = "first image of several" if theirs.num_frames > 1 else ""
+        return {"size": rotated, "rotation": rotated, "pixels": rotated, "count": first, "times": first}
     known = {}
     steps = np.diff(theirs.seconds)
     if not ((steps >= 0) & (steps < NEW_CLOCK_SECONDS)).all():
-        known["times"] = "clock that starts again"
+        known["times"] = "clock discontinuity"
     if theirs.transfers & set(media_ffmpeg.HDR_TRANSFERS):
         known["pixels"] = "HDR tone mapping"
     if len(theirs.sizes) > 1:
-        known["size"] = known["pixels"] = known["turn"] = "changing sizes"
+        known["size"] = known["pixels"] = known["rotation"] = "changing sizes"
     if track.num_tracks > 1:
-        known = dict.fromkeys(("count", "times", "size", "turn", "pixels"), "several picture tracks")
+        known = dict.fromkeys(("count", "times", "size", "rotation", "pixels"), "several video tracks")
     return known
 
 
@@ -155,7 +160,7 @@ def differs_in_count(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
 
 
 def differs_in_times(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
-    """Times since the first frame; where the counts differ, each sampled one against the nearest of ffmpeg's."""
+    """Compare times since the first frame. If the counts differ, compare each sampled frame with ffmpeg's nearest."""
     _, matched = match(ours, theirs)
     mine = ours.seconds - ours.seconds[0]
     other = np.array(theirs.seconds)
@@ -166,7 +171,7 @@ def differs_in_times(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
     else:
         gaps = np.abs(mine[ours.indices] - matched)
         mine, other, names = mine[ours.indices], matched, ours.indices
-    wrong = np.flatnonzero(~(gaps <= SECONDS_TOLERANCE))  # an unknown time is a wrong one
+    wrong = np.flatnonzero(~(gaps <= SECONDS_TOLERANCE))  # NaN, an unknown time, counts as wrong
     if len(wrong) == 0:
         return []
     worst = int(wrong[np.argmax(np.nan_to_num(gaps[wrong], nan=np.inf))])
@@ -175,10 +180,10 @@ def differs_in_times(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
 
 
 def match(ours: Ours, theirs: Decoded) -> tuple[list[int], np.ndarray]:
-    """For each sampled frame of ours (the number of ffmpeg's frame, its time on our clock).
+    """For each sampled frame, the number of the matching ffmpeg frame, and that frame's time on this project's clock.
 
-    With as many frames on both sides it is the one of the same number. Otherwise it is the nearest in time, with the
-    first frames put on each other or the last ones, whichever fits better.
+    With equal counts, frames match by number. Otherwise they match by time, with either the first frames or the last
+    frames aligned, whichever fits better.
     """
     other = np.array(theirs.seconds)
     if len(ours.seconds) == len(other):
@@ -212,29 +217,29 @@ def differs_in_size(ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
     if max(abs(mine - other) for mine, other in zip(ours.size, size, strict=True)) <= 1:
         return []
     text = f"{ours.size[0]} × {ours.size[1]}, in ffmpeg {size[0]} × {size[1]}"
-    return [("turn" if ours.size == size[::-1] else "size", text)]
+    return [("rotation" if ours.size == size[::-1] else "size", text)]
 
 
 def differs_in_pixels(path: Path, track: Track, ours: Ours, theirs: Decoded) -> list[tuple[str, str]]:
-    """Sampled frames that are another picture than ffmpeg's; told apart from the right one, wrongly turned."""
+    """Sampled frames whose content differs from ffmpeg's, separated from those that are only rotated differently."""
     places, _ = match(ours, theirs)
     if not set(places) <= theirs.pixels.keys():
         theirs = media_ffmpeg.decode(path, track, ours.small, neighbours(places).__contains__)
-    wrong, turned = [], []
+    wrong, rotated = [], []
     for index, place, mine in zip(ours.indices, places, ours.pixels, strict=True):
         gap = difference(mine, theirs.pixels[place])
         other = nearest_neighbour(mine, theirs.pixels, place)
-        if gap > 1 and difference(mine, theirs.pixels[other]) < gap * CLEARLY_NEARER:
+        if gap > 1 and difference(mine, theirs.pixels[other]) < gap * CLEARLY_CLOSER:
             wrong.append(f"{index} is ffmpeg's {other} ({gap:.0f})")
-        elif gap > ours.tolerance and (turn := turn_that_fits(mine, theirs.pixels[place])):
-            turned.append(f"{index} by {turn} ({gap:.0f})")
+        elif gap > ours.tolerance and (rotation := matching_rotation(mine, theirs.pixels[place])):
+            rotated.append(f"{index} by {rotation} ({gap:.0f})")
         elif gap > ours.tolerance:
             wrong.append(f"{index} ({gap:.0f})")
     found = []
-    if turned:
-        found.append(("turn", f"{len(turned)} of {len(places)} sampled frames: {listed(turned)}"))
+    if rotated:
+        found.append(("rotation", f"{len(rotated)} of {len(places)} sampled frames: {join(rotated)}"))
     if wrong:
-        found.append(("pixels", f"{len(wrong)} of {len(places)} sampled frames differ: {listed(wrong)}"))
+        found.append(("pixels", f"{len(wrong)} of {len(places)} sampled frames differ: {join(wrong)}"))
     expected = min(NUM_SAMPLED, len(ours.seconds))
     if len(ours.indices) < expected:
         found.append(("pixels", f"{expected - len(ours.indices)} of {expected} sampled frames were not decoded"))
@@ -242,9 +247,9 @@ def differs_in_pixels(path: Path, track: Track, ours: Ours, theirs: Decoded) -> 
 
 
 def nearest_neighbour(mine: np.ndarray, pixels: dict[int, np.ndarray], place: int) -> int:
-    """The one of ffmpeg's frames `place` and those beside it that is most like ours."""
-    beside = [other for other in (place, place - 1, place + 1) if other in pixels]
-    return min(beside, key=lambda other: difference(mine, pixels[other]))
+    """The one of ffmpeg's frames `place` and its neighbours that is most similar to `mine`."""
+    candidates = [other for other in (place, place - 1, place + 1) if other in pixels]
+    return min(candidates, key=lambda other: difference(mine, pixels[other]))
 
 
 def difference(mine: np.ndarray, other: np.ndarray) -> float:
@@ -252,19 +257,19 @@ def difference(mine: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(mine.astype(np.int16) - other).mean())
 
 
-def turn_that_fits(mine: np.ndarray, other: np.ndarray) -> str:
-    """How our picture must be turned or mirrored to be ffmpeg's; empty where nothing helps."""
-    for name, turn in {
+def matching_rotation(mine: np.ndarray, other: np.ndarray) -> str:
+    """The rotation or mirroring that turns `mine` into `other`, or an empty string if there is none."""
+    for name, rotated in {
         "180°": mine[::-1, ::-1],
         "mirror": mine[:, ::-1],
         "flip": mine[::-1],
         "90°": np.rot90(mine),
         "270°": np.rot90(mine, 3),
     }.items():
-        if turn.shape == other.shape and difference(turn, other) <= SCALED_TOLERANCE:
+        if rotated.shape == other.shape and difference(rotated, other) <= SCALED_TOLERANCE:
             return name
     return ""
 
 
-def listed(items: list[str]) -> str:
+def join(items: list[str]) -> str:
     return ", ".join(items[:6]) + (f" and {len(items) - 6} more" if len(items) > 6 else "")

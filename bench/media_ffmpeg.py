@@ -1,4 +1,4 @@
-"""A file as the ffmpeg program sees it: every frame in order, from the first, on one thread."""
+"""Decodes a file with the ffmpeg program: every frame in order, on one thread."""
 
 import json
 import re
@@ -15,10 +15,10 @@ from typing import IO, Any
 
 import numpy as np
 
-# Text and pictures made of letters, and playlists: ffmpeg draws or follows them, and we refuse them.
-NOT_FILMS = {"tty", "bin", "xbin", "adf", "idf", "hls", "concat", "dash", "sdp", "lavfi", "ffmetadata"}
+# Text, ANSI art and playlists: ffmpeg renders or follows them, and this project rejects them.
+NOT_VIDEOS = {"tty", "bin", "xbin", "adf", "idf", "hls", "concat", "dash", "sdp", "lavfi", "ffmetadata"}
 HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
-# The decoders that FFmpeg picks by itself leave the transparency of these out.
+# FFmpeg's default decoders of these codecs ignore transparency.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 MAX_ASPECT = 4
 NUM_PACKETS = 60
@@ -29,11 +29,11 @@ TRANSFER = re.compile(rb"color_trc:(\S+)")
 
 @dataclass
 class Decoded:
-    """What ffmpeg showed: the time of each frame, how often each size came, the frames that were asked for."""
+    """ffmpeg's output: the time of each frame, how often each size occurred, and the requested frames."""
 
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    pixels: dict[int, np.ndarray] = field(default_factory=dict)  # uint8 (height, width, 3) of each
+    pixels: dict[int, np.ndarray] = field(default_factory=dict)  # by frame number, uint8 (height, width, 3)
     transfers: set[str] = field(default_factory=set)
     last_line: str = ""
 
@@ -44,7 +44,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Track:
-    """The picture track that is compared: its number among all, its coding, and how many others there are."""
+    """The video track that is compared: its index among all streams, its codec, and the number of video tracks."""
 
     index: int
     codec: str
@@ -57,28 +57,28 @@ def is_installed() -> bool:
 
 
 def find_track(path: Path) -> Track | str:
-    """The largest picture track that is no cover; a line that says why there is none."""
+    """The largest video track that is not cover art, or a line that says why there is none."""
     command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-show_streams", "-show_format", "-of", "json"]
     ended = subprocess.run([*command, f"file:{path}"], check=False, capture_output=True)
     try:
         found: dict[str, Any] = json.loads(ended.stdout.decode(errors="replace"))
-    except ValueError:  # it breaks off where it fails
+    except ValueError:  # on failure, ffprobe's output is incomplete
         found = {}
     container = found.get("format", {}).get("format_name", "")
-    if NOT_FILMS & set(container.split(",")):
+    if NOT_VIDEOS & set(container.split(",")):
         return f"{container}: text or a playlist"
     videos = [stream for stream in found.get("streams", []) if stream.get("codec_type") == "video"]
-    films = [stream for stream in videos if not stream["disposition"]["attached_pic"]]
-    if not films:
-        return last_line(ended.stderr) or "no picture track"
-    best = max(films, key=lambda stream: stream.get("width", 0) * stream.get("height", 0))
+    tracks = [stream for stream in videos if not stream["disposition"]["attached_pic"]]
+    if not tracks:
+        return last_line(ended.stderr) or "no video track"
+    best = max(tracks, key=lambda stream: stream.get("width", 0) * stream.get("height", 0))
     codec = best.get("codec_name", "")
     hidden = codec in ALPHA_DECODERS and best.get("tags", {}).get("alpha_mode") == "1"
-    return Track(best["index"], codec, hidden, len(films))
+    return Track(best["index"], codec, hidden, len(tracks))
 
 
 def has_times(path: Path, track: Track) -> bool:
-    """Whether any of the first packets says when its frame is shown; AVI only says when it is decoded."""
+    """Whether any of the first packets has a presentation time; AVI stores only decoding times."""
     command = ["ffprobe", "-v", "error", "-protocol_whitelist", "file", "-select_streams", str(track.index)]
     command += ["-read_intervals", f"%+#{NUM_PACKETS}", "-show_entries", "packet=pts", "-of", "csv=p=0"]
     ended = subprocess.run([*command, f"file:{path}"], check=False, capture_output=True)
@@ -86,7 +86,7 @@ def has_times(path: Path, track: Track) -> bool:
 
 
 def decode(path: Path, track: Track, small: tuple[int, int], wanted: Callable[[int], bool]) -> Decoded:
-    """Decode all of the track, turned upright as ffmpeg does, and keep the wanted frames, scaled and on white."""
+    """Decode the whole track with ffmpeg's rotation, and keep the wanted frames, scaled and blended with white."""
     width, height = small
     decoder = ["-c:v", ALPHA_DECODERS[track.codec]] if track.has_hidden_alpha else []
     filters = f"showinfo=checksum=0,scale={width}:{height}:flags=bilinear:interl=-1"
@@ -109,7 +109,7 @@ def decode(path: Path, track: Track, small: tuple[int, int], wanted: Callable[[i
 
 
 def read_log(log: IO[bytes], decoded: Decoded) -> None:
-    """Take times and sizes out of ffmpeg's log, line by line: the log of a long film is long."""
+    """Parse times and sizes from ffmpeg's log. Works line by line, since the log of a long video is large."""
     base = 0.0
     for line in log:
         if frame := FRAME.search(line):
@@ -131,7 +131,7 @@ def last_line(text: bytes) -> str:
 
 
 def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """The size with square pixels, by the longer side, as browsers show it.
+    """The size after enlarging one side to make pixels square, as browsers do.
 
     >>> square_size(720, 576, Fraction(16, 11)), square_size(720, 576, Fraction(8, 9)), square_size(64, 48, Fraction(0))
     ((1047, 576), (720, 648), (64, 48))
@@ -142,6 +142,6 @@ def square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
-    """uint8 (height, width, 4) to (height, width, 3), what is transparent as white."""
+    """Blend with white: uint8 (height, width, 4) to (height, width, 3)."""
     opacity = rgba[..., 3:].astype(np.float32) / 255
     return np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)

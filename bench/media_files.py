@@ -1,9 +1,9 @@
-"""Small films in every container, codec and timing that the ffmpeg program can write: input for `bench.media`.
+"""Writes small videos in every container, codec and timing that the ffmpeg program supports: input for `bench.media`.
 
     python -m bench.media_files FOLDER         # every codec in every container, constant and in one other timing
     python -m bench.media_files FOLDER --all   # in all timings: several thousand files
 
-Each frame carries its number as bars. What ffmpeg cannot write is left out. The same ffmpeg gives the same files.
+Each frame shows its number as bars. What ffmpeg cannot write is skipped. The same ffmpeg version writes the same files.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from longva_demo.parallel import available_cpus
 
 NUM_FRAMES, FPS, BITS = 50, 25, 16
 CUT_SHARE = 0.6
-MAX_SECONDS = 60.0  # for one file
-# 0 to 9 at 25 a second, then a gap of 12 s, every third step, then another of 15 s, every second step.
+MAX_SECONDS = 60.0  # per file
+# Frames 0 to 9 at 25 fps, a gap of 12 s, then a third of the rate, a gap of 15 s, then half the rate.
 GAPS = "setpts='(N+gte(N,10)*(300+2*(N-10))+gte(N,25)*(375-(N-25)))/25/TB'"
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How ffmpeg encodes: the encoder, its options, the pixel format and the size of the pictures."""
+    """ffmpeg's encoder, its options, the pixel format and the frame size."""
 
     encoder: str
     options: str = ""
@@ -125,7 +125,7 @@ CODECS: dict[str, Codec] = {
     "jpegxl": Codec("libjxl", "", "rgb24"),
     "exr": Codec("exr", "", "gbrpf32le"),
 }
-CONTAINERS: dict[str, str] = {  # file ending: muxer and options
+CONTAINERS: dict[str, str] = {  # file extension: muxer and options
     "mp4": "mp4",
     "frag.mp4": "mp4 -movflags frag_keyframe+empty_moov",
     "mov": "mov",
@@ -177,7 +177,7 @@ CONTAINERS: dict[str, str] = {  # file ending: muxer and options
     "cpk": "film_cpk",
     "png": "image2 -update 1",
 }
-RAW: dict[str, tuple[str, ...]] = {  # ffmpeg writes any coding into these, and could read none but their own
+RAW: dict[str, tuple[str, ...]] = {  # formats to which ffmpeg writes any codec, but reads only these encoders' output
     "mjpeg": ("mjpeg", "ljpeg"),
     "mjpg": ("mjpeg", "ljpeg"),
     "h264": ("libx264", "libx264rgb"),
@@ -204,7 +204,7 @@ TIMING_OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Film:
+class Clip:
     codec: str
     container: str
     timing: str
@@ -214,17 +214,17 @@ class Film:
         return f"{self.codec}-{self.timing}.{self.container}"
 
 
-def films(every_timing: bool) -> Iterator[list[Film]]:
-    """For each codec and container that may hold it, the constant film, then all other timings or one, in turn."""
+def clip_groups(every_timing: bool) -> Iterator[list[Clip]]:
+    """Per codec and compatible container: the constant clip, then all other timings, or one of them in rotation."""
     for row, codec in enumerate(CODECS):
         for column, container in enumerate(CONTAINERS):
             if CODECS[codec].encoder not in RAW.get(container, (CODECS[codec].encoder,)):
                 continue
             timings = TIMINGS if every_timing else (TIMINGS[(row + column) % len(TIMINGS)],)
-            yield [Film(codec, container, timing) for timing in ("constant", *timings)]
+            yield [Clip(codec, container, timing) for timing in ("constant", *timings)]
 
 
-def picture(number: int, width: int, height: int) -> np.ndarray:
+def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
     """uint8 (height, width, 3): the number as bars, inverted in the lower half; the left edge is red."""
     bits = np.array([number >> shift & 1 for shift in range(BITS)], dtype=np.uint8) * 200 + 30
     columns = bits[np.arange(width) * BITS // width]
@@ -236,28 +236,28 @@ def picture(number: int, width: int, height: int) -> np.ndarray:
 
 
 def write_sources(folder: Path) -> dict[tuple[int, int], Path]:
-    """The raw pictures in each size."""
+    """Write the raw frames in each size."""
     sources = {}
     for width, height in sorted({codec.size for codec in CODECS.values()}):
         sources[width, height] = folder / f"{width}x{height}.rgb"
         with sources[width, height].open("wb") as file:
             for number in range(NUM_FRAMES):
-                file.write(picture(number, width, height).tobytes())
+                file.write(numbered_frame(number, width, height).tobytes())
     return sources
 
 
-def write_film(film: Film, target: Path, sources: dict[tuple[int, int], Path]) -> bool:
-    """Whether ffmpeg could write it."""
-    codec = CODECS[film.codec]
-    if film.timing == "mirrored":
-        matrix = MATRICES[list(CODECS).index(film.codec) % len(MATRICES)]
-        constant = Film(film.codec, film.container, "constant")
-        return write_film(constant, target, sources) and set_matrix(target, matrix, codec.size)
+def write_clip(clip: Clip, target: Path, sources: dict[tuple[int, int], Path]) -> bool:
+    """Write a clip. Returns False if ffmpeg cannot."""
+    codec = CODECS[clip.codec]
+    if clip.timing == "mirrored":
+        matrix = MATRICES[list(CODECS).index(clip.codec) % len(MATRICES)]
+        constant = Clip(clip.codec, clip.container, "constant")
+        return write_clip(constant, target, sources) and set_matrix(target, matrix, codec.size)
     size = "x".join(map(str, codec.size))
     source = f"-f rawvideo -pix_fmt rgb24 -s {size} -r {FPS} -i"
-    encode = f"-c:v {codec.encoder} {codec.options} -pix_fmt {codec.pixels} {TIMING_OPTIONS.get(film.timing, '')}"
+    encode = f"-c:v {codec.encoder} {codec.options} -pix_fmt {codec.pixels} {TIMING_OPTIONS.get(clip.timing, '')}"
     exact = (
-        f"-map_metadata -1 -fflags +bitexact -flags:v +bitexact -fps_mode passthrough -f {CONTAINERS[film.container]}"
+        f"-map_metadata -1 -fflags +bitexact -flags:v +bitexact -fps_mode passthrough -f {CONTAINERS[clip.container]}"
     )
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *source.split(), str(sources[codec.size])]
     command += [*encode.split(), *exact.split(), str(target)]
@@ -267,27 +267,27 @@ def write_film(film: Film, target: Path, sources: dict[tuple[int, int], Path]) -
         return False
     if ended.returncode or not target.exists() or target.stat().st_size == 0:
         return False
-    if film.timing == "cut":
+    if clip.timing == "cut":
         os.truncate(target, int(target.stat().st_size * CUT_SHARE))
     return True
 
 
-def write_group(group: list[Film], folder: Path, sources: dict[tuple[int, int], Path]) -> list[Film]:
-    """Those of the group that came out; where the constant one, the first, does not, no other is tried."""
+def write_group(group: list[Clip], folder: Path, sources: dict[tuple[int, int], Path]) -> list[Clip]:
+    """Write the clips of a group and return those that succeeded. If the first, constant one fails, skip the others."""
     written = []
-    for film in group:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as half:
-            target = Path(half) / film.name
-            if write_film(film, target, sources):
-                target.replace(folder / film.name)
-                written.append(film)
-            elif film.timing == "constant":
+    for clip in group:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as partial:
+            target = Path(partial) / clip.name
+            if write_clip(clip, target, sources):
+                target.replace(folder / clip.name)
+                written.append(clip)
+            elif clip.timing == "constant":
                 break
     return written
 
 
 def write(folder: Path, every_timing: bool) -> int:
-    """Write the films into the folder; return the exit code."""
+    """Write the clips into the folder. Returns the exit code."""
     if shutil.which("ffmpeg") is None:
         print("the ffmpeg program is not installed; install it, for example apt-get install ffmpeg", file=sys.stderr)
         return 2
@@ -295,18 +295,17 @@ def write(folder: Path, every_timing: bool) -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="longva-media-") as drawn, ThreadPoolExecutor(available_cpus()) as pool:
         sources = write_sources(Path(drawn))
-        for written in pool.map(lambda group: write_group(group, folder, sources), list(films(every_timing))):
-            counts.update(film.timing for film in written)
-    print(
-        f"{sum(counts.values())} films in {folder}: {', '.join(f'{number} {name}' for name, number in counts.items())}"
-    )
+        for written in pool.map(lambda group: write_group(group, folder, sources), list(clip_groups(every_timing))):
+            counts.update(clip.timing for clip in written)
+    timings = ", ".join(f"{number} {name}" for name, number in counts.items())
+    print(f"{sum(counts.values())} clips in {folder}: {timings}")
     return 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--all", action="store_true", help="each codec and container in all timings")
+    parser.add_argument("--all", action="store_true", help="write each codec and container in all timings")
     options = parser.parse_args()
     return write(options.folder, options.all)
 

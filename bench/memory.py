@@ -1,7 +1,7 @@
-"""Peak memory of reading a video against the number of frames: flat, but for the KV cache.
+"""Peak memory of prefill as a function of the number of frames: constant except for the KV cache.
 
-Each number of frames is read in a process of its own by the bundled model, then by a model with LongVA-7B's cache
-(28 layers, 4 key-value heads of 128, bfloat16, 144 tokens a frame) and next to nothing else. Run it with
+Each number of frames runs in its own process: first with the bundled model, then with a model that has LongVA-7B's KV
+cache (28 layers, 4 key-value heads of 128, bfloat16, 144 tokens per frame) but minimal layers. Run it with
 `python -m bench.memory`.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 import psutil
 
 from bench import rows
-from bench.process import apart, peak_bytes
+from bench.process import peak_bytes, run_in_process
 
 FRAMES = {
     "tiny": (8, 32, 128, 512, 2000),
     "wide": (32, 48, 64),
-}  # from two chunks on: the second one needs more memory than the first
+}  # at least two chunks each: the second one needs more memory than the first
 FPS, WIDTH, HEIGHT = 25, 640, 360
-CALCULATED = 57_344  # bytes of cache a token: 28 layers × 2 (keys, values) × 4 heads × 128 × 2 bytes
+EXPECTED = 57_344  # bytes of KV cache per token: 28 layers × 2 (keys, values) × 4 heads × 128 × 2 bytes
 
 
 def make_clip(path: str) -> None:
@@ -33,7 +33,7 @@ def make_clip(path: str) -> None:
 
 
 def wide_model() -> Any:
-    """LongVA-7B's cache, and 336-pixel frames, around layers as small as they can be; random weights."""
+    """A random model with LongVA-7B's KV cache and frames of 336 pixels, but minimal layers."""
     import torch
 
     from longva_demo.model import LoadedModel, LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor, load
@@ -57,29 +57,29 @@ def wide_model() -> Any:
     return LoadedModel(model, processor, "wide", "", "none", device, torch.bfloat16, "sdpa", "")
 
 
-class Watch(threading.Thread):
-    """The most resident memory of a child process, looked at often: the system's own peak begins with its parent's."""
+class ChildMemory(threading.Thread):
+    """Polls the peak resident memory of a child process. The system's own figure would include the parent's peak."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._ended = threading.Event()
-        self._most = 0
+        self._peak = 0
         self.start()
 
     def run(self) -> None:
         this = psutil.Process()
         while not self._ended.wait(0.02):
             with suppress(psutil.Error):
-                self._most = max(self._most, *(child.memory_info().rss for child in this.children()), 0)
+                self._peak = max(self._peak, *(child.memory_info().rss for child in this.children()), 0)
 
-    def end(self) -> int:
+    def stop(self) -> int:
         self._ended.set()
         self.join()
-        return self._most
+        return self._peak
 
 
-def read(name: str, path: str, num_frames: int) -> dict[str, float]:
-    """Read a video and answer with one token; bytes at the peak, of the cache, and tokens in it."""
+def prefill(name: str, path: str, num_frames: int) -> dict[str, float]:
+    """Prefill a video and generate one token. Returns the peak in bytes, and bytes and tokens of the KV cache."""
     from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
     from longva_demo.model import load
     from longva_demo.settings import Settings
@@ -89,26 +89,26 @@ def read(name: str, path: str, num_frames: int) -> dict[str, float]:
     info = probe(path)
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
-    watch = Watch()
+    child_memory = ChildMemory()
     started = time.perf_counter()
     for _ in session.ask("Is there a red circle?", Sampling(max_new_tokens=1)):
         pass
     seconds = time.perf_counter() - started
-    worker = watch.end()
+    worker = child_memory.stop()
     cache = engine.prefix_cache.of(session._lease)[0].cache
     layers = range(engine.loaded.model.config.num_hidden_layers)
-    cache_bytes = sum(part.nbytes for layer in layers for part in cache.kept(layer))
+    cache_bytes = sum(part.nbytes for layer in layers for part in cache.layer_tensors(layer))
     own, _ = peak_bytes()
     tokens = cache.get_seq_length()
     return {"own": own, "worker": worker, "cache": cache_bytes, "tokens": tokens, "seconds": seconds}
 
 
 def measure(name: str, path: str) -> list[dict[str, float]]:
-    print("| frames | tokens | peak, MB | worker's peak, MB | KV cache, MB | peak without it, MB | s |")
+    print("| frames | tokens | peak, MB | worker's peak, MB | KV cache, MB | peak without KV cache, MB | s |")
     print("|---|---|---|---|---|---|---|", flush=True)
     readings = []
     for num_frames in FRAMES[name]:
-        one = apart("bench.memory:read", name=name, path=path, num_frames=num_frames)
+        one = run_in_process("bench.memory:prefill", name=name, path=path, num_frames=num_frames)
         megabytes = [f"{one[key] / 1e6:,.0f}" for key in ("own", "worker", "cache")]
         rest = f"{(one['own'] - one['cache']) / 1e6:,.0f} | {one['seconds']:.1f}"
         print(f"| {num_frames:,} | {one['tokens']:,} | {' | '.join(megabytes)} | {rest} |", flush=True)
@@ -120,10 +120,10 @@ def measure(name: str, path: str) -> list[dict[str, float]]:
 def main() -> None:
     with TemporaryDirectory() as folder:
         path = str(Path(folder) / "clip.mp4")
-        apart("bench.memory:make_clip", path=path)
-        print(f"{WIDTH} × {HEIGHT}, {max(FRAMES['tiny']):,} frames; the bundled model\n")
+        run_in_process("bench.memory:make_clip", path=path)
+        print(f"{WIDTH} × {HEIGHT}, {max(FRAMES['tiny']):,} frames; bundled model\n")
         tiny = measure("tiny", path)
-        print("LongVA-7B's cache around a small model\n")
+        print("small model with LongVA-7B's KV cache\n")
         wide = measure("wide", path)
     compare_peaks(tiny)
     compare_growth(wide)
@@ -133,19 +133,19 @@ def compare_peaks(readings: list[dict[str, float]]) -> None:
     peaks = [(one["own"] + one["worker"] - one["cache"]) / 1e6 for one in readings]
     most = FRAMES["tiny"][-1]
     for least, peak in list(zip(FRAMES["tiny"], peaks, strict=True))[:-1:2]:
-        what = f"peak memory without the KV cache, bundled model, {most:,} frames against {least}"
+        what = f"peak memory without the KV cache, bundled model, {most:,} frames vs. {least}"
         ratio = f"{peaks[-1] / peak:.2f} × the memory for {most / least:.0f} × the frames"
-        rows.add(what, f"{peak:,.0f} MB", f"{peaks[-1]:,.0f} MB", ratio)
+        rows.add(what, f"{least} frames: {peak:,.0f} MB", f"{peaks[-1]:,.0f} MB", ratio)
 
 
 def compare_growth(readings: list[dict[str, float]]) -> None:
     tokens = np.array([one["tokens"] for one in readings])
-    kept = readings[-1]["cache"] / readings[-1]["tokens"]
+    stored = readings[-1]["cache"] / readings[-1]["tokens"]
     growth = np.polyfit(tokens, np.array([one["own"] for one in readings]), 1)[0]
-    what = f"LongVA-7B's KV cache, bytes a token, {FRAMES['wide'][0]} to {FRAMES['wide'][-1]} frames"
-    for name, found in (("kept", kept), ("growth of the peak", growth)):
-        ratio = f"{found / CALCULATED:.3f} of the calculated"
-        rows.add(what, f"{CALCULATED:,} calculated", f"{found:,.0f} {name}", ratio)
+    what = f"LongVA-7B's KV cache, bytes per token, {FRAMES['wide'][0]} to {FRAMES['wide'][-1]} frames"
+    for name, found in (("stored", stored), ("growth of the peak", growth)):
+        ratio = f"{found / EXPECTED:.3f} of expected"
+        rows.add(what, f"{EXPECTED:,} expected", f"{found:,.0f} {name}", ratio)
 
 
 if __name__ == "__main__":

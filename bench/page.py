@@ -1,7 +1,7 @@
-"""From the click to all frames on the page, with 200 and 2,000 frames, in a real browser.
+"""Time from the click to all frames on the page, with 200 and 2,000 frames, in a real browser.
 
-Beside it stands what decoding alone takes, with the command line's decoder and nothing else running. Bytes and
-requests are counted by the browser from the click on. Run it with `python -m bench.page`.
+The baseline is decoding alone, with nothing else running. The browser counts bytes and requests from the click on. Run
+it with `python -m bench.page`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.support.server import serving
 SECONDS, FPS, WIDTH, HEIGHT = 100, 25, 960, 540
 BUDGETS = (200, 2000)
 
-# Long tasks block the page: scrolling and typing wait for them.
+# Long tasks block the page, including scrolling and typing.
 WATCH = """() => {
   window.longest = 0;
   new PerformanceObserver((list) => list.getEntries().forEach((e) => {
@@ -33,7 +33,7 @@ WATCH = """() => {
 
 
 def write_clip(path: Path) -> None:
-    """A camera that pans over a picture of soft blobs: every frame differs, and none is noise."""
+    """A camera that pans over soft blobs: every frame differs, and none is noise."""
     ground = Image.effect_noise((WIDTH // 8, HEIGHT // 16), 120).resize((3 * WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     wide = Image.merge("RGB", (ground, ImageOps.mirror(ground), ImageOps.flip(ground)))
     with av.open(str(path), "w") as container:
@@ -56,7 +56,7 @@ def decode_seconds(path: Path, budget: int) -> float:
 
 
 class Traffic:
-    """Requests and received bytes of a page, as its browser counts them."""
+    """Counts the requests and received bytes of a page in its browser."""
 
     def __init__(self, page: Page) -> None:
         self.requests, self.num_bytes = 0, 0
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     model = parser.parse_args().model
-    print(f"{SECONDS} s of {WIDTH} × {HEIGHT} h264 at {FPS} frames a second\n")
+    print(f"{SECONDS} s of {WIDTH} × {HEIGHT} h264 at {FPS} fps\n")
     print("| frames | decoding alone, s | first frames on the page, s | all, s | requests | MB | longest task, ms |")
     print("|---|---|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -110,7 +110,7 @@ def main() -> None:
                 figures = f"{first:.1f} | {everything:.1f} | {requests} | {num_bytes / 1e6:.1f} | {longest:.0f}"
                 print(f"| {budget:,} | {alone:.1f} | {figures} |", flush=True)
             print()
-            what = f"all of {budget:,} frames on the page, from the click"
+            what = f"{budget:,} frames, from the click to all on the page"
             ratio = f"{everything / alone:.1f} × decoding alone"
             rows.add(what, f"decoding alone: {alone:.1f} s", f"{everything:.1f} s", ratio)
         browser.close()

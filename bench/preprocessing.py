@@ -1,6 +1,6 @@
-"""From frames to the model's pixels: LongVAProcessor against transformers' CLIPImageProcessor, and whether they agree.
+"""Preprocessing of frames: speed of LongVAProcessor against transformers' CLIPImageProcessor, and whether they agree.
 
-Frames of 720p become 336 × 336 as for LongVA-7B: shortest side, bicubic, centre crop, normalised. Run it with
+720p frames become 336 × 336 as for LongVA-7B: resize the shortest side (bicubic), centre crop, normalise. Run it with
 `python -m bench.preprocessing`.
 """
 
@@ -24,7 +24,7 @@ RUNS = 3
 
 
 def frames() -> np.ndarray:
-    """uint8 (frames, height, width, 3): a camera that moves over a textured landscape, and noise."""
+    """uint8 (frames, height, width, 3): a camera that moves over a textured landscape, with noise."""
     landscape = textured(HEIGHT + 2 * NUM_FRAMES, WIDTH + 6 * NUM_FRAMES)
     noise = np.random.default_rng(1).integers(0, 24, (HEIGHT, WIDTH), dtype=np.uint8)
     pictures = np.empty((NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8)
@@ -36,7 +36,7 @@ def frames() -> np.ndarray:
 
 
 def clip_processor(name: str) -> Any:
-    """transformers' own, by its name."""
+    """An image processor of transformers, by its class name."""
     import transformers
 
     resample = Image.Resampling.BICUBIC
@@ -54,21 +54,21 @@ def compare(name: str, label: str, ours: LongVAProcessor, pictures: np.ndarray) 
     theirs = clip_processor(name)
     images = list(pictures)
     seconds = []
-    for _ in range(RUNS):  # in turn, so that both see the same machine
-        other = clock(lambda: theirs(images=images, return_tensors="pt"))
+    for _ in range(RUNS):  # interleaved, so that both see the same load of the machine
+        baseline = clock(lambda: theirs(images=images, return_tensors="pt"))
         mine = clock(lambda: ours.normalise(ours.preprocess_frames(pictures)))
-        seconds.append((*other, *mine))
-    other_cpu, other_wall, cpu, wall = np.median(seconds, axis=0)
+        seconds.append((*baseline, *mine))
+    baseline_cpu, baseline_wall, cpu, wall = np.median(seconds, axis=0)
     plain = theirs(images=images, return_tensors="np", do_rescale=False, do_normalize=False)["pixel_values"]
     small = ours.preprocess_frames(pictures)
     levels = np.abs(plain.transpose(0, 2, 3, 1).astype(int) - small).max()
     values = theirs(images=images, return_tensors="pt")["pixel_values"]
-    furthest = float((values - ours.normalise(small)).abs().max())
-    print(f"{label}: largest difference {levels} grey levels, {furthest:.1e} after normalising\n")
-    rows.add(f"{what}, wall", f"{label}: {other_wall:.2f} s", f"{wall:.2f} s", rows.times(other_wall, wall))
-    rows.add(f"{what}, CPU", f"{label}: {other_cpu:.2f} s", f"{cpu:.2f} s", rows.times(other_cpu, cpu))
-    same = "the same" if levels == 0 else f"{levels} grey levels apart"
-    rows.add(f"{what}, pixels", label, same, f"{furthest:.1e} apart once normalised")
+    largest = float((values - ours.normalise(small)).abs().max())
+    print(f"{label}: largest difference {levels} grey levels, {largest:.1e} after normalisation\n")
+    rows.add(f"{what}, wall", f"{label}: {baseline_wall:.2f} s", f"{wall:.2f} s", rows.times(baseline_wall, wall))
+    rows.add(f"{what}, CPU", f"{label}: {baseline_cpu:.2f} s", f"{cpu:.2f} s", rows.times(baseline_cpu, cpu))
+    same = "identical" if levels == 0 else f"up to {levels} grey levels apart"
+    rows.add(f"{what}, pixels", label, same, f"largest difference after normalisation: {largest:.1e}")
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def main() -> None:
         if find_spec("torchvision"):
             compare("CLIPImageProcessor", "CLIPImageProcessor on torchvision", ours, pictures)
         else:
-            print("CLIPImageProcessor on torchvision: not measured, there is no torchvision")
+            print("CLIPImageProcessor on torchvision: not measured, torchvision is not installed")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A function run in a process of its own, so that it inherits neither memory nor threads; and what it used there.
+"""Run a function in a fresh process, which inherits neither memory nor threads, and measure CPU time and peak memory.
 
-`apart("bench.memory:read", num_frames=8)` starts `python -m bench.process bench.memory:read '{"num_frames": 8}'`.
+`run_in_process("bench.memory:prefill", num_frames=8)` runs
+`python -m bench.process bench.memory:prefill '{"num_frames": 8}'`.
 """
 
 import importlib
@@ -16,15 +17,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class NotRun(Exception):
-    """A function failed in its process; the message is the last line that it wrote."""
+class ProcessFailed(Exception):
+    """A function failed in its process. The message is the last line of its standard error."""
 
 
-def apart(function: str, environment: Mapping[str, str] | None = None, **arguments: Any) -> Any:
-    """What `module:function` returns; arguments and result are plain JSON values.
+def run_in_process(function: str, environment: Mapping[str, str] | None = None, **arguments: Any) -> Any:
+    """Call `module:function` in a new process and return its result. Arguments and result are plain JSON values.
 
     Raises:
-        NotRun: it ended with an error, as where a package is missing.
+        ProcessFailed: it exited with an error, for example because a package is missing.
     """
     command = [sys.executable, "-m", "bench.process", function, json.dumps(arguments)]
     ended = subprocess.run(
@@ -32,20 +33,20 @@ def apart(function: str, environment: Mapping[str, str] | None = None, **argumen
     )
     if ended.returncode:
         lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
-        raise NotRun(lines[-1])
+        raise ProcessFailed(lines[-1])
     return json.loads(ended.stdout.splitlines()[-1])
 
 
 def cpu_seconds() -> float:
-    """Of this process and its ended children, all threads."""
+    """CPU seconds of this process and its finished children, over all threads."""
     uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(use.ru_utime + use.ru_stime for use in uses)
 
 
 def peak_bytes() -> tuple[int, int]:
-    """The most resident memory so far: of this process, and of the largest of its ended children.
+    """Peak resident memory so far: of this process, and of the largest of its finished children.
 
-    Linux hands a process's peak on to the programs that it starts: who calls `apart` must stay small.
+    On Linux a process's peak is inherited by the programs it starts, so callers of `run_in_process` must stay small.
     """
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     own, child = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

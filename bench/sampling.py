@@ -1,11 +1,11 @@
-"""Sampling frames from a 1080p clip: decord as the reference uses it, torchcodec and plain PyAV against ours.
+"""Sampling frames from a 1080p clip: this project against decord as the original demo uses it, torchcodec and PyAV.
 
     python -m bench.sampling [--seconds 120] [--frames 32 128] [--structure default|open|hevc|keyframes] [--video FILE]
 
-Each way runs in a process of its own. Counted are the CPU seconds of all its threads and children, and its peak
-memory: of ours, the peaks of the consumer and of the worker added up, shared pages counted in both. Ours probes and
-decodes through the public interface. Every way gives every frame at full size, as the reference does. Importing the
-libraries is not timed, but what they take is in the memory.
+Each implementation runs in its own process and returns every frame at full size, as the original does. Reported are
+the CPU seconds of all threads and children, and peak memory. This project probes and decodes through its public
+interface; its peak is the sum of the consumer's and the worker's, which counts shared pages twice. Importing the
+libraries is not timed, but their memory counts.
 """
 
 import argparse
@@ -20,27 +20,32 @@ from typing import Any
 import numpy as np
 
 from bench import rows
-from bench.process import NotRun, apart, cpu_seconds, peak_bytes
+from bench.process import ProcessFailed, cpu_seconds, peak_bytes, run_in_process
 
+THIS = "this project"
 STRUCTURES: dict[str, tuple[str, dict[str, str]]] = {
-    "default": ("libx264", {"preset": "veryfast", "bf": "3"}),  # key frames up to 250 apart, B-frames
+    "default": ("libx264", {"preset": "veryfast", "bf": "3"}),  # key frames up to 250 run_in_process, B-frames
     "open": ("libx264", {"preset": "veryfast", "x264-params": "open-gop=1:keyint=60:bframes=3"}),
     "keyframes": ("libx264", {"preset": "veryfast", "g": "30", "bf": "3"}),
     "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=none"}),
 }
-MAX_APART = 0.3  # grey levels on average between one frame by two ways; neighbours in the made clip differ by 0.6 up
+# Mean difference in grey levels up to which two frames count as the same; neighbours in the generated clip differ by
+# 0.6 or more.
+MAX_DIFFERENCE = 0.3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--frames", type=int, nargs="+", default=[32, 128])
-    parser.add_argument("--structure", choices=STRUCTURES, default="default", help="how the clip is coded")
-    parser.add_argument("--video", type=Path, help="a video of your own, in place of the made clip")
+    parser.add_argument(
+        "--structure", choices=STRUCTURES, default="default", help="GOP structure and codec of the clip"
+    )
+    parser.add_argument("--video", type=Path, help="use this video instead of the generated clip")
     options = parser.parse_args()
-    path = options.video or made_clip(options.seconds, options.structure)
+    path = options.video or generated_clip(options.seconds, options.structure)
     print(f"{path.name}, {path.stat().st_size / 1e6:.1f} MB\n")
-    print("| frames | way | CPU s | wall s | peak MB | frames as ours (grey levels apart at most) |")
+    print("| frames | decoder | CPU s | wall s | peak MB | same frames as this project (largest difference) |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         link_ffmpeg(Path(folder))
@@ -51,49 +56,50 @@ def main() -> None:
 
 
 def measure_all(path: str, num_frames: int, libraries: str) -> dict[str, dict[str, Any] | str]:
-    """What each way used, or why it did not run; a line of the table each."""
+    """Measure each decoder and print a table row for it. Returns the figures, or why it did not run."""
     results: dict[str, dict[str, Any] | str] = {}
-    ours = apart("bench.sampling:measure", way="ours", path=path, num_frames=num_frames)
-    for way in WAYS:
+    ours = run_in_process("bench.sampling:measure", decoder=THIS, path=path, num_frames=num_frames)
+    for decoder in DECODERS:
         try:
-            one = ours if way == "ours" else run(way, path, num_frames, libraries)
-        except NotRun as error:
-            results[way] = str(error)
-            print(f"| {num_frames} | {way} | {error} | | | |", flush=True)
+            one = ours if decoder == THIS else run(decoder, path, num_frames, libraries)
+        except ProcessFailed as error:
+            results[decoder] = str(error)
+            print(f"| {num_frames} | {decoder} | {error} | | | |", flush=True)
             continue
-        results[way] = one
-        apart_by = np.abs(np.array(one["seen"]) - ours["seen"]).mean(axis=1)
-        same = int((apart_by < MAX_APART).sum())
-        cells = (
-            f"{one['cpu']:.2f} | {one['wall']:.2f} | {one['mb']:,.0f} | {same} of {num_frames} ({apart_by.max():.2f})"
+        results[decoder] = one
+        differences = np.abs(np.array(one["thumbnails"]) - ours["thumbnails"]).mean(axis=1)
+        same = f"{int((differences < MAX_DIFFERENCE).sum())} of {num_frames} ({differences.max():.2f})"
+        print(
+            f"| {num_frames} | {decoder} | {one['cpu']:.2f} | {one['wall']:.2f} | {one['mb']:,.0f} | {same} |",
+            flush=True,
         )
-        print(f"| {num_frames} | {way} | {cells} |", flush=True)
     return results
 
 
-def run(way: str, path: str, num_frames: int, libraries: str) -> dict[str, Any]:
-    environment = {"LD_LIBRARY_PATH": libraries} if way == "torchcodec" else None
-    return apart("bench.sampling:measure", environment, way=way, path=path, num_frames=num_frames)
+def run(decoder: str, path: str, num_frames: int, libraries: str) -> dict[str, Any]:
+    environment = {"LD_LIBRARY_PATH": libraries} if decoder == "torchcodec" else None
+    return run_in_process("bench.sampling:measure", environment, decoder=decoder, path=path, num_frames=num_frames)
 
 
 def compare(num_frames: int, results: dict[str, dict[str, Any] | str]) -> None:
-    ours = results.pop("ours")
+    ours = results.pop(THIS)
     assert isinstance(ours, dict)
-    for way, other in results.items():
+    for decoder, baseline in results.items():
         what = f"{num_frames} frames of 1080p"
-        if isinstance(other, str):
-            rows.add(what, f"{way}: not measured ({other})", "", "")
+        if isinstance(baseline, str):
+            rows.add(what, f"{decoder}: not measured ({baseline})", "", "")
             continue
         for unit, name in (("cpu", "CPU s"), ("wall", "wall s"), ("mb", "peak MB")):
             digits = 0 if unit == "mb" else 1
-            mine, theirs = (f"{one[unit]:,.{digits}f}" for one in (ours, other))
-            rows.add(f"{what}, {name}", f"{way}: {theirs}", mine, rows.times(other[unit], ours[unit]))
+            mine, theirs = (f"{one[unit]:,.{digits}f}" for one in (ours, baseline))
+            rows.add(f"{what}, {name}", f"{decoder}: {theirs}", mine, rows.times(baseline[unit], ours[unit]))
 
 
 def link_ffmpeg(folder: Path) -> None:
-    """PyAV's copy of FFmpeg under the names that torchcodec looks for, which otherwise needs one installed.
+    """Link PyAV's copy of FFmpeg under the names that torchcodec expects, so that FFmpeg need not be installed.
 
-    `libavutil-5809ad29.so.60.26.102` becomes `libavutil.so.60`, beside itself, as the copies look for each other.
+    `libavutil-5809ad29.so.60.26.102` becomes `libavutil.so.60`. The original names are linked too, since the libraries
+    load each other by them.
     """
     package = find_spec("av")
     assert package is not None
@@ -105,61 +111,61 @@ def link_ffmpeg(folder: Path) -> None:
             (folder / f"{name.split('-')[0]}.so.{version.split('.')[0]}").symlink_to(library)
 
 
-def measure(way: str, path: str, num_frames: int) -> dict[str, Any]:
-    """Run one way in this process; CPU of this process and its ended children, from the imports on."""
-    importlib.import_module(LIBRARIES[way])
+def measure(decoder: str, path: str, num_frames: int) -> dict[str, Any]:
+    """Run one decoder in this process. Measures the process and its finished children, after the imports."""
+    importlib.import_module(LIBRARIES[decoder])
     before, began = cpu_seconds(), time.monotonic()
-    seen = WAYS[way](path, num_frames)
+    thumbnails = DECODERS[decoder](path, num_frames)
     cpu, wall = cpu_seconds() - before, time.monotonic() - began
-    assert len(seen) == num_frames, (len(seen), num_frames)
-    return {"cpu": cpu, "wall": wall, "mb": sum(peak_bytes()) / 1e6, "seen": seen}
+    assert len(thumbnails) == num_frames, (len(thumbnails), num_frames)
+    return {"cpu": cpu, "wall": wall, "mb": sum(peak_bytes()) / 1e6, "thumbnails": thumbnails}
 
 
-def glimpse(pixels: np.ndarray) -> list[list[int]]:
-    """A few of the grey levels of each of (frames, height, width, 3): to see whether two ways give the same frame."""
+def thumbnails_of(pixels: np.ndarray) -> list[list[int]]:
+    """Every 64th pixel of (frames, height, width, 3), to check whether two decoders return the same frames."""
     return pixels[:, ::64, ::64].reshape(len(pixels), -1).tolist()
 
 
 def sample_with_decord(path: str, num_frames: int) -> list[list[int]]:
-    """As the reference samples: all frames in one full-size array."""
+    """As in the original demo: all frames in one full-size array."""
     import decord
 
     reader = decord.VideoReader(path, ctx=decord.cpu(0))
-    return glimpse(reader.get_batch(evenly(len(reader), num_frames)).asnumpy())
+    return thumbnails_of(reader.get_batch(evenly(len(reader), num_frames)).asnumpy())
 
 
 def sample_with_torchcodec(path: str, num_frames: int) -> list[list[int]]:
-    """With its defaults: exact seeking, one thread."""
+    """With torchcodec's defaults: exact seeking, one thread."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(path, dimension_order="NHWC")
-    return glimpse(decoder.get_frames_at(evenly(len(decoder), num_frames)).data.numpy())
+    return thumbnails_of(decoder.get_frames_at(evenly(len(decoder), num_frames)).data.numpy())
 
 
 def sample_with_pyav(path: str, num_frames: int) -> list[list[int]]:
-    """The obvious way: decode every frame from the start, keep those that are wanted."""
+    """The straightforward implementation: decode every frame from the start and keep the sampled ones."""
     import av
 
     with av.open(path) as container:
         wanted = set(evenly(container.streams.video[0].frames, num_frames))
         frames = enumerate(container.decode(video=0))
         kept = [frame.to_ndarray(format="rgb24") for number, frame in frames if number in wanted]
-    return glimpse(np.stack(kept))
+    return thumbnails_of(np.stack(kept))
 
 
-def sample_with_ours(path: str, num_frames: int) -> list[list[int]]:
+def sample_here(path: str, num_frames: int) -> list[list[int]]:
     from longva_demo.video import decode_frames, plan_frames, probe
 
     info = probe(path)
     batches = decode_frames(path, plan_frames(info, num_frames), info=info)
-    return [frame for batch in batches for frame in glimpse(batch.pixels)]
+    return [frame for batch in batches for frame in thumbnails_of(batch.pixels)]
 
 
-WAYS = {
+DECODERS = {
     "decord": sample_with_decord,
     "torchcodec": sample_with_torchcodec,
     "plain PyAV": sample_with_pyav,
-    "ours": sample_with_ours,
+    THIS: sample_here,
 }
 
 
@@ -167,26 +173,26 @@ LIBRARIES = {
     "decord": "decord",
     "torchcodec": "torchcodec.decoders",
     "plain PyAV": "av",
-    "ours": "longva_demo.video",
+    THIS: "longva_demo.video",
 }
 
 
 def evenly(total: int, num_frames: int) -> list[int]:
-    """Frame numbers, the first and the last among them, as the reference spreads them."""
+    """Evenly spaced frame numbers including the first and the last, as in the original demo."""
     return np.linspace(0, total - 1, num_frames, dtype=int).tolist()
 
 
-def made_clip(seconds: int, structure: str) -> Path:
-    """The clip, kept in the temporary folder."""
+def generated_clip(seconds: int, structure: str) -> Path:
+    """Generate the clip, or reuse it from the temporary folder."""
     path = Path(tempfile.gettempdir()) / f"longva-bench-{structure}-{seconds}s.mp4"
     if not path.exists():
-        print(f"making {path.name} …", file=sys.stderr)
-        apart("bench.sampling:make_clip", path=str(path), seconds=seconds, structure=structure)
+        print(f"generating {path.name} …", file=sys.stderr)
+        run_in_process("bench.sampling:make_clip", path=str(path), seconds=seconds, structure=structure)
     return path
 
 
 def make_clip(path: str, seconds: int, structure: str) -> None:
-    """A 1080p clip at 30 frames a second: a textured landscape under a wandering camera, and moving discs."""
+    """A 1080p clip at 30 fps: a camera that wanders over a textured landscape, and moving discs."""
     import av
 
     from bench.clips import scene, textured

@@ -1,4 +1,4 @@
-"""The page without its browser: the events of one tab in one session, over HTTP as Gradio's own script sends them."""
+"""The page without a browser: sends the events of one tab over HTTP, as Gradio's own script does."""
 
 import json
 import secrets
@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 
 
-class Refused(Exception):
-    """The line that the page would show."""
+class Rejected(Exception):
+    """The error message that the page would show."""
 
 
 class Tab:
-    """Open until `close`; the server then frees what belongs to it."""
+    """An open tab. `close` makes the server free its resources."""
 
     def __init__(self, address: str, budget: int, timeout: float) -> None:
         self._http = httpx.Client(base_url=address, timeout=timeout)
@@ -24,34 +24,34 @@ class Tab:
         self._session = secrets.token_hex(8)
         events = self._http.get("/config").raise_for_status().json()["dependencies"]
         self._numbers = {event["api_name"]: event["id"] for event in events}
-        # While this answer goes on, the server takes the tab for open.
+        # The server considers the tab open while this response is streaming.
         heartbeat = self._http.build_request("GET", f"/gradio_api/heartbeat/{self._session}")
         self._alive = self._http.send(heartbeat, stream=True)
 
     def upload(self, clip: Path) -> dict[str, Any]:
-        """The file as events name it."""
+        """Upload a clip and return the file as events refer to it."""
         with clip.open("rb") as file:
             path = self._http.post("/gradio_api/upload", files={"files": file}).raise_for_status().json()[0]
         return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
-    def look(self, file: dict[str, Any]) -> None:
-        self._call("look", *self._fields(file), self._now())
+    def select(self, file: dict[str, Any]) -> None:
+        self._call("select", *self._fields(file), self._now())
 
     def ask(self, question: str, file: dict[str, Any]) -> dict[str, Any]:
-        """The transcript's entry of the answer."""
+        """Ask a question and return the answer's transcript entry."""
         transcript, _field = self._call("ask", question, *self._fields(file), 0, 1, 256, self._now())
         entry: dict[str, Any] = transcript["entries"][-1]
         return entry
 
-    def weigh(self) -> None:
-        """As the page does after each answer: look for the frames that it drew on."""
-        self._call("weigh", True)
+    def attribute(self) -> None:
+        """Attribute the last answer to frames, as the page does after each answer."""
+        self._call("attribute", True)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         self._call("clear", self._now())
 
     def ask_and_close(self, question: str, file: dict[str, Any]) -> None:
-        """Close the tab while the answer is on its way."""
+        """Ask a question, and close the tab while the answer is being generated."""
         with closing(self._messages("ask", question, *self._fields(file), 0, 1, 256, self._now())) as messages:
             next(message for message in messages if message["msg"] == "process_generating")
         self.close()
@@ -64,28 +64,28 @@ class Tab:
         self._http.close()
 
     def _now(self) -> float:
-        """The time on the page's own clock, in ms."""
+        """The time in ms, as the page's script would send it."""
         return 1000 * time.monotonic()
 
     def _fields(self, file: dict[str, Any]) -> tuple[Any, ...]:
-        """Video, picture, budget, from, to, decoder."""
+        """Video, image, budget, start, end, decoder."""
         return file, None, self._budget, "", "", "pyav"
 
     def _call(self, name: str, *values: Any) -> list[Any]:
-        """The event's last outputs."""
+        """Trigger an event and return its final outputs."""
         for message in self._messages(name, *values):
             if message["msg"] == "process_completed":
                 if not message["success"]:
-                    raise Refused(message["output"]["error"])
+                    raise Rejected(message["output"]["error"])
                 outputs: list[Any] = message["output"]["data"]
                 return outputs
-        raise Refused(f"{name} came to no end")
+        raise Rejected(f"the event {name} did not complete")
 
     def _messages(self, name: str, *values: Any) -> Iterator[dict[str, Any]]:
         event = {"fn_index": self._numbers[name], "session_hash": self._session, "data": values}
         self._http.post("/gradio_api/queue/join", json=event).raise_for_status()
-        where = {"session_hash": self._session}
-        with self._http.stream("GET", "/gradio_api/queue/data", params=where) as reply:
-            for line in reply.iter_lines():
+        query = {"session_hash": self._session}
+        with self._http.stream("GET", "/gradio_api/queue/data", params=query) as response:
+            for line in response.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line.removeprefix("data:"))

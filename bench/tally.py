@@ -1,4 +1,4 @@
-"""What many clients at once came to: the counts, how it is told, and whether it was a success."""
+"""Results of a load test: counts, a report, and whether it passed."""
 
 import threading
 from collections import Counter
@@ -10,47 +10,47 @@ MAX_GROWTH = 1.1
 
 @dataclass
 class Tally:
-    """What happened, by kind; how long answers took, in seconds; what went wrong, in words."""
+    """Requests by kind, latencies in seconds, and descriptions of errors. Thread-safe."""
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     checked: int = 0
-    refused: int = 0
+    rejected: int = 0
     wrong: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    guard: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, kind: str) -> None:
-        with self.guard:
+        with self.lock:
             self.counts[kind] += 1
 
-    def check(self, what: str, said: object, truth: object) -> None:
-        with self.guard:
+    def check(self, what: str, actual: object, expected: object) -> None:
+        with self.lock:
             self.checked += 1
-            self.wrong += [] if said == truth else [f"{what}: {said!r}, alone {truth!r}"]
+            self.wrong += [] if actual == expected else [f"{what}: {actual!r}, expected {expected!r}"]
 
-    def took(self, seconds: float) -> None:
-        with self.guard:
+    def add_latency(self, seconds: float) -> None:
+        with self.lock:
             self.seconds.append(seconds)
 
     def fail(self, error: Exception) -> None:
-        """A full line is what the server promises; anything else counts against it."""
-        with self.guard:
-            if "line is full" in str(error):
-                self.refused += 1
+        """Count a failed request. A full queue is expected under load; anything else is a failure."""
+        with self.lock:
+            if "queue is full" in str(error):
+                self.rejected += 1
             else:
                 self.failed.append(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
 class End:
-    """What was left once the time was over and everybody had had time to finish; memory in MB."""
+    """The state after the test, once all clients had time to finish. Memory in MB."""
 
     stuck: int  # clients
     running: int  # questions
     pages: int
-    early: float  # after a fifth of the time
-    late: float
+    early: float  # memory after a fifth of the time
+    late: float  # memory at the end
 
     @property
     def growth(self) -> float:
@@ -58,29 +58,29 @@ class End:
 
 
 def failures(tally: Tally, end: End) -> list[str]:
-    """Why the run is no success; empty where it is one."""
+    """Why the run failed; empty if it passed."""
     found = {
         "no answer was checked": not tally.checked,
         f"{len(tally.wrong)} wrong answers": tally.wrong,
         f"{len(tally.failed)} failed requests": tally.failed,
         f"{end.stuck} clients stuck": end.stuck,
         f"{end.running} questions still running": end.running,
-        f"{end.pages} closed pages still kept": end.pages,
-        f"memory grew to {end.growth:.2f} of what it was": end.growth > MAX_GROWTH,
+        f"{end.pages} pages not released": end.pages,
+        f"memory grew by a factor of {end.growth:.2f}": end.growth > MAX_GROWTH,
     }
-    return [line for line, is_so in found.items() if is_so]
+    return [message for message, is_failure in found.items() if is_failure]
 
 
-def statement(tally: Tally, end: End) -> str:
-    """How it went, for a person."""
+def report(tally: Tally, end: End) -> str:
+    """A human-readable summary."""
     done = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.counts.items()))
     times = quantiles(tally.seconds, n=20, method="inclusive") if len(tally.seconds) > 1 else [0.0] * 19
     return "\n".join(
         (
             f"requests: {done}",
             f"answers checked: {tally.checked:,}, wrong: {len(tally.wrong)}; failed: {len(tally.failed)}, "
-            f"stuck: {end.stuck + end.running}, told that the line is full: {tally.refused}",
-            f"seconds to the answer: median {times[9]:.1f}, 95th percentile {times[18]:.1f}",
-            f"memory, MB, after a fifth of the time {end.early:.0f}, at the end {end.late:.0f}: {end.growth:.2f} of it",
+            f"stuck: {end.stuck + end.running}, queue full: {tally.rejected}",
+            f"latency of answers, s: median {times[9]:.1f}, 95th percentile {times[18]:.1f}",
+            f"memory, MB: {end.early:.0f} after a fifth of the time, {end.late:.0f} at the end, ratio {end.growth:.2f}",
         )
     )

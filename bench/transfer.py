@@ -1,25 +1,24 @@
-"""Long context transfer in small: three readers of the bundled kind, trained alike but for one thing, and measured.
+"""Long context transfer at a small scale: three models of the bundled kind that differ in one aspect of the training.
 
-LongVA's recipe (arXiv 2406.16852) trains a language model on long text, aligns it with single images only, and finds
-that it reads long video. Here the text tells, a line each, what frames would show; the eyes are those of the bundled
-model and stay as they are. Two text models and three alignments:
+LongVA's recipe (arXiv 2406.16852) trains a language model on long text and aligns it with single images only, and the
+result understands long video. Here the text describes frames, one line per frame. The vision model is the bundled
+one, frozen. There are two text models and three alignments:
 
-    python -m bench.transfer                  # trains what is not yet trained, measures, writes docs/transfer.md
-    python -m bench.transfer --steps 3 --few  # does it run?
+    python -m bench.transfer                  # trains what is missing, measures, writes docs/transfer.md
+    python -m bench.transfer --steps 3 --few  # a quick check
 """
 
 import argparse
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from tokenizers import Tokenizer
 
 from longva_demo.chat import Engine
-from longva_demo.model import LongVAForConditionalGeneration, load
+from longva_demo.model import load
 from longva_demo.niah.haystack import Haystack, drawn_frames
 from longva_demo.niah.needles import drawn_needles
 from longva_demo.niah.plot import draw_heat_map
@@ -28,65 +27,63 @@ from longva_demo.settings import Settings
 from longva_demo.tiny.clips import haystack, needle_scene
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, Mix
-from tools.tiny.ask import WEIGHTS, Asker
+from tools.tiny.ask import WEIGHTS, TinyModel
+from tools.tiny.checkpoints import get_tokenizer, load_language_model
+from tools.tiny.episodes import EpisodeKind, Mixture
 from tools.tiny.evaluate import Tally, clips, single_scenes
-from tools.tiny.export import export
-from tools.tiny.network import Eyes
-from tools.tiny.train import get_tokenizer, load_reader
-from tools.tiny.train_reader import MixedTokens, Share, train_reader
+from tools.tiny.export import export, split_checkpoint
+from tools.tiny.frame_tokens import MixedTokens
+from tools.tiny.network import VisionModel
+from tools.tiny.stages import LanguageStage
+from tools.tiny.train_language_model import train_language_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "transfer.md"
 NUM_LAYERS = 4
-SEEN_SHARE = 0.3
+ENCODED_SHARE = 0.3
 
-# What a description tells: up to three things, and no places of words.
-TOLD = Mix(count_weights=(0.0, 0.3, 0.4, 0.3), word_share=0.1)
-TOLD_QUESTIONS = {
+# Scenes that one line of text describes fully: up to three things, without the position of a word.
+DESCRIBED = Mix(count_weights=(0.0, 0.3, 0.4, 0.3), word_share=0.1)
+DESCRIBED_QUESTIONS = {
     **{"colour": 2.0, "shape": 2.0, "symbol": 3.0, "position": 2.0, "about": 1.5},
     **{"background": 0.5, "is_there": 1.0, "who_has": 1.0, "describe": 0.5},
 }
-# First of all, things are looked up by their names: everything else begins with that.
+# Look-up by name is learned first: everything else depends on it.
 NAMES = Mix(count_weights=(0.0, 0.2, 0.4, 0.4), word_share=0.0, symbol_share=0.7, bare_share=0.0)
 NAME_QUESTIONS = {"symbol": 3.0, "about": 1.0, "colour": 1.0, "shape": 1.0, "position": 1.0}
-WORDS = {"told picture": Share(1.0, 20, leaps=0.0, mix=NAMES, ask=NAME_QUESTIONS, told=True)}
-SHORT_TEXT = {
-    "told picture": Share(4.0, 16, leaps=0.0, mix=TOLD, ask=TOLD_QUESTIONS, told=True),
-    "told needles": Share(3.0, 8, (2, 4, 8), needles=3, questions=4, leaps=0.0, told=True),
+WORDS: Mixture = {"text picture": EpisodeKind(1.0, 20, skips=0.0, mix=NAMES, ask=NAME_QUESTIONS, as_text=True)}
+SHORT_TEXT: Mixture = {
+    "text picture": EpisodeKind(4.0, 16, skips=0.0, mix=DESCRIBED, ask=DESCRIBED_QUESTIONS, as_text=True),
+    "text needles": EpisodeKind(3.0, 8, (2, 4, 8), needles=3, questions=4, skips=0.0, as_text=True),
 }
-LONG_TEXT = SHORT_TEXT | {
-    "told needles": Share(1.5, 6, (4, 8, 16), needles=3, questions=4, told=True),
-    "long text": Share(1.5, 3, (64,), needles=4, questions=6, told=True),
-    "longer text": Share(1.5, 1, (160, 256), needles=8, questions=10, told=True),
-    "far needle": Share(1.5, 3, (32, 64, 128), needles=1, questions=3, told=True),
+LONG_TEXT: Mixture = SHORT_TEXT | {
+    "text needles": EpisodeKind(1.5, 6, (4, 8, 16), needles=3, questions=4, as_text=True),
+    "long text": EpisodeKind(1.5, 3, (64,), needles=4, questions=6, as_text=True),
+    "longer text": EpisodeKind(1.5, 1, (160, 256), needles=8, questions=10, as_text=True),
+    "far needle": EpisodeKind(1.5, 3, (32, 64, 128), needles=1, questions=3, as_text=True),
 }
-PICTURES = {"picture": Share(1.0, 16, leaps=0.0)}
-SHORT_CLIPS = PICTURES | {
-    "motion": Share(0.3, 8, (4, 8), questions=8, leaps=0.0),
-    "colour change": Share(0.3, 10, (4, 8), questions=8, leaps=0.0),
-    "order": Share(0.2, 8, (4, 8), leaps=0.0),
-    "needles": Share(0.2, 8, (4, 8), needles=4, questions=6, leaps=0.0),
+PICTURES: Mixture = {"picture": EpisodeKind(1.0, 16, skips=0.0)}
+SHORT_CLIPS: Mixture = PICTURES | {
+    "motion": EpisodeKind(0.3, 8, (4, 8), questions=8, skips=0.0),
+    "colour change": EpisodeKind(0.3, 10, (4, 8), questions=8, skips=0.0),
+    "order": EpisodeKind(0.2, 8, (4, 8), skips=0.0),
+    "needles": EpisodeKind(0.2, 8, (4, 8), needles=4, questions=6, skips=0.0),
 }
 
 
-@dataclass(frozen=True)
-class Training:
-    """One stage of a reader's; `after` names the stage whose weights it begins with."""
-
-    steps: int
-    lr: float
-    seed: int
-    shares: dict[str, Share]
-    after: str | None = None
-    decay_share: float = 0.7
+def make_stage(
+    steps: int, lr: float, seed: int, mixture: Mixture, after: str | None = None, decay_share: float = 0.7
+) -> LanguageStage:
+    stage = LanguageStage(steps, seed, lr, mixture=mixture, after=after, decay_share=decay_share)
+    return replace(stage, encoded_share=ENCODED_SHARE, num_layers=NUM_LAYERS)
 
 
 TRAININGS = {
-    "words": Training(500, 4e-3, 30, WORDS, decay_share=0.0),
-    "long-text": Training(900, 3e-3, 31, LONG_TEXT, "words"),
-    "short-text": Training(900, 3e-3, 31, SHORT_TEXT, "words"),
-    "a": Training(600, 2e-3, 32, PICTURES, "long-text"),
-    "b": Training(600, 2e-3, 32, PICTURES, "short-text"),
-    "c": Training(600, 2e-3, 32, SHORT_CLIPS, "long-text"),
+    "words": make_stage(500, 4e-3, 30, WORDS, decay_share=0.0),
+    "long-text": make_stage(900, 3e-3, 31, LONG_TEXT, "words"),
+    "short-text": make_stage(900, 3e-3, 31, SHORT_TEXT, "words"),
+    "a": make_stage(600, 2e-3, 32, PICTURES, "long-text"),
+    "b": make_stage(600, 2e-3, 32, PICTURES, "short-text"),
+    "c": make_stage(600, 2e-3, 32, SHORT_CLIPS, "long-text"),
 }
 ARMS = {
     "a": "long text, then single images",
@@ -102,56 +99,42 @@ TASKS = (
 )
 
 
-def bundled_eyes() -> Eyes:
-    """The tower and the projector of the bundled model."""
-    model = LongVAForConditionalGeneration.from_pretrained(WEIGHTS, dtype=torch.float32)
-    eyes, tower = Eyes(), "model.vision_tower.vision_tower.vision_model."
-    state = model.state_dict()
-    eyes.tower.load_state_dict({key.removeprefix(tower): state[key] for key in state if key.startswith(tower)})
-    projector = "model.mm_projector."
-    eyes.projector.load_state_dict(
-        {key.removeprefix(projector): state[key] for key in state if key.startswith(projector)}
-    )
-    return eyes
+def bundled_vision() -> VisionModel:
+    """The vision tower and projector of the bundled model."""
+    vision = VisionModel()
+    vision.load_state_dict(split_checkpoint(WEIGHTS)[0])
+    return vision
 
 
-def train(name: str, folder: Path, eyes: Eyes, tokenizer: Tokenizer, steps: int | None) -> Path:
-    """The checkpoint of a stage; those before it are trained first, and what is there goes on where it ended."""
+def train(name: str, folder: Path, vision: VisionModel, tokenizer: Tokenizer, steps: int | None) -> None:
+    """Train a stage and those before it. Existing checkpoints are resumed."""
     stage = TRAININGS[name]
-    before = train(stage.after, folder, eyes, tokenizer, steps) if stage.after else None
-    return train_reader(
-        folder,
-        name,
-        tokenizer,
-        MixedTokens(eyes, stage.seed, SEEN_SHARE),
-        stage.shares,
-        steps or stage.steps,
-        stage.seed,
-        stage.lr,
-        start_from=before,
-        decay_share=stage.decay_share,
-        num_layers=NUM_LAYERS,
-    )
+    start_from = None
+    if stage.after:
+        train(stage.after, folder, vision, tokenizer, steps)
+        start_from = load_language_model(folder, stage.after)
+    tokens = MixedTokens(vision, stage.seed, stage.encoded_share)
+    train_language_model(folder, name, stage, tokenizer, tokens, steps or stage.steps, start_from)
 
 
-def needles_in_text(asker: Asker, num_lines: int, count: int) -> float:
-    """Share of right answers about a line with a number among `num_lines` that have none, ten to a text."""
+def needles_in_text(model: TinyModel, num_lines: int, count: int) -> float:
+    """Accuracy on one line with a number among `num_lines`. Ten needles share a haystack."""
     rng, right = random.Random(9_300_000 + num_lines), 0
     lines: list[str] = []
     for index in range(count):
         if index % 10 == 0:
             lines = [describe(scene) for scene in haystack(rng, num_lines)]
         shape, colour, digit = rng.randrange(len(SHAPES)), rng.randrange(len(COLOUR_NAMES)), rng.randrange(len(DIGITS))
-        told = list(lines)
-        told[rng.randrange(num_lines)] = describe(needle_scene(rng, shape, colour, digit))
+        text = list(lines)
+        text[rng.randrange(num_lines)] = describe(needle_scene(rng, shape, colour, digit))
         question = f"What number is on the {COLOUR_NAMES[colour]} {SHAPES[shape]}?"
-        [answer] = asker.ask(asker.embed("\n".join(told))[0], [question])
+        [answer] = model.ask(model.embed("\n".join(text))[0], [question])
         right += answer == f"The number is {DIGITS[digit]}."
     return right / count
 
 
 def needles_in_frames(weights: Path, grid: Grid, num_needles: int) -> list[Result]:
-    """V-NIAH as the product runs it."""
+    """V-NIAH, as `longva-demo niah` runs it."""
     engine = Engine(load(str(weights), "none", "cpu", "float32"), Settings())
     needles = drawn_needles()[:num_needles]
     with tempfile.TemporaryDirectory(prefix="longva-transfer-") as folder:
@@ -171,17 +154,17 @@ def table(head: Sequence[str], rows: Sequence[str]) -> str:
     return "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows])
 
 
-def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
-    """Everything about the trained readers as tables; the heat maps go beside the page, or into `folder` with `few`."""
+def measure(folder: Path, vision: VisionModel, tokenizer: Tokenizer, few: bool) -> str:
+    """The results of all models as tables. Heat maps go next to the page, or into `folder` with `few`."""
     grid = replace(GRID, frames=GRID.frames[:3]) if few else GRID
     lines = LINES[:3] if few else LINES
-    shares = 10 if few else 1
+    divisor = 10 if few else 1
     text, frames, tasks = [], [], {}
     for name in TRAININGS:
-        weights = export(folder / f"weights-{name}", eyes, load_reader(folder, name), tokenizer)
-        asker = Asker(weights)
+        weights = export(folder / f"weights-{name}", vision, load_language_model(folder, name), tokenizer)
+        model = TinyModel(weights)
         title = f"{name}: {ARMS[name]}" if name in ARMS else name.replace("-", " ")
-        text.append(row(title, [needles_in_text(asker, num_lines, 60 // shares) for num_lines in lines]))
+        text.append(row(title, [needles_in_text(model, num_lines, 60 // divisor) for num_lines in lines]))
         print(text[-1], flush=True)
         if name not in ARMS:
             continue
@@ -192,8 +175,8 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
         frames.append(row(title, [sum(some) / len(some) for some in by_size]))
         print(frames[-1], flush=True)
         tally = Tally()
-        single_scenes(asker, tally, 150 // shares, 9_310_000)
-        clips(asker, tally, 60 // shares, 9_320_000)
+        single_scenes(model, tally, 150 // divisor, 9_310_000)
+        clips(model, tally, 60 // divisor, 9_320_000)
         tasks[name] = {task: tally.right[task] / tally.total[task] for task in TASKS}
     return "\n\n".join(
         [
@@ -210,16 +193,16 @@ def measure(folder: Path, eyes: Eyes, tokenizer: Tokenizer, few: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/transfer"), help="folder of the checkpoints")
-    parser.add_argument("--steps", type=int, help="instead of each training's own number of steps")
-    parser.add_argument("--only", choices=list(TRAININGS), help="train this one and measure nothing")
-    parser.add_argument("--few", action="store_true", help="measure on little, and leave docs/transfer.md alone")
+    parser.add_argument("--steps", type=int, help="replaces each stage's own number of steps")
+    parser.add_argument("--only", choices=list(TRAININGS), help="train this stage and measure nothing")
+    parser.add_argument("--few", action="store_true", help="measure on few samples, without updating docs/transfer.md")
     options = parser.parse_args()
-    eyes, tokenizer = bundled_eyes(), get_tokenizer(options.out)
+    vision, tokenizer = bundled_vision(), get_tokenizer(options.out)
     for name in [options.only] if options.only else TRAININGS:
-        train(name, options.out, eyes, tokenizer, options.steps)
+        train(name, options.out, vision, tokenizer, options.steps)
     if options.only:
         return
-    text = measure(options.out, eyes, tokenizer, options.few)
+    text = measure(options.out, vision, tokenizer, options.few)
     if not options.few:
         head, rest = PAGE.read_text(encoding="utf-8").split("<!-- tables -->\n", 1)
         tail = rest.split("<!-- end of tables -->", 1)[1]

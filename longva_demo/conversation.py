@@ -27,9 +27,9 @@ DEFAULTS = Settings()
 
 
 class Chat:
-    """A conversation about one video or picture. The video is prefilled once, with the first question.
+    """A conversation about one video or picture. The first question prefills the video; later ones reuse it.
 
-    Use it in a `with` block, or call `close()`, to free the cache and the kept frames.
+    Use it in a `with` block, or call `close()`, to free the cache and the stored frames.
     """
 
     def __init__(self, session: ChatSession) -> None:
@@ -63,7 +63,7 @@ class Chat:
 
     @property
     def frames(self) -> list[FrameRef]:
-        """The frames that the model was given: index and seconds of each. Empty before the first question."""
+        """The frames that the model has seen, with index and seconds. Empty before the first question."""
         return self._session.frames
 
     @property
@@ -73,15 +73,15 @@ class Chat:
 
     @property
     def notes(self) -> list[str]:
-        """What was lost or guessed while the file was read, one sentence each."""
+        """What was lost or guessed when the file was read, one sentence each."""
         return self._session.notes
 
     @property
     def attribution(self) -> Attribution | None:
         """Which frames the last answer relied on; None for a picture, text alone, or before the first answer.
 
-        `attribution.used_frames` are positions in `frames`. The first access hides the likeliest frames in turn, which
-        takes a few forward passes; docs/attribution.md describes the method.
+        `attribution.used_frames` are positions in `frames`. The first access hides the frames with most attention in
+        turn, which takes a few forward passes; docs/attribution.md describes the method.
         """
         turns = self._session.turns
         if turns and turns[-1].attribution is not None and turns[-1].attribution.log_prob_drops is None:
@@ -89,11 +89,11 @@ class Chat:
         return self._session.turns[-1].attribution if turns else None
 
     def stop(self) -> None:
-        """End a running answer from another thread. What was written so far becomes the turn."""
+        """Stop a running answer from another thread. The text so far becomes the turn."""
         self._session.stop()
 
     def close(self) -> None:
-        """Free the cache and the kept frames."""
+        """Free the cache and the stored frames."""
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -105,8 +105,7 @@ class Chat:
         self.close()
 
     def __repr__(self) -> str:
-        source = self._session.source
-        path = source.info.path if isinstance(source, VideoSource) else source.path if source is not None else None
+        path = self._session.source.path if self._session.source is not None else None
         about = path.name if path is not None else "text alone"
         return f"<Chat about {about}, {self._session.engine.loaded.model_id}, {len(self.turns)} turns>"
 
@@ -134,7 +133,7 @@ def open(
         DemoError: the file cannot be used, the range is outside it, or the frames do not fit.
     """
     file = None if path is None else Path(path)
-    # What is wrong with the file is said before the model is loaded.
+    # Loading the model takes long, so errors in the file come first.
     video = probe_and_plan(file, frames, start, end) if file is not None and not is_picture(file) else None
     engine = load_engine(model, quant, device)
     source: Source | None = None

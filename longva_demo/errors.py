@@ -1,10 +1,10 @@
-"""Errors that a user may see: what is wrong, with the value, and what to do about it."""
+"""Errors for users: what is wrong, with the value, and what to do about it."""
 
 import re
 
 
 class DemoError(Exception):
-    """A problem that the user can act on. `str(error)` is the one line to show: "message; remedy"."""
+    """A problem that the user can fix. `str(error)` is one line: "message; remedy"."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message, remedy)
@@ -16,7 +16,7 @@ class DemoError(Exception):
 
 
 class VideoError(DemoError):
-    """A video or picture that cannot be read, or not within the limits set."""
+    """A video or picture that cannot be read, or that exceeds a limit."""
 
 
 class ModelError(DemoError):
@@ -24,7 +24,7 @@ class ModelError(DemoError):
 
 
 class BudgetError(DemoError):
-    """More frames than the context or the memory holds. `largest_budget` is the most that fits, in frames."""
+    """More frames than fit into the context or memory. `largest_budget` is the number of frames that fit."""
 
     def __init__(self, message: str, remedy: str, largest_budget: int) -> None:
         super().__init__(message, remedy)
@@ -32,7 +32,7 @@ class BudgetError(DemoError):
 
 
 def short(value: object) -> str:
-    """A value as it stands in such a line, which must stay one that can be read.
+    """The value's repr, cut to a length that fits into an error message.
 
     >>> short("1:30"), short(10**60)
     ("'1:30'", '1000000000000000000000000000000000000…')
@@ -42,9 +42,9 @@ def short(value: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """In one line and without control characters: what is in a file or its name must not steer a terminal.
+    """Replace control characters with spaces: the content or name of a file must not control the terminal.
 
-    Letters of any writing stay, and so do bytes that are not UTF-8 (surrogates): the stream replaces those.
+    Letters of all scripts are kept, and so are surrogates (bytes that are not UTF-8): the stream replaces those.
 
     >>> one_line("a\\x1b[31m red\\nname")
     'a [31m red name'
@@ -53,10 +53,10 @@ def one_line(text: str) -> str:
     return "".join(kept).strip()
 
 
-def whole_letters(text: str) -> str:
-    """U+FFFD for each byte of a name that is not UTF-8, which Python holds as a surrogate that no file takes.
+def replace_surrogates(text: str) -> str:
+    """Replace surrogates with U+FFFD. Python uses them for bytes of a file name that are not UTF-8.
 
-    >>> whole_letters("caf\\udce9.mp4")
+    >>> replace_surrogates("caf\\udce9.mp4")
     'caf\ufffd.mp4'
     """
     return re.sub("[\ud800-\udfff]", "\ufffd", text)

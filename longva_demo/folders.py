@@ -1,8 +1,8 @@
-"""Folders that must be there and take files: one clear line where they do not.
+"""Writable folders, and this process's folder for temporary files.
 
-What this process keeps for a while lies in a folder of its own, which goes with it; after a crash, the next one sees to
-that. As long as the process lives it holds a lock on the folder, as systemd-tmpfiles knows it too: a number in the name
-would not do, since two containers may share the place and both be process 1.
+Temporary files go into one folder per process, which is deleted when the process ends. After a crash, the next process
+deletes it. A running process holds a lock on its folder, which systemd-tmpfiles respects as well. A process id in the
+name would not be enough: two containers can share the parent folder and both run as process 1.
 """
 
 import atexit
@@ -17,39 +17,39 @@ from pathlib import Path
 from longva_demo.errors import DemoError
 
 PREFIX = "longva-temporary-"
-MARK = "locked"  # in a folder that was; one that was cleaned away and came back by itself has no lock and no mark
-_own: dict[Path, Path] = {}  # this process's folders, by what they lie in
-_making = threading.Lock()
+LOCK_MARKER = "locked"  # this file exists in each folder that was locked; a folder recreated by others lacks both
+_own: dict[Path, Path] = {}  # this process's folders, by parent
+_creating = threading.Lock()
 
 
-def own_folder(place: Path | None = None) -> Path:
-    """This process's folder in `place` (the one for temporary files), deleted when it ends.
+def own_folder(parent: Path | None = None) -> Path:
+    """This process's folder in `parent` (by default the temporary folder), deleted when the process ends.
 
-    It is made anew where somebody cleaned it away.
+    It is created again if something deleted it.
     """
-    place = place or Path(tempfile.gettempdir())
-    with _making:
-        if place not in _own or not _own[place].is_dir():
-            new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
-            with contextlib.suppress(OSError):  # where there are no locks, nobody takes this one for left behind either
-                fcntl.flock(os.open(new, os.O_RDONLY), fcntl.LOCK_SH)  # stays open to the process's end
-            (new / MARK).touch()
-            _own[place] = new.rename(place / new.name[1:])  # seen by others only now that it is locked
-            atexit.register(shutil.rmtree, _own[place], ignore_errors=True)
-        return _own[place]
+    parent = parent or Path(tempfile.gettempdir())
+    with _creating:
+        if parent not in _own or not _own[parent].is_dir():
+            new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=parent))
+            with contextlib.suppress(OSError):  # without lock support, no process can mistake this folder for stale
+                fcntl.flock(os.open(new, os.O_RDONLY), fcntl.LOCK_SH)  # stays open until the process ends
+            (new / LOCK_MARKER).touch()
+            _own[parent] = new.rename(parent / new.name[1:])  # visible to other processes only once it is locked
+            atexit.register(shutil.rmtree, _own[parent], ignore_errors=True)
+        return _own[parent]
 
 
 def own_files() -> set[Path]:
-    """All that lies in this process's folders."""
-    walks = (os.walk(folder) for folder in list(_own.values()))  # it passes over what goes meanwhile
+    """All files in this process's folders."""
+    walks = (os.walk(folder) for folder in list(_own.values()))  # ignores what is deleted meanwhile
     return {Path(folder, name) for walk in walks for folder, _, names in walk for name in names}
 
 
-def delete_leftovers(place: Path) -> None:
-    """Delete the folders in `place` of this user's processes that were killed; those of running ones are locked."""
-    for mark in place.glob(f"{PREFIX}*/{MARK}"):
-        folder = mark.parent
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # locked, or not to be opened
+def delete_stale_folders(parent: Path) -> None:
+    """Delete the folders in `parent` that this user's killed processes left; those of running processes are locked."""
+    for marker in parent.glob(f"{PREFIX}*/{LOCK_MARKER}"):
+        folder = marker.parent
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # locked, or not accessible
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             stack.callback(os.close, descriptor)
             if os.fstat(descriptor).st_uid == os.getuid():
@@ -58,28 +58,28 @@ def delete_leftovers(place: Path) -> None:
 
 
 def temporary_folder(prefix: str) -> Path:
-    """A new one in this process's own, which the caller deletes.
+    """A new folder inside this process's folder. The caller deletes it.
 
     Raises:
-        DemoError: the disk is full, or the place for temporary files cannot be written to.
+        DemoError: the disk is full, or the temporary folder is not writable.
     """
     try:
         return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=own_folder()))
     except OSError as error:
-        place = f"{tempfile.tempdir or 'the temporary folder'} takes no files ({error.strerror or error})"
-        raise DemoError(place, "free some space there, or set TMPDIR to another folder") from error
+        message = f"cannot write to {tempfile.tempdir or 'the temporary folder'} ({error.strerror or error})"
+        raise DemoError(message, "free some space there, or set TMPDIR to another folder") from error
 
 
 def check_writable(folder: Path, variable: str) -> None:
-    """Make the folder where it is missing, and write to it; `variable` names another one.
+    """Create the folder if it is missing, and test that it is writable. `variable` is the setting that changes it.
 
     Raises:
-        DemoError: that is not possible.
+        DemoError: the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"a file")
     except OSError as error:
-        line = f"{folder} takes no files ({error.strerror or error})"
-        raise DemoError(line, f"free some space there, or set {variable} to another folder") from error
+        message = f"cannot write to {folder} ({error.strerror or error})"
+        raise DemoError(message, f"free some space there, or set {variable} to another folder") from error

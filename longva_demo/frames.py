@@ -19,9 +19,9 @@ class Frame:
     """One decoded frame."""
 
     pixels: np.ndarray
-    """uint8 (height, width, 3), RGB, turned as it is displayed"""
+    """uint8 (height, width, 3), RGB, rotated as displayed"""
     index: int
-    """number of the frame in the video, from 0"""
+    """frame number in the video, from 0"""
     seconds: float
     """its presentation time"""
 

@@ -1,4 +1,4 @@
-"""The processor's cores, and work that is spread over them."""
+"""Available CPU cores, and a thread pool to use them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def available_cpus() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -21,5 +21,5 @@ def pool() -> ThreadPoolExecutor:
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """As `map`, for functions that spend their time outside Python's lock, as Pillow's do."""
+    """Like `map`, for functions that release the GIL, such as Pillow's."""
     return pool().map(function, items)

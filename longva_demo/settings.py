@@ -1,79 +1,110 @@
-"""One frozen `Settings`, made from command-line flags and LONGVA_* environment variables."""
+"""One frozen `Settings`: the single declaration behind the flags, LONGVA_* variables and docs/configuration.md."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
 
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, short
 
-CHOICES = {
-    "quant": ("auto", "none", "4bit"),
-    "dtype": ("auto", "float32", "bfloat16", "float16"),
-    "attention": ("auto", "flash_attention_2", "sdpa"),
-    "decoder": ("pyav", "decord"),
-    "log": ("questions", "texts", "nothing"),
-}
+PREFIX = "LONGVA_"
+MAX_PORT = 65535
+
+
+def setting(
+    default: Any, help: str, choices: tuple[str, ...] = (), flag: str = "", metavar: str = "", secret: bool = False
+) -> Any:
+    """A field of `Settings`. `flag` (default: its name) and `metavar` are for the commands that offer it."""
+    metadata = {"help": help, "choices": choices, "flag": flag, "metavar": metavar}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Settings:
     """What can be chosen before the demo starts. Sizes are in bytes, times in seconds."""
 
-    model: str = "auto"
-    quant: str = "auto"
-    device: str = "auto"
-    dtype: str = "auto"
-    attention: str = "auto"
-    decoder: str = "pyav"
-    host: str = "127.0.0.1"
-    port: int = 7860
-    log: str = "questions"
-    user: str = "longva"
-    password: str = field(default="", repr=False)  # none: the page is open to all who reach it
-    fetch_hosts: str = ""  # host names, with commas between, that clients may name files of; none: uploads only
-    num_frames: int = 32
-    max_frames: int = 2000
-    max_new_tokens: int = 256
-    max_questions_per_minute: int = 60
-    max_events_per_minute: int = 600  # looks, uploads, questions and all else; a click is a few of them
-    max_video_seconds: float = 6 * 3600.0
-    max_file_bytes: int = 4 * 1024**3
-    max_storage_bytes: int = 20 * 1024**3
-    decode_timeout_seconds: float = 600.0
-    decode_memory_bytes: int = 4 * 1024**3
+    model: str = setting("auto", 'auto, "tiny" (the built-in model), a checkpoint folder, or a Hub id', metavar="ID")
+    quant: str = setting("auto", "weight quantisation; 4bit takes about 40% of the memory", ("auto", "none", "4bit"))
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
+    dtype: str = setting("auto", "floating-point type of the weights", ("auto", "float32", "bfloat16", "float16"))
+    attention: str = setting("auto", "attention implementation", ("auto", "flash_attention_2", "sdpa"))
+    decoder: str = setting("pyav", "video decoder; pyav gives the exact frames", ("pyav", "decord"))
+    host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces", metavar="ADDRESS")
+    port: int = setting(7860, "port to listen on")
+    log: str = setting(
+        "questions", "log one line per event, add the texts, or log nothing", ("questions", "texts", "nothing")
+    )
+    user: str = setting("longva", "user name for the log-in, if a password is set")
+    password: str = setting("", "password for the page and the API; empty: open to everybody", secret=True)
+    fetch_hosts: str = setting("", "hosts that API clients may name files on, separated by commas; empty: uploads only")
+    num_frames: int = setting(32, "number of frames to sample", flag="--frames", metavar="N")
+    max_frames: int = setting(2000, "largest number of frames on the page")
+    max_new_tokens: int = setting(256, "maximum length of an answer, in tokens", metavar="N")
+    max_questions_per_minute: int = setting(60, "questions per minute, for each page and each address")
+    max_events_per_minute: int = setting(
+        600, "events of any kind per minute, for each page and each address; a click is several events"
+    )
+    max_video_seconds: float = setting(6 * 3600.0, "maximum duration of a video, in seconds")
+    max_file_bytes: int = setting(4 * 1024**3, "maximum size of one file, in bytes")
+    max_storage_bytes: int = setting(20 * 1024**3, "maximum size of all uploads, with frames and previews, in bytes")
+    decode_timeout_seconds: float = setting(600.0, "time limit for decoding one video, in seconds")
+    decode_memory_bytes: int = setting(4 * 1024**3, "memory limit of the decoding process, in bytes")
 
     def __post_init__(self) -> None:
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise DemoError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}")
         for one in fields(self):
-            value = getattr(self, one.name)
+            value, choices = getattr(self, one.name), one.metadata["choices"]
+            if choices and value not in choices:
+                raise DemoError(f"{short(value)} is not a valid {one.name}", f"use one of {', '.join(choices)}")
             if not isinstance(value, str) and value <= 0:
-                raise DemoError(f"{one.name} is {value}", "use a number above 0")
-        if self.port > 65535:
-            raise DemoError(f"port is {self.port}", "use a number from 1 to 65535")
+                raise DemoError(f"{value} is not a valid {one.name}", "use a number above 0")
+        if self.port > MAX_PORT:
+            raise DemoError(f"{self.port} is not a valid port", f"use a number from 1 to {MAX_PORT}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None, **flags: Any) -> Self:
-        """Read LONGVA_MODEL, LONGVA_PORT and so on; flags that are not None win over them.
+        """Read LONGVA_MODEL, LONGVA_PORT and so on. Flags that are not None take precedence.
 
         Raises:
-            DemoError: an unknown LONGVA_* name, a value that is no number, or one outside its choices.
+            DemoError: an unknown LONGVA_* name, a value that is not a number, or one outside its choices.
         """
         environment = os.environ if environment is None else environment
-        known = {f"LONGVA_{one.name.upper()}": one for one in fields(cls)}
+        known = {variable_of(one): one for one in fields(cls)}
         values: dict[str, Any] = {}
         for name, text in environment.items():
-            if not name.startswith("LONGVA_"):
+            if not name.startswith(PREFIX):
                 continue
             if name not in known:
-                raise DemoError(f"unknown environment variable {name}", f"use one of {', '.join(sorted(known))}")
-            kind: Any = type(known[name].default)
+                raise DemoError(f"{name} is not a known variable", f"use one of {', '.join(sorted(known))}")
+            one = known[name]
+            convert: Any = type(one.default)
             try:
-                values[known[name].name] = kind(text)
+                values[one.name] = convert(text)
             except ValueError:
-                raise DemoError(f"{name} is {text!r}", f"give it a {kind.__name__}") from None
+                kind = "a whole number" if isinstance(one.default, int) else "a number"
+                raise DemoError(f"{short(text)} is not a valid {name}", f"use {kind}") from None
         values.update({name: value for name, value in flags.items() if value is not None})
         return replace(cls(), **values)
+
+
+SETTINGS: dict[str, Field[Any]] = {one.name: one for one in fields(Settings)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: one.metadata["choices"] for name, one in SETTINGS.items() if one.metadata["choices"]
+}
+
+
+def variable_of(one: Field[Any]) -> str:
+    """The environment variable of a setting.
+
+    >>> variable_of(SETTINGS["max_frames"])
+    'LONGVA_MAX_FRAMES'
+    """
+    return f"{PREFIX}{one.name.upper()}"
+
+
+def flag_of(one: Field[Any]) -> str:
+    """The flag of a setting, for the commands that offer it.
+
+    >>> flag_of(SETTINGS["max_new_tokens"]), flag_of(SETTINGS["num_frames"])
+    ('--max-new-tokens', '--frames')
+    """
+    return one.metadata["flag"] or f"--{one.name.replace('_', '-')}"

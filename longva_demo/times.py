@@ -14,7 +14,7 @@ def format_time(seconds: float, decimals: int = 0) -> str:
     ('1:02', '1:02:03', '0:07.2')
     """
     step = 10**decimals
-    # 1e-6: a time such as 0.3 s, which is a little below 3 tenths in binary, is not cut to 0.2.
+    # 1e-6: 0.3 s is slightly below 3 tenths in binary, and must not become 0.2.
     whole, part = divmod(math.floor(max(0.0, seconds) * step + 1e-6), step)
     minutes, second = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

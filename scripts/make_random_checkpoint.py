@@ -1,10 +1,10 @@
-"""Make a full-size LongVA-7B with random weights, in the published on-disk format.
+"""Write a full-size LongVA-7B with random weights, in the published on-disk format.
 
-It answers nonsense, but loads, quantises and runs as the real one does, where the real weights cannot be had.
+Its answers are nonsense, but it loads, quantises and runs like the real model, without downloading it.
 
     python scripts/make_random_checkpoint.py --meta                  # shapes and parameter count only
     python scripts/make_random_checkpoint.py random-7b               # 15.9 GB, in bfloat16
-    python scripts/make_random_checkpoint.py random-7b --device cuda # the same, quicker
+    python scripts/make_random_checkpoint.py random-7b --device cuda # the same, faster
     python -m longva_demo ask clip.mp4 "What happens?" --model random-7b --quant 4bit
 """
 
@@ -26,19 +26,19 @@ from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, Long
 
 SHARD_BYTES = 4 * 1024**3
 STD = 0.02
-MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # the last tokens of the published tokenizer
-NUM_WORDS = 151_643  # and the number of tokens before them
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # the last tokens of the published tokenizer
+NUM_WORDS = 151_643  # number of tokens before the special ones
 
 
 def shapes(config: LongVAConfig) -> dict[str, torch.Size]:
-    """Name and shape of every tensor, from a model that takes no memory."""
+    """Name and shape of every tensor, from a model on the meta device."""
     with torch.device("meta"):
         model = LongVAForConditionalGeneration(config)
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def random_tensors(config: LongVAConfig, device: str, seed: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """bfloat16 tensors, one at a time: norm weights 1, biases 0, everything else normal."""
+    """Yield bfloat16 tensors: norm weights 1, biases 0, everything else normally distributed."""
     generator = torch.Generator(device).manual_seed(seed)
     for name, shape in shapes(config).items():
         if name.endswith("bias"):
@@ -51,7 +51,7 @@ def random_tensors(config: LongVAConfig, device: str, seed: int) -> Iterator[tup
 
 
 def write_weights(config: LongVAConfig, folder: Path, device: str, seed: int, shard_bytes: int) -> None:
-    """Shards `model-00001.safetensors` and so on, and the index that says which tensor is where."""
+    """Write shards `model-00001.safetensors` and so on, and their index."""
     weight_map: dict[str, str] = {}
     shard: dict[str, torch.Tensor] = {}
     total, num_shards = 0, 0
@@ -76,12 +76,12 @@ def write_weights(config: LongVAConfig, folder: Path, device: str, seed: int, sh
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def stand_in_tokenizer(num_words: int) -> Qwen2Tokenizer:
-    """Reads byte by byte, since Qwen2's merges are not at hand, but has its number of tokens and its marks' ids."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = letters + [f"word{index}" for index in range(num_words - len(letters))]
-    vocab = {word: index for index, word in enumerate([*words, *MARKS])}
-    first, *others = MARKS
+def byte_tokenizer(num_words: int) -> Qwen2Tokenizer:
+    """A byte-level tokenizer without Qwen2's merges, but with its vocabulary size and the ids of its special tokens."""
+    byte_tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = byte_tokens + [f"word{index}" for index in range(num_words - len(byte_tokens))]
+    vocab = {word: index for index, word in enumerate([*words, *SPECIAL_TOKENS])}
+    first, *others = SPECIAL_TOKENS
     return Qwen2Tokenizer(
         vocab=vocab,
         merges=[],
@@ -105,7 +105,7 @@ def make_checkpoint(
     folder.mkdir(parents=True)
     config.architectures, config.dtype = ["LlavaQwenForCausalLM"], torch.bfloat16
     config.save_pretrained(folder)
-    LongVAProcessor(stand_in_tokenizer(num_words), config).save_pretrained(folder)
+    LongVAProcessor(byte_tokenizer(num_words), config).save_pretrained(folder)
     GenerationConfig(eos_token_id=[num_words + 2, num_words], pad_token_id=num_words).save_pretrained(folder)
     write_weights(config, folder, device, seed, shard_bytes)
 
@@ -114,11 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, nargs="?", help="where to write it; must not exist yet")
+    parser.add_argument("folder", type=Path, nargs="?", help="the folder to write; must not exist yet")
     parser.add_argument(
-        "--meta", action="store_true", help="print names, shapes and the parameter count, write nothing"
+        "--meta", action="store_true", help="print names, shapes and the parameter count; write nothing"
     )
-    parser.add_argument("--device", default="cpu", help="where the numbers are drawn: cpu (slow) or cuda")
+    parser.add_argument("--device", default="cpu", help="where the random numbers are generated: cpu (slow) or cuda")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     config = LongVAConfig()
@@ -130,10 +130,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(sizes)} tensors, {num_parameters:,} parameters, {2 * num_parameters / 1e9:.1f} GB in bfloat16")
         return 0
     if options.folder is None or options.folder.exists():
-        parser.error("give a folder that does not exist yet, or --meta")
+        parser.error("pass a folder that does not exist yet, or --meta")
     free = shutil.disk_usage(options.folder.resolve().parent).free
     if free < 2 * num_parameters:
-        parser.error(f"{2 * num_parameters / 1e9:.1f} GB are needed there and {free / 1e9:.1f} GB are free")
+        parser.error(f"the checkpoint needs {2 * num_parameters / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free")
     make_checkpoint(config, options.folder, options.device, options.seed)
     return 0
 

@@ -1,4 +1,4 @@
-"""The campaign beside ffmpeg: what it calls equal, different, known and refused."""
+"""The comparison with ffmpeg: which files it reports as equal, different, known or rejected."""
 
 import doctest
 import os
@@ -28,7 +28,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def decode_all(path: Path, small: tuple[int, int]) -> Decoded:
-    """What the ffmpeg program shows, where it is installed; elsewhere its libraries, in the same order."""
+    """Decode with the ffmpeg program if it is installed, otherwise with its libraries, in the same order."""
     if media_ffmpeg.is_installed():
         return media_ffmpeg.decode(path, TRACK, small, lambda _: True)
     decoded = Decoded()
@@ -61,38 +61,38 @@ def kinds(clip: Path, ours: Ours, theirs: Decoded) -> list[str]:
     return [kind for kind, _ in found]
 
 
-def test_an_equal_file_is_equal(clip: Path, ours: Ours, theirs: Decoded) -> None:
+def test_an_equal_file(clip: Path, ours: Ours, theirs: Decoded) -> None:
     assert theirs.num_frames == NUM_FRAMES
     assert theirs.seconds[-1] - theirs.seconds[0] == pytest.approx(13.9)
     assert len(ours.indices) == media_compare.NUM_SAMPLED
     assert kinds(clip, ours, theirs) == []
 
 
-def test_each_kind_of_disagreement_is_found(clip: Path, ours: Ours, theirs: Decoded) -> None:
+def test_each_kind_of_difference_is_found(clip: Path, ours: Ours, theirs: Decoded) -> None:
     late = ours.seconds.copy()
     late[7] += 0.01
     assert kinds(clip, replace(ours, seconds=late), theirs) == ["times"]
-    assert kinds(clip, replace(ours, size=ours.size[::-1]), theirs) == ["turn"]
+    assert kinds(clip, replace(ours, size=ours.size[::-1]), theirs) == ["rotation"]
     assert kinds(clip, replace(ours, size=(ours.size[0], ours.size[1] + 2)), theirs) == ["size"]
     upside_down = [pixels[::-1, ::-1] for pixels in ours.pixels]
-    assert kinds(clip, replace(ours, pixels=upside_down), theirs) == ["turn"]
+    assert kinds(clip, replace(ours, pixels=upside_down), theirs) == ["rotation"]
     grey = [*ours.pixels[:5], np.full_like(ours.pixels[5], 128), *ours.pixels[6:]]
     assert kinds(clip, replace(ours, pixels=grey), theirs) == ["pixels"]
     lost = replace(ours, indices=ours.indices[:-1], pixels=ours.pixels[:-1])
     assert kinds(clip, lost, theirs) == ["pixels"]
 
 
-def test_the_frame_beside_is_another_frame(clip: Path, ours: Ours, theirs: Decoded) -> None:
+def test_a_neighbouring_frame_is_a_difference(clip: Path, ours: Ours, theirs: Decoded) -> None:
     place = 4
     index = ours.indices[place]
-    beside = [*ours.pixels[:place], theirs.pixels[index + 1], *ours.pixels[place + 1 :]]
-    found = media_compare.differs_in_pixels(clip, TRACK, replace(ours, pixels=beside), theirs)
+    shifted = [*ours.pixels[:place], theirs.pixels[index + 1], *ours.pixels[place + 1 :]]
+    found = media_compare.differs_in_pixels(clip, TRACK, replace(ours, pixels=shifted), theirs)
     assert [kind for kind, _ in found] == ["pixels"]
     assert f"{index} is ffmpeg's {index + 1} (" in found[0][1]
 
 
-def test_with_other_counts_frames_are_matched_by_time(clip: Path, ours: Ours, theirs: Decoded) -> None:
-    """ffmpeg has one frame more at the start: the count differs, and each frame still meets its own picture."""
+def test_with_different_counts_frames_are_matched_by_time(clip: Path, ours: Ours, theirs: Decoded) -> None:
+    """ffmpeg has one more frame at the start: the counts differ, but each frame is matched with the same content."""
     longer = Decoded(
         seconds=theirs.seconds[:1] + theirs.seconds[:0],
         sizes=theirs.sizes,
@@ -105,21 +105,21 @@ def test_with_other_counts_frames_are_matched_by_time(clip: Path, ours: Ours, th
     assert places == [index + 1 for index in ours.indices]
 
 
-def test_deliberate_differences_are_named(ours: Ours, theirs: Decoded) -> None:
+def test_deliberate_differences_are_known(ours: Ours, theirs: Decoded) -> None:
     assert media_compare.known_differences(TRACK, theirs, ours) == {}
     bright = replace(theirs, transfers={"bt709", "smpte2084"})
     assert media_compare.known_differences(TRACK, bright, ours) == {"pixels": "HDR tone mapping"}
     joined = replace(theirs, seconds=theirs.seconds[:20] + theirs.seconds[:10])
-    assert media_compare.known_differences(TRACK, joined, ours) == {"times": "clock that starts again"}
+    assert media_compare.known_differences(TRACK, joined, ours) == {"times": "clock discontinuity"}
     growing = replace(theirs, sizes=Counter({(64, 48): 3, (128, 96): 2}))
-    assert set(media_compare.known_differences(TRACK, growing, ours)) == {"size", "turn", "pixels"}
+    assert set(media_compare.known_differences(TRACK, growing, ours)) == {"size", "rotation", "pixels"}
     two_tracks = media_compare.known_differences(replace(TRACK, num_tracks=2), theirs, ours)
-    assert set(two_tracks.values()) == {"several picture tracks"}
-    turned = replace(ours, is_picture=True, has_exif_turn=True)
-    assert media_compare.known_differences(TRACK, theirs, turned)["size"] == "orientation in EXIF"
+    assert set(two_tracks.values()) == {"several video tracks"}
+    rotated = replace(ours, is_picture=True, has_exif_rotation=True)
+    assert media_compare.known_differences(TRACK, theirs, rotated)["size"] == "EXIF orientation"
 
 
-def test_the_log_of_ffmpeg_is_read() -> None:
+def test_parsing_the_log_of_ffmpeg() -> None:
     log = [
         b"[Parsed_showinfo_0 @ 0x5] config in time_base: 1/1000, frame_rate: 25/1\n",
         b"[Parsed_showinfo_0 @ 0x5] n:   0 pts:  -500 pts_time:-0.5 pos: 1 fmt:yuv420p sar:16/11 s:720x576 i:P \n",
@@ -136,33 +136,33 @@ def test_the_log_of_ffmpeg_is_read() -> None:
     assert decoded.last_line == "[h264 @ 0x5] concealing 3 errors"
 
 
-def test_transparent_pixels_are_put_on_white() -> None:
+def test_transparency_is_blended_with_white() -> None:
     rgba = np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 51]]], dtype=np.uint8)
     assert media_ffmpeg.on_white(rgba).tolist() == [[[255, 255, 255], [10, 20, 30], [204, 204, 204]]]
 
 
-def test_a_folder_of_anything(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where ffmpeg is installed, a tally of what is there; elsewhere the one line that says so."""
+def test_a_folder_of_arbitrary_files(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints a summary if ffmpeg is installed, otherwise a one-line error."""
     os.link(clip, tmp_path / "100%d\n-numbered")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(4096))
     (tmp_path / "empty.avi").touch()
     (tmp_path / "no-index.mp4").write_bytes(clip.read_bytes()[:2000])
-    (tmp_path / "notes.txt").write_text("no film\n", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("not a video\n", encoding="utf-8")
     (tmp_path / "link.mp4").symlink_to(clip)
     os.mkfifo(tmp_path / "pipe.mp4")
     code = media.run(tmp_path, 60)
     said = capsys.readouterr()
     if media_ffmpeg.is_installed():
         assert said.out.startswith("5 files: equal 1, known differences only 0, differ 0 (count 0, ")
-        assert "refused by both 4, refused by us only 0, refused by ffmpeg only 0" in said.out
+        assert "rejected by both 4, rejected by us only 0, rejected by ffmpeg only 0" in said.out
         assert code == 0
     else:
         assert (said.out, said.err, code) == ("", f"{media.NOT_INSTALLED}\n", 2)
 
 
 @pytest.mark.parametrize("command", [media.run, media_files.write])
-def test_without_ffmpeg_one_line_says_so(
+def test_without_ffmpeg_there_is_a_one_line_error(
     command: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -173,53 +173,53 @@ def test_without_ffmpeg_one_line_says_so(
     assert "not installed; install" in said.err
 
 
-def test_whatever_happens_to_a_comparison_is_told(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_comparison_is_reported(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(script: str) -> dict[str, object]:
         (tmp_path / "python").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         (tmp_path / "python").chmod(0o755)
-        finding = media.compare_apart(clip, 0.0)["findings"][0]
+        finding = media.compare_in_process(clip, 0.0)["findings"][0]
         return {finding["kind"]: finding["text"]}
 
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
-    assert ended("kill -9 $$") == {"failed": "the comparison was ended by SIGKILL"}
+    assert ended("kill -9 $$") == {"failed": "the comparison was killed by SIGKILL"}
     assert ended("echo first >&2; echo last words >&2; exit 1") == {"failed": "last words"}
     monkeypatch.setattr(media, "GRACE_SECONDS", 1.0)
     assert ended("while :; do :; done") == {"timed out": "not compared within 1 s"}
 
 
-def test_our_own_time_limit_is_no_refusal(clip: Path) -> None:
+def test_the_time_limit_is_not_a_rejection(clip: Path) -> None:
     outcome, findings = media_compare.compare_file(clip, 0.001)
     assert outcome == "timed out"
     assert [finding.kind for finding in findings] == ["timed out"]
-    assert "numbered.mp4: decoding took more than 0.001 s and was stopped" in findings[0].text
+    assert "numbered.mp4: decoding took longer than 0.001 s and was stopped" in findings[0].text
 
 
 @pytest.mark.parametrize(
     ("outcomes", "code"),
     [
         ([], 2),
-        (["refused by both"], 2),
+        (["rejected by both"], 2),
         (["timed out", "failed"], 2),
-        (["compared", "refused by both"], 0),
-        (["compared", "refused by us only"], 1),
+        (["compared", "rejected by both"], 0),
+        (["compared", "rejected by us only"], 1),
     ],
 )
 def test_the_exit_code(outcomes: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder, or one in which nothing could be compared, is no agreement."""
+    """A folder in which nothing could be compared gives exit code 2."""
     for place, outcome in enumerate(outcomes):
         (tmp_path / f"{place} {outcome}").touch()
     monkeypatch.setattr(media_ffmpeg, "is_installed", lambda: True)
-    monkeypatch.setattr(media, "compare_apart", lambda path, _: {"outcome": path.name[2:], "findings": []})
+    monkeypatch.setattr(media, "compare_in_process", lambda path, _: {"outcome": path.name[2:], "findings": []})
     assert media.run(tmp_path, 1) == code
 
 
-def test_one_line_per_finding_and_a_tally() -> None:
+def test_one_line_per_finding_and_a_summary() -> None:
     findings = [Finding("times", "3 of\n9 differ"), Finding("pixels", "2 differ", "HDR tone mapping")]
     results = [
         {"outcome": "compared", "findings": [vars(finding) for finding in findings]},
         {"outcome": "compared", "findings": [vars(findings[1])]},
         {"outcome": "compared", "findings": []},
-        {"outcome": "refused by both", "findings": []},
+        {"outcome": "rejected by both", "findings": []},
         media.ended_early("timed out", "not compared within 3 s"),
     ]
     assert list(media.lines("a\nb.mp4", results[0])) == [
@@ -230,47 +230,47 @@ def test_one_line_per_finding_and_a_tally() -> None:
     for result in results:
         media.count(tally, result)
     assert media.summary(tally) == (
-        "5 files: equal 1, known differences only 1, differ 1 (count 0, times 1, size 0, turn 0, pixels 0), "
-        "refused by both 1, refused by us only 0, refused by ffmpeg only 0, timed out 1, failed 0"
+        "5 files: equal 1, known differences only 1, differ 1 (count 0, times 1, size 0, rotation 0, pixels 0), "
+        "rejected by both 1, rejected by us only 0, rejected by ffmpeg only 0, timed out 1, failed 0"
     )
     assert not media.is_agreed(tally)
-    assert media.is_agreed(Counter({"files": 3, "equal": 1, "known": 1, "refused by both": 1}))
+    assert media.is_agreed(Counter({"files": 3, "equal": 1, "known": 1, "rejected by both": 1}))
 
 
-def test_the_films_are_of_every_codec_container_and_timing() -> None:
-    every = [film for group in media_files.films(every_timing=True) for film in group]
-    assert len({film.name for film in every}) == len(every)
-    assert len(every) == len({(film.codec, film.container) for film in every}) * (1 + len(media_files.TIMINGS))
-    assert {film.codec for film in every} == set(media_files.CODECS)
-    assert {film.container for film in every} == set(media_files.CONTAINERS)
-    assert {film.codec for film in every if film.container == "m1v"} == {"mpeg1"}
-    some = [film for group in media_files.films(every_timing=False) for film in group]
-    assert {(film.codec, film.timing) for film in some} == {(film.codec, film.timing) for film in every}
-    assert len(some) == 2 * len({(film.codec, film.container) for film in every})
+def test_clips_cover_every_codec_container_and_timing() -> None:
+    every = [clip for group in media_files.clip_groups(every_timing=True) for clip in group]
+    assert len({clip.name for clip in every}) == len(every)
+    assert len(every) == len({(clip.codec, clip.container) for clip in every}) * (1 + len(media_files.TIMINGS))
+    assert {clip.codec for clip in every} == set(media_files.CODECS)
+    assert {clip.container for clip in every} == set(media_files.CONTAINERS)
+    assert {clip.codec for clip in every if clip.container == "m1v"} == {"mpeg1"}
+    some = [clip for group in media_files.clip_groups(every_timing=False) for clip in group]
+    assert {(clip.codec, clip.timing) for clip in some} == {(clip.codec, clip.timing) for clip in every}
+    assert len(some) == 2 * len({(clip.codec, clip.container) for clip in every})
 
 
-def test_films_that_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where ffmpeg is installed; elsewhere the one line."""
+def test_writing_clips(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Writes the clips if ffmpeg is installed, otherwise prints a one-line error."""
     if not media_ffmpeg.is_installed():
         assert media_files.write(tmp_path, False) == 2
         assert "not installed; install" in capsys.readouterr().err
         return
     (tmp_path / "drawn").mkdir()
     sources = media_files.write_sources(tmp_path / "drawn")
-    avi = [media_files.Film("mpeg4", "avi", timing) for timing in ("constant", "cut", "single", "mirrored")]
+    avi = [media_files.Clip("mpeg4", "avi", timing) for timing in ("constant", "cut", "single", "mirrored")]
     assert media_files.write_group(avi, tmp_path, sources) == avi[:3]  # an AVI has no matrix
-    assert media_files.write_group([media_files.Film("mpeg4", "webm", "constant")], tmp_path, sources) == []
+    assert media_files.write_group([media_files.Clip("mpeg4", "webm", "constant")], tmp_path, sources) == []
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir() if path.is_file()}
-    assert set(sizes) == {film.name for film in avi[:3]}
+    assert set(sizes) == {clip.name for clip in avi[:3]}
     assert sizes["mpeg4-cut.avi"] == int(sizes["mpeg4-constant.avi"] * media_files.CUT_SHARE)
     assert len(media_compare.decode_ours(tmp_path / "mpeg4-constant.avi", 60).seconds) == media_files.NUM_FRAMES
     assert len(media_compare.decode_ours(tmp_path / "mpeg4-single.avi", 60).seconds) == 1
 
 
 @pytest.mark.parametrize("matrix", MATRICES, ids=str)
-def test_a_matrix_keeps_the_picture_in_view(matrix: tuple[int, int, int, int], clip: Path, tmp_path: Path) -> None:
-    """The corners of the stored picture come to lie on the corners of the shown one."""
-    path = tmp_path / "turned.mp4"
+def test_a_matrix_keeps_the_frame_in_view(matrix: tuple[int, int, int, int], clip: Path, tmp_path: Path) -> None:
+    """The matrix maps the corners of the stored frame to the corners of the displayed one."""
+    path = tmp_path / "rotated.mp4"
     path.write_bytes(clip.read_bytes())
     assert set_matrix(path, matrix, (320, 240))
     data = path.read_bytes()

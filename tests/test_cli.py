@@ -1,9 +1,11 @@
-"""The command line as a newcomer and as a script uses it: real processes, the bundled model."""
+"""The command line as a newcomer and as a script use it, with the bundled model. Most commands run in this process."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,34 @@ from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SHAPES = EXAMPLES / "shapes.mp4"
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Result:
+    code: int
+    output: str
+    errors: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process."""
+
+    def run_command(*arguments: str | Path) -> Result:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Result(code, *capsys.readouterr())
+
+    return run_command
+
+
+def run_process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "longva_demo", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
@@ -30,11 +57,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("cli") / "clip.mp4", seed=0)
 
 
-def test_ask_answers_truly_in_one_json_object() -> None:
+def test_ask_prints_one_json_object() -> None:
+    """In a process of its own: nothing else may reach standard output, from any library."""
     examples = json.loads((EXAMPLES / "examples.json").read_text())
     example = next(entry for entry in examples if entry["file"].endswith(".mp4"))
     question = example["questions"][0]
-    result = run("ask", EXAMPLES / example["file"], question["question"], "--frames", "8", "--model", "tiny", "--json")
+    video = EXAMPLES / example["file"]
+    result = run_process("ask", video, question["question"], "--frames", "8", "--model", "tiny", "--json")
     assert result.returncode == 0, result.stderr
     reply = json.loads(result.stdout)
     assert reply["answer"].strip() == question["answer"]
@@ -47,19 +76,19 @@ def test_ask_answers_truly_in_one_json_object() -> None:
     assert "reading frame 8 of 8" in result.stderr
 
 
-def test_ask_streams_plain_text_about_a_picture(tmp_path: Path) -> None:
-    picture = tmp_path / "picture with no suffix"
+def test_ask_streams_plain_text_about_a_picture(run: Run, tmp_path: Path) -> None:
+    picture = tmp_path / "picture without suffix"
     Image.new("RGB", (84, 84), "red").save(picture, "PNG")
     result = run("ask", picture, "What is the background?", "--model", "tiny")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip()
+    assert result.code == 0, result.errors
+    assert result.output.strip()
 
 
-def test_frames_lists_indices_and_times(clip: Path, tmp_path: Path) -> None:
+def test_frames_lists_indices_and_times(run: Run, clip: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.jpg"
     result = run("frames", clip, "--frames", "5", "--start", "0:02", "--json", "--sheet", sheet)
-    assert result.returncode == 0, result.stderr
-    reply = json.loads(result.stdout)
+    assert result.code == 0, result.errors
+    reply = json.loads(result.output)
     assert reply["video"]["num_frames"] == 60
     assert (reply["video"]["width"], reply["video"]["height"]) == (96, 64)
     assert [frame["index"] for frame in reply["frames"]] == [20, 29, 39, 49, 59]
@@ -67,86 +96,105 @@ def test_frames_lists_indices_and_times(clip: Path, tmp_path: Path) -> None:
     with Image.open(sheet) as image:
         assert image.width > 3 * 96
     plain = run("frames", clip, "--frames", "100")
-    assert "0:05.9" in plain.stdout
-    assert "60 frames" in plain.stderr, "a budget above the number of frames says so"
+    assert "0:05.9" in plain.output
+    assert "60 frames" in plain.errors, "a budget above the number of frames is reported"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("ask", "missing.mp4", "What?"), "missing.mp4"),
-        (("ask", "{text}", "What?"), "text.mp4"),
-        (("ask", "{clip}", " "), "the question is empty"),
-        (("ask", "{clip}", "What?", "--frames", "0"), "0"),
-        (("ask", "{clip}", "What?", "--start", "5", "--end", "2"), "end"),
-        (("ask", "{clip}", "What?", "--start", "noon"), "'noon' is not a valid time"),
-        (("ask", "{clip}", "What?", "--model", "{folder}"), "config.json"),
-        (("ask", "{clip}", "What?", "--temperature", "9"), "temperature is 9.0"),
-        (("ask", "{clip}"), "question"),
-        (("frames", "{folder}"), "folder"),
-        (("frames", "{clip}", "--start", "100"), "100"),
-        (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "there is no folder"),
-        (("frames", "{clip}", "--sheet", "{folder}/sheet.txt"), "sheet.txt"),
-        (("serve", "--port", "99999"), "99999"),
-        (("dance",), "dance"),
-    ],
-)
+BAD_INPUTS = [
+    (("ask", "missing.mp4", "What?"), "missing.mp4"),
+    (("ask", "{text}", "What?"), "text.mp4"),
+    (("ask", "{clip}", " "), "the question is empty"),
+    (("ask", "{clip}", "What?", "--frames", "0"), "0 is not a valid num_frames"),
+    (("ask", "{clip}", "What?", "--start", "5", "--end", "2"), "end"),
+    (("ask", "{clip}", "What?", "--start", "noon"), "'noon' is not a valid time"),
+    (("ask", "{clip}", "What?", "--model", "{folder}"), "config.json"),
+    (("ask", "{clip}", "What?", "--temperature", "9"), "9.0"),
+    (("ask", "{clip}"), "question"),
+    (("frames", "{folder}"), "folder"),
+    (("frames", "{clip}", "--start", "100"), "100"),
+    (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "/no does not exist"),
+    (("frames", "{clip}", "--sheet", "{folder}/sheet.txt"), "sheet.txt"),
+    (("serve", "--port", "99999"), "99999 is not a valid port"),
+    (("serve", "--quant", "8bit"), "'8bit'"),
+    (("dance",), "dance"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD_INPUTS)
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], words: str, clip: Path, tmp_path: Path
+    arguments: tuple[str, ...], words: str, run: Run, clip: Path, tmp_path: Path
 ) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
     result = run(*(argument.format(clip=clip, text=text, folder=tmp_path) for argument in arguments))
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert words in result.stderr
+    assert result.code == 2, result.errors
+    assert result.output == ""
+    assert len(result.errors.strip().splitlines()) == 1
+    assert words in result.errors
 
 
-def test_a_full_disk_is_one_line_and_the_earlier_sheet_stays(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [("ask", "missing.mp4", "What?"), ("dance",)])
+def test_bad_input_of_a_process(arguments: tuple[str, ...]) -> None:
+    result = run_process(*arguments)
+    assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+
+
+def test_a_bad_video_is_reported_without_importing_torch() -> None:
+    code = (
+        "import sys; from longva_demo.cli.main import main; main(['ask', 'missing.mp4', 'What?', '--model', 'tiny']);"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_a_full_disk_is_one_line_and_the_earlier_sheet_stays(run: Run, clip: Path, tmp_path: Path) -> None:
     (tmp_path / ".frames.jpg.part.jpg").symlink_to("/dev/full")
     (tmp_path / "frames.jpg").write_text("the earlier one")
     result = run("frames", clip, "--frames", "4", "--sheet", tmp_path / "frames.jpg")
-    assert result.returncode == 2
-    assert "frames.jpg cannot be written ([Errno 28] No space left on device)" in result.stderr.splitlines()[-1]
+    assert result.code == 2
+    assert "frames.jpg" in result.errors.splitlines()[-1]
+    assert "No space left on device" in result.errors.splitlines()[-1]
     assert (tmp_path / "frames.jpg").read_text() == "the earlier one"
 
 
-def test_no_place_for_uploads_is_told_before_the_page_comes_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_upload_folder_that_cannot_be_written_is_reported_at_the_start(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "uploads"))
-    assert main(["serve", "--model", "tiny"]) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert "uploads takes no files (Not a directory); free some space there, or set GRADIO_TEMP_DIR" in line
+    result = run("serve", "--model", "tiny")
+    assert result.code == 2
+    [line] = result.errors.splitlines()
+    assert "(Not a directory); free some space there, or set GRADIO_TEMP_DIR" in line
 
 
-def test_a_misspelt_variable_is_named(clip: Path) -> None:
-    result = run("frames", clip, LONGVA_MODLE="tiny")
-    assert result.returncode == 2
-    assert "LONGVA_MODLE" in result.stderr
+def test_a_misspelt_variable_is_named(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGVA_MODLE", "tiny")
+    result = run("frames", clip)
+    assert result.code == 2
+    assert "LONGVA_MODLE is not a known variable" in result.errors
 
 
-def test_doctor_says_what_would_be_chosen() -> None:
-    result = run("doctor", "--json", LONGVA_PORT="1")  # nobody listens there
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
+def test_doctor_reports_what_would_be_chosen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONGVA_PORT", "1")  # nobody listens there
+    result = run("doctor", "--json")
+    assert result.code == 0, result.errors
+    found = json.loads(result.output)
     assert found["packages"]["torch"].startswith("2.")
     assert found["decoders"]["pyav"]
     assert found["memory_bytes"] > 0
     assert found["server"] is None
     if not found["gpus"]:
         assert found["model"]["model_id"] == "tiny"
-    assert found["model"]["reason"] in run("doctor", LONGVA_PORT="1").stdout
+    assert found["model"]["reason"] in run("doctor").output
 
 
 @pytest.fixture(scope="module")
 def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three questions about an example, asked of the bundled model and saved."""
+    """Three questions about an example, answered by the bundled model and saved."""
     engine = Engine(load("tiny"), Settings())
-    info = probe(EXAMPLES / "shapes.mp4")
     session = ChatSession(engine)
+    info = probe(SHAPES)
     session.set_source(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))
     for question in ("What colour is the star?", "What number is on the yellow square?", "Where is the circle?"):
         list(session.ask(question))
@@ -156,65 +204,55 @@ def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_replay_gives_the_same_answers(saved_chat: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clip = EXAMPLES / "shapes.mp4"
-    result = run("replay", saved_chat, clip, "--json", OMP_NUM_THREADS="1")
+def test_replay_gives_the_same_answers(saved_chat: Path, run: Run) -> None:
+    result = run_process("replay", saved_chat, SHAPES, "--json", OMP_NUM_THREADS="1")
     assert result.returncode == 0, result.stderr
     reply = json.loads(result.stdout)
     assert reply["equal"] is True
     assert [turn["old"] for turn in reply["turns"]] == [turn["new"] for turn in reply["turns"]]
     assert reply["turns"][0]["new"] == "It is red."
     assert (reply["model"], reply["quant"]) == ("tiny", "none")
-    assert main(["replay", str(saved_chat), str(clip)]) == 0
-    plain = capsys.readouterr().out
-    assert "What colour is the star?\n  then: It is red.\n  now:  It is red.\n  equal\n" in plain
-    assert plain.endswith("3 of 3 answers are equal\n")
+    plain = run("replay", saved_chat, SHAPES)
+    assert plain.code == 0
+    assert "What colour is the star?\n  then: It is red.\n  now:  It is red.\n  equal\n" in plain.output
+    assert plain.output.endswith("3 of 3 answers are equal\n")
 
 
-def test_replay_shows_an_answer_that_differs(
-    saved_chat: Path, reference: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Another model, asked the same."""
-    other = reference / "a" / "checkpoint"
-    assert main(["replay", str(saved_chat), str(EXAMPLES / "shapes.mp4"), "--json", "--model", str(other)]) == 0
-    printed = capsys.readouterr()
-    reply = json.loads(printed.out)
+def test_replay_shows_an_answer_that_differs(saved_chat: Path, reference: Path, run: Run) -> None:
+    """Another model gets the same questions."""
+    result = run("replay", saved_chat, SHAPES, "--json", "--model", reference / "a" / "checkpoint")
+    assert result.code == 0
+    reply = json.loads(result.output)
     assert reply["equal"] is False
     assert reply["turns"][0]["old"] == "It is red." != reply["turns"][0]["new"]
-    assert "note: the chat was with revision" in printed.err
+    assert "note: the chat used revision" in result.errors
 
 
 @pytest.mark.parametrize(
     ("change", "video", "words"),
     [
         (("", ""), "motion.mp4", "motion.mp4 is not the file of this chat"),
-        (("", ""), "missing.mp4", "missing.mp4 cannot be read"),
-        (("", ""), "", "the chat is about shapes.mp4"),
-        (("It is red.", "It is blue."), "shapes.mp4", "the field digest does not match"),
-        (('"budget"', '"buget"'), "shapes.mp4", "the field media.frames.budget is missing"),
-        (('"version": 3', '"version": 9'), "shapes.mp4", "the field version is 9"),
-        (("{", "["), "shapes.mp4", "this is no JSON"),
+        (("", ""), "missing.mp4", "missing.mp4"),
+        (("", ""), "", "shapes.mp4"),
+        (("It is red.", "It is blue."), "shapes.mp4", "digest"),
+        (('"budget"', '"buget"'), "shapes.mp4", "media.frames.budget"),
+        (('"version": 3', '"version": 9'), "shapes.mp4", "version"),
+        (("{", "["), "shapes.mp4", "JSON"),
     ],
 )
-def test_replay_refuses_in_one_line(
-    change: tuple[str, str],
-    video: str,
-    words: str,
-    saved_chat: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_replay_rejects_a_bad_record_in_one_line(
+    change: tuple[str, str], video: str, words: str, saved_chat: Path, tmp_path: Path, run: Run
 ) -> None:
     file = tmp_path / "chat.json"
     file.write_text(saved_chat.read_text("utf-8").replace(*change, 1), "utf-8")
-    assert main(["replay", str(file), *([str(EXAMPLES / video)] if video else []), "--json"]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.strip().splitlines()) == 1
-    assert words in printed.err
+    result = run("replay", file, *([EXAMPLES / video] if video else []), "--json")
+    assert (result.code, result.output) == (2, "")
+    assert len(result.errors.strip().splitlines()) == 1
+    assert words in result.errors
 
 
-@pytest.mark.parametrize("command", ["", "serve", "ask", "frames", "replay", "doctor"])
-def test_help(command: str) -> None:
+@pytest.mark.parametrize("command", ["", "serve", "ask", "frames", "niah", "replay", "doctor"])
+def test_help(command: str, run: Run) -> None:
     result = run(*command.split(), "--help")
-    assert result.returncode == 0
-    assert "usage: longva-demo" in result.stdout
+    assert result.code == 0
+    assert "usage: longva-demo" in result.output

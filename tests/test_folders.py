@@ -1,4 +1,4 @@
-"""What a process keeps for a while goes with it, or with the next one; nobody deletes what another one still uses."""
+"""Temporary folders are deleted with their process or by the next one, never while they are in use."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.folders import delete_leftovers, own_folder, temporary_folder
+from longva_demo.folders import delete_stale_folders, own_folder, temporary_folder
 
 OWNER = """
 import sys
@@ -21,9 +21,9 @@ sys.stdin.read()
 """
 
 
-def start_owner(place: Path) -> tuple["subprocess.Popen[str]", Path]:
-    """Another process, and the folder that it keeps."""
-    environment = {**os.environ, "TMPDIR": str(place)}
+def start_owner(parent: Path) -> tuple["subprocess.Popen[str]", Path]:
+    """Start another process. Returns it and its temporary folder."""
+    environment = {**os.environ, "TMPDIR": str(parent)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", OWNER], env=environment, text=True, **pipes)  # type: ignore[call-overload]
     assert process.stdout is not None
@@ -41,14 +41,14 @@ def test_only_folders_of_killed_processes_are_deleted(tmp_path: Path) -> None:
     killed.wait()
     assert (left / "pixels.bin").exists()
     mine = own_folder(tmp_path)
-    delete_leftovers(tmp_path)
+    delete_stale_folders(tmp_path)
     assert not left.parent.exists()
     assert all(path.exists() for path in (*others, mine, kept / "pixels.bin", tmp_path / "longva-temporary-file"))
     running.communicate("")
     assert not kept.parent.exists()
 
 
-def test_a_folder_that_somebody_cleaned_away_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_folder_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first = temporary_folder("frames")
     assert temporary_folder("frames").parent == first.parent == own_folder()

@@ -1,4 +1,4 @@
-"""What the commands print on terminals with few letters, for names with any: letters replaced, never a traceback."""
+"""Terminals whose encoding lacks letters of a file name: the letters are replaced, and nothing raises."""
 
 import io
 import json
@@ -23,12 +23,12 @@ from tests.chat.conftest import write_clip
 
 JAPANESE = "日本の祭り"
 NOT_UTF8 = os.fsdecode(b"caf\xe9")  # as Latin-1 systems wrote it
-STEERING = "red\x1b[31m\nname"
+CONTROL_CHARACTERS = "red\x1b[31m\nname"
 
 
 @dataclass
 class Terminal:
-    """Standard output and standard error, in an encoding that has few letters and refuses the others."""
+    """Standard output and standard error in an encoding that has few letters and raises for the others."""
 
     encoding: str
     is_tty: bool = False
@@ -39,7 +39,7 @@ class Terminal:
             stream.isatty = lambda: self.is_tty  # type: ignore[method-assign]
 
     def run(self, *arguments: str | Path) -> int:
-        """The exit code of a command that prints here."""
+        """Run a command that prints here. Returns its exit code."""
         before = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = self.streams
         try:
@@ -74,7 +74,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def shown(text: str, encoding: str) -> str:
-    """A text as such a terminal has it."""
+    """The text as a terminal with this encoding shows it."""
     return text.encode(encoding, "replace").decode(encoding)
 
 
@@ -128,14 +128,14 @@ def test_doctor(name: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(("name", "out_name"), [(JAPANESE, JAPANESE), ("$x^$", NOT_UTF8)])
-def test_the_needle_test_of_a_model_in_such_a_folder(name: str, out_name: str, tmp_path: Path) -> None:
-    """Its name is printed, kept with the results and written over the heat map; a second run goes on."""
+def test_niah_with_a_model_in_such_a_folder(name: str, out_name: str, tmp_path: Path) -> None:
+    """The name is printed, kept with the results and used as the title of the heat map. A second run resumes."""
     shutil.copytree(TINY_FOLDER, tmp_path / name)
     haystack = write_clip(tmp_path / "haystack.mp4", seed=1)
     out = tmp_path / f"out {out_name}"
     options = ("--model", tmp_path / name, "--frames", "4:4:4", "--depths", "0:1:1", "--needles", "drawn")
     more = ("--num-needles", "1", "--no-attribution", "--out", out, "--spacing", "budget", "--json")
-    for words in ("", "2 of 2 cells are done already"):
+    for words in ("", "2 of 2 cells are already done"):
         terminal = Terminal("latin-1")
         assert terminal.run("niah", haystack, *options, *more) == 0, terminal.errors
         assert words in terminal.errors
@@ -143,13 +143,13 @@ def test_the_needle_test_of_a_model_in_such_a_folder(name: str, out_name: str, t
     assert (out / "heatmap.svg").stat().st_size > 1000
 
 
-def test_a_model_folder_that_is_not_utf_8_is_refused(clip: Path, tmp_path: Path) -> None:
-    """safetensors cannot open its files."""
+def test_a_model_folder_that_is_not_utf_8_is_an_error(clip: Path, tmp_path: Path) -> None:
+    """safetensors cannot open files there."""
     shutil.copytree(TINY_FOLDER, tmp_path / NOT_UTF8)
     terminal = Terminal("latin-1")
     assert terminal.run("ask", clip, "What?", "--frames", "2", "--model", tmp_path / NOT_UTF8) == 2
     [line] = terminal.errors.splitlines()
-    assert line.endswith("caf? is not UTF-8, and safetensors opens no such path; rename it")
+    assert line.endswith("caf? is not valid UTF-8, which safetensors cannot open; rename the folder")
 
 
 def test_replay(clip: Path, tmp_path: Path) -> None:
@@ -168,12 +168,12 @@ def test_replay(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_tty", [False, True])
-def test_names_do_not_steer_the_terminal(is_tty: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_do_not_reach_the_terminal(is_tty: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal("utf-8", is_tty)
     monkeypatch.setattr(sys, "stderr", terminal.streams[1])
-    say(STEERING)
-    say_progress(STEERING, 1, 2)
-    say_progress(STEERING, 2, 2)
+    say(CONTROL_CHARACTERS)
+    say_progress(CONTROL_CHARACTERS, 1, 2)
+    say_progress(CONTROL_CHARACTERS, 2, 2)
     plain = terminal.errors.replace("\r\x1b[K", "")
     assert "\x1b" not in plain
     counted = ["red [31m name 1 of 2red [31m name 2 of 2"] if is_tty else ["red [31m name 2 of 2"]

@@ -1,4 +1,4 @@
-"""Question → answer: read a video once, ask about it many times."""
+"""Question → answer: prefill a video once, ask about it many times."""
 
 from longva_demo.chat.attribution import Attribution
 from longva_demo.chat.budget import BudgetMeter, PrefillTimes

@@ -1,8 +1,8 @@
-"""Who answers: the session in this process, or, on a ZeroGPU Space, one in the process that was lent a GPU.
+"""Who answers a question: a session in this process or, on a ZeroGPU Space, one in a process that borrows a GPU.
 
-There, a GPU is lent for seconds to a process that keeps nothing. The page, the kept frames and the conversation stay
-here; a question goes over with its source (which names its kept files) and the earlier turns, and events come back. No
-KV cache survives, so the frames' features are kept on disk: a second question need not encode the video again.
+On ZeroGPU, a GPU is lent for seconds to a process that keeps nothing. The page, the stored frames and the conversation
+stay here. A question goes over with its source, which names its stored files, and the earlier turns; events come back.
+No KV cache survives, so the features are stored on disk: a second question need not encode the video again.
 """
 
 import os
@@ -13,28 +13,23 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from longva_demo.chat import (
-    AdmissionQueue,
-    ChatSession,
-    Engine,
-    Progress,
-    Sampling,
-    Source,
-    TextDelta,
-    Turn,
-    VideoSource,
-)
-from longva_demo.chat.turn import Stage
+from longva_demo.chat.engine import Engine
+from longva_demo.chat.queue import AdmissionQueue
+from longva_demo.chat.sampling import Sampling
+from longva_demo.chat.session import ChatSession
+from longva_demo.chat.source import Source
+from longva_demo.chat.turn import Progress, Stage, TextDelta, Turn
 from longva_demo.errors import DemoError
 from longva_demo.folders import own_folder
 
 Events = Generator[Progress | TextDelta]
-Asked = tuple[Source | None, list[Turn], str, Sampling, str]
+GpuRequest = tuple[Source | None, list[Turn], str, Sampling, str]
+"""source, earlier turns, question, sampling, path of the file whose existence means stop"""
 
-# Those who ask at once; most of them stand in the waiting line, and are to see where.
+# Most of these wait in the queue, where the page shows their position.
 MAX_CONCURRENT_QUESTIONS = 64
-# Seconds of GPU to ask for: to start, per frame to encode or only to read again, per new token; and the most.
-START, PER_NEW_FRAME, PER_KEPT_FRAME, PER_TOKEN, MOST = 15.0, 0.08, 0.03, 0.05, 120.0
+# Seconds of GPU time to request: to start, per frame to encode or to load its features, per new token; the maximum.
+START, PER_NEW_FRAME, PER_ENCODED_FRAME, PER_TOKEN, MAX_SECONDS = 15.0, 0.08, 0.03, 0.05, 120.0
 
 
 class Answerer(Protocol):
@@ -48,35 +43,35 @@ class Answerer(Protocol):
 def answer_in_process(
     session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
 ) -> Events:
-    """The session answers by itself, with its kept cache; `ChatSession.stop` stops it."""
+    """The session answers here, with its KV cache."""
     for event in session.edit(question, sampling) if again else session.ask(question, sampling):
-        if stopping.is_set():  # it may have been set before the session began to listen
+        if stopping.is_set():  # asking clears an earlier `ChatSession.stop`
             session.stop()
         yield event
 
 
-def queued(ask: Answerer, queue: AdmissionQueue) -> Answerer:
-    """An answerer that waits in `line` where a video has to be read, and says where it stands.
+def queued(answer: Answerer, queue: AdmissionQueue) -> Answerer:
+    """An answerer that waits in `queue` if the video needs prefill, and reports its position.
 
-    The place is given up with the answer's first words: what follows takes turns at the model step by step.
+    It leaves the queue with the first text: from there on, answers share the model step by step.
     """
 
-    def ask_queued(
+    def answer_queued(
         session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
     ) -> Events:
-        with ExitStack() as standing:
+        with ExitStack() as admission:
             if session.needs_prefill and session.source is not None:
-                place = standing.enter_context(queue.join(session.source.num_frames))
-                yield from queue.wait(place, stopping.is_set)
-                if not place.called.is_set():
+                ticket = admission.enter_context(queue.enqueue(session.source.num_frames))
+                yield from queue.wait(ticket, stopping.is_set)
+                if not ticket.admitted.is_set():
                     return
-            with closing(ask(session, question, sampling, again, stopping)) as events:
+            with closing(answer(session, question, sampling, again, stopping)) as events:
                 for event in events:
                     if isinstance(event, TextDelta):
-                        standing.close()
+                        admission.close()
                     yield event
 
-    return ask_queued
+    return answer_queued
 
 
 def is_zero_gpu() -> bool:
@@ -85,28 +80,27 @@ def is_zero_gpu() -> bool:
 
 
 def make_answerer(engine: Engine, queue: AdmissionQueue) -> Answerer:
-    """The answerer for this host. On a Space with ZeroGPU, the Space's own line is for the GPU."""
+    """The answerer for this host. A ZeroGPU Space queues for its GPU itself."""
     if not is_zero_gpu():
         return queued(answer_in_process, queue)
-    import spaces  # only there on a Space
+    import spaces  # exists only on a Space
 
     return make_gpu_answerer(engine, spaces.GPU)
 
 
-def seconds_needed(asked: Asked) -> float:
-    """GPU seconds to ask for; they come out of the visitor's quota, so no more than the budget needs."""
-    source, _turns, _question, sampling, _stop_file = asked
+def seconds_needed(request: GpuRequest) -> float:
+    """GPU seconds to request. They count against the visitor's quota, so no more than the budget needs."""
+    source, _turns, _question, sampling, _stop_file = request
     num_frames = source.num_frames if source is not None else 0
-    is_kept = isinstance(source, VideoSource) and source.has_features
-    per_frame = PER_KEPT_FRAME if is_kept else PER_NEW_FRAME
-    return min(MOST, START + per_frame * num_frames + PER_TOKEN * sampling.max_new_tokens)
+    per_frame = PER_ENCODED_FRAME if source is not None and source.has_features else PER_NEW_FRAME
+    return min(MAX_SECONDS, START + per_frame * num_frames + PER_TOKEN * sampling.max_new_tokens)
 
 
 def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
-    """An answerer whose questions run where `lend` (`spaces.GPU`) runs the generator function that it is given."""
+    """An answerer whose questions run wherever `lend` (`spaces.GPU`) runs the generator function that it decorates."""
 
-    def answer_there(asked: Asked) -> Iterator[Progress | TextDelta | Turn | tuple[str, str]]:
-        source, turns, question, sampling, stop_file = asked
+    def answer_there(request: GpuRequest) -> Iterator[Progress | TextDelta | Turn | tuple[str, str]]:
+        source, turns, question, sampling, stop_file = request
         session = ChatSession(engine)
         session.resume(source, turns)
         try:
@@ -122,14 +116,14 @@ def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
 
     lent = lend(duration=seconds_needed)(answer_there)
 
-    def ask_there(
+    def answer_on_gpu(
         session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
     ) -> Events:
         source, turns = session.source, session.turns[: len(session.turns) - again]
-        if isinstance(source, VideoSource):
-            # Decoding needs no GPU: wait for its end before one is lent.
-            for _ in source.pixels(16, stopping.is_set):
-                yield Progress(Stage.SAMPLING, len(source.indices), source.num_frames)
+        if source is not None:
+            # Decoding needs no GPU, so finish it before borrowing one.
+            for _ in source.ensure_decoded(stopping.is_set):
+                yield Progress(Stage.SAMPLING, len(source.frame_refs), source.num_frames)
             if stopping.is_set():
                 return
         with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
@@ -144,4 +138,4 @@ def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
                 else:
                     yield event
 
-    return ask_there
+    return answer_on_gpu

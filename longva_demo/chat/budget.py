@@ -9,15 +9,15 @@ import torch
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel
 
-# Tokens kept free for the system text, the question and earlier turns, beside the answer.
+# Tokens reserved for the system text, the question and earlier turns, beside the answer.
 TEXT_TOKENS = 512
-# Share of the free memory that the KV cache may take: the rest is for one chunk's activations and other programs.
+# Share of the free memory that the KV cache may take. The rest is for one chunk's activations and other programs.
 USABLE_SHARE = {"cuda": 0.9, "cpu": 0.6}
 
 
 @dataclass(frozen=True)
 class BudgetMeter:
-    """The cost of `num_frames` frames. Bytes are of the KV cache; `free_bytes` is None where it is not known."""
+    """The cost of `num_frames` frames. Bytes are those of the KV cache; `free_bytes` is None if unknown."""
 
     num_frames: int
     num_tokens: int
@@ -35,32 +35,32 @@ class BudgetMeter:
         return self.num_frames <= self.largest_budget
 
     def check(self) -> None:
-        """Raises BudgetError, naming the largest budget, when the frames do not fit."""
+        """Raises BudgetError, with the largest budget, if the frames do not fit."""
         if self.fits:
             return
         cost = f"{self.num_tokens:,} tokens and {self.kv_bytes / 1e9:.2f} GB of memory"
-        limit = f"this model has room for {self.largest_budget:,} frames here"
+        limit = f"only {self.largest_budget:,} frames fit here"
         remedy = f"set the budget to {self.largest_budget:,} or less" if self.largest_budget else "free some memory"
         raise BudgetError(f"{self.num_frames:,} frames need {cost}, but {limit}", remedy, self.largest_budget)
 
 
 class PrefillTimes:
-    """How long videos took to read on this machine, from the question to the answer's first word."""
+    """How long prefills took on this machine, from the question to the first word of the answer."""
 
     def __init__(self) -> None:
         self._newest: dict[int, tuple[int, float]] = {}
 
     def add(self, num_frames: int, seconds: float) -> None:
-        """Take the place of the reading before it of about this size: powers of 2 tell sizes apart."""
+        """Replace the last prefill of about this size; a size is a power of 2."""
         self._newest[num_frames.bit_length()] = (num_frames, round(seconds, 3))
 
     @property
     def known(self) -> list[tuple[int, float]]:
-        """(number of frames, seconds) of the newest reading of each size."""
+        """(number of frames, seconds) of the newest prefill of each size."""
         return sorted(self._newest.values())
 
     def estimate(self, num_frames: int) -> float | None:
-        """Seconds that a reading takes, by the known one of the nearest size; None while there is none.
+        """Seconds that a prefill takes, scaled from the known one of the nearest size; None without one.
 
         >>> times = PrefillTimes()
         >>> times.add(100, 2.0)
@@ -77,7 +77,7 @@ def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, hel
     """Tokens and KV bytes of `num_frames` frames, and how many frames fit.
 
     A frame costs 144 tokens and 8.26 MB in bf16 for LongVA-7B: 28 layers × 2 (keys, values) × 4 heads × 128 × 2 bytes
-    = 57,344 bytes a token. `held_bytes` is memory that would be freed first (this session's present cache).
+    = 57,344 bytes per token. `held_bytes` is memory that would be freed first (idle entries of the prefix cache).
     """
     config = loaded.model.config
     token_bytes = config.kv_bytes_per_token(loaded.dtype)
@@ -102,7 +102,7 @@ def host_free_memory() -> int:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on `device`; None when that cannot be told (another kind of device)."""
+    """Bytes that can still be allocated on `device`; None if that is unknown (another kind of device)."""
     if device.type == "cpu":
         return host_free_memory()
     if device.type == "cuda" and torch.cuda.is_initialized():

@@ -1,4 +1,4 @@
-"""The engine: one loaded model, asked step by step. Each step holds the model alone, so several chats take turns."""
+"""The engine: one loaded model, used step by step. A step has the model to itself; chats alternate between steps."""
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,7 +18,6 @@ from transformers import (
 )
 
 from longva_demo.chat.attribution import (
-    AT_ONCE,
     Attribution,
     FrameLayout,
     QueryRecorder,
@@ -28,7 +27,7 @@ from longva_demo.chat.attribution import (
 from longva_demo.chat.budget import BudgetMeter, PrefillTimes, host_free_memory, measure_budget
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
-from longva_demo.chat.occlusion import OccludedPrefill, Occlusion
+from longva_demo.chat.occlusion import MAX_BATCH, OccludedPrefill, Occlusion
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
@@ -40,17 +39,17 @@ from longva_demo.settings import Settings
 Stop = Callable[[], bool]
 T = TypeVar("T")
 
-# Below it the likeliest token alone is left; far below, logits overflow.
+# Below it only the most likely token has any probability; far below, logits overflow.
 MIN_TEMPERATURE = 1e-6
-SECONDS_BETWEEN_LOOKS = 0.05  # while somebody else's frames are weighed
+POLL_SECONDS = 0.05  # while another chat's attribution runs
 
 
 class Engine:
     """Turns pixels and token ids into cache entries, and cache entries into new tokens. steps.py lists its steps."""
 
     def __init__(self, loaded: LoadedModel, settings: Settings, keep_features: bool = False) -> None:
-        """`keep_features`: sources keep the frames' features on disk even where they are larger than their pixels, for
-        a host where no cache survives a question.
+        """`keep_features`: store the frames' features on disk even if they are larger than the pixels, for a host where
+        no KV cache survives a question.
         """
         self.keep_features = keep_features
         self.loaded = loaded
@@ -62,7 +61,7 @@ class Engine:
         self._model = loaded.model
         self._cost = StepCost.of(loaded.model.config, loaded.device)
         self._thread = ModelThread()
-        self._weighing = threading.Lock()  # one chat at a time: others wait for one background step, not for several
+        self._attributing = threading.Lock()  # one chat at a time, so that others wait for one background step at most
         eos = loaded.model.generation_config.eos_token_id
         self.stop_ids = {self.template.end_of_turn, *([eos] if isinstance(eos, int) else eos or [])}
 
@@ -74,7 +73,7 @@ class Engine:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What, beside the source, a kept prefix depends on."""
+        """What a cached prefix depends on, beside the source."""
         loaded = self.loaded
         return (loaded.model_id, loaded.revision, loaded.quant, str(loaded.dtype), loaded.attention)
 
@@ -83,27 +82,27 @@ class Engine:
         return measure_budget(self.loaded, num_frames, self.settings.max_new_tokens, held_bytes)
 
     def evict_for(self, num_frames: int) -> None:
-        """Have what nobody uses leave the model's memory, as far as `num_frames` need it."""
+        """Evict idle prefixes until `num_frames` fit or none is left."""
         while not self.meter(num_frames).fits and self.prefix_cache.evict_oldest():
             pass
 
     def new_cache(self, num_tokens: int) -> GrowingCache:
-        """An empty cache with room for `num_tokens`."""
+        """An empty cache allocated for `num_tokens` tokens."""
         config = self._model.config
         like = torch.empty(0, dtype=self.loaded.dtype, device=self.loaded.device)
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         num_kv_heads = config.num_key_value_heads or config.num_attention_heads
         return self._step(lambda: GrowingCache(config.num_hidden_layers, num_kv_heads, head_dim, num_tokens, like))
 
-    def copy_cache(self, cache: GrowingCache, num_tokens: int, room: int) -> GrowingCache:
-        """A cache of its own that begins with the first `num_tokens` tokens of `cache`, with room for `room`."""
-        copy = self.new_cache(room)
-        self._step(lambda: copy.take_from(cache, num_tokens))
+    def copy_cache(self, cache: GrowingCache, num_tokens: int, capacity: int) -> GrowingCache:
+        """A copy of the first `num_tokens` tokens of `cache`, allocated for `capacity` tokens."""
+        copy = self.new_cache(capacity)
+        self._step(lambda: copy.copy_from(cache, num_tokens))
         return copy
 
-    def restore(self, prefix: CachedPrefix, room: int) -> None:
-        """Have what was put by in the model's memory again, with room for `room` tokens."""
-        self._step(lambda: prefix.restore(self.loaded.device, room))
+    def restore(self, prefix: CachedPrefix, capacity: int) -> None:
+        """Move an offloaded prefix back to the model's device, allocated for `capacity` tokens."""
+        self._step(lambda: prefix.restore(self.loaded.device, capacity))
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
@@ -112,16 +111,16 @@ class Engine:
         return self._step(lambda: torch.cat(features)) if len(features) > 1 else features[0]
 
     def prefill_frames(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
-        """Append frame features (frames, tokens_per_frame, dim), in parts, to the cache, one entry a token."""
-        together = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))
-        self._append(together, cache)
+        """Append frame features, given in parts (frames, tokens_per_frame, dim), to the cache."""
+        embeds = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))  # (tokens, dim)
+        self._append(embeds, cache)
 
     def prefill_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
         """Append a picture, uint8 (1 + at most MAX_STEP_FRAMES grids, S, S, 3) with the base first, to the cache."""
         self._append(self._step(lambda: self._model.encode_image(self._to_device(slots))), cache)
 
     def prefill_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
-        """`prefill_text_steps` without a pause."""
+        """`prefill_text_steps` in one call."""
         steps = self.prefill_text_steps(ids, cache, recorder)
         while True:
             try:
@@ -134,26 +133,26 @@ class Engine:
     ) -> Generator[int, None, torch.Tensor]:
         """Append token ids to the cache; return the logits after the last one, float32 (vocabulary,).
 
-        Yields between its steps how many ids are done. Whoever does not go on has a part of them in the cache.
+        Yields the number of ids done between its steps. A caller that stops early leaves part of them in the cache.
         """
         first = 0
-        while len(ids) - first > (room := self._room_of_step(cache)):
-            part = ids[first : first + room]
+        while len(ids) - first > (count := self._tokens_per_step(cache)):
+            part = ids[first : first + count]
             self._step(lambda part=part: self._feed(self._embed(part)[0], cache))  # type: ignore[misc]
-            self._settle()
-            first += room
+            self._synchronize()
+            first += count
             yield first
         last = ids[first:]
 
-        def read() -> torch.Tensor:
+        def prefill_last() -> torch.Tensor:
             with recorder.row(cache.get_seq_length() + len(last) - 1) if recorder else nullcontext():
-                # One position is projected: all of them would be tokens × vocabulary logits.
+                # Project one position only: all of them would be tokens × vocabulary logits.
                 output = self._model(
                     inputs_embeds=self._embed(last), past_key_values=cache, use_cache=True, logits_to_keep=1
                 )
             return output.logits[0, -1].float()
 
-        return self._step(read)
+        return self._step(prefill_last)
 
     def generate(
         self, logits: torch.Tensor, cache: GrowingCache, sampling: Sampling, recorder: QueryRecorder | None = None
@@ -177,35 +176,40 @@ class Engine:
         return QueryRecorder(self._model)
 
     def attribute_frames(self, recorder: QueryRecorder, cache: GrowingCache, frames: FrameLayout) -> Attribution:
-        """What the recorded rows attended to: each frame's share of the attention to frames."""
+        """Each frame's share of the recorded rows' attention to frames."""
         layers = attention_layers(self._model.config.num_hidden_layers)
         parts = [self._step(partial(attention_to_frames, recorder, cache, frames, layer)) for layer in layers]
         total = torch.stack(parts).sum(0)
         return Attribution(tuple((total / total.sum()).tolist()))
 
     def log_prob_drops(
-        self, hiding: Occlusion, candidates: Sequence[int], question: Sequence[int], answer: Sequence[int], stop: Stop
+        self,
+        occlusion: Occlusion,
+        candidates: Sequence[int],
+        question: Sequence[int],
+        answer: Sequence[int],
+        stop: Stop,
     ) -> tuple[tuple[int, float], ...] | None:
-        """(candidate, fall) by how far an answer's log-probability (nats) falls without it, the largest fall first.
+        """(candidate, drop of the answer's log-probability in nats without it), largest drop first.
 
-        The first window of `hiding` hides nothing, each other one a candidate. It gives way to everything else that
-        uses the model, before each of its short steps. None after `stop()`.
+        The first window of `occlusion` hides nothing, each other one a candidate. Runs in the background, in short
+        steps that yield to everything else. None after `stop()`.
         """
         num_tokens = len(question) + len(answer)
-        rows = self._cost.num_tokens(hiding.length + num_tokens, BACKGROUND_SHARE)
-        at_once = min(AT_ONCE, max(1, rows // num_tokens))
-        found: list[float] = []
-        with self._weighing_alone(stop):
-            for first in range(0, len(hiding.windows), at_once):
-                some = replace(hiding, windows=hiding.windows[first : first + at_once])
-                reading = OccludedPrefill(self._model, some, question, answer)
-                while not reading.is_done:
-                    if not self._thread.give_way(stop):
+        rows = self._cost.num_tokens(occlusion.length + num_tokens, BACKGROUND_SHARE)
+        batch_size = min(MAX_BATCH, max(1, rows // num_tokens))
+        log_probs: list[float] = []
+        with self._attribution_turn(stop):
+            for first in range(0, len(occlusion.windows), batch_size):
+                batch = replace(occlusion, windows=occlusion.windows[first : first + batch_size])
+                prefill = OccludedPrefill(self._model, batch, question, answer)
+                while not prefill.is_done:
+                    if not self._thread.wait_until_idle(stop):
                         return None
-                    self._background_step(partial(reading.advance, rows // at_once))
-                found += reading.log_probabilities
-        log_prob_drops = zip(candidates, (found[0] - one for one in found[1:]), strict=True)
-        return tuple(sorted(log_prob_drops, key=lambda fall: -fall[1]))
+                    self._background_step(partial(prefill.advance, rows // batch_size))
+                log_probs += prefill.log_probs
+        drops = zip(candidates, (log_probs[0] - occluded for occluded in log_probs[1:]), strict=True)
+        return tuple(sorted(drops, key=lambda drop: -drop[1]))
 
     def text_stream(self) -> "TextStream":
         return TextStream(self.processor)
@@ -227,7 +231,7 @@ class Engine:
         """The next token with its log-probability (nats)."""
 
         def choose() -> tuple[int, float]:
-            # As in the original, the repetition penalty sees the answer's own tokens, not the prompt.
+            # As in the original, the repetition penalty sees the answer's tokens, not the prompt's.
             history = torch.tensor([new_ids], dtype=torch.long, device=logits.device)
             scores = warpers(cast(torch.LongTensor, history), cast(torch.FloatTensor, logits[None].clone()))[0]
             token = int(torch.multinomial(scores.softmax(-1), 1) if sample else scores.argmax())
@@ -249,47 +253,47 @@ class Engine:
         """Append embeddings (tokens, dim) to the cache, in steps."""
         first = 0
         while first < len(embeds):
-            part = embeds[first : first + self._room_of_step(cache)]
+            part = embeds[first : first + self._tokens_per_step(cache)]
             self._step(partial(self._feed, part, cache))
             first += len(part)
 
-    def _room_of_step(self, cache: GrowingCache) -> int:
+    def _tokens_per_step(self, cache: GrowingCache) -> int:
         """Tokens that may be appended to the cache in one step."""
         return self._cost.num_tokens(cache.get_seq_length())
 
     def _feed(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
         self._model.model(inputs_embeds=embeds[None], past_key_values=cache, use_cache=True)
 
-    def _settle(self) -> None:
-        """Wait for the device: steps that were only launched would pile up there, and could not be stopped any more."""
+    def _synchronize(self) -> None:
+        """Wait for the device: steps that are only launched would pile up there, where nothing can stop them."""
         if self.loaded.device.type == "cuda":
             torch.cuda.synchronize(self.loaded.device)
 
     @contextmanager
-    def _weighing_alone(self, stop: Stop) -> Iterator[None]:
-        """One chat at a time, others wait here; after `stop()` without waiting."""
-        is_mine = False
-        while not is_mine and not stop():
-            is_mine = self._weighing.acquire(timeout=SECONDS_BETWEEN_LOOKS)
+    def _attribution_turn(self, stop: Stop) -> Iterator[None]:
+        """Wait for the attributions of other chats, unless `stop()`."""
+        has_lock = False
+        while not has_lock and not stop():
+            has_lock = self._attributing.acquire(timeout=POLL_SECONDS)
         try:
             yield
         finally:
-            if is_mine:
-                self._weighing.release()
+            if has_lock:
+                self._attributing.release()
 
     def _step(self, use: Callable[[], T]) -> T:
         """One uninterrupted use of the model; running out of memory becomes a BudgetError."""
         return self._thread.run(partial(self._use, use))
 
     def _background_step(self, use: Callable[[], T]) -> T:
-        """The same for what gives way to others, ended on the device too."""
+        """The same for background work; waits until the device has finished it."""
 
-        def whole() -> T:
+        def use_and_wait() -> T:
             result = use()
-            self._settle()
+            self._synchronize()
             return result
 
-        return self._thread.run_in_background(partial(self._use, whole))
+        return self._thread.run_in_background(partial(self._use, use_and_wait))
 
     @torch.inference_mode()
     def _use(self, use: Callable[[], T]) -> T:
@@ -300,7 +304,7 @@ class Engine:
                 raise
             if self.loaded.device.type == "cuda":
                 torch.cuda.empty_cache()
-            raise BudgetError("the memory ran out", "set a smaller budget", 0) from error
+            raise BudgetError("out of memory", "set a smaller budget", 0) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -309,12 +313,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class TextStream:
-    """Token ids in, text out, whole characters only."""
+    """Decodes token ids to text, whole characters only."""
 
     def __init__(self, processor: LongVAProcessor) -> None:
         self._tokenizer = processor.tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
 
     def add(self, token: int) -> str:
-        """The text that this token completes; empty in the middle of a character."""
+        """The text that this token completes; empty within a character."""
         return self._stream.step(self._tokenizer, token) or ""

@@ -1,4 +1,4 @@
-"""The KV cache: keys and values in buffers with room to grow, so that a new token is written, not copied."""
+"""The KV cache: keys and values in buffers with room to grow, so that a new token is written in place."""
 
 import torch
 from transformers import Cache
@@ -8,9 +8,9 @@ from transformers.cache_utils import DynamicLayer
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values, (1, kv_heads, tokens, head_dim), as views of larger buffers.
 
-    `DynamicLayer` concatenates: with a long video in the cache, each new token copies all of it. Here a token is
-    written behind the last one, and the buffer grows by a quarter when it is full. After `crop` the views end
-    earlier and the next tokens overwrite what was cut.
+    `DynamicLayer` concatenates: with a long video in the cache, each new token would copy all of it. Here a token is
+    written after the last one, and a full buffer grows by a quarter. `crop` shortens the views; the next tokens
+    overwrite what was cropped.
     """
 
     growth = 1.25
@@ -43,7 +43,7 @@ class GrowingLayer(DynamicLayer):
         return self._key_buffer.nbytes + self._value_buffer.nbytes
 
     def reserve(self, num_tokens: int, device: torch.device | None = None) -> None:
-        """Make room for `num_tokens` in all, keeping what is there; on another device if one is named."""
+        """Allocate buffers for `num_tokens` tokens in all and copy the present ones, to `device` if it is given."""
         length = self.get_seq_length()
         self.device = device or self._key_buffer.device
         for name in ("_key_buffer", "_value_buffer"):
@@ -56,7 +56,7 @@ class GrowingLayer(DynamicLayer):
 
 
 class GrowingCache(Cache):
-    """A cache of `GrowingLayer`s that expects about `num_tokens` tokens (a hint: it grows beyond them)."""
+    """A cache of `GrowingLayer`s, allocated for `num_tokens` tokens; it grows beyond them if needed."""
 
     def __init__(self, num_layers: int, num_kv_heads: int, head_dim: int, num_tokens: int, like: torch.Tensor):
         self._growing = [GrowingLayer() for _ in range(num_layers)]
@@ -66,29 +66,29 @@ class GrowingCache(Cache):
             layer.lazy_initialization(empty, empty)
             layer.reserve(num_tokens)
 
-    def kept(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of a layer so far, (kv_heads, tokens, head_dim) each."""
+    def layer_tensors(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a layer, (kv_heads, tokens, head_dim) each."""
         growing = self._growing[layer]
         assert growing.keys is not None
         assert growing.values is not None
         return growing.keys[0], growing.values[0]
 
-    def take_from(self, other: "GrowingCache", num_tokens: int) -> None:
-        """Begin as `other` does: a copy of its first `num_tokens` tokens."""
+    def copy_from(self, other: "GrowingCache", num_tokens: int) -> None:
+        """Append the first `num_tokens` tokens of `other`."""
         for number, layer in enumerate(self._growing):
-            keys, values = other.kept(number)
+            keys, values = other.layer_tensors(number)
             layer.update(keys[None, :, :num_tokens], values[None, :, :num_tokens])
 
-    def cut_to(self, num_tokens: int) -> None:
-        """Forget every token from position `num_tokens` on."""
+    def truncate(self, num_tokens: int) -> None:
+        """Drop every token from position `num_tokens` on."""
         surplus = self.get_seq_length() - num_tokens
-        assert surplus >= 0, f"cannot cut a cache of {self.get_seq_length()} tokens to {num_tokens}"
+        assert surplus >= 0, f"cannot truncate a cache of {self.get_seq_length()} tokens to {num_tokens}"
         if surplus:
             self.crop(-surplus)
 
     def move_to(self, device: torch.device, num_tokens: int = 0) -> None:
-        """Move to `device`, where there is then room for `num_tokens`, or just for what is there."""
-        for layer in self._growing:  # one after the other: no more than one layer lies on both sides
+        """Move to `device`, with room for `num_tokens` tokens if they are more than the present ones."""
+        for layer in self._growing:  # one by one: only one layer takes memory on both devices at a time
             layer.reserve(max(num_tokens, layer.get_seq_length()), device)
 
     @property

@@ -5,8 +5,8 @@
     <|im_start|>assistant\n ANSWER <|im_end|>\n
     <|im_start|>user\n NEXT QUESTION<|im_end|>\n ...
 
-Everything up to the last frame never changes while the same video is discussed, so its KV cache serves every
-question. (The original demo puts the frames into the newest turn and reads them again for each question.)
+Everything up to the last frame stays the same in a chat about one video, so its KV cache serves every question. (The
+original demo puts the frames into the newest turn and prefills them again for each question.)
 """
 
 import unicodedata
@@ -15,20 +15,20 @@ from longva_demo.errors import DemoError
 from longva_demo.model import LongVAProcessor
 
 SYSTEM = "You are a helpful assistant."
-# Some thirty pages; more would be another kind of question, and cost seconds to turn into tokens.
+# About thirty pages; tokenising more would take seconds.
 MAX_CHARACTERS = 50_000
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
-# Letters and marks by their Unicode category, but drawn as nothing: fillers, joiners, variation selectors.
-DRAWN_AS_NOTHING = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+# Letters and marks by their Unicode category, but invisible: fillers, joiners, variation selectors.
+INVISIBLE = "\u034f\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of it can be seen: spaces, control and zero-width characters."""
-    return all(unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cc", "Cf") or c in DRAWN_AS_NOTHING for c in text)
+    """Whether all of it is invisible: spaces, control and zero-width characters."""
+    return all(unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cc", "Cf") or c in INVISIBLE for c in text)
 
 
 class ChatTemplate:
-    """Token ids of the parts of a conversation. Only the markers written here become special tokens."""
+    """Token ids of the parts of a conversation. Only the markers in this class become special tokens."""
 
     def __init__(self, processor: LongVAProcessor) -> None:
         self.processor = processor
@@ -39,21 +39,21 @@ class ChatTemplate:
         [self.end_of_turn] = self._markup(IM_END)
 
     def question(self, text: str, *, first: bool, has_frames: bool) -> list[int]:
-        """Ids from the end of what came before up to where the answer begins.
+        """Ids from the end of the frames or the last turn to the start of the answer.
 
-        `text` is what a person typed: `<|im_end|>` or `<image>` in it stay plain text.
+        `text` comes from a user: `<|im_end|>` or `<image>` in it stay plain text.
 
         Raises:
-            DemoError: the question is empty, or far too long.
+            DemoError: the question is empty or too long.
         """
         if len(text) > MAX_CHARACTERS:
-            raise DemoError(f"the question has {len(text):,} characters", f"ask it in {MAX_CHARACTERS:,} or fewer")
+            raise DemoError(f"the question has {len(text):,} characters", f"use {MAX_CHARACTERS:,} or fewer")
         text = text.strip()
         if is_blank(text):
             raise DemoError("the question is empty", "type what you want to know about the video")
-        first_lead = self._after_frames if has_frames else []
-        lead = first_lead if first else self._next_user
-        return [*lead, *self.processor.encode_text(text), *self._assistant]
+        before_first = self._after_frames if has_frames else []
+        before = before_first if first else self._next_user
+        return [*before, *self.processor.encode_text(text), *self._assistant]
 
     def _markup(self, text: str) -> list[int]:
         return self.processor.encode_text(text, allow_special=True)

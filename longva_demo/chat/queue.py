@@ -1,6 +1,6 @@
-"""The waiting line before the model: a few videos are read at a time, the others wait in the order of arrival.
+"""Admission to the model: a few videos are prefilled at a time, others wait in order of arrival.
 
-What takes much longer than a reading (the needle test) gives its turn up after each step, and joins the line's end.
+Work that takes much longer than a prefill (the needle test) gives up its turn after each step and requeues.
 """
 
 import threading
@@ -12,82 +12,84 @@ from longva_demo.chat.budget import PrefillTimes
 from longva_demo.chat.turn import Progress, Stage
 from longva_demo.errors import DemoError
 
-# One video is decoded while another is read; more at once would only make each slower.
-AT_ONCE = 2
+# One video is decoded while another is prefilled; more at once would only slow each of them down.
+MAX_ADMITTED = 2
 MAX_WAITING = 32
-SECONDS_BETWEEN_LOOKS = 0.25  # at one's place in the line
+POLL_SECONDS = 0.25
 
 
 @dataclass(eq=False)
-class Place:
-    """Somebody's place in the line; `called` is set when it is their turn."""
+class Ticket:
+    """One request in the queue; `admitted` is set when its turn has come."""
 
     num_frames: int
-    called: threading.Event = field(default_factory=threading.Event)
+    admitted: threading.Event = field(default_factory=threading.Event)
 
 
 class AdmissionQueue:
-    """Who may have a video read next. Questions about a video that was read need no place."""
+    """Decides whose video is prefilled next. Questions about a cached video do not queue."""
 
-    def __init__(self, prefill_times: PrefillTimes, at_once: int = AT_ONCE, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, prefill_times: PrefillTimes, max_admitted: int = MAX_ADMITTED, max_waiting: int = MAX_WAITING
+    ) -> None:
         self._prefill_times = prefill_times
-        self._at_once, self._max_waiting = at_once, max_waiting
-        self._guard = threading.Lock()
-        self._lease: list[Place] = []
-        self._waiting: list[Place] = []
+        self._max_admitted, self._max_waiting = max_admitted, max_waiting
+        self._lock = threading.Lock()
+        self._admitted: list[Ticket] = []
+        self._waiting: list[Ticket] = []
 
     @contextmanager
-    def join(self, num_frames: int) -> Iterator[Place]:
-        """A place, given up at the end, whether it was called or not.
+    def enqueue(self, num_frames: int) -> Iterator[Ticket]:
+        """A ticket, which leaves the queue at the end of the block, admitted or not.
 
         Raises:
-            DemoError: the line is full.
+            DemoError: the queue is full.
         """
-        place = Place(num_frames)
-        with self._guard:
+        ticket = Ticket(num_frames)
+        with self._lock:
             if len(self._waiting) >= self._max_waiting:
                 raise DemoError(
-                    f"{len(self._waiting)} others are waiting for their videos to be read, and the line is full",
+                    f"the queue is full: {len(self._waiting)} others are waiting for their videos to be processed",
                     "try again in a few minutes",
                 )
-            self._waiting.append(place)
-            self._call()
+            self._waiting.append(ticket)
+            self._admit()
         try:
-            yield place
+            yield ticket
         finally:
-            with self._guard:
-                (self._lease if place.called.is_set() else self._waiting).remove(place)
-                self._call()
+            with self._lock:
+                (self._admitted if ticket.admitted.is_set() else self._waiting).remove(ticket)
+                self._admit()
 
-    def wait(self, place: Place, should_stop: Callable[[], bool]) -> Iterator[Progress]:
-        """Until the place is called, or `should_stop()` turns true, say where it stands."""
-        while not place.called.wait(SECONDS_BETWEEN_LOOKS) and not should_stop():
-            yield self.progress(place)
+    def wait(self, ticket: Ticket, should_stop: Callable[[], bool]) -> Iterator[Progress]:
+        """Yield the ticket's position until it is admitted or `should_stop()` turns true."""
+        while not ticket.admitted.wait(POLL_SECONDS) and not should_stop():
+            yield self.position(ticket)
 
-    def requeue(self, place: Place) -> None:
-        """Give a turn up and go to the line's end, however full it is; where nobody waits, it is called at once."""
-        with self._guard:
-            self._lease.remove(place)
-            place.called.clear()
-            self._waiting.append(place)
-            self._call()
+    def requeue(self, ticket: Ticket) -> None:
+        """Move an admitted ticket to the end of the queue, even if that is full. Admitted again if nobody waits."""
+        with self._lock:
+            self._admitted.remove(ticket)
+            ticket.admitted.clear()
+            self._waiting.append(ticket)
+            self._admit()
 
-    def progress(self, place: Place) -> Progress:
-        """Where a place that was not yet called stands, 1 is next, and about how long it has still to wait."""
-        with self._guard:
-            number = self._waiting.index(place) if place in self._waiting else 0
-            ahead = [*self._lease, *self._waiting[:number]]
-            seconds = [self._prefill_times.estimate(other.num_frames) for other in ahead]
-            known = [second for second in seconds if second is not None]
-            left = sum(known) / self._at_once if len(known) == len(seconds) else None
-            return Progress(Stage.QUEUED, number + 1, len(self._waiting), left)
+    def position(self, ticket: Ticket) -> Progress:
+        """The position of a waiting ticket (1 is next), the queue's length and an estimate of the wait."""
+        with self._lock:
+            num_before = self._waiting.index(ticket) if ticket in self._waiting else 0
+            ahead = [*self._admitted, *self._waiting[:num_before]]
+            estimates = [self._prefill_times.estimate(other.num_frames) for other in ahead]
+            known = [seconds for seconds in estimates if seconds is not None]
+            left = sum(known) / self._max_admitted if len(known) == len(estimates) else None
+            return Progress(Stage.QUEUED, num_before + 1, len(self._waiting), left)
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many tickets wait."""
         return len(self._waiting)
 
-    def _call(self) -> None:
-        while self._waiting and len(self._lease) < self._at_once:
-            place = self._waiting.pop(0)
-            self._lease.append(place)
-            place.called.set()
+    def _admit(self) -> None:
+        while self._waiting and len(self._admitted) < self._max_admitted:
+            ticket = self._waiting.pop(0)
+            self._admitted.append(ticket)
+            ticket.admitted.set()

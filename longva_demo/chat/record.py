@@ -1,7 +1,7 @@
-"""A chat as a file: what was looked at, which model answered, each question and answer; written, read and checked.
+"""A chat as a JSON file: the video and its frames, the model, each question and answer.
 
-The file is JSON. Reading it is strict, since `replay` acts on what it says: an unknown key, a missing one, a value of
-the wrong kind or out of bounds, or a change after saving ends in one line that names the field.
+Reading is strict, because `replay` acts on the values. An unknown or missing key, a value of the wrong type or out of
+bounds, or a change after saving raises an error of one line that names the field.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, req
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
-from longva_demo.errors import DemoError, short, whole_letters
+from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
 VERSION = 3
-# A record of 2,000 frames and a hundred turns has about 200 kB.
+# A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Which frames of a video were read: `seconds` are the presentation times of `indices`, one a frame."""
+    """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
 
     budget: int
     start_seconds: float
@@ -43,15 +43,15 @@ class Frames:
         pairs = zip(self.indices, self.indices[1:], strict=False)
         require(self.budget >= 1, "budget", "is below 1")
         require(0 <= self.start_seconds <= self.end_seconds, "end_seconds", "is before start_seconds")
-        require(self.decoder in CHOICES["decoder"], "decoder", f"is none of {', '.join(CHOICES['decoder'])}")
-        require(0 < len(self.indices) <= self.budget, "indices", "are none, or more than the budget")
-        require(self.indices[0] >= 0 and all(a < b for a, b in pairs), "indices", "do not ascend from 0 or later")
-        require(len(self.seconds) == len(self.indices), "seconds", "are not one for each of the indices")
+        require(self.decoder in CHOICES["decoder"], "decoder", f"is not one of {', '.join(CHOICES['decoder'])}")
+        require(0 < len(self.indices) <= self.budget, "indices", "is empty or exceeds the budget")
+        require(self.indices[0] >= 0 and all(a < b for a, b in pairs), "indices", "is not ascending from 0 or later")
+        require(len(self.seconds) == len(self.indices), "seconds", "does not have one value per index")
 
 
 @dataclass(frozen=True)
 class Media:
-    """The file that the chat is about; `frames` is None for a picture."""
+    """The file that the chat is about. `frames` is None for a picture."""
 
     name: str
     sha256: str
@@ -60,12 +60,12 @@ class Media:
 
     def __post_init__(self) -> None:
         require(bool(re.fullmatch("[0-9a-f]{64}", self.sha256)), "sha256", "is not 64 hexadecimal digits")
-        require(self.size_bytes > 0, "size_bytes", "is not above 0")
+        require(self.size_bytes > 0, "size_bytes", "is not positive")
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Which model answered; `revision` is the Hub's commit, or a hash of the weights."""
+    """Which model answered. `revision` is the commit on the Hub, or a hash of the weights."""
 
     id: str
     revision: str
@@ -76,12 +76,12 @@ class ModelFacts:
         require(bool(self.id), "id", "is empty")
         for name in ("quant", "dtype"):
             allowed = [choice for choice in CHOICES[name] if choice != "auto"]
-            require(getattr(self, name) in allowed, name, f"is none of {', '.join(allowed)}")
+            require(getattr(self, name) in allowed, name, f"is not one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
 class AttributedFrame:
-    """A frame that an answer drew on; `weight` is its share of the attention to frames."""
+    """A frame that an answer relied on. `weight` is its share of the attention to frames."""
 
     seconds: float
     weight: float
@@ -89,10 +89,7 @@ class AttributedFrame:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer of `num_new_tokens` tokens; `stopped` before its end by the user.
-
-    attribution_note: why there is no `attribution` although the answer is about a video; mostly empty.
-    """
+    """One question and its answer. `stopped`: the user stopped it, after `num_new_tokens` tokens."""
 
     question: str
     answer: str
@@ -103,6 +100,7 @@ class Exchange:
     stopped: bool
     attribution: tuple[AttributedFrame, ...] = ()
     attribution_note: str = ""
+    """why an answer about a video has no `attribution`; usually empty"""
 
     def __post_init__(self) -> None:
         require(bool(self.question.strip()), "question", "is empty")
@@ -115,40 +113,40 @@ class Exchange:
 
     @classmethod
     def of(cls, turn: Turn, frames: Sequence[FrameRef]) -> "Exchange":
-        """`frames` are those that the session read."""
-        count, stopped, found = turn.stats.num_new_tokens, turn.stats.stopped, turn.attribution
+        """`frames` are the session's."""
+        found = turn.attribution
         used_frames = found.used_frames if found is not None else ()
         attribution = tuple(
-            AttributedFrame(frames[place].seconds, found.attention[place]) for place in used_frames if found
+            AttributedFrame(frames[frame].seconds, found.attention[frame]) for frame in used_frames if found
         )
         return cls(
             turn.question,
             turn.answer,
             **asdict(turn.sampling),
-            num_new_tokens=count,
-            stopped=stopped,
+            num_new_tokens=turn.stats.num_new_tokens,
+            stopped=turn.stats.stopped,
             attribution=attribution,
             attribution_note=too_long_to_attribute(turn) if turn.is_too_long_to_attribute else "",
         )
 
     @property
     def sampling(self) -> Sampling:
-        """With which the same answer comes again: one that was stopped ends after as many tokens."""
+        """The settings that give the same answer again: a stopped one ends after as many tokens."""
         longest = self.num_new_tokens if self.stopped else self.max_new_tokens
         return Sampling(self.temperature, self.top_p, longest)
 
 
 def too_long_to_attribute(turn: Turn) -> str:
-    """Why the frames of `turn` were not weighed, as a sentence."""
+    """Why `turn` has no attribution, as a sentence."""
     tokens = (
         f"question and answer have {turn.num_attributed_tokens:,} tokens, and the limit is {MAX_ATTRIBUTED_TOKENS:,}"
     )
-    return f"The frames that the answer drew on were not looked for: {tokens}."
+    return f"No attribution for this answer: {tokens}."
 
 
 @dataclass(frozen=True)
 class ChatRecord:
-    """A whole chat about one file, or, with `media` None, about none. `saved` is an ISO 8601 time."""
+    """A whole chat about one file, or about none if `media` is None. `saved` is an ISO 8601 time."""
 
     saved: str
     media: Media | None
@@ -159,17 +157,17 @@ class ChatRecord:
         try:
             datetime.fromisoformat(self.saved)
         except ValueError:
-            require(False, "saved", "is no ISO 8601 time")
-        require(bool(self.turns), "turns", "are none")
+            require(False, "saved", "is not an ISO 8601 time")
+        require(bool(self.turns), "turns", "is empty")
 
     def to_json(self) -> str:
-        """The file's text. Its last field is a digest of all others, so that a change does not pass for an answer."""
+        """The text of the file. Its last field is a digest of all others, so that changes are detected."""
         values = {"format": FORMAT, "version": VERSION, **asdict(self)}
         return json.dumps(values | {"digest": digest(values)}, ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def record_chat(session: ChatSession, budget: int) -> ChatRecord:
-    """What `session` was asked about its present source, of which at most `budget` frames were to be read."""
+    """The turns of `session` about its present source, of which at most `budget` frames were sampled."""
     loaded = session.engine.loaded
     dtype = str(loaded.dtype).removeprefix("torch.")
     return ChatRecord(
@@ -181,28 +179,30 @@ def record_chat(session: ChatSession, budget: int) -> ChatRecord:
 
 
 def describe(source: Source, budget: int) -> Media:
-    if not isinstance(source, VideoSource):
-        assert source.path is not None, "only pictures that came as a file can be recorded"
-        return Media(whole_letters(source.path.name), source.sha256, source.size_bytes, None)
-    plan = source.plan
-    frames = Frames(
-        budget, plan.start_seconds, plan.end_seconds, source.decoder, tuple(source.indices), tuple(source.seconds)
-    )
-    return Media(whole_letters(source.info.path.name), source.sha256, source.info.size_bytes, frames)
+    assert source.path is not None, "a picture without a file cannot be recorded"
+    frames = describe_frames(source, budget) if isinstance(source, VideoSource) else None
+    return Media(replace_surrogates(source.path.name), source.sha256, source.size_bytes, frames)
+
+
+def describe_frames(source: VideoSource, budget: int) -> Frames:
+    plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
+    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
 
 
 def read_record(path: Path) -> ChatRecord:
     """Read and check a file that `ChatRecord.to_json` wrote.
 
     Raises:
-        RecordError: it cannot be read, is no such file, or was changed; the line names the field.
+        RecordError: it cannot be read, is not a saved chat, or was changed; the message names the field.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise RecordError(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB", "give a saved chat, not a video")
+            raise RecordError(
+                f"{path.name} has {path.stat().st_size / 1e6:.0f} MB", "use the JSON file of a saved chat"
+            )
         return parse_record(path.read_bytes().decode("utf-8"))
     except UnicodeDecodeError:
-        raise RecordError(f"{path.name} is not a text file", "give the JSON file of a saved chat") from None
+        raise RecordError(f"{path.name} is not a text file", "use the JSON file of a saved chat") from None
     except OSError as error:
         raise RecordError(f"{path.name} cannot be read ({error.strerror})", "check the path") from None
     except RecordError as error:
@@ -213,21 +213,21 @@ def parse_record(text: str) -> ChatRecord:
     """The record in `text`; raises RecordError."""
     values = load_json(text)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise RecordError(f"the field format is not {FORMAT!r}", "give the JSON file of a saved chat")
+        raise RecordError(f"the field format is not {FORMAT!r}", "use the JSON file of a saved chat")
     version = values.get("version")
     if version != VERSION or isinstance(version, bool | float):
         raise RecordError(
-            f"the field version is {short(version)}, and this longva-demo reads version {VERSION}",
+            f"the field version is {short(version)}, but this longva-demo reads version {VERSION}",
             "use the longva-demo that saved the chat, or save it again",
         )
     rest = {name: value for name, value in values.items() if name not in ("format", "version", "digest")}
     record: ChatRecord = convert(ChatRecord, rest, "")
     seen = {name: value for name, value in values.items() if name != "digest"}
     if values.get("digest") != digest(seen):
-        raise RecordError("the field digest does not match the others: the file was changed", REMEDY)
+        raise RecordError("the field digest does not match the others, so the file was changed", REMEDY)
     return record
 
 
 def digest(values: dict[str, Any]) -> str:
-    """SHA-256 of the fields in one fixed spelling. It shows accidents and edits; it is no signature."""
+    """SHA-256 of the fields in a canonical form. It detects accidents and edits, but is not a signature."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A recorded chat, asked again: the same frames, the same questions in the same order; are the answers the same?"""
+"""Replay of a recorded chat: the same frames and questions; are the answers the same?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, file_sha256, p
 
 @dataclass(frozen=True)
 class Replayed:
-    """A recorded question with the answer it had and the answer it has now."""
+    """A recorded question with its old and its new answer."""
 
     question: str
     old: str
@@ -29,30 +29,31 @@ class Replayed:
 
 
 def check_file(record: ChatRecord, path: Path | None) -> None:
-    """Whether `path` is the file that the chat is about.
+    """Check that `path` is the file that the chat is about.
 
     Raises:
-        DemoError: a file is missing, or there is one and the chat is about none.
+        DemoError: the chat needs a file and there is none, or the reverse.
         VideoError: it is another file, or it cannot be read.
     """
     media = record.media
     if media is None:
         if path is not None:
-            raise DemoError(f"the chat is about no video, but {path.name} was given", "leave it out")
+            raise DemoError(f"the chat is not about a file, but {path.name} was given", "leave it out")
         return
     if path is None:
-        raise DemoError(f"the chat is about {media.name}", "give that file after the record")
+        raise DemoError(f"the chat is about {media.name}", "add its path after the record")
     found = file_sha256(path)
     if found != media.sha256:
         hashes = f"SHA-256 {found[:12]}…, not {media.sha256[:12]}…"
-        raise VideoError(f"{path.name} is not the file of this chat ({hashes})", f"give the same {media.name}")
+        raise VideoError(f"{path.name} is not the file of this chat ({hashes})", f"use the original {media.name}")
 
 
 def plan_recorded(info: VideoInfo, frames: Frames) -> FramePlan:
-    """Exactly the recorded frames; raises RecordError where the video has no such frame."""
+    """Exactly the recorded frames; raises RecordError if the video has fewer."""
     if frames.indices[-1] >= info.num_frames:
         raise RecordError(
-            f"the field media.frames.indices names frame {frames.indices[-1]}, the video has {info.num_frames}", REMEDY
+            f"the field media.frames.indices has frame {frames.indices[-1]}, but the video has {info.num_frames}",
+            REMEDY,
         )
     seconds = tuple(info.frame_seconds[list(frames.indices)].tolist())
     return FramePlan(frames.indices, seconds, frames.start_seconds, frames.end_seconds)
@@ -61,7 +62,7 @@ def plan_recorded(info: VideoInfo, frames: Frames) -> FramePlan:
 def open_recorded(
     record: ChatRecord, path: Path | None, processor: LongVAProcessor, limits: DecodeLimits
 ) -> Source | None:
-    """The source of a chat whose file was checked with `check_file`."""
+    """The source of the chat; `check_file` has checked `path`."""
     if record.media is None or path is None:
         return None
     frames = record.media.frames
@@ -72,7 +73,7 @@ def open_recorded(
 
 
 def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterator[Progress | Replayed]:
-    """Ask every question of `record` again, each after the answers that are given now."""
+    """Ask every question of `record` again, each after the new answers to the earlier ones."""
     session = ChatSession(engine)
     try:
         session.set_source(source)

@@ -1,4 +1,4 @@
-"""How an answer's words are chosen."""
+"""How the tokens of an answer are chosen."""
 
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -9,7 +9,7 @@ from longva_demo.errors import DemoError, short
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the answer's words are chosen: temperature 0 takes the likeliest token each time."""
+    """How the tokens of an answer are chosen: temperature 0 takes the most likely one each time."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -17,15 +17,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not (is_number(self.temperature) and 0 <= self.temperature <= 2):
-            raise DemoError(f"temperature is {short(self.temperature)}", "use 0 to 2")
+            raise DemoError(f"{short(self.temperature)} is not a valid temperature", "use 0 to 2")
         if not (is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise DemoError(f"top-p is {short(self.top_p)}", "use a number above 0, up to 1")
+            raise DemoError(f"{short(self.top_p)} is not a valid top-p", "use a number above 0, up to 1")
         if not (is_number(self.max_new_tokens) and 1 <= self.max_new_tokens <= 4096):
-            raise DemoError(f"max new tokens is {short(self.max_new_tokens)}", "use 1 to 4096")
+            raise DemoError(f"{short(self.max_new_tokens)} is not a valid number of new tokens", "use 1 to 4096")
 
     @classmethod
     def from_fields(cls, temperature: Any, top_p: Any, max_new_tokens: Any) -> Self:
-        """From a form, which may hold anything; raises DemoError as the constructor does."""
+        """From form fields of any type; raises DemoError as the constructor does."""
         return replace(cls(temperature, top_p, max_new_tokens), max_new_tokens=int(max_new_tokens))
 
 

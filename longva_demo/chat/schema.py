@@ -1,4 +1,4 @@
-"""JSON into frozen dataclasses, strictly: what does not fit ends in one line that names the field."""
+"""Strict conversion of JSON to frozen dataclasses; an error is one line that names the field."""
 
 import json
 import types
@@ -9,34 +9,34 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from longva_demo.errors import DemoError
 
-REMEDY = "save the chat again, or take an unchanged copy"
+REMEDY = "save the chat again, or use an unchanged copy"
 NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class RecordError(DemoError):
-    """A file that is no chat record of ours, or not as it was saved."""
+    """A file that is not a saved chat, or has been changed."""
 
 
 class FieldError(Exception):
-    """A field of one object, and what is wrong with it."""
+    """The name of an object's field, and the problem with it."""
 
 
 def require(holds: bool, field: str, problem: str) -> None:
-    """For `__post_init__` of the dataclasses: a FieldError unless it holds. `convert` adds the path to the field."""
+    """For `__post_init__` of the dataclasses: raises FieldError unless `holds`. `convert` adds the field's path."""
     if not holds:
         raise FieldError(field, problem)
 
 
 def load_json(text: str) -> Any:
-    """The values in `text`: no key twice, no NaN. Raises RecordError."""
+    """The values in `text`. Raises RecordError, also for a repeated key or NaN."""
     try:
-        return json.loads(text, object_pairs_hook=without_doubles, parse_constant=refuse_constant)
+        return json.loads(text, object_pairs_hook=unique_keys, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
-        raise RecordError("this is no JSON", "give the JSON file of a saved chat") from None
+        raise RecordError("this is not JSON", "use the JSON file of a saved chat") from None
 
 
 def convert(kind: Any, value: Any, field: str) -> Any:
-    """`value`, out of JSON, as `kind`: a frozen dataclass, a tuple of one kind, a union with None, or a plain type."""
+    """`value`, from JSON, as `kind`: a frozen dataclass, a tuple of one type, a union with None, or a plain type."""
     if is_dataclass(kind):
         return convert_object(kind, value, field)
     if get_origin(kind) in (Union, types.UnionType):
@@ -48,34 +48,34 @@ def convert(kind: Any, value: Any, field: str) -> Any:
     accepted = (int, float) if kind is float else (kind,)
     demand(type(value) in accepted, field, f"is not {NAMES[kind]}")
     if kind is float:
-        demand(abs(value) < 1e15, field, "is not a number of this size")
+        demand(abs(value) < 1e15, field, "is too large")
         return value
-    demand(kind is not str or is_text(value), field, "is not readable text")
+    demand(kind is not str or is_text(value), field, "contains invalid Unicode")
     return value
 
 
 def convert_object(kind: Any, value: Any, field: str) -> Any:
     demand(isinstance(value, dict), field or "record", "is not an object")
-    lead = f"{field}." if field else ""
+    prefix = f"{field}." if field else ""
     names = [item.name for item in fields(kind)]
     for name in names:
-        demand(name in value, lead + name, "is missing")
+        demand(name in value, prefix + name, "is missing")
     for name in value:
-        demand(name in names, lead + name, "is not known")
+        demand(name in names, prefix + name, "is unknown")
     hints = get_type_hints(kind)
-    converted = {name: convert(hints[name], value[name], lead + name) for name in names}
-    with under(lead):
+    converted = {name: convert(hints[name], value[name], prefix + name) for name in names}
+    with field_path(prefix):
         return kind(**converted)
 
 
 @contextmanager
-def under(lead: str) -> Iterator[None]:
-    """Name the field of a FieldError with the path to it."""
+def field_path(prefix: str) -> Iterator[None]:
+    """Turn a FieldError into a RecordError that names the field by its path."""
     try:
         yield
     except FieldError as error:
         field, problem = error.args
-        demand(False, lead + field, problem)
+        demand(False, prefix + field, problem)
 
 
 def demand(holds: bool, field: str, problem: str) -> None:
@@ -84,7 +84,7 @@ def demand(holds: bool, field: str, problem: str) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether it has no half characters, which no terminal or page could show."""
+    """Whether it has no lone surrogates, which no terminal or page can show."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -92,13 +92,13 @@ def is_text(value: str) -> bool:
     return True
 
 
-def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        double = next(name for number, (name, _) in enumerate(pairs) if name in [pair[0] for pair in pairs[:number]])
-        demand(False, double, "stands there twice")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        demand(name not in values, name, "is repeated")
+        values[name] = value
     return values
 
 
 def refuse_constant(name: str) -> None:
-    raise RecordError(f"it holds {name}, which is no number", REMEDY)
+    raise RecordError(f"{name} is not a valid number", REMEDY)

@@ -1,4 +1,4 @@
-"""A chat about one video: read once, asked many times, each turn undone by cutting the cache."""
+"""A chat about one video: one prefill, many questions; undoing a turn truncates the KV cache."""
 
 import secrets
 import threading
@@ -17,32 +17,30 @@ from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.occlusion import Occlusion
 from longva_demo.chat.prefill import PrefixLease
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.source import Source, VideoSource
+from longva_demo.chat.source import Source
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, Stage, TextDelta, Turn
 from longva_demo.errors import BudgetError, DemoError
 
-# An answer needs room for at least this many tokens.
+# A question is refused if the context has less left for the answer.
 MIN_ANSWER_TOKENS = 16
 
 
 class ChatSession:
     """One person's conversation. One question runs at a time; `stop` may be called from any thread.
 
-    The cache always holds a beginning of `header, frames, turns`: what `PrefixLease` read, then some of the turns' ids.
-    What is missing is fed with the next question, so a dropped cache, one that another chat used, a restored turn and
-    the last token of an answer (which `generate` leaves out of the cache) are all the same case.
+    The KV cache always holds some of `header, frames, turns`, from the start: the prefix that `PrefixLease` acquired,
+    then some of the turns' ids. The next question prefills what is missing. This covers a dropped cache, one that
+    another chat used, a resumed turn, and the last token of an answer, which `generate` leaves out of the cache.
     """
 
     def __init__(self, engine: Engine, is_shared: bool = True) -> None:
-        """`is_shared`: what was read serves other chats about the same frames, and the other status round."""
+        """`is_shared`: share the prefix with other chats about the same frames."""
         self.engine = engine
-        self.name = secrets.token_hex(4)  # in the log
+        self.name = secrets.token_hex(4)  # for the log
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()
         self._lease = PrefixLease(engine, self._stop, is_shared)
-
-    # What the chat is about
 
     @property
     def source(self) -> Source | None:
@@ -51,12 +49,12 @@ class ChatSession:
     def set_source(self, source: Source | None) -> None:
         """Ask about `source` from now on; None is text alone. Another source clears the turns.
 
-        What was read of the old one is put by while there is room: coming back, its first answer is quick again.
+        The old prefix stays cached while memory allows, so switching back is fast.
 
         Raises:
-            BudgetError: its frames do not fit into the context or the memory; the session stays as it was.
+            BudgetError: its frames do not fit into the context or the memory; the session does not change.
         """
-        with self._alone():
+        with self._exclusive():
             if source is self.source:
                 return
             if source is not None:
@@ -68,52 +66,48 @@ class ChatSession:
 
     @property
     def needs_prefill(self) -> bool:
-        """Whether the next question has to wait until the video is read."""
-        return isinstance(self.source, VideoSource) and not self._lease.is_done
+        """Whether the next question needs the prefill of a video."""
+        return self._has_video and not self._lease.is_cached
 
     def meter(self, num_frames: int) -> BudgetMeter:
-        """The cost of `num_frames` frames, where what no chat is using now would be freed for them."""
+        """The cost of `num_frames` frames, counting memory that eviction would free as free."""
         return self.engine.meter(num_frames, self._lease.num_bytes)
 
     @property
     def frames(self) -> list[FrameRef]:
-        """The frames read, or being read; frames that could not be decoded are missing."""
-        if not isinstance(self.source, VideoSource):
-            return []
-        return [FrameRef(*pair) for pair in zip(self.source.indices, self.source.seconds, strict=False)]
+        """The frames decoded so far, without those that could not be decoded."""
+        return self.source.frame_refs if self.source is not None else []
 
     @property
     def notes(self) -> list[str]:
-        """What was lost or guessed while reading, a sentence each."""
+        """What was lost or guessed when the file was read, one sentence each."""
         return list(self.source.notes) if self.source is not None else []
 
-    # Asking
-
     def ask(self, question: str, sampling: Sampling | None = None) -> Iterator[Progress | TextDelta]:
-        """Read the source if that was not done yet, then stream the answer; the finished turn is `turns[-1]`.
+        """Prefill the source if it is not cached, then stream the answer; the finished turn is `turns[-1]`.
 
-        Stopping, or closing the generator, keeps what was answered so far. After an error nothing has changed.
+        Stopping, or closing the generator, keeps the answer so far. An error changes nothing.
 
         Raises:
-            DemoError: empty question, no room left in the context, unreadable video, memory run out, or a question
-                is being answered already.
+            DemoError: empty question, full context, unreadable video, out of memory, or a question is being answered
+                already.
         """
-        with self._alone():
+        with self._exclusive():
             self._stop.clear()
             yield from self._ask(question, sampling or Sampling())
 
     def undo(self) -> Turn | None:
-        """Take the last turn back, and return it; None when there is none."""
-        with self._alone():
+        """Remove the last turn and return it; None if there is none."""
+        with self._exclusive():
             return self._undo()
 
     def retry(self, sampling: Sampling | None = None) -> Iterator[Progress | TextDelta]:
-        """Ask the last question again; when that fails, the old answer stays."""
+        """Ask the last question again; if that fails, the old answer stays."""
         return self.edit(None, sampling)
 
     def edit(self, question: str | None, sampling: Sampling | None = None) -> Iterator[Progress | TextDelta]:
-        """Put `question` (None: the same one) in place of the last one; when that fails, the old turn stays."""
-        with self._alone():
+        """Replace the last question with `question` (None: the same one); if that fails, the old turn stays."""
+        with self._exclusive():
             self._stop.clear()
             old = self._undo()
             if old is None:
@@ -131,7 +125,7 @@ class ChatSession:
         Returns the last turn, with `log_prob_drops` in its attribution. Returns None if there is nothing to try, if the
         turn `is_too_long_to_attribute`, after `stop`, or if memory is short. The conversation does not change.
         """
-        with self._alone():
+        with self._exclusive():
             self._stop.clear()
             turn = self.turns[-1] if self.turns else None
             if turn is None or turn.attribution is None or turn.is_too_long_to_attribute or len(turn.answer_ids) < 2:
@@ -148,30 +142,28 @@ class ChatSession:
             return self.turns[-1]
 
     def clear(self) -> None:
-        """Forget the conversation, but not the video that was read."""
-        with self._alone():
+        """Clear the conversation, but not the video's prefix."""
+        with self._exclusive():
             self.turns = []
             self._lease.truncate(0)
 
     def stop(self) -> None:
-        """End what is running within one step: a token, a chunk of frames or of text, of hiding frames."""
+        """Stop whatever runs within one step: a token, or a chunk of frames, of text or of an occlusion."""
         self._stop.set()
 
     def resume(self, source: Source | None, turns: list[Turn]) -> None:
-        """Take over a conversation that was held elsewhere (in another process): its cache is built anew when asked."""
-        with self._alone():
+        """Continue a conversation held in another process; the next question rebuilds its KV cache."""
+        with self._exclusive():
             for one in (self.source, source):
                 self._lease.source = one
                 self._lease.truncate(0)
             self.turns = list(turns)
 
     def close(self) -> None:
-        """Stop, and free the cache and the kept frames."""
+        """Stop, and free the cache and the stored frames."""
         self.stop()
         with self._busy:
             self._lease.close()
-
-    # How
 
     def _ask(self, question: str, sampling: Sampling) -> Iterator[Progress | TextDelta]:
         started = time.perf_counter()
@@ -194,7 +186,7 @@ class ChatSession:
     def _answer(
         self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
     ) -> Iterator[Progress | TextDelta]:
-        """Stream the answer, with the cache at hand."""
+        """Stream the answer, with the lease acquired."""
         cache = self._lease.cache
         sampling = self._within_context(sampling, len(question_ids))
         num_fed = cache.get_seq_length() - self._lease.prefix_length
@@ -203,7 +195,7 @@ class ChatSession:
         pieces: list[str] = []
         log_probabilities: list[float] = []
         text = self.engine.text_stream()
-        recorder = self.engine.recorder() if isinstance(self.source, VideoSource) else None
+        recorder = self.engine.recorder() if self._has_video else None
         try:
             with self._lease.drop_on_error():
                 logits = yield from self._prefill(pending, cache, recorder)
@@ -236,21 +228,21 @@ class ChatSession:
     def _prefill(
         self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None
     ) -> Generator[Progress, None, torch.Tensor | None]:
-        """Read earlier turns and the question; returns the logits after them, None where the chat was stopped."""
+        """Prefill missing turns and the question; returns the logits after them, or None if the chat was stopped."""
         steps = self.engine.prefill_text_steps(ids, cache, recorder)
-        is_whole = False
+        is_complete = False
         try:
             while not self._stop.is_set():
                 try:
                     yield Progress(Stage.QUESTION, next(steps), len(ids))
                 except StopIteration as ended:
-                    is_whole = True
+                    is_complete = True
                     return cast(torch.Tensor, ended.value)
             return None
         finally:
-            if not is_whole:  # of the question nothing stays
-                most = self._lease.prefix_length + len(self._turn_ids())
-                cache.cut_to(min(cache.get_seq_length(), most))
+            if not is_complete:  # drop the part of the question that is in the cache
+                length = self._lease.prefix_length + len(self._turn_ids())
+                cache.truncate(min(cache.get_seq_length(), length))
 
     def _add_turn(
         self,
@@ -266,24 +258,24 @@ class ChatSession:
         stopped = not ended and len(answer_ids) < sampling.max_new_tokens
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*kept, self.engine.template.end_of_turn)
-        attribution = self._weigh(recorder, len(kept)) if recorder and kept else None
+        attribution = self._attribute(recorder, len(kept)) if recorder and kept else None
         stats = replace(stats, stopped=stopped)
         self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, attribution))
 
-    def _weigh(self, recorder: QueryRecorder, num_tokens: int) -> Attribution | None:
-        """What a finished answer attended to; None where memory lacks for that: the answer stands without it.
+    def _attribute(self, recorder: QueryRecorder, num_tokens: int) -> Attribution | None:
+        """The attention of a finished answer; None, and an answer without attribution, if memory is short.
 
-        The row that predicts its end is left out: it has nothing left to look for.
+        Leaves out the row that predicts the end of the turn: it attends to nothing in particular.
         """
-        recorder.keep(num_tokens)
+        recorder.truncate(num_tokens)
         try:
-            return self.engine.attribute_frames(recorder, self._lease.cache, self._frame_places())
+            return self.engine.attribute_frames(recorder, self._lease.cache, self._frame_layout())
         except BudgetError:
             return None
 
     def _log_prob_drops(self, turn: Turn, attribution: Attribution) -> tuple[tuple[int, float], ...] | None:
-        """(place, fall in nats) of the candidates, the largest fall first; None after `stop` or without memory."""
-        frames, candidates = self._frame_places(), attribution.candidates
+        """(frame, drop in nats) of the candidates, largest drop first; None after `stop` or if memory is short."""
+        frames, candidates = self._frame_layout(), attribution.candidates
         cache = self._lease.cache
         earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
         length = self._lease.prefix_length + len(earlier)
@@ -296,12 +288,16 @@ class ChatSession:
                     for _ in self.engine.prefill_text_steps(missing, cache):
                         if self._stop.is_set():
                             return None
-            hiding = Occlusion(cache, length, windows)
-            return self.engine.log_prob_drops(hiding, candidates, turn.question_ids, answer, self._stop.is_set)
+            occlusion = Occlusion(cache, length, windows)
+            return self.engine.log_prob_drops(occlusion, candidates, turn.question_ids, answer, self._stop.is_set)
         except BudgetError:
             return None
 
-    def _frame_places(self) -> FrameLayout:
+    @property
+    def _has_video(self) -> bool:
+        return self.source is not None and self.source.kind == "video"
+
+    def _frame_layout(self) -> FrameLayout:
         header = len(self.engine.template.header)
         return FrameLayout(header, self.engine.loaded.model.config.tokens_per_frame, len(self.frames))
 
@@ -316,23 +312,23 @@ class ChatSession:
         return [token for turn in self.turns for token in turn.ids]
 
     def _within_context(self, sampling: Sampling, num_question_tokens: int) -> Sampling:
-        """The sampling with its answer cut to what the context has left.
+        """The sampling with `max_new_tokens` limited to what the context has left.
 
         Raises:
-            DemoError: less than `MIN_ANSWER_TOKENS` are left.
+            DemoError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.loaded.model.config.context_length
         used = self._lease.prefix_length + len(self._turn_ids()) + num_question_tokens
-        room = context_length - used
-        if room < MIN_ANSWER_TOKENS:
+        left = context_length - used
+        if left < MIN_ANSWER_TOKENS:
             raise DemoError(
-                f"the conversation needs {used:,} of the model's {context_length:,} tokens, too many to answer",
+                f"the conversation takes {used:,} of the model's {context_length:,} tokens, too many to answer",
                 "ask more briefly, clear the chat, or set a smaller budget",
             )
-        return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, room))
+        return replace(sampling, max_new_tokens=min(sampling.max_new_tokens, left))
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
             raise DemoError("this chat is still answering", "wait for the answer, or press Stop")
         try:

@@ -1,20 +1,20 @@
 """How much the model computes in one step, whatever a visitor sends.
 
-The model serves one step at a time, in order of arrival (model_thread.py). While a step runs, no other visitor gets a
-word; Stop takes effect between steps. These are all the steps, and what bounds each:
+The model runs one step at a time, in order of arrival (model_thread.py). During a step, other visitors get no output;
+Stop takes effect between steps. These are all the steps, and what bounds each:
 
 | step | where | bound |
 |---|---|---|
 | a chunk of text: header, earlier turns, question | `Engine.prefill_text_steps` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
-| the same of frames or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same |
-| frames or grids through the vision tower | `Engine.encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
-| one new token, and its choice among the vocabulary | `Engine.generate` | one token; at most 4,096 of them an answer |
-| an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, swept in pieces of 64 MB |
-| a chunk of rows while frames are hidden | `Engine.log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
-| a cache: made, copied, or restored | `Engine.new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
+| a chunk of frames, or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same |
+| frames or grids in the vision tower | `Engine.encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
+| one new token, and the choice of it | `Engine.generate` | one token; at most 4,096 per answer |
+| an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, in chunks of 64 MB |
+| a chunk of rows of an occlusion | `Engine.log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
+| a KV cache: allocated, copied, or restored | `Engine.new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
 
-Everything else is made of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
-at most `prompt.MAX_CHARACTERS` characters; it becomes tokens outside the model's thread, in half a second.
+Everything else consists of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
+at most `prompt.MAX_CHARACTERS` characters; tokenising it takes half a second, outside the model's thread.
 """
 
 from dataclasses import dataclass
@@ -26,39 +26,39 @@ from longva_demo.model import LongVAConfig
 
 # Tokens of one step: 16 frames of LongVA-7B.
 MAX_STEP_TOKENS = 2304
-# Below this many the step is slow for what it computes: most of it goes into reading the weights.
+# A step of fewer tokens is inefficient: it spends most of its time on loading the weights.
 MIN_STEP_TOKENS = 64
-# Frames, or grids of a picture, that are encoded in one step.
+# Frames, or grids of a picture, encoded in one step.
 MAX_STEP_FRAMES = 16
-# About a second, by kind of device. On a GPU MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.
+# About a second. On a GPU, MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.
 MAX_STEP_FLOP = {"cpu": 4e10, "cuda": 2.5e14}
-# Hiding frames runs in the background: its steps are shorter, since others wait for them at each of their tokens.
+# Occlusion runs in the background. Its steps are shorter, since others may wait for one at each of their tokens.
 BACKGROUND_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """FLOP of the language model: of each token, of each key that a token attends to, and the most of one step."""
+    """FLOP of the language model per token and per key that a token attends to, and the limit of one step."""
 
     per_token: int
     per_key: int
-    most: float
+    max_flop: float
 
     @classmethod
     def of(cls, config: LongVAConfig, device: torch.device) -> Self:
-        """For LongVA-7B 13.05e9 FLOP a token and 401,408 a key."""
+        """For LongVA-7B 13.05e9 FLOP per token and 401,408 per key."""
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
         projections = 2 * (heads + kv_heads) * config.head_size
         weights = config.hidden_size * (projections + 3 * config.intermediate_size)
-        most = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
+        max_flop = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
         per_key = 4 * config.num_hidden_layers * heads * config.head_size
-        return cls(2 * config.num_hidden_layers * weights, per_key, most)
+        return cls(2 * config.num_hidden_layers * weights, per_key, max_flop)
 
     def num_tokens(self, num_keys: int, share: float = 1.0) -> int:
-        """How many tokens, each attending to `num_keys` keys, one step may compute with a share of its FLOP.
+        """How many tokens, each attending to `num_keys` keys, fit into a share of one step's FLOP.
 
-        >>> StepCost(per_token=1000, per_key=10, most=1e6).num_tokens(num_keys=300)
+        >>> StepCost(per_token=1000, per_key=10, max_flop=1e6).num_tokens(num_keys=300)
         250
         """
-        affordable = int(share * self.most / (self.per_token + self.per_key * num_keys))
+        affordable = int(share * self.max_flop / (self.per_token + self.per_key * num_keys))
         return min(MAX_STEP_TOKENS, max(MIN_STEP_TOKENS, affordable))

@@ -1,4 +1,4 @@
-"""What a conversation is made of, and what is told while it goes on."""
+"""The parts of a conversation, and the events of an answer."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,17 +8,17 @@ from longva_demo.chat.sampling import Sampling
 
 
 class Stage(StrEnum):
-    """What a question is doing before its first word."""
+    """What happens to a question before the first word of its answer."""
 
     QUEUED = "queued"
-    SAMPLING = "sampling"  # frames are decoded
-    ENCODING = "encoding"  # frames go through the vision tower; the needle test alone reports it
+    SAMPLING = "sampling"  # frames are being decoded
+    ENCODING = "encoding"  # frames go through the vision tower; only the needle test reports it
     PREFILL = "prefill"  # frames go into the KV cache
     QUESTION = "question"  # tokens of the question and earlier turns go into the KV cache
 
 
 class CacheStatus(StrEnum):
-    """Where a question found its video's prefix: in the model's memory, in the host's memory, or nowhere."""
+    """Whether a question found its prefix in the prefix cache; RESTORED from host memory."""
 
     HIT = "hit"
     RESTORED = "restored"
@@ -48,22 +48,22 @@ class TextDelta:
 
 @dataclass(frozen=True)
 class AnswerStats:
-    """How an answer came about. Seconds count from the moment of asking."""
+    """Figures of an answer. Seconds count from the question."""
 
-    num_tokens: int = 0  # the whole prompt: frames, earlier turns and the question
+    num_tokens: int = 0  # of the prompt: frames, earlier turns and the question
     num_new_tokens: int = 0
     seconds_to_first_token: float = 0.0
     seconds_to_prefill: float = 0.0
-    seconds_to_decode: float = 0.0  # of these, waiting for frames
+    seconds_to_decode: float = 0.0  # part of `seconds_to_prefill`: waiting for frames
     seconds: float = 0.0
     cache: CacheStatus = CacheStatus.MISS
-    was_evicted: bool = False  # a miss only because the prefix of this chat was evicted
+    was_evicted: bool = False  # a miss because the prefix of this chat was evicted
     stopped: bool = False
     log_probability: float = 0.0  # of the answer, mean over its tokens, in nats
 
     @property
     def reused(self) -> bool:
-        """Whether the video was read before, so that only the question was new."""
+        """Whether the prefix was cached, so that only the question was prefilled."""
         return self.cache is not CacheStatus.MISS
 
     @property
@@ -74,42 +74,40 @@ class AnswerStats:
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer; the ids are all the tokens that they add to the conversation.
-
-    sampling: how the answer was chosen, its length cut to what the context had left.
-    """
+    """One question and its answer."""
 
     question: str
     answer: str
     stats: AnswerStats
-    sampling: Sampling
+    sampling: Sampling  # with `max_new_tokens` limited to what the context had left
     question_ids: tuple[int, ...] = field(repr=False)
     answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
     attribution: Attribution | None = field(default=None, repr=False)  # of an answer about a video
 
     @property
     def ids(self) -> tuple[int, ...]:
+        """All tokens that the turn adds to the conversation."""
         return self.question_ids + self.answer_ids
 
     @property
     def attributed_ids(self) -> tuple[int, ...]:
-        """The part of the answer that stands for it when frames are hidden."""
+        """The part of the answer that occlusion measures."""
         return self.answer_ids[:-1][:MAX_ROWS]
 
     @property
     def num_attributed_tokens(self) -> int:
-        """What hiding frames has to read again, once for each frame."""
+        """Tokens that occlusion prefills once per window."""
         return len(self.question_ids) + len(self.attributed_ids)
 
     @property
     def is_too_long_to_attribute(self) -> bool:
-        """Whether its frames are left out of the attribution: the page and the saved chat say so."""
+        """Whether occlusion is skipped; the page and the saved chat say so."""
         return self.attribution is not None and self.num_attributed_tokens > MAX_ATTRIBUTED_TOKENS
 
 
 @dataclass(frozen=True)
 class FrameRef:
-    """A frame that the model was given: its number in the video and its presentation time."""
+    """A frame that the model was given: its index in the video and its presentation time."""
 
     index: int
     seconds: float

@@ -4,21 +4,24 @@ import gc
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from longva_demo.chat import Stage
 from longva_demo.cli.terminal import print_json, say, say_progress
-from longva_demo.errors import DemoError, one_line, whole_letters
-from longva_demo.settings import Settings
+from longva_demo.errors import DemoError, one_line, replace_surrogates
+from longva_demo.settings import SETTINGS, Settings
 from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
 from longva_demo.video.sheet import check_sheet, contact_sheet
 from longva_demo.video.still import is_picture
 
-SETTINGS_FLAGS = ("model", "quant", "device", "dtype", "attention", "decoder", "host", "port", "log", "max_new_tokens")
+if TYPE_CHECKING:  # torch is imported late
+    from longva_demo.chat import ChatSession
+    from longva_demo.niah.command import Request
+
 STAGES = {"sampling": "sampling frame", "prefill": "reading frame", "question": "reading token"}
-CELLS_A_LINE = 10  # of the needle test, where its progress goes to no terminal
+CELLS_PER_LINE = 10  # progress of the needle test, if standard error is not a terminal
 
 
 def serve(options: Namespace) -> None:
@@ -31,13 +34,13 @@ def serve(options: Namespace) -> None:
 
 
 def ask(options: Namespace) -> None:
-    """Answer one question about a video or picture; everything that can be wrong is checked before the model loads."""
+    """Answer one question about a video or picture. The input is checked before the model is loaded."""
     settings = make_settings(options)
     if not options.question.strip():
         raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
     path = Path(options.video)
     info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
-    # Imported late: torch takes seconds, and what is wrong with the video is told without it.
+    # Imported late: torch takes seconds to import, and an error about the video should not wait for it.
     with quick_imports():
         from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
 
@@ -51,31 +54,36 @@ def ask(options: Namespace) -> None:
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
         say(engine.loaded.reason)
-        for event in session.ask(whole_letters(options.question), sampling):
+        for event in session.ask(replace_surrogates(options.question), sampling):
             if isinstance(event, Progress):
                 say_progress(STAGES[event.stage], event.done, event.total)
             elif not options.json:
                 print(event.text, end="", flush=True)
-        turn = session.turns[-1]
         for note in session.notes:
             say(f"note: {note}")
         if options.json:
-            print_json(
-                answer=turn.answer,
-                model=engine.loaded.model_id,
-                quant=engine.loaded.quant,
-                frames=[{"index": frame.index, "seconds": frame.seconds} for frame in session.frames],
-                num_tokens=turn.stats.num_tokens,
-                seconds_to_first_token=turn.stats.seconds_to_first_token,
-                tokens_per_second=turn.stats.tokens_per_second,
-                notes=session.notes,
-            )
+            print_json(**answer_facts(session))
         else:
             print()
 
 
+def answer_facts(session: "ChatSession") -> dict[str, Any]:
+    """The last answer, for JSON."""
+    turn, loaded = session.turns[-1], session.engine.loaded
+    return {
+        "answer": turn.answer,
+        "model": loaded.model_id,
+        "quant": loaded.quant,
+        "frames": [{"index": frame.index, "seconds": frame.seconds} for frame in session.frames],
+        "num_tokens": turn.stats.num_tokens,
+        "seconds_to_first_token": turn.stats.seconds_to_first_token,
+        "tokens_per_second": turn.stats.tokens_per_second,
+        "notes": session.notes,
+    }
+
+
 def frames(options: Namespace) -> None:
-    """Print the frames that a budget samples, and write them as one picture on request."""
+    """Print which frames a budget samples; with --sheet, write them as one picture too."""
     settings = make_settings(options)
     path = Path(options.video)
     if options.sheet:
@@ -90,7 +98,7 @@ def frames(options: Namespace) -> None:
             video=info.to_dict(), frames=[{"index": index, "seconds": time} for index, time in planned], notes=notes
         )
         return
-    size = f"{info.width} × {info.height}, {info.codec}, {info.fps:.4g} frames a second"
+    size = f"{info.width} × {info.height}, {info.codec}, {info.fps:.4g} frames per second"
     print(f"{one_line(path.name)}: {info.num_frames:,} frames, {format_time(info.duration_seconds, 1)}, {size}")
     for index, seconds in zip(plan.indices, plan.seconds, strict=True):
         print(f"{index:>8}  {format_time(seconds, 1)}")
@@ -99,14 +107,44 @@ def frames(options: Namespace) -> None:
 
 
 def niah(options: Namespace) -> None:
-    """The needle test: a JSON line a cell, a heat map, and the means beside the published ones."""
+    """Run the needle test: one JSON line per cell, a heat map, and the means beside the published ones."""
+    require_packages("matplotlib", "pyarrow")
     with quick_imports():
-        from longva_demo.chat import Engine, Progress
-        from longva_demo.niah import Grid
-        from longva_demo.niah.command import NeedleTest, Request, open_frames
+        from longva_demo.chat import Engine, Progress, Stage
+        from longva_demo.niah.command import NeedleTest, open_frames
 
     settings = make_settings(options)
-    request = Request(
+    request = niah_request(options, settings)
+    frames = open_frames(request)  # before the model is loaded, so that a bad video fails at once
+    engine = Engine.from_settings(settings)
+    say(engine.loaded.reason)
+    test = NeedleTest(engine, request)
+    if test.file.results:
+        say(f"{len(test.done):,} of {len(test.cells):,} cells are already done")
+    try:
+        for event in test.run(frames):
+            if not isinstance(event, Progress):
+                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells), CELLS_PER_LINE)
+            elif event.stage == Stage.ENCODING:
+                say_progress("encoding frame", event.done, event.total)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; run the same command to resume")
+        with suppress(DemoError):  # report the first error
+            test.draw()
+        raise
+    test.draw()
+    if options.json:
+        print_json(**test.facts())
+    else:
+        print(test.report())
+
+
+def niah_request(options: Namespace, settings: Settings) -> "Request":
+    from longva_demo.niah import Grid
+    from longva_demo.niah.command import Request
+
+    return Request(
         video=Path(options.video) if options.video else None,
         needles=options.needles,
         num_needles=options.num_needles,
@@ -117,33 +155,10 @@ def niah(options: Namespace) -> None:
         with_attribution=not options.no_attribution,
         limits=DecodeLimits.from_settings(settings),
     )
-    frames = open_frames(request)  # what is wrong with the video is told before the model loads
-    engine = Engine.from_settings(settings)
-    say(engine.loaded.reason)
-    test = NeedleTest(engine, request)
-    if test.kept.results:
-        say(f"{len(test.done):,} of {len(test.cells):,} cells are done already")
-    try:
-        for event in test.run(frames):
-            if not isinstance(event, Progress):
-                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells), CELLS_A_LINE)
-            elif event.stage == Stage.ENCODING:
-                say_progress("encoding frame", event.done, event.total)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; the same command goes on")
-        with suppress(DemoError):  # what came first is told
-            test.draw()
-        raise
-    test.draw()
-    if options.json:
-        print_json(**test.facts())
-    else:
-        print(test.report())
 
 
 def replay(options: Namespace) -> None:
-    """Ask the questions of a saved chat again, with its own model unless another is named; print both answers."""
+    """Ask the questions of a saved chat again and print both answers. --model replaces the chat's own model."""
     with quick_imports():
         from longva_demo.chat import Engine, Progress, read_record
         from longva_demo.chat.replay import check_file, open_recorded, replay
@@ -158,9 +173,9 @@ def replay(options: Namespace) -> None:
     engine = Engine.from_settings(settings)
     source = open_recorded(record, path, engine.processor, DecodeLimits.from_settings(settings))
     if engine.loaded.revision != record.model.revision:
-        say(f"note: the chat was with revision {record.model.revision}, this is {engine.loaded.revision}")
+        say(f"note: the chat used revision {record.model.revision}; this is {engine.loaded.revision}")
     if any(turn.temperature > 0 for turn in record.turns):
-        say("note: words were drawn at random (temperature above 0), so other answers are to be expected")
+        say("note: the answers were sampled (temperature above 0), so the new ones may differ")
     results = []
     for event in replay(engine, record, source):
         if isinstance(event, Progress):
@@ -184,7 +199,7 @@ def replay(options: Namespace) -> None:
 
 
 def doctor(options: Namespace) -> None:
-    """Print what was found on this machine and which model would be chosen."""
+    """Print the hardware and packages of this machine, and the model that auto would choose."""
     with quick_imports():
         from longva_demo.cli.doctor import examine, report
 
@@ -199,7 +214,8 @@ def doctor(options: Namespace) -> None:
 def quick_imports() -> Iterator[None]:
     """Import without Python's garbage collector, which takes a quarter of the time of importing torch and gradio.
 
-    It would look again and again through objects that last as long as the program; later on it skips them too.
+    It would scan the imported objects again and again, although they live as long as the program. Later
+    collections skip them too.
     """
     gc.disable()
     try:
@@ -210,8 +226,14 @@ def quick_imports() -> Iterator[None]:
 
 
 def make_settings(options: Namespace) -> Settings:
-    flags = {name: getattr(options, name, None) for name in SETTINGS_FLAGS}
-    return Settings.from_environment(num_frames=getattr(options, "frames", None), **flags)
+    return Settings.from_environment(**{name: getattr(options, name, None) for name in SETTINGS})
+
+
+def require_packages(*packages: str) -> None:
+    """Raise DemoError if an optional package of a command is not installed."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise DemoError(f"this command needs {' and '.join(missing)}", f"run pip install {' '.join(missing)}")
 
 
 def plan_video(path: Path, settings: Settings, options: Namespace) -> tuple[VideoInfo, FramePlan]:
@@ -220,7 +242,7 @@ def plan_video(path: Path, settings: Settings, options: Namespace) -> tuple[Vide
 
 
 def write_sheet(target: Path, path: Path, info: VideoInfo, plan: FramePlan, settings: Settings) -> list[str]:
-    """Write the contact sheet, and return the notes of the decoding."""
+    """Write the contact sheet. Returns the decoder's notes."""
     notes: list[str] = []
 
     def batches() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""What this machine has, and which model would be chosen: `longva-demo doctor`."""
+"""`longva-demo doctor`: the hardware and packages of this machine, and the model that auto would choose."""
 
 import importlib.metadata
 import platform
@@ -11,19 +11,19 @@ import psutil
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 
-from longva_demo.model.choice import Facts, choose, probe_facts
+from longva_demo.model.choice import HostInfo, choose, probe_host
 from longva_demo.model.loading import find_attention, find_device, find_dtype
 from longva_demo.settings import Settings
 
-SERVER_FIGURES = {
+SERVER_METRICS = {
     "pages": "longva_pages",
-    "waiting": "longva_waiting",
+    "queue_length": "longva_queue_length",
     "running": "longva_questions_running",
     "questions": "longva_questions",
-    "frames_read": "longva_frames_read",
+    "frames_prefilled": "longva_frames_prefilled",
     "kv_bytes": "longva_kv_bytes",
-    "prefixes_dropped": "longva_prefixes_dropped",
-    "prefixes_rebuilt": "longva_prefixes_rebuilt",
+    "prefixes_evicted": "longva_prefixes_evicted",
+    "prefixes_recomputed": "longva_prefixes_recomputed",
     "resident_memory_bytes": "process_resident_memory_bytes",
 }
 PACKAGES = (
@@ -46,11 +46,11 @@ def examine(settings: Settings) -> dict[str, Any]:
     """Findings as plain values: sizes in bytes, None for what is not installed."""
     device = find_device(settings.device)
     if settings.model == "auto":
-        choice = choose(probe_facts() if device.type == "cuda" else Facts(), settings.quant)
+        choice = choose(probe_host() if device.type == "cuda" else HostInfo(), settings.quant)
         model_id, quant, reason = choice.model_id, choice.quant, choice.reason
     else:
         model_id, quant = settings.model, settings.quant
-        reason = "LONGVA_MODEL asks for it."
+        reason = "It is set in LONGVA_MODEL."
     dtype = find_dtype(settings.dtype, device)
     address = f"http://{settings.host}:{settings.port}"
     return {
@@ -63,7 +63,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         "free_memory_bytes": psutil.virtual_memory().available,
         "free_disk_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         "address": address,
-        "server": server_figures(address),
+        "server": server_metrics(address),
         "decoders": {"pyav": version("av"), "decord": version("decord")},
         "decoder": settings.decoder,
         "model": {
@@ -77,10 +77,10 @@ def examine(settings: Settings) -> dict[str, Any]:
     }
 
 
-def server_figures(address: str) -> dict[str, Any] | None:
-    """What the server at `address` says of itself at /metrics; None where none answers.
+def server_metrics(address: str) -> dict[str, Any] | None:
+    """The metrics of the server at `address`, summed over their labels; None if no server answers.
 
-    Sums over all labels; of the questions also how many ended in which way, as "outcomes".
+    "outcomes" has the number of questions per outcome.
     """
     try:
         with urlopen(f"{address}/metrics", timeout=2) as answer:
@@ -92,10 +92,10 @@ def server_figures(address: str) -> dict[str, Any] | None:
     for family in families:
         samples = (sample.value for sample in family.samples if not sample.name.endswith("_created"))
         values[family.name] = sum(samples)
-        if family.name == SERVER_FIGURES["questions"]:
+        if family.name == SERVER_METRICS["questions"]:
             ends = [sample for sample in family.samples if sample.name.endswith("_total")]
             outcomes = {sample.labels["outcome"]: sample.value for sample in ends}
-    return {name: values.get(family, 0.0) for name, family in SERVER_FIGURES.items()} | {"outcomes": outcomes}
+    return {name: values.get(family, 0.0) for name, family in SERVER_METRICS.items()} | {"outcomes": outcomes}
 
 
 def version(package: str) -> str | None:
@@ -111,7 +111,7 @@ def gpu(number: int) -> dict[str, Any]:
 
 
 def report(findings: dict[str, Any]) -> str:
-    """The findings as lines for a person."""
+    """The findings as text."""
     gigabytes = {name: findings[name] / 1e9 for name in ("memory_bytes", "free_memory_bytes", "free_disk_bytes")}
     gpus = [
         f"{entry['name']}, {entry['free_memory_bytes'] / 1e9:.0f} of {entry['memory_bytes'] / 1e9:.0f} GB free"
@@ -122,12 +122,12 @@ def report(findings: dict[str, Any]) -> str:
     model = findings["model"]
     rows = {
         "Python": f"{findings['python']} on {findings['platform']}",
-        "GPU": "; ".join(gpus) or "none that PyTorch can use (CUDA)",
+        "GPU": "; ".join(gpus) or "none that PyTorch can use with CUDA",
         "CPU": f"{findings['cpus']} cores",
         "Memory": f"{gigabytes['free_memory_bytes']:.1f} of {gigabytes['memory_bytes']:.1f} GB free",
         "Disk": f"{gigabytes['free_disk_bytes']:.1f} GB free for frames and uploads",
         "Packages": ", ".join(packages),
-        "Decoders": f"{', '.join(decoders)}; {findings['decoder']} is used",
+        "Decoders": f"{', '.join(decoders)}; {findings['decoder']} is selected",
         "Model": f"{model['model_id']}, {model['quant']} quantisation, {model['dtype']} on {model['device']}, "
         f"attention {model['attention']}",
         "Why": model["reason"],
@@ -136,13 +136,16 @@ def report(findings: dict[str, Any]) -> str:
     return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
 
 
-def describe_server(figures: dict[str, Any] | None, address: str) -> str:
-    if figures is None:
-        return f"none answers at {address}; --host and --port name another"
-    outcomes = ", ".join(f"{number:,.0f} {outcome}" for outcome, number in sorted(figures["outcomes"].items()))
-    counts = f"{figures['pages']:.0f} pages open; questions: {figures['running']:.0f} on their way"
-    counts += f" ({figures['waiting']:.0f} in line), {figures['questions']:,.0f} done"
-    counts += f": {outcomes}" if outcomes else ""
-    counts += f"; {figures['frames_read']:,.0f} frames read"
-    counts += f"; {figures['kv_bytes'] / 1e9:.1f} GB of them kept, {figures['prefixes_rebuilt']:,.0f} videos read again"
-    return f"{counts}; {figures['resident_memory_bytes'] / 1e9:.1f} GB of memory"
+def describe_server(metrics: dict[str, Any] | None, address: str) -> str:
+    if metrics is None:
+        return f"none at {address}; use --host and --port for another address"
+    outcomes = ", ".join(f"{number:,.0f} {outcome}" for outcome, number in sorted(metrics["outcomes"].items()))
+    parts = (
+        f"{metrics['pages']:.0f} open pages",
+        f"questions: {metrics['running']:.0f} running, {metrics['queue_length']:.0f} queued, "
+        f"{metrics['questions']:,.0f} finished" + (f" ({outcomes})" if outcomes else ""),
+        f"{metrics['frames_prefilled']:,.0f} frames prefilled",
+        f"{metrics['kv_bytes'] / 1e9:.1f} GB of KV cache, {metrics['prefixes_recomputed']:,.0f} prefixes recomputed",
+        f"{metrics['resident_memory_bytes'] / 1e9:.1f} GB of memory",
+    )
+    return "; ".join(parts)

@@ -5,29 +5,32 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-# Nothing is sent anywhere unless a model must be downloaded; these are read when the libraries are imported.
+# Turn off telemetry before the libraries are imported: they read these variables once.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from longva_demo.cli.terminal import accept_all_letters, say
+from longva_demo.cli.terminal import replace_unprintable, say
 from longva_demo.errors import DemoError, one_line
-from longva_demo.settings import CHOICES
+from longva_demo.settings import SETTINGS, flag_of
 from longva_demo.times import parse_time
 
+IS_POSIX = os.name == "posix"
+MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention")
 EPILOG = """examples:
-  longva-demo serve                                     open http://127.0.0.1:7860 in a browser
+  longva-demo serve                                     then open http://127.0.0.1:7860 in a browser
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
-  longva-demo replay chat.json clip.mp4                 ask a saved chat again: are the answers the same?
-  longva-demo niah film.mp4                             the needle test: is one picture found among 3,000 frames?
-  longva-demo doctor                                    what this machine has, and which model would be chosen
+  longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
+  longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
+  longva-demo doctor                                    show the hardware and the model that auto would choose
 
-Every flag of `serve` and `ask` can also be set in the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT ..."""
+Settings can also come from the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT, ... Flags take precedence.
+docs/configuration.md lists them all."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage text."""
+    """Prints an error as one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, one_line(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
@@ -43,80 +46,112 @@ def time_argument(text: str) -> float:
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="longva-demo",
-        description="Ask questions about videos with LongVA, and see which frames it was given.",
+        description="Ask questions about videos with LongVA, and see which frames the model was given.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|niah|replay|doctor")
     serve = commands.add_parser("serve", help="serve the page")
-    serve.add_argument("--host", help="address to listen on (default 127.0.0.1: this computer only)")
-    serve.add_argument("--port", type=int, help="port (default 7860)")
-    serve.add_argument("--log", choices=CHOICES["log"], help="a line for each event (default), with texts, or nothing")
-    add_model_flags(serve)
+    add_settings(serve, "host", "port", "log", *MODEL_SETTINGS)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
-    ask.add_argument("question", help="what you want to know, in quotes")
+    ask.add_argument("question", help="the question, in quotes")
     add_frame_flags(ask)
-    add_model_flags(ask)
-    ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) takes the likeliest word each time")
-    ask.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest words of this total share")
-    ask.add_argument("--max-new-tokens", type=int, help="longest answer, in tokens (default 256)")
+    add_settings(ask, *MODEL_SETTINGS)
+    ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) always takes the most likely token")
+    ask.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        help="sample from the likeliest tokens that together reach this probability",
+    )
+    add_settings(ask, "max_new_tokens")
+    add_json_flag(ask)
 
-    frames = commands.add_parser("frames", help="show which frames would be sampled, without a model")
+    frames = commands.add_parser("frames", help="show which frames would be sampled; needs no model")
     frames.add_argument("video", help="a video file")
     add_frame_flags(frames)
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
+    add_json_flag(frames)
 
-    niah = commands.add_parser("niah", help="V-NIAH: is a picture found among thousands of frames?")
-    niah.add_argument("video", nargs="?", help="the haystack; without one, frames are drawn for the built-in model")
-    niah.add_argument("--needles", help="drawn, a folder, or a Hub dataset (default: drawn for tiny, else published)")
-    niah.add_argument("--num-needles", type=int, default=5, metavar="N", help="how many of them (default 5)")
-    niah.add_argument(
-        "--frames", dest="sizes", default="200:3000:200", metavar="A:B:STEP", help="haystack sizes (as published)"
-    )
-    niah.add_argument("--depths", default="0:1:0.2", metavar="A:B:STEP", help="0 is the first place, 1 the last")
-    niah.add_argument("--spacing", default="second", help="one frame a second (default), or budget: evenly over all")
-    niah.add_argument("--seed", type=int, default=0, help="of the drawn haystack")
-    niah.add_argument("--out", default="niah", metavar="FOLDER", help="results and heat map; a stopped run goes on")
-    niah.add_argument("--no-attribution", action="store_true", help="do not look which frame an answer drew on")
-    niah.add_argument("--json", action="store_true", help="print one JSON object")
-    add_model_flags(niah)
+    add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
 
-    replay = commands.add_parser("replay", help="ask the questions of a saved chat again, and compare the answers")
-    replay.add_argument("record", metavar="chat.json", help='a chat that the page saved ("Save as JSON")')
-    replay.add_argument("video", nargs="?", help="the video or picture that it is about; none for a chat without one")
-    add_model_flags(replay, default="the record's")
-    replay.add_argument("--json", action="store_true", help="print one JSON object")
+    replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
+    replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
+    replay.add_argument("video", nargs="?", help="the video or picture of the chat; leave out for a chat without one")
+    add_settings(replay, "model", "quant", "dtype", default="that of the saved chat")
+    add_settings(replay, "device", "attention")
+    add_json_flag(replay)
 
-    doctor = commands.add_parser("doctor", help="what this machine has, and which model would be chosen")
-    doctor.add_argument("--host", help="of a server to ask how it is (default 127.0.0.1)")
-    doctor.add_argument("--port", type=int, help="its port (default 7860)")
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
+    doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
+    doctor.add_argument("--port", type=int, help=f"its port (default: {SETTINGS['port'].default})")
+    add_json_flag(doctor)
     return parser
 
 
+def add_niah_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", nargs="?", help="the haystack; without one, frames are drawn for the built-in model")
+    parser.add_argument("--needles", help="drawn, a folder, or a Hub dataset (default: drawn for tiny, else published)")
+    parser.add_argument("--num-needles", type=int, default=5, metavar="N", help="number of needles (default: 5)")
+    parser.add_argument(
+        "--frames",
+        dest="sizes",
+        default="200:3000:200",
+        metavar="A:B:STEP",
+        help="haystack sizes, in frames (default: 200:3000:200, as published)",
+    )
+    parser.add_argument(
+        "--depths", default="0:1:0.2", metavar="A:B:STEP", help="0 is the first frame, 1 the last (default: 0:1:0.2)"
+    )
+    parser.add_argument(
+        "--spacing", default="second", help="second (default): one frame per second; budget: evenly over the video"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn haystack (default: 0)")
+    parser.add_argument(
+        "--out", default="niah", metavar="FOLDER", help="results and heat map; a stopped run resumes (default: niah)"
+    )
+    parser.add_argument("--no-attribution", action="store_true", help="skip the attribution of the answers")
+    add_settings(parser, *MODEL_SETTINGS)
+    add_json_flag(parser)
+
+
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--frames", type=int, metavar="N", help="how many frames to sample (default 32)")
-    parser.add_argument("--start", type=time_argument, default=0.0, metavar="TIME", help="sample from here on")
-    parser.add_argument("--end", type=time_argument, metavar="TIME", help="sample up to here (default: the end)")
-    parser.add_argument("--decoder", choices=CHOICES["decoder"], help="pyav (exact, default) or decord")
+    add_settings(parser, "num_frames")
+    parser.add_argument(
+        "--start", type=time_argument, default=0.0, metavar="TIME", help="start of the range (default: 0)"
+    )
+    parser.add_argument("--end", type=time_argument, metavar="TIME", help="end of the range (default: the end)")
+    add_settings(parser, "decoder")
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def add_model_flags(parser: argparse.ArgumentParser, default: str = "auto") -> None:
-    parser.add_argument("--model", metavar="ID", help=f"auto, tiny, a folder, or a hub id (default: {default})")
-    parser.add_argument("--quant", choices=CHOICES["quant"], help="4bit needs a third of the memory")
-    parser.add_argument("--device", help="auto (default), cuda or cpu")
-    parser.add_argument("--dtype", choices=CHOICES["dtype"])
-    parser.add_argument("--attention", choices=CHOICES["attention"])
+def add_settings(parser: argparse.ArgumentParser, *names: str, default: str = "") -> None:
+    """Add a flag for each of these settings. A flag that is left out is None, so that the environment can set it."""
+    for name in names:
+        one = SETTINGS[name]
+        parser.add_argument(
+            flag_of(one),
+            dest=name,
+            type=type(one.default),
+            choices=one.metadata["choices"] or None,
+            metavar=one.metadata["metavar"] or None,
+            help=f"{one.metadata['help']} (default: {default or one.default})".replace("%", "%%"),
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, or 2 after a bad input, with one line on standard error."""
-    accept_all_letters()
+    replace_unprintable()
+    if not IS_POSIX:
+        say("longva-demo: Windows is not supported; use Linux, macOS, a container or WSL")
+        return 2
     options = build_parser().parse_args(arguments)
-    # Imported late: --help and a mistyped flag answer at once.
+    # Imported late so that --help and a mistyped flag answer at once.
     from longva_demo.cli import commands
 
     run = {

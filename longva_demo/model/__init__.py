@@ -1,4 +1,4 @@
-"""LongVA in plain transformers: frames and pictures to tokens, tokens to logits; and how to load one."""
+"""LongVA on plain transformers: frames and images to tokens, tokens to logits, and `load`."""
 
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 

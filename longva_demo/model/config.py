@@ -1,7 +1,7 @@
-"""LongVA's configuration: the flat `config.json` of the published checkpoints, read and written as it is.
+"""LongVA's configuration: reads and writes the flat `config.json` of the published checkpoints.
 
-The file holds the language model's numbers (Qwen2) beside those of the vision side (`mm_*`). The vision
-tower's own shape stands in a second file, `<mm_vision_tower>/config.json`.
+The file mixes the language model's fields (Qwen2) with those of the vision side (`mm_*`). The vision tower's own
+shape is in a second file, `<mm_vision_tower>/config.json`.
 """
 
 import ast
@@ -19,21 +19,21 @@ from longva_demo.model.tower import CLIP_NAME, find_vision_config, tower_folder
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green and blue, for pixels between 0 and 1
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-# arXiv 2406.16852 section 3.1: Qwen2-7B was trained on to 224K tokens of text. The published config.json still
-# says 32,768, so the long context is recognised by its shape and RoPE base.
+# arXiv 2406.16852, section 3.1: Qwen2-7B was trained further on text of up to 224K tokens. The published config.json
+# still says 32,768, so the long context is recognised by the model's shape and RoPE base.
 PUBLISHED_CONTEXT = 224_000
 PUBLISHED_SHAPE = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28}
 PUBLISHED_ROPE_THETA = 1e9
 
-# What this code computes; a checkpoint that asks for something else must not load as if it were this.
+# The values that are implemented here. A checkpoint with any other value must not load.
 SUPPORTED = {
     "mm_projector_type": ("mlp2x_gelu",),
     "mm_vision_select_feature": ("patch",),
     "mm_patch_merge_type": ("unires",),
     "image_aspect_ratio": ("anyres",),
     "mm_spatial_pool_mode": ("average", "max"),
-    # The original builds the resampler and calls it on another path only. SpatialPool in the modes above holds no
-    # weights; the other kinds come from models that were trained through theirs.
+    # The original builds a resampler but calls it only on another path. SpatialPool in the modes above has no
+    # weights; the other kinds belong to models trained with their own resampler.
     "mm_resampler_type": (None, "spatial_pool"),
     "mm_use_im_start_end": (False,),
     "mm_use_im_patch_token": (False,),
@@ -41,34 +41,34 @@ SUPPORTED = {
 
 
 def check_supported(values: Mapping[str, Any]) -> None:
-    """What a config.json asks for must be what is computed here; what it does not mention has its default.
+    """Check that a config.json asks only for what is implemented here. Fields it omits have their defaults.
 
     Raises:
-        ValueError: it is not.
+        ValueError: a value is not supported.
     """
     for name, allowed in SUPPORTED.items():
         if name in values and values[name] not in allowed:
             known = " or ".join("null" if value is None else repr(value) for value in allowed)
-            raise ValueError(f"config.json has {name} = {short(values[name])}, where only {known} is computed here")
+            raise ValueError(f"config.json has {name} = {short(values[name])}; only {known} is supported")
     stride = values.get("mm_spatial_pool_stride", 2)
     if type(stride) is not int or stride < 1:
         raise ValueError(f"config.json has mm_spatial_pool_stride = {short(stride)}; it must be 1 or more")
     layer, tower = values.get("mm_vision_select_layer", -2), values.get("mm_vision_tower", "")
     if type(layer) is not int:
-        raise ValueError(f"config.json has mm_vision_select_layer = {short(layer)}; it must be a whole number")
+        raise ValueError(f"config.json has mm_vision_select_layer = {short(layer)}; it must be an integer")
     if not isinstance(tower, str):
-        raise ValueError(f"config.json has mm_vision_tower = {short(tower)}; it must be a name")
+        raise ValueError(f"config.json has mm_vision_tower = {short(tower)}; it must be a string")
     read_pinpoints(values.get("image_grid_pinpoints"))
 
 
 def read_pinpoints(points: Any) -> list[tuple[int, int]]:
-    """Pairs of (width, height) in pixels, from a list or from a list written as text.
+    """Parse (width, height) pairs in pixels from a list, or from a string that holds one.
 
     >>> read_pinpoints("[(336, 672), (672, 336)]")
     [(336, 672), (672, 336)]
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `points` is neither.
     """
     try:
         pairs = ast.literal_eval(points) if isinstance(points, str) else points
@@ -77,14 +77,14 @@ def read_pinpoints(points: Any) -> list[tuple[int, int]]:
             return pairs
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass
-    raise ValueError(f"config.json has image_grid_pinpoints = {short(points)}; they are pairs of pixels, [[336, 672]]")
+    raise ValueError(f"config.json has image_grid_pinpoints = {short(points)}; use pairs of pixels, [[336, 672]]")
 
 
 class LongVAConfig(Qwen2Config):
-    """LongVA's numbers. The defaults are LongVA-7B's (arXiv 2406.16852); `vision_config` is the tower's own.
+    """LongVA's configuration. Defaults are LongVA-7B's (arXiv 2406.16852); `vision_config` describes the tower.
 
     Raises:
-        ValueError: a value that this code does not compute, with the ones that it does.
+        ValueError: a value is not supported; the message lists those that are.
     """
 
     model_type = "llava_qwen"
@@ -113,7 +113,7 @@ class LongVAConfig(Qwen2Config):
     image_aspect_ratio: str = "anyres"
     image_grid_pinpoints: list | str | None = None
     tokenizer_model_max_length: int | None = None
-    vision_config: Any = None  # a CLIPVisionConfig, from a dict or from what `mm_vision_tower` names
+    vision_config: Any = None  # a CLIPVisionConfig, from a dict or looked up by `mm_vision_tower`
 
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.get("rope_theta") is None and self.rope_parameters is None:
@@ -131,13 +131,13 @@ class LongVAConfig(Qwen2Config):
         if self.image_grid_pinpoints is None:
             image_size = self.vision_config["image_size"]
             self.image_grid_pinpoints = default_pinpoints(image_size)
-        # Qwen2Config forgets the window when it is unused; it is kept for the file that is written.
+        # Qwen2Config drops an unused window; keep it, so that saving writes it back.
         self.saved_sliding_window = self.sliding_window or kwargs.pop("saved_sliding_window", None)
         super().__post_init__(**kwargs)
         if self.tokens_per_frame == 0:
             stride, side = self.mm_spatial_pool_stride, self.patches_per_side
             raise ValueError(
-                f"config.json has mm_spatial_pool_stride = {stride}, and a frame has {side} patches a side"
+                f"config.json has mm_spatial_pool_stride = {stride}, but a frame has only {side} patches per side"
             )
         layer, num_layers = self.mm_vision_select_layer, self.vision_config.num_hidden_layers
         if not -num_layers - 1 <= layer <= -1:
@@ -145,7 +145,7 @@ class LongVAConfig(Qwen2Config):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Read config.json from a folder or the Hub, and the vision tower's config.json with it."""
+        """Read config.json from a folder or the Hub, together with the vision tower's config.json."""
         kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
@@ -161,18 +161,18 @@ class LongVAConfig(Qwen2Config):
 
     @property
     def tokens_per_grid(self) -> int:
-        """Visual tokens of one grid of a picture, always pooled 2 x 2: 144 in LongVA-7B."""
+        """Visual tokens of one grid of an image, always pooled 2 x 2: 144 in LongVA-7B."""
         return (self.patches_per_side // 2) ** 2
 
     @property
     def rope_base(self) -> float:
-        """The base of the rotary position embedding: 1e9 in LongVA-7B, which is what makes its context long."""
+        """The base of the rotary position embedding: 1e9 in LongVA-7B, which enables its long context."""
         assert self.rope_parameters is not None
         return float(self.rope_parameters["rope_theta"] or 0.0)
 
     @property
     def context_length(self) -> int:
-        """The longest sequence, in tokens, that the model was made for: 224,000 for LongVA-7B."""
+        """The longest sequence, in tokens, that the model supports: 224,000 for LongVA-7B."""
         shape = {name: getattr(self, name) for name in PUBLISHED_SHAPE}
         if shape == PUBLISHED_SHAPE and self.rope_base >= PUBLISHED_ROPE_THETA:
             return max(PUBLISHED_CONTEXT, self.max_position_embeddings)
@@ -184,17 +184,17 @@ class LongVAConfig(Qwen2Config):
         return getattr(self, "head_dim", None) or self.hidden_size // self.num_attention_heads
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
-        """Bytes that one token takes in the key-value cache: 57,344 for LongVA-7B in bfloat16."""
+        """Bytes of one token in the KV cache: 57,344 for LongVA-7B in bfloat16."""
         kv_heads = self.num_key_value_heads or self.num_attention_heads
         return 2 * self.num_hidden_layers * kv_heads * self.head_size * dtype.itemsize
 
     @property
     def grid_pinpoints(self) -> list[tuple[int, int]]:
-        """The resolutions, (width, height) in pixels, that a picture may be cut into grids from."""
+        """The resolutions, (width, height) in pixels, that an image may be resized to before it is split into grids."""
         return read_pinpoints(self.image_grid_pinpoints)
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What config.json holds: flat, in the names that the original code reads (transformers 4.40)."""
+        """The flat contents of config.json, with the field names that the original code reads (transformers 4.40)."""
         values = super().to_diff_dict()
         for name in ("vision_config", "layer_types", "saved_sliding_window"):
             values.pop(name, None)
@@ -221,7 +221,7 @@ class LongVAConfig(Qwen2Config):
 def write_preprocessor(
     folder: Path, image_size: int, mean: Sequence[float], std: Sequence[float], reducing_gap: float | None = None
 ) -> None:
-    """Write preprocessor_config.json in the form that CLIP's was published in; `reducing_gap` is our own addition."""
+    """Write preprocessor_config.json in CLIP's published format; `reducing_gap` is an extension of this project."""
     values = {
         "crop_size": image_size,
         "do_center_crop": True,
@@ -237,12 +237,12 @@ def write_preprocessor(
 
 
 def write_json(file: Path, values: Any) -> None:
-    """Indented, readable by people; what JSON has no form for (a dtype) is written as its name."""
+    """Write indented JSON. Values that JSON cannot represent, such as a dtype, are written as strings."""
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def default_pinpoints(image_size: int, max_grids: int = 49) -> list[list[int]]:
-    """All (width, height) of up to 49 grids, the single grid left out, as LongVA was trained.
+    """All (width, height) of 2 to `max_grids` grids, as LongVA was trained.
 
     >>> default_pinpoints(336, max_grids=3)
     [[336, 672], [336, 1008], [672, 336], [1008, 336]]

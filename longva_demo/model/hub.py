@@ -1,4 +1,4 @@
-"""Where a model's files come from: a folder, the built-in weights, or the Hugging Face Hub and its cache."""
+"""Locates a model's files: a folder, the built-in weights, or the Hugging Face Hub and its cache."""
 
 import errno
 import hashlib
@@ -19,16 +19,16 @@ from huggingface_hub.errors import (
     SafetensorsParsingError,
 )
 
-from longva_demo.errors import ModelError, short, whole_letters
+from longva_demo.errors import ModelError, replace_surrogates, short
 from longva_demo.model.config import check_supported
-from longva_demo.model.tower import CLIP_NAME, find_tower_file, places_under, shape_from
+from longva_demo.model.tower import CLIP_NAME, candidate_folders, find_tower_file, infer_vision_config
 
-# The transport's own base error: httpx's or httpx2's, by the version of huggingface_hub.
+# The HTTP client's base error: httpx's or httpx2's, depending on the version of huggingface_hub.
 TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
-ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA"
+USE_ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA checkpoint"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
@@ -37,18 +37,18 @@ def hub_cache() -> Path:
 
 
 def can_reach(repo_id: str) -> bool:
-    """Whether the Hub answers for this repository, within a few seconds."""
+    """Whether the Hub responds for this repository within PROBE_SECONDS."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         HfApi().model_info(repo_id, timeout=PROBE_SECONDS)
-    except Exception:  # whatever it is, the answer is no, and "auto" must not fail
+    except Exception:  # "auto" must not fail, whatever the cause
         return False
     return True
 
 
 def find_cached(repo_id: str) -> Path | None:
-    """The folder of a repository that was downloaded whole, without asking the network."""
+    """The folder of a fully downloaded repository, or None. Does not use the network."""
     try:
         folder = Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=FILES))
         check_complete(folder)
@@ -58,22 +58,22 @@ def find_cached(repo_id: str) -> Path | None:
 
 
 def locate(model_id: str) -> Path:
-    """The folder with a model's files, downloaded if need be (progress goes to standard error).
+    """The folder with a model's files, downloaded if necessary (progress goes to standard error).
 
     Raises:
-        ModelError: no such folder or repository, no way to it, no room for it, or files missing from it.
+        ModelError: the folder or repository does not exist, is unreachable or incomplete, or the disk is full.
     """
     if model_id == "tiny":
         if not TINY_FOLDER.is_dir():
-            raise ModelError(f"the built-in model is missing from {TINY_FOLDER}", "install the package again")
+            raise ModelError(f"the built-in model is missing from {TINY_FOLDER}", "reinstall the package")
         folder = TINY_FOLDER
     elif Path(model_id).expanduser().is_dir():
         folder = Path(model_id).expanduser()
-        if whole_letters(str(folder)) != str(folder):
-            raise ModelError(f"the name of {folder} is not UTF-8, and safetensors opens no such path", "rename it")
+        if replace_surrogates(str(folder)) != str(folder):
+            raise ModelError(f"{folder} is not valid UTF-8, which safetensors cannot open", "rename the folder")
     elif model_id.startswith((".", "/", "~")) or model_id.count("/") != 1:
         raise ModelError(
-            f"there is no folder {model_id!r}", "give a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
+            f"there is no folder {model_id!r}", "use a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
         )
     else:
         folder = find_cached(model_id) or download(model_id)
@@ -83,7 +83,7 @@ def locate(model_id: str) -> Path:
 
 
 def download(repo_id: str) -> Path:
-    """Fetch a repository's files from the Hub into its cache."""
+    """Download a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
         check_repository(repo_id)
@@ -92,26 +92,26 @@ def download(repo_id: str) -> Path:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
     except RepositoryNotFoundError:
         raise ModelError(
-            f"the Hub has no model {repo_id!r} that you may see",
-            "check the name, or log in with: hf auth login, if it is private",
+            f"the Hub has no model {repo_id!r} that you can access",
+            "check the name, or if it is private, log in with: hf auth login",
         ) from None
     except HFValidationError:
-        raise ModelError(f"{repo_id!r} is no name of a model", "write it as owner/name") from None
+        raise ModelError(f"{repo_id!r} is not a valid model name", "use owner/name") from None
     except (LocalEntryNotFoundError, TransportError, ConnectionError) as error:
-        why = "the Hub is switched off (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else f"{url} cannot be reached"
+        why = "the Hub is disabled (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else f"{url} is unreachable"
         raise ModelError(
             f"{repo_id} is not in the cache and {why}",
-            "go online and try again, give a folder with its files, or use --model tiny",
+            "go online and try again, use a folder with its files, or use --model tiny",
         ) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise disk_full(repo_id) from error
-        line = f"{repo_id} cannot be kept in {hub_cache()} ({error.strerror or error})"
-        raise ModelError(line, "set HF_HOME to a folder of yours, or use --model tiny") from error
+        message = f"cannot write {repo_id} to {hub_cache()} ({error.strerror or error})"
+        raise ModelError(message, "set HF_HOME to a writable folder, or use --model tiny") from error
 
 
 def check_repository(repo_id: str) -> None:
-    """Raise ModelError before a download that would be for nothing: another model, its files missing, or no room."""
+    """Raise ModelError before a download that would be useless: another model, missing files, or a full disk."""
     if constants.HF_HUB_OFFLINE:
         return
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -128,21 +128,23 @@ def check_repository(repo_id: str) -> None:
 
 
 def check_tower(values: dict[str, Any], repo_id: str, revision: str | None, files: Collection[str]) -> None:
-    """Raise ModelError where the shape of a repository's vision tower will not be known after the download either.
+    """Raise ModelError if the shape of a repository's vision tower would still be unknown after the download.
 
-    Of a tower without a known name and without a config.json in the repository, the headers of the weights are read.
+    The weight headers are fetched only if the tower's name is unknown and the repository has no config.json for it.
     """
     name = values.get("mm_vision_tower", CLIP_NAME)
-    described = any((place / "config.json").as_posix() in files for place in places_under(Path(), str(name)))
-    if isinstance(values.get("vision_config"), dict) or described or find_tower_file("", str(name), "config.json"):
+    has_config = any((place / "config.json").as_posix() in files for place in candidate_folders(Path(), str(name)))
+    if isinstance(values.get("vision_config"), dict) or has_config or find_tower_file("", str(name), "config.json"):
         return
-    if shape_from(str(name), {}) is None and shape_from(str(name), remote_shapes(repo_id, revision, files)) is None:
-        what = f"the shape of its vision tower {short(name)} is not known"
-        raise ModelError(f"{repo_id} cannot be loaded: {what}", ANOTHER)
+    if infer_vision_config(str(name), {}) is not None:
+        return
+    if infer_vision_config(str(name), remote_shapes(repo_id, revision, files)) is None:
+        what = f"the shape of its vision tower {short(name)} is unknown"
+        raise ModelError(f"{repo_id} cannot be loaded: {what}", USE_ANOTHER)
 
 
 def remote_shapes(repo_id: str, revision: str | None, files: Collection[str]) -> dict[str, Sequence[int]]:
-    """Name and shape of each tensor of a repository, from the first bytes of its files."""
+    """Names and shapes of a repository's tensors. Fetches only the headers of its files."""
     shapes: dict[str, Sequence[int]] = {}
     for file in files:
         if "/" in file or not file.endswith(".safetensors"):
@@ -150,17 +152,17 @@ def remote_shapes(repo_id: str, revision: str | None, files: Collection[str]) ->
         try:
             header = HfApi().parse_safetensors_file_metadata(repo_id, file, revision=revision)
         except SafetensorsParsingError:
-            raise ModelError(f"{file} of {repo_id} is not a safetensors file", ANOTHER) from None
+            raise ModelError(f"{file} of {repo_id} is not a safetensors file", USE_ANOTHER) from None
         shapes |= {name: tensor.shape for name, tensor in header.tensors.items()}
     return shapes
 
 
 def disk_full(repo_id: str, num_bytes: int | None = None) -> ModelError:
-    size = "more room" if num_bytes is None else f"{num_bytes / 1e9:.1f} GB"
+    size = "more space" if num_bytes is None else f"{num_bytes / 1e9:.1f} GB"
     free = shutil.disk_usage(hub_cache()).free / 1e9
     return ModelError(
-        f"{repo_id} needs {size} in {hub_cache()} and {free:.1f} GB are free",
-        "free some disk, or set HF_HOME to a larger one",
+        f"{repo_id} needs {size} in {hub_cache()}, but only {free:.1f} GB are free",
+        "free some disk space, or set HF_HOME to a larger disk",
     )
 
 
@@ -170,12 +172,12 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} cannot be read ({error})", "download the model again") from error
     if not isinstance(values, dict):
-        raise ModelError(f"{file} holds no settings", "download the model again")
+        raise ModelError(f"{file} is not a JSON object", "download the model again")
     return values
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, single or sharded, whether they are there or not."""
+    """The safetensors files that a checkpoint should have, single or sharded. They may be missing."""
     if (folder / INDEX).is_file():
         shards = read_json(folder / INDEX).get("weight_map")
         if not isinstance(shards, dict) or not shards:
@@ -185,41 +187,41 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_names(names: Collection[str], place: str) -> None:
-    """Raise ModelError unless a folder or repository with files of these names can hold a checkpoint."""
+    """Raise ModelError unless these file names make up a checkpoint. `place` is the folder or repository."""
     if "config.json" not in names:
-        raise ModelError(f"{place} has no config.json", "give the folder that holds the model's files")
+        raise ModelError(f"{place} has no config.json", "use the folder that contains the model's files")
     if not {INDEX, SINGLE} & set(names):
         pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth")))
         if pickles:
-            what = f"{place} has its weights as {pickles[0]}, which could run code and is not read"
-            raise ModelError(what, "save them as safetensors, or " + ANOTHER)
-        raise ModelError(f"{place} lacks {SINGLE}", "download the model again")
+            message = f"{place} stores its weights in {pickles[0]}, a pickle, which could run code and is not loaded"
+            raise ModelError(message, f"convert them to safetensors, or {USE_ANOTHER}")
+        raise ModelError(f"{place} has no {SINGLE}", "download the model again")
     if not {"tokenizer.json", "vocab.json"} & set(names):
-        raise ModelError(f"{place} has no tokenizer", "download the model again, with tokenizer.json or vocab.json")
+        raise ModelError(f"{place} has no tokenizer.json or vocab.json", "download the model again")
 
 
 def check_complete(folder: Path) -> None:
-    """Raise ModelError unless `folder` holds all files of a checkpoint."""
+    """Raise ModelError unless `folder` contains all files of a checkpoint."""
     check_names([file.name for file in folder.iterdir() if file.is_file()], str(folder))
     missing = [file.name for file in weight_files(folder) if not file.is_file()]
     if missing:
-        raise ModelError(f"{folder} lacks {', '.join(missing)}", "download the model again")
+        raise ModelError(f"{folder} is missing {', '.join(missing)}", "download the model again")
 
 
 def check_config(file: Path, place: str) -> None:
-    """Raise ModelError unless a config.json is of a LongVA, and asks for nothing that is not computed here."""
+    """Raise ModelError unless a config.json is that of a supported LongVA."""
     values = read_json(file)
     model_type = values.get("model_type")
     if model_type != "llava_qwen":
-        raise ModelError(f"{place} holds a model of type {short(model_type)}, not LongVA (llava_qwen)", ANOTHER)
+        raise ModelError(f"{place} is a model of type {short(model_type)}, not LongVA (llava_qwen)", USE_ANOTHER)
     try:
         check_supported(values)
     except ValueError as error:
-        raise ModelError(f"{place} cannot be loaded: {error}", ANOTHER) from None
+        raise ModelError(f"{place} cannot be loaded: {error}", USE_ANOTHER) from None
 
 
 def check_weights(folder: Path) -> None:
-    """Raise ModelError where a file of weights is shorter or longer than its own header says."""
+    """Raise ModelError if the size of a weight file does not match its own header."""
     for file in weight_files(folder):
         size = file.stat().st_size
         try:
@@ -229,10 +231,10 @@ def check_weights(folder: Path) -> None:
             ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
             expected = 8 + length + max(ends, default=0)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-            raise ModelError(f"{file} is no safetensors file", "delete it and download the model again") from None
+            raise ModelError(f"{file} is not a safetensors file", "delete it and download the model again") from None
         if size != expected:
             raise ModelError(
-                f"{file} has {size:,} bytes where its header says {expected:,}",
+                f"{file} has {size:,} bytes, but its header says {expected:,}",
                 "delete it and download the model again",
             )
 
@@ -242,10 +244,10 @@ def weight_bytes(folder: Path) -> int:
 
 
 def revision_of(folder: Path) -> str:
-    """What tells one state of a model from another: the Hub's commit, or a hash of the weights.
+    """Identify a model's revision: the Hub's commit, or a hash of the weights.
 
-    A cached repository stands in `.../models--owner--name/snapshots/<commit>`. Of large files in other folders, the
-    size, the header and the last megabyte are hashed: enough to tell trainings apart, in well under a second.
+    A cached repository is at `.../models--owner--name/snapshots/<commit>`. For large files elsewhere, only the size,
+    the first and the last megabyte are hashed: enough to distinguish training runs, in well under a second.
     """
     if folder.parent.name == "snapshots" and folder.parents[1].name.startswith("models--"):
         return folder.name

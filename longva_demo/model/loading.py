@@ -1,4 +1,4 @@
-"""`load`: a name in, a model that is ready to answer out, or one clear line that says what to do."""
+"""`load`: a model name in; out a model that is ready to answer, or a one-line error with a remedy."""
 
 import importlib.util
 import logging
@@ -20,11 +20,11 @@ from longva_demo.model.choice import (
     TINY,
     WEIGHT_BYTES,
     Choice,
-    Facts,
+    HostInfo,
     choose,
     choose_quant,
     free_gpu_bytes,
-    probe_facts,
+    probe_host,
 )
 from longva_demo.model.hub import check_weights, locate, read_json, revision_of, weight_bytes
 from longva_demo.model.longva import LongVAForConditionalGeneration
@@ -35,18 +35,20 @@ log = logging.getLogger(__name__)
 QUANTS = ("auto", "none", "4bit")
 ATTENTIONS = ("auto", "flash_attention_2", "sdpa")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Left as they are in 4 bits. bitsandbytes compares these with the START of a module's full name, and any list of ours
-# takes the place of its own rule to leave lm_head alone.
+# Modules that 4-bit loading skips. bitsandbytes matches each entry with the START of a module's full name, and a custom
+# list replaces its default rule to skip lm_head.
 NOT_QUANTISED = ("model.vision_tower", "model.mm_projector", "lm_head")
-BYTES_LEFT_BY_4BIT = 0.4  # 6.2 GB of 15.9 GB in LongVA-7B
+FOUR_BIT_RATIO = 0.4  # size of 4-bit weights relative to 16-bit: 6.2 GB of 15.9 GB in LongVA-7B
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on its device, what it is, and why it was chosen.
+    """A model on its device, with what was loaded and why.
 
-    revision: the Hub's commit, or a hash of the weights. attention: "flash_attention_2" or "sdpa".
-    reason: one sentence for the user.
+    Attributes:
+        revision: the Hub's commit, or a hash of the weights.
+        attention: "flash_attention_2" or "sdpa".
+        reason: why this model was chosen, one sentence for the user.
     """
 
     model: LongVAForConditionalGeneration
@@ -63,41 +65,41 @@ class LoadedModel:
 def load(
     model_id: str = "auto", quant: str = "none", device: str = "auto", dtype: str = "auto", attention: str = "auto"
 ) -> LoadedModel:
-    """Load a LongVA.
+    """Load a LongVA model.
 
     Args:
-        model_id: a Hub name, a folder, "tiny" (the built-in one), or "auto": LongVA-7B where it can run and be had,
-            else the built-in one, never an error for want of the former.
-        quant: "none", "4bit" (NF4 with double quantisation), or "auto" by the GPU's free memory.
-        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto" (bfloat16 on GPUs that have it, float32 on the CPU) or a name of DTYPES.
-        attention: "auto" (flash-attn where it is installed), "flash_attention_2" or "sdpa".
+        model_id: a Hub name, a folder, "tiny" (the built-in model), or "auto": LongVA-7B if it fits and is available,
+            else the built-in model.
+        quant: "none", "4bit" (NF4 with double quantisation), or "auto" (by the GPU's free memory).
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto" (bfloat16 on GPUs that support it, float32 on the CPU) or a key of DTYPES.
+        attention: "auto" (flash-attn if installed), "flash_attention_2" or "sdpa".
     Raises:
-        ModelError: it cannot be found, downloaded, read, or held in memory; or a choice that this machine lacks.
+        ModelError: the model cannot be found, downloaded, read or held in memory, or an option is not supported here.
     """
     for name, value, allowed in (("quant", quant, QUANTS), ("attention", attention, ATTENTIONS)):
         if value not in allowed:
-            raise ModelError(f"{name} is {value!r}", f"use one of {', '.join(allowed)}")
-    place = find_device(device)
-    number_format = find_dtype(dtype, place)
-    how = find_attention(attention, place, number_format)
+            raise ModelError(f"{value!r} is not a valid {name}", f"use one of {', '.join(allowed)}")
+    torch_device = find_device(device)
+    torch_dtype = find_dtype(dtype, torch_device)
+    backend = find_attention(attention, torch_device, torch_dtype)
     if model_id != "auto":
-        reason = f"{'The small built-in model' if model_id == TINY else model_id} was asked for."
-        return log_reason(load_chosen(Choice(model_id, quant, reason), place, number_format, how))
-    # Without CUDA in play nothing is probed, and the network is left alone.
-    choice = choose(probe_facts() if place.type == "cuda" else Facts(), quant)
-    return log_reason(load_or_fall_back(choice, place, number_format, how))
+        reason = f"Using {'the small built-in model' if model_id == TINY else model_id}, as requested."
+        return log_reason(load_choice(Choice(model_id, quant, reason), torch_device, torch_dtype, backend))
+    # Off CUDA, "auto" is always the built-in model, so nothing is probed and the network is not used.
+    choice = choose(probe_host() if torch_device.type == "cuda" else HostInfo(), quant)
+    return log_reason(load_or_fall_back(choice, torch_device, torch_dtype, backend))
 
 
 def load_or_fall_back(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
-    """What was chosen, or the built-in model with the reason why the choice failed."""
+    """Load the chosen model, or if that fails the built-in one, with the failure as its reason."""
     try:
-        return load_chosen(choice, device, dtype, attention)
+        return load_choice(choice, device, dtype, attention)
     except DemoError as error:
         if choice.model_id == TINY:
             raise
-        because = f"The small built-in model was chosen because {choice.model_id} could not be loaded ({error})."
-        return load_chosen(Choice(TINY, "none", because), device, dtype, attention)
+        reason = f"Using the small built-in model because {choice.model_id} could not be loaded ({error})."
+        return load_choice(Choice(TINY, "none", reason), device, dtype, attention)
 
 
 def log_reason(loaded: LoadedModel) -> LoadedModel:
@@ -105,25 +107,25 @@ def log_reason(loaded: LoadedModel) -> LoadedModel:
     return loaded
 
 
-def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
-    """Load exactly this one, or raise ModelError."""
+def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
+    """Load exactly this model, or raise ModelError."""
     folder = locate(choice.model_id)
     already_quantised = "quantization_config" in read_json(folder / "config.json")
     quant, reason = choice.quant, choice.reason
     if quant == "auto":
-        quant = fitting_quant(folder, device)
+        quant = auto_quant(folder, device)
         if quant == "4bit":
-            reason += " It is in 4 bits so that long videos fit beside it; --quant none keeps it in full."
+            reason += " It is quantised to 4 bits so that long videos fit in GPU memory; --quant none turns this off."
     if already_quantised:
         quant = "4bit"
     check_memory(choice.model_id, folder, quant, device, dtype)
     check_weights(folder)
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention, "ignore_mismatched_sizes": True}
     if quant == "4bit" and not already_quantised:
-        options["quantization_config"] = four_bits(dtype)
+        options["quantization_config"] = nf4_config(dtype)
     if quant == "4bit" or device.type != "cpu":
         options["device_map"] = {"": device}
-    with readable_errors(choice.model_id, folder), quiet(choice.model_id == TINY):
+    with one_line_errors(choice.model_id, folder), no_progress_bar(choice.model_id == TINY):
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
         processor = LongVAProcessor.from_pretrained(folder)
     check_loaded(folder, info)
@@ -141,23 +143,23 @@ def load_chosen(choice: Choice, device: torch.device, dtype: torch.dtype, attent
 
 
 def check_loaded(folder: Path, info: dict[str, Any]) -> None:
-    """Raise ModelError where a tensor is missing, or of another shape: transformers would make up its values."""
+    """Raise ModelError if a tensor is missing or has another shape: transformers would initialise it randomly."""
     missing, mismatched = sorted(info["missing_keys"]), sorted(info["mismatched_keys"])
     wrong = mismatched or missing
     more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     if mismatched:
         name, found, wanted = mismatched[0]
-        shapes = f"is {' × '.join(map(str, found))} where config.json says {' × '.join(map(str, wanted))}"
-        remedy = "take config.json and weights from the same model"
-        raise ModelError(f"the weights in {folder} do not fit: {name} {shapes}{more}", remedy)
+        shapes = f"is {' × '.join(map(str, found))}, but config.json says {' × '.join(map(str, wanted))}"
+        remedy = "use config.json and weights of the same model"
+        raise ModelError(f"the weights in {folder} do not match: {name} {shapes}{more}", remedy)
     if missing:
-        raise ModelError(f"the weights in {folder} lack {missing[0]}{more}", "download the model again")
+        raise ModelError(f"the weights in {folder} have no {missing[0]}{more}", "download the model again")
 
 
-def four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with double quantisation; what sees and what speaks the words stay in full."""
+def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with double quantisation; the vision tower, the projector and lm_head keep full precision."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError("4-bit loading needs bitsandbytes", "pip install bitsandbytes, or use --quant none")
+        raise ModelError("4-bit loading requires bitsandbytes", "pip install bitsandbytes, or use --quant none")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -171,20 +173,20 @@ def find_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.device(device)
+        found = torch.device(device)
     except RuntimeError:
-        raise ModelError(f"device is {device!r}", "use auto, cpu, cuda, cuda:1 or mps") from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise ModelError(f"there is no CUDA GPU for {device!r}", "use --device cpu, or a PyTorch built for CUDA")
-    if place.type == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("there is no Apple GPU here", "use --device cpu")
-    return place
+        raise ModelError(f"{device!r} is not a valid device", "use auto, cpu, cuda, cuda:1 or mps") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"CUDA device {device!r} is not available", "use --device cpu, or a PyTorch built for CUDA")
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("no Apple GPU (MPS) is available", "use --device cpu")
+    return found
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype != "auto":
         if dtype not in DTYPES:
-            raise ModelError(f"dtype is {dtype!r}", f"use one of auto, {', '.join(DTYPES)}")
+            raise ModelError(f"{dtype!r} is not a valid dtype", f"use one of auto, {', '.join(DTYPES)}")
         return DTYPES[dtype]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -192,50 +194,50 @@ def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def find_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
-    """flash-attn works on CUDA in 16 bits; SDPA (with the chunks of attention.py) everywhere."""
-    possible = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
+    """flash-attn requires CUDA and a 16-bit dtype; SDPA (chunked, see attention.py) works everywhere."""
+    is_available = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
     if attention == "auto":
-        return "flash_attention_2" if possible else "sdpa"
-    if attention == "flash_attention_2" and not possible:
+        return "flash_attention_2" if is_available else "sdpa"
+    if attention == "flash_attention_2" and not is_available:
         raise ModelError(
-            "flash_attention_2 needs the package flash-attn, a CUDA GPU and a 16-bit dtype", "use --attention sdpa"
+            "flash_attention_2 requires the package flash-attn, a CUDA GPU and a 16-bit dtype", "use --attention sdpa"
         )
     return attention
 
 
-def fitting_quant(folder: Path, device: torch.device) -> str:
-    """4-bit for a model of the 7B's size on a GPU that has no room for it and its whole context in 16 bits."""
-    if device.type != "cuda" or bytes_in(torch.float16, folder) < WEIGHT_BYTES["none"] / 2:
+def auto_quant(folder: Path, device: torch.device) -> str:
+    """4-bit for a model of the 7B's size on a GPU that cannot hold it and its whole context in 16 bits."""
+    if device.type != "cuda" or weight_bytes_as(torch.float16, folder) < WEIGHT_BYTES["none"] / 2:
         return "none"
     has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
     return choose_quant(free_gpu_bytes(device) or 0, has_bitsandbytes) or "none"
 
 
-def bytes_in(dtype: torch.dtype, folder: Path) -> float:
-    """Bytes that a checkpoint's weights take in `dtype`."""
+def weight_bytes_as(dtype: torch.dtype, folder: Path) -> float:
+    """Size in bytes of a checkpoint's weights when loaded as `dtype`."""
     values = read_json(folder / "config.json")
     stored = DTYPES.get(str(values.get("torch_dtype", values.get("dtype"))), torch.bfloat16)
     return weight_bytes(folder) * dtype.itemsize / stored.itemsize
 
 
 def check_memory(model_id: str, folder: Path, quant: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise ModelError before loading what memory cannot hold."""
-    needed = bytes_in(dtype, folder)
+    """Raise ModelError if the weights do not fit into free memory."""
+    needed = weight_bytes_as(dtype, folder)
     if quant == "4bit":
-        needed = min(needed, bytes_in(torch.float16, folder) * BYTES_LEFT_BY_4BIT)
+        needed = min(needed, weight_bytes_as(torch.float16, folder) * FOUR_BIT_RATIO)
     what = "GPU memory" if device.type == "cuda" else "memory"
     free = free_gpu_bytes(device) if device.type == "cuda" else psutil.virtual_memory().available
     if free is not None and needed > free:
-        smaller = "" if quant == "4bit" else "--quant 4bit, "
+        four_bit = "" if quant == "4bit" else "--quant 4bit, "
         raise ModelError(
-            f"{model_id} needs {needed / 1e9:.1f} GB of {what} and {free / 1e9:.1f} GB are free",
-            f"close other programs, or use {smaller}another --device or --model tiny",
+            f"{model_id} needs {needed / 1e9:.1f} GB of {what}, but only {free / 1e9:.1f} GB are free",
+            f"close other programs, or use {four_bit}another --device or --model tiny",
         )
 
 
 @contextmanager
-def readable_errors(model_id: str, folder: Path) -> Iterator[None]:
-    """Turn what loading can raise into one line and a remedy."""
+def one_line_errors(model_id: str, folder: Path) -> Iterator[None]:
+    """Turn any error of loading into a ModelError of one line with a remedy."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -245,20 +247,20 @@ def readable_errors(model_id: str, folder: Path) -> Iterator[None]:
     except MemoryError as error:
         raise ModelError(f"{model_id} does not fit into memory", "close other programs or use --model tiny") from error
     except SafetensorError as error:
-        raise ModelError(f"the weights in {folder} are damaged ({error})", "delete them and download again") from error
+        raise ModelError(f"the weights in {folder} are corrupt ({error})", "delete them and download again") from error
     except KeyError as error:
         raise ModelError(
-            f"{model_id} cannot be loaded: {error} is missing", "check its files or use another"
+            f"{model_id} cannot be loaded: {error} is missing", "check its files or use another model"
         ) from error
     except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        line = " ".join(str(error).split())
-        raise ModelError(f"{model_id} cannot be loaded: {line[:300]}", "check its files or use another") from error
+        line = " ".join(str(error).split())[:300]
+        raise ModelError(f"{model_id} cannot be loaded: {line}", "check its files or use another model") from error
 
 
 @contextmanager
-def quiet(is_quiet: bool) -> Iterator[None]:
-    """No bar of transformers' own for weights that are read in an instant."""
-    if not is_quiet or not transformers_logging.is_progress_bar_enabled():
+def no_progress_bar(is_hidden: bool) -> Iterator[None]:
+    """Hide transformers' progress bar, for weights that load in an instant."""
+    if not is_hidden or not transformers_logging.is_progress_bar_enabled():
         yield
         return
     transformers_logging.disable_progress_bar()

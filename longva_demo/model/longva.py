@@ -1,4 +1,4 @@
-"""LongVA: CLIP's eyes, the projector, and Qwen2 reading their tokens among the words (arXiv 2406.16852)."""
+"""LongVA: CLIP's vision tower, the projector, and Qwen2 over visual and text tokens (arXiv 2406.16852)."""
 
 import warnings
 from typing import Any
@@ -16,24 +16,24 @@ from longva_demo.model.projector import build_projector, pool
 from longva_demo.model.vision import VisionTower
 
 logger = logging.get_logger(__name__)
-# That a repetition penalty sees the new tokens only is meant: see `generate`.
+# The repetition penalty is meant to see new tokens only: see `generate`.
 warnings.filterwarnings("ignore", message="Passing `repetition_penalty` with `inputs_embeds`")
 
-# Stands in `input_ids` for one visual token. Outside the vocabulary, so that it can never be read as a word.
+# Placeholder for one visual token in `input_ids`. It is outside the vocabulary, so no text can produce it.
 VISUAL_TOKEN = -200
 IMAGE, VIDEO = 0, 1  # kinds of visual, as in `visual_slots`
-LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels")  # what Trainer hands through
-UNIRES_STRIDE = 2  # pictures' grids are always pooled 2 x 2 by average; the config's pooling is for video
+LOSS_ARGUMENTS = ("num_items_in_batch", "shift_labels")  # passed through by Trainer
+UNIRES_STRIDE = 2  # an image's grids are always average-pooled 2 x 2; the config's pooling is for video
 
 
 class LongVAModel(Qwen2Model):
-    """Qwen2's layers, with the vision tower and the projector beside them under their published names."""
+    """Qwen2's layers, plus the vision tower and the projector under their published names."""
 
     config_class = LongVAConfig
 
     def __init__(self, config: LongVAConfig) -> None:
         if config._attn_implementation in (None, "sdpa"):
-            config._attn_implementation = CHUNKED_SDPA  # sdpa as transformers has it is slow from the second chunk on
+            config._attn_implementation = CHUNKED_SDPA  # transformers' own sdpa is slow from the second chunk on
         super().__init__(config)
         self.vision_tower = VisionTower(config.vision_config, config.mm_vision_select_layer)
         self.mm_projector = build_projector(config.vision_config.hidden_size, config.hidden_size)
@@ -41,11 +41,11 @@ class LongVAModel(Qwen2Model):
 
     @property
     def vision_dtype(self) -> torch.dtype:
-        """The eyes' own number format: in a model quantised to 4 bits they stay as they were."""
+        """The vision tower's own dtype: it keeps full precision in a model quantised to 4 bits."""
         return self.vision_tower.vision_tower.vision_model.dtype
 
     def encode_patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(n, 3, S, S) normalised pixels to (n, patches, dim) tokens, not pooled yet."""
+        """(n, 3, S, S) normalised pixels to (n, patches, dim) tokens, before pooling."""
         return self.mm_projector(self.vision_tower(pixel_values.to(self.device, self.vision_dtype)))
 
     def encode_frames(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -54,10 +54,10 @@ class LongVAModel(Qwen2Model):
         return pool(patches, self.config.mm_spatial_pool_stride, self.config.mm_spatial_pool_mode)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """UniRes: (1 + grids, 3, S, S), the whole picture first, to (grids * tokens, dim), row by row.
+        """UniRes: (1 + grids, 3, S, S), the whole image first, to (grids * tokens, dim), row by row.
 
-        The whole picture is not read: the original computes its features and drops them. A picture that comes
-        as one slot alone keeps all its patches, unpooled: (patches, dim).
+        The whole image is not encoded: the original computes its features and discards them. An image of a single
+        slot keeps all its patches, unpooled: (patches, dim).
         """
         if len(pixel_values) == 1:
             return self.encode_patches(pixel_values)[0]
@@ -65,10 +65,10 @@ class LongVAModel(Qwen2Model):
 
 
 class LongVAForConditionalGeneration(Qwen2ForCausalLM):
-    """The whole model. `forward` and `generate` take what `LongVAProcessor` returns.
+    """The complete model. `forward` and `generate` accept what `LongVAProcessor` returns.
 
-    Logits have one column per token of the tokenizer: the rows that pad the published vocabulary hold random
-    numbers and must not win. The weights themselves are kept as they are.
+    Logits have one column per token of the tokenizer. The published vocabulary is padded with rows of random
+    numbers that must never be predicted; the weights keep them, the logits do not.
     """
 
     config_class = LongVAConfig
@@ -86,13 +86,13 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load a checkpoint in the original format, from a folder or the Hub; see `PreTrainedModel`."""
-        places = ("revision", "cache_dir", "token", "local_files_only", "subfolder")
-        at = {name: kwargs[name] for name in places if name in kwargs}
+        hub_options = ("revision", "cache_dir", "token", "local_files_only", "subfolder")
+        given = {name: kwargs[name] for name in hub_options if name in kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         try:
-            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **at)
-        except (OSError, ValueError):  # weights without a tokenizer: all rows are taken for tokens
+            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **given)
+        except (OSError, ValueError):  # no tokenizer beside the weights: every row counts as a token
             return loaded
         model.num_tokens = min(len(tokenizer), model.config.vocab_size)
         return loaded
@@ -102,19 +102,19 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         return self.model.encode_frames(pixel_values)
 
     def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(1 + grids, 3, S, S), the whole picture first, to (grids * tokens_per_frame, dim)."""
+        """(1 + grids, 3, S, S), the whole image first, to (grids * tokens_per_grid, dim)."""
         return self.model.encode_image(pixel_values)
 
     def encode_visuals(self, pixel_values: torch.Tensor, visual_slots: torch.Tensor) -> torch.Tensor:
-        """All visuals of a prompt, one after the other: (slots, 3, S, S) to (visual tokens, dim).
+        """All visuals of a prompt in order: (slots, 3, S, S) to (visual tokens, dim).
 
         Args:
-            visual_slots: (visuals, 2), for each its kind (IMAGE or VIDEO) and its number of slots. A video of 5
-                frames and a picture of 1 + 8 grids are [[VIDEO, 5], [IMAGE, 9]].
+            visual_slots: (visuals, 2): the kind (IMAGE or VIDEO) and the number of slots of each visual. A video of
+                5 frames and an image of 1 + 8 grids are [[VIDEO, 5], [IMAGE, 9]].
         """
         kinds, counts = visual_slots.T.tolist()
         if sum(counts) != len(pixel_values):
-            raise ValueError(f"visual_slots count {sum(counts)} slots, pixel_values hold {len(pixel_values)}")
+            raise ValueError(f"visual_slots has {sum(counts)} slots, but pixel_values has {len(pixel_values)}")
         encoded = [
             self.encode_frames(pixels).flatten(0, 1) if kind == VIDEO else self.encode_image(pixels)
             for kind, pixels in zip(kinds, pixel_values.split(counts), strict=True)
@@ -128,41 +128,42 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         pixel_values: torch.Tensor | None = None,
         visual_slots: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What enters the language model: words looked up, visual tokens put in their places.
+        """Input embeddings of the language model: embedded text tokens, with visual tokens at their placeholders.
 
-        With visuals, masked positions are left out, as in the original. The original also cuts the sequence at
-        `tokenizer_model_max_length` (227 frames in LongVA-7B), and the question with it; here nothing is cut.
+        With visuals, masked positions are dropped, as in the original. The original also truncates the sequence at
+        `tokenizer_model_max_length` (227 frames in LongVA-7B), which loses the question; here nothing is truncated.
 
         Args:
-            input_ids: (batch, T); VISUAL_TOKEN where a visual token goes.
+            input_ids: (batch, T), with VISUAL_TOKEN as the placeholder of each visual token.
         Returns:
             (batch, T', dim) and the attention mask (batch, T') or None.
         Raises:
-            ValueError: more than one sequence with visuals, or visuals and their places do not agree.
+            ValueError: several sequences with visuals, or visuals and placeholders do not match.
         """
         is_visual = input_ids == VISUAL_TOKEN
-        num_places = int(is_visual.sum())
+        num_placeholders = int(is_visual.sum())
         if pixel_values is None or visual_slots is None:
-            if num_places:
-                raise ValueError(f"input_ids have {num_places} visual tokens, but pixel_values or visual_slots miss")
+            if num_placeholders:
+                missing = "pixel_values or visual_slots is missing"
+                raise ValueError(f"input_ids has {num_placeholders} visual tokens, but {missing}")
             return self.model.embed_tokens(input_ids), attention_mask
         if len(input_ids) != 1:
-            raise ValueError(f"a batch of {len(input_ids)} sequences with visuals; give one sequence at a time")
+            raise ValueError(f"a batch of {len(input_ids)} sequences with visuals; pass one sequence at a time")
         visuals = self.encode_visuals(pixel_values, visual_slots)
-        if len(visuals) != num_places:
-            raise ValueError(f"input_ids have {num_places} places for {len(visuals)} visual tokens")
+        if len(visuals) != num_placeholders:
+            raise ValueError(f"input_ids has {num_placeholders} placeholders for {len(visuals)} visual tokens")
         embeds = self.model.embed_tokens(input_ids.masked_fill(is_visual, 0))
         embeds = embeds.masked_scatter(is_visual.unsqueeze(-1), visuals.to(embeds.dtype))  # (1, T, dim)
         if attention_mask is not None:
             embeds = embeds[:, attention_mask[0].bool()]  # (1, T', dim)
         return embeds, None if attention_mask is None else attention_mask.new_ones(embeds.shape[:2])
 
-    def tell_of_context(self, num_tokens: int) -> None:
-        """Warn where a prompt is longer than the context: it is read whole, but the model was not made for that."""
-        longest = self.config.context_length
-        if num_tokens > longest:
-            message = f"a prompt of {num_tokens:,} tokens is longer than the model's context of {longest:,}"
-            logger.warning(f"{message}; answers get worse, use fewer frames")
+    def warn_if_past_context(self, num_tokens: int) -> None:
+        """Warn if a prompt exceeds the context. It is not truncated, but the model was not trained for it."""
+        limit = self.config.context_length
+        if num_tokens > limit:
+            message = f"the prompt has {num_tokens:,} tokens, more than the model's context of {limit:,}"
+            logger.warning(f"{message}; answers will be worse, use fewer frames")
 
     def forward(
         self,
@@ -178,18 +179,18 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         visual_slots: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits (batch, positions, tokens): all positions, or the last `logits_to_keep`, or those it lists.
+        """Logits (batch, positions, tokens): of all positions, of the last `logits_to_keep`, or of those it lists.
 
-        With `labels` the loss too, by transformers' own function, which may be given more (`num_items_in_batch`).
+        With `labels`, also the loss, by transformers' own function; LOSS_ARGUMENTS are passed on to it.
         """
-        for_loss = {name: kwargs.pop(name) for name in LOSS_ARGUMENTS if name in kwargs}
-        # One new word at a time needs no look for visuals (and no wait for the GPU to answer).
+        loss_kwargs = {name: kwargs.pop(name) for name in LOSS_ARGUMENTS if name in kwargs}
+        # A decoding step has no visuals; checking for them would wait for the GPU.
         if input_ids is not None and (pixel_values is not None or input_ids.shape[1] > 1):
             inputs_embeds, attention_mask = self.embed_prompt(input_ids, attention_mask, pixel_values, visual_slots)
             input_ids = None
         if inputs_embeds is not None and inputs_embeds.shape[1] > 1:
             num_cached = 0 if past_key_values is None else int(past_key_values.get_seq_length())
-            self.tell_of_context(num_cached + inputs_embeds.shape[1])
+            self.warn_if_past_context(num_cached + inputs_embeds.shape[1])
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -203,7 +204,7 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
         logits = self.lm_head(outputs.last_hidden_state[:, keep])[..., : self.num_tokens]
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.num_tokens, **for_loss)
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.num_tokens, **loss_kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -214,10 +215,10 @@ class LongVAForConditionalGeneration(Qwen2ForCausalLM):
 
     @torch.no_grad()
     def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Continue a prompt: (1, T) `input_ids` to (1, T + new) tokens, as transformers does.
+        """Continue a prompt: (1, T) `input_ids` to (1, T + new) tokens, as in transformers.
 
-        A prompt that starts from nothing is given to the language model as embeddings, as in the original: a
-        repetition penalty then sees the new tokens only. A prompt that continues a cache goes on as it is.
+        Without a KV cache the prompt enters as embeddings, as in the original, so a repetition penalty sees the new
+        tokens only. With a KV cache, transformers' own `generate` continues it.
         """
         input_ids = kwargs.pop("input_ids", inputs)
         pixel_values, visual_slots = kwargs.pop("pixel_values", None), kwargs.pop("visual_slots", None)

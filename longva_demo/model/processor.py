@@ -1,4 +1,4 @@
-"""From text, pictures and frames to tensors: Pillow-equal preprocessing and the prompt's token ids."""
+"""Text, images and frames to tensors: preprocessing that matches Pillow bit for bit, and the prompt's token ids."""
 
 import json
 import math
@@ -17,20 +17,20 @@ from longva_demo.model.config import (
     CLIP_MEAN,
     CLIP_STD,
     LongVAConfig,
-    write_json,
     write_preprocessor,
 )
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
+from longva_demo.model.tokenizer import write_original_tokenizer
 from longva_demo.model.tower import find_tower_file, tower_folder
 from longva_demo.parallel import in_threads
 
-TAG = "<image>"  # stands for one picture or one whole video in a prompt
+TAG = "<image>"  # placeholder for one image or one whole video in a prompt
 
 
 def resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Bicubic with antialiasing, the horizontal pass first: the same pixels on every version of Pillow.
+    """Bicubic with antialiasing, horizontal pass first: identical pixels on every version of Pillow.
 
-    Pillow 13 does the cheaper pass first, up to 25 grey levels away from what the model was trained on.
+    Pillow 13 runs the cheaper pass first, which differs by up to 25 grey levels from what the model was trained on.
     """
     return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -38,9 +38,9 @@ def resize(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    """Shortest side to `size`, then the middle square: what lies outside it is not seen.
+    """Resize the shortest side to `size`, then crop the central square. The model does not see the rest.
 
-    A 640 x 360 picture at size 336 becomes 597 x 336 (597 = int(336 * 640 / 360)), then 336 x 336.
+    A 640 x 360 image at size 336 becomes 597 x 336 (597 = int(336 * 640 / 360)), then 336 x 336.
     """
     width, height = image.size
     if width <= height:
@@ -54,7 +54,7 @@ def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def reduce_to(image: Image.Image, size: int, gap: float) -> Image.Image:
-    """Average whole blocks of pixels as long as the shortest side stays at least `gap` × `size`: much faster.
+    """Box-average to the smallest size whose shortest side is still at least `gap` × `size`. Much faster to resize.
 
     >>> reduce_to(Image.new("RGB", (960, 540)), 84, gap=3.0).size
     (480, 270)
@@ -64,7 +64,7 @@ def reduce_to(image: Image.Image, size: int, gap: float) -> Image.Image:
 
 
 def best_resolution(image_size: tuple[int, int], pinpoints: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The resolution that keeps most of a picture's pixels, and among those wastes fewest. All are (width, height).
+    """The resolution that keeps most of an image's pixels, and among those wastes fewest. All are (width, height).
 
     >>> best_resolution((640, 360), [(336, 672), (672, 336), (672, 672)])
     (672, 672)
@@ -74,14 +74,14 @@ def best_resolution(image_size: tuple[int, int], pinpoints: Sequence[tuple[int, 
     for point in pinpoints:
         scale = min(point[0] / width, point[1] / height)
         kept = min(int(width * scale) * int(height * scale), width * height)
-        rank = (kept, kept - point[0] * point[1])  # more kept, then less wasted; the first of equals stays
+        rank = (kept, kept - point[0] * point[1])  # more kept, then less wasted; the first wins a tie
         if rank > best_rank:
             best, best_rank = point, rank
     return best
 
 
 def resize_and_pad(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Fit a picture into (width, height), its shape kept, centred on black."""
+    """Fit an image into (width, height), keeping its aspect ratio, centred on black."""
     scale_width, scale_height = width / image.width, height / image.height
     if scale_width < scale_height:
         new_width, new_height = width, min(math.ceil(image.height * scale_width), height)
@@ -93,18 +93,18 @@ def resize_and_pad(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def side_of(size: int | dict[str, int]) -> int:
-    """The side in pixels that a preprocessor_config.json gives, in its old (a number) or new form (named)."""
+    """The side in pixels of a preprocessor_config.json's size, in its old (number) or new (dict) form."""
     return size if isinstance(size, int) else next(iter(size.values()))
 
 
 class LongVAProcessor(ProcessorMixin):
-    """Turns what people have into what the model takes. `processor(text=, images=)` or `processor(text=, videos=)`.
+    """Converts text and visuals to model inputs: `processor(text=, images=)` or `processor(text=, videos=)`.
 
     Args:
-        config: gives the picture size, the pinpoints and the number of tokens of a frame.
-        mean, std: of the three colours, for pixels between 0 and 1.
-        reducing_gap: as Pillow's: frames this many times as large as needed, or more, may be averaged before they are
-            resized. Not as LongVA was trained; None resizes from every pixel.
+        config: provides the image size, the pinpoints and the number of tokens per frame.
+        mean, std: per colour channel, for pixels between 0 and 1.
+        reducing_gap: like Pillow's. Larger frames are box-averaged to no less than this many times the target size
+            before they are resized. LongVA was trained without it (None).
     """
 
     def __init__(
@@ -126,22 +126,23 @@ class LongVAProcessor(ProcessorMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> "LongVAProcessor":
-        """Read the tokenizer, config.json and the tower's preprocessor_config.json, from a folder or the Hub."""
-        places = ("revision", "cache_dir", "token", "local_files_only", "subfolder", "force_download")
-        at = {name: kwargs[name] for name in places if name in kwargs}
-        config = LongVAConfig.from_pretrained(pretrained_model_name_or_path, **at)
-        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **at)
+        """Read the tokenizer, config.json and the tower's preprocessor_config.json from a folder or the Hub."""
+        hub_options = ("revision", "cache_dir", "token", "local_files_only", "subfolder", "force_download")
+        given = {name: kwargs[name] for name in hub_options if name in kwargs}
+        config = LongVAConfig.from_pretrained(pretrained_model_name_or_path, **given)
+        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **given)
         file = find_tower_file(pretrained_model_name_or_path, config.mm_vision_tower, "preprocessor_config.json")
         if file is None:
             return cls(tokenizer, config)
         values = json.loads(file.read_text(encoding="utf-8"))
         for name in ("size", "crop_size"):
             if side_of(values[name]) != config.vision_config.image_size:
-                raise ValueError(f"{file}: {name} is {values[name]}, the tower takes {config.vision_config.image_size}")
+                expected = config.vision_config.image_size
+                raise ValueError(f"{file}: {name} is {values[name]}, but the vision tower expects {expected}")
         return cls(tokenizer, config, values["image_mean"], values["image_std"], values.get("reducing_gap"))
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
-        """Write the tokenizer and the tower's preprocessor_config.json; config.json too where none is yet."""
+        """Write the tokenizer and the tower's preprocessor_config.json, and config.json if there is none yet."""
         folder = Path(save_directory)
         written = list(self.tokenizer.save_pretrained(folder, **kwargs))
         write_original_tokenizer(self.tokenizer, folder)
@@ -155,17 +156,17 @@ class LongVAProcessor(ProcessorMixin):
     def preprocess_frames(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), on all cores."""
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
-            raise ValueError(f"frames are {frames.dtype} {frames.shape}; give uint8 (frames, height, width, 3)")
+            raise ValueError(f"frames are {frames.dtype} {frames.shape}; use uint8 (frames, height, width, 3)")
         size, gap = self.image_size, self.reducing_gap
 
-        def small(frame: np.ndarray) -> np.ndarray:
+        def to_square(frame: np.ndarray) -> np.ndarray:
             image = Image.fromarray(np.ascontiguousarray(frame))
             return np.asarray(resize_and_crop(image if gap is None else reduce_to(image, size, gap), size))
 
-        return np.stack(list(in_threads(small, frames)))
+        return np.stack(list(in_threads(to_square, frames)))
 
     def preprocess_image(self, image: Image.Image) -> np.ndarray:
-        """UniRes: a picture to uint8 (1 + grids, S, S, 3): the whole, squashed, then its grids row by row."""
+        """UniRes: an image to uint8 (1 + grids, S, S, 3): the whole image, squashed, then its grids row by row."""
         image, size = image.convert("RGB"), self.image_size
         width, height = best_resolution(image.size, self.config.grid_pinpoints)
         canvas = np.asarray(resize_and_pad(image, width, height))  # (height, width, 3)
@@ -174,13 +175,13 @@ class LongVAProcessor(ProcessorMixin):
         return np.concatenate([whole, grids.reshape(-1, size, size, 3)])  # (1 + grids, S, S, 3)
 
     def num_image_slots(self, image_size: tuple[int, int]) -> int:
-        """1 + grids: what `preprocess_image` makes of a picture of (width, height)."""
+        """1 + grids: the number of slots that `preprocess_image` returns for an image of (width, height)."""
         width, height = best_resolution(image_size, self.config.grid_pinpoints)
         return 1 + (width // self.image_size) * (height // self.image_size)
 
     @cached_property
     def normalised_levels(self) -> np.ndarray:
-        """(3, 256) float32: each grey level's value, rounded as the original rounds it on its way."""
+        """(3, 256) float32: the normalised value of each grey level, with the original's intermediate rounding."""
         levels = (np.arange(256) * (1 / 255)).astype(np.float32)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return (levels - mean[:, None]) / std[:, None]
@@ -195,19 +196,19 @@ class LongVAProcessor(ProcessorMixin):
 
     @cached_property
     def plain_tokenizer(self) -> Tokenizer:
-        """The tokenizer without its special tokens: whatever is typed comes out as text, whole."""
+        """The tokenizer without special tokens and truncation: everything typed is encoded as text, in full."""
         description = json.loads(self.tokenizer.backend_tokenizer.to_str())
         without: dict[str, Any] = {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         return Tokenizer.from_str(json.dumps(description | without))
 
     def encode_text(self, text: str, allow_special: bool = False) -> list[int]:
-        """Token ids of `text`. Unless allowed, `<|im_end|>` and its like are letters, not marks of the conversation."""
+        """Token ids of `text`. Unless allowed, `<|im_end|>` and the like are encoded as text, not as special tokens."""
         if allow_special:
             return self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.plain_tokenizer.encode(text, add_special_tokens=False).ids
 
     def num_visual_tokens(self, kind: int, num_slots: int) -> int:
-        """Tokens of a visual: a video's frames, a picture's 1 + grids slots, a lone slot's patches."""
+        """Number of tokens of a visual: a video's frames, an image's 1 + grids slots, or a single slot's patches."""
         if kind == VIDEO:
             return num_slots * self.config.tokens_per_frame
         if num_slots == 1:
@@ -215,14 +216,14 @@ class LongVAProcessor(ProcessorMixin):
         return (num_slots - 1) * self.config.tokens_per_grid
 
     def encode_prompt(self, text: str, num_tokens: Sequence[int]) -> list[int]:
-        """Ids of a whole prompt, marks and all; the i-th `<image>` becomes `num_tokens[i]` times VISUAL_TOKEN.
+        """Ids of a whole prompt with special tokens; the i-th `<image>` becomes `num_tokens[i]` times VISUAL_TOKEN.
 
-        The text between the tags is encoded piece by piece, as in the original: with counts [2], `a<image>b` becomes
-        the ids of `a`, twice -200, the ids of `b`.
+        The text between tags is encoded piece by piece, as in the original: with counts [2], `a<image>b` becomes
+        the ids of `a`, two times -200, the ids of `b`.
         """
         pieces = text.split(TAG)
         if len(pieces) - 1 != len(num_tokens):
-            raise ValueError(f"the text has {len(pieces) - 1} {TAG} for {len(num_tokens)} pictures and videos")
+            raise ValueError(f"the text has {len(pieces) - 1} {TAG} tags for {len(num_tokens)} images and videos")
         ids = self.encode_text(pieces[0], allow_special=True)
         for piece, count in zip(pieces[1:], num_tokens, strict=True):
             ids += [VISUAL_TOKEN] * count + self.encode_text(piece, allow_special=True)
@@ -237,24 +238,25 @@ class LongVAProcessor(ProcessorMixin):
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """One whole prompt, with an `<image>` for each picture and each video in it.
+        """Encode one whole prompt, with an `<image>` tag for each image and each video.
 
         Args:
-            text: ChatML, its marks as they are. Text that somebody typed is encoded with `encode_text` instead.
-            modalities: "image" or "video" for each tag in turn; needed only where a prompt has both.
+            text: ChatML with its special tokens. For text typed by a user, use `encode_text`.
+            modalities: "image" or "video" for each tag in order; needed only if a prompt has both.
         Returns:
-            input_ids, attention_mask (1, T), and with visuals pixel_values (slots, 3, S, S) and visual_slots
+            input_ids and attention_mask (1, T); with visuals also pixel_values (slots, 3, S, S) and visual_slots
             (visuals, 2), see `LongVAForConditionalGeneration.encode_visuals`.
         """
         if kwargs or return_tensors != "pt":
-            raise TypeError(f"unknown: {sorted(kwargs) or return_tensors}; this processor returns PyTorch tensors only")
+            unknown = sorted(kwargs) or return_tensors
+            raise TypeError(f"unsupported: {unknown}; this processor returns PyTorch tensors only")
         texts = [text] if isinstance(text, str) else list(text or [])
         if len(texts) != 1:
-            raise ValueError(f"{len(texts)} texts; give one at a time")
+            raise ValueError(f"{len(texts)} texts; pass exactly one")
         stacks = self.stack_visuals(as_list(images), as_list(videos), modalities)
         counts = [self.num_visual_tokens(kind, len(pixels)) for kind, pixels in stacks]
         input_ids = torch.tensor([self.encode_prompt(texts[0], counts)], dtype=torch.long)
-        # The original masks <|endoftext|>, which pads; a typed one is left out of the sequence with it.
+        # As in the original, <|endoftext|> is the padding token and is masked, even where it was typed.
         tensors = {"input_ids": input_ids, "attention_mask": (input_ids != self.tokenizer.pad_token_id).long()}
         if stacks:
             tensors["pixel_values"] = torch.cat([self.normalise(pixels) for _, pixels in stacks])
@@ -264,58 +266,33 @@ class LongVAProcessor(ProcessorMixin):
     def stack_visuals(
         self, images: list[Image.Image], videos: list[np.ndarray], modalities: Sequence[str] | None
     ) -> list[tuple[int, np.ndarray]]:
-        """(kind, uint8 (slots, S, S, 3)) of each visual, in the order of the tags."""
+        """(kind, uint8 (slots, S, S, 3)) per visual, in the order of the tags."""
         if modalities is None:
             if images and videos:
-                raise ValueError("pictures and videos in one prompt: say in `modalities` which tag is which")
+                raise ValueError("the prompt has images and videos; set `modalities` to say which tag is which")
             modalities = ["image"] * len(images) + ["video"] * len(videos)
         if sorted(modalities) != ["image"] * len(images) + ["video"] * len(videos):
             raise ValueError(f"modalities {list(modalities)} for {len(images)} images and {len(videos)} videos")
-        pictures, clips = iter(images), iter(videos)
+        next_image, next_video = iter(images), iter(videos)
         return [
-            (IMAGE, self.preprocess_image(next(pictures)))
+            (IMAGE, self.preprocess_image(next(next_image)))
             if modality == "image"
-            else (VIDEO, self.preprocess_frames(np.asarray(next(clips))))
+            else (VIDEO, self.preprocess_frames(np.asarray(next(next_video))))
             for modality in modalities
         ]
 
     def decode(self, token_ids: Any, **kwargs: Any) -> str:
-        """Text of (T,) token ids; visual tokens have none."""
+        """Text of (T,) token ids, without visual tokens."""
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         return self.tokenizer.decode([token for token in ids if token >= 0], **kwargs)
 
     def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
-        """Texts of (batch, T) token ids; visual tokens have none."""
+        """Texts of (batch, T) token ids, without visual tokens."""
         return [self.decode(sequence, **kwargs) for sequence in sequences]
 
 
-def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Add to a saved tokenizer the files and entries that the original code (transformers 4.40) reads."""
-    description = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in description["model"]["merges"]]
-    description["model"]["merges"] = merges  # "a b", as every version reads it; newer ones write ["a", "b"]
-    write_json(folder / "tokenizer.json", description)
-    write_json(folder / "vocab.json", description["model"]["vocab"])
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    added = {token["content"]: token["id"] for token in description["added_tokens"]}
-    write_json(folder / "added_tokens.json", added)
-    values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    for name in ("backend", "is_local", "local_files_only"):  # of the run that saved it, not of the tokenizer
-        values.pop(name, None)
-    if values["tokenizer_class"] == "TokenizersBackend":  # its name since transformers 5, which knows both
-        values["tokenizer_class"] = "PreTrainedTokenizerFast"
-    values["additional_special_tokens"] = values.pop("extra_special_tokens", [])
-    entries = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
-    values["added_tokens_decoder"] = {
-        str(token["id"]): {name: token[name] for name in entries} for token in description["added_tokens"]
-    }
-    if isinstance(tokenizer.chat_template, str):
-        values["chat_template"] = tokenizer.chat_template
-    write_json(folder / "tokenizer_config.json", values)
-
-
 def as_list(values: Any) -> list:
-    """One visual, several or none, as a list. A 4-dimensional array is one video, never a list of frames."""
+    """Wrap a single visual in a list; None becomes an empty list. A 4-dimensional array is one video."""
     if values is None:
         return []
     return list(values) if isinstance(values, (list, tuple)) else [values]

@@ -1,7 +1,7 @@
-"""The vision tower's shape and files: found beside the checkpoint, by its name, or from the weights. Nobody is asked.
+"""The vision tower's shape and files: found beside the checkpoint, by name, or from the weights.
 
-A checkpoint names its tower as it was called where it was trained: a Hub name, or a path on that machine's disk.
-The name is only ever looked up here; the Hub is not asked for it.
+A checkpoint names its tower as on the machine where it was trained: by a Hub name or by a path on that machine's disk.
+The name is only looked up locally; the Hub is never contacted for it.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 CLIP_NAME = "openai/clip-vit-large-patch14-336"
-# The published openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download for its shape.
+# The shape of openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download.
 CLIP_VIT_LARGE_336 = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -28,18 +28,18 @@ CLIP_VIT_LARGE_336 = {
 }
 LARGE_224 = CLIP_VIT_LARGE_336 | {"image_size": 224}
 BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-KNOWN_TOWERS: dict[str, dict[str, Any]] = {  # OpenAI's, by the last part of their names
+KNOWN_TOWERS: dict[str, dict[str, Any]] = {  # OpenAI's, by the last part of the Hub name
     "clip-vit-large-patch14-336": CLIP_VIT_LARGE_336,
     "clip-vit-large-patch14": LARGE_224,
     "clip-vit-base-patch16": LARGE_224 | BASE | {"patch_size": 16, "projection_dim": 512},
     "clip-vit-base-patch32": LARGE_224 | BASE | {"patch_size": 32, "projection_dim": 512},
 }
-HEAD_SIZE = 64  # in all of OpenAI's CLIPs; the weights alone do not show it
+HEAD_SIZE = 64  # in all of OpenAI's CLIP models; it cannot be derived from the weights
 WEIGHTS_PREFIX = "model.vision_tower.vision_tower.vision_model."
 
 
 def name_parts(name: str) -> list[str]:
-    """The parts of a tower's name that can be folders here; of a path in a Hub cache, the repository's.
+    """Split a tower's name into parts that can be folder names. For a path in a Hub cache: the repository's parts.
 
     >>> name_parts("/data/models/openai/clip-vit"), name_parts("D:\\\\models\\\\clip-vit\\\\")
     (['data', 'models', 'openai', 'clip-vit'], ['models', 'clip-vit'])
@@ -52,7 +52,7 @@ def name_parts(name: str) -> list[str]:
 
 
 def tower_folder(root: Path, name: str) -> Path:
-    """Where under `root` the files of the vision tower `name` are written.
+    """The folder under `root` to which the files of the vision tower `name` are written.
 
     >>> tower_folder(Path("ckpt"), "openai/clip").as_posix(), tower_folder(Path("ckpt"), "/models/clip").as_posix()
     ('ckpt/openai/clip', 'ckpt/clip')
@@ -62,50 +62,50 @@ def tower_folder(root: Path, name: str) -> Path:
     return root.joinpath(*parts) if is_plain else root / parts[-1]
 
 
-def places_under(root: Path, name: str) -> list[Path]:
-    """Where under `root` the files of the vision tower `name` may be.
+def candidate_folders(root: Path, name: str) -> list[Path]:
+    """The folders under `root` that may contain the files of the vision tower `name`.
 
-    >>> [place.as_posix() for place in places_under(Path("ckpt"), "/models/openai/clip")]
+    >>> [folder.as_posix() for folder in candidate_folders(Path("ckpt"), "/models/openai/clip")]
     ['ckpt/clip', 'ckpt/openai/clip']
     """
     parts = name_parts(name)
-    places = [tower_folder(root, name), root.joinpath(*parts[-2:])]
-    return [*places, root / "openai" / parts[-1]] if parts and parts[-1] in KNOWN_TOWERS else places
+    folders = [tower_folder(root, name), root.joinpath(*parts[-2:])]
+    return [*folders, root / "openai" / parts[-1]] if parts and parts[-1] in KNOWN_TOWERS else folders
 
 
 def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> Path | None:
-    """Look for a file of the vision tower: in the checkpoint, beside it, then where the name itself leads.
+    """Find a file of the vision tower: in the checkpoint, beside it, then at `tower_name` taken as a path.
 
-    A path of another machine's disk is looked for by its last part, then by its last two.
+    A path on another machine's disk is matched by its last part, then by its last two.
     """
-    if not name_parts(tower_name):  # the checkpoint's own folder is not its tower's
+    if not name_parts(tower_name):  # would resolve to the checkpoint's own folder, which is not the tower's
         return None
-    places = [Path(tower_name)]
+    folders = [Path(tower_name)]
     if str(checkpoint):
         roots = (Path(checkpoint), Path(checkpoint).resolve().parent)
-        places = [*(place for root in roots for place in places_under(root, tower_name)), *places]
-    return next((place / file_name for place in places if (place / file_name).is_file()), None)
+        folders = [*(folder for root in roots for folder in candidate_folders(root, tower_name)), *folders]
+    return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
 
 
 def find_vision_config(checkpoint: str | Path, tower_name: str) -> dict[str, Any]:
-    """The vision tower's shape: from its config.json, or from the weights and what is known of OpenAI's towers.
+    """The vision tower's shape: from its config.json, or inferred from the weights and OpenAI's known towers.
 
     Raises:
-        ValueError: its config.json cannot be used; or there is none, and name and weights do not settle the shape.
+        ValueError: its config.json is not usable, or there is none and name and weights do not determine the shape.
     """
     file = find_tower_file(checkpoint, tower_name, "config.json")
     if file is not None:
         return read_vision_config(file)
     shapes = weight_shapes(Path(checkpoint)) if str(checkpoint) else {}
-    found = shape_from(tower_name, shapes)
+    found = infer_vision_config(tower_name, shapes)
     if found is None:
-        place = tower_folder(Path(checkpoint), tower_name)
-        raise ValueError(f"the shape of the vision tower {tower_name!r} is not known: put its config.json into {place}")
+        folder = tower_folder(Path(checkpoint), tower_name)
+        raise ValueError(f"the shape of the vision tower {tower_name!r} is unknown: put its config.json into {folder}")
     return found
 
 
 def read_vision_config(file: Path) -> dict[str, Any]:
-    """A tower's config.json: of a whole CLIP, or of its vision model alone."""
+    """Read a tower's config.json: that of a full CLIP model, or of its vision model alone."""
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         vision = values.get("vision_config", values)
@@ -113,11 +113,11 @@ def read_vision_config(file: Path) -> dict[str, Any]:
             return vision
     except (ValueError, AttributeError):
         pass
-    raise ValueError(f"{file} holds no configuration of a vision tower")
+    raise ValueError(f"{file} is not the configuration of a vision tower")
 
 
 def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
-    """Name and shape of the vision tower's tensors in a checkpoint, without reading them. Damaged files say nothing."""
+    """Names and shapes of the vision tower's tensors in a checkpoint, from the headers. Skips corrupt files."""
     shapes: dict[str, Sequence[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -129,28 +129,28 @@ def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
     return shapes
 
 
-def shape_from(tower_name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
-    """A tower's configuration from its name and its weights, None where they do not settle it.
+def infer_vision_config(tower_name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any] | None:
+    """A tower's configuration from its name and the shapes of its weights, or None if they do not determine it.
 
-    Weights do not show the number of heads and the activation. Those of the published tower's shape have its own;
-    other weights must be called as OpenAI's are.
+    Weights do not reveal the number of heads or the activation. A tower with the shape of the published one is taken
+    to be that one; any other tower must have an OpenAI name.
     """
     parts = name_parts(tower_name) or [""]
     known = KNOWN_TOWERS.get(parts[-1])
-    measured = measure(shapes)
-    if measured is None:
+    dims = tower_dims(shapes)
+    if dims is None:
         return None if known is None else dict(known)
-    if measured.items() <= CLIP_VIT_LARGE_336.items():
+    if dims.items() <= CLIP_VIT_LARGE_336.items():
         return dict(CLIP_VIT_LARGE_336)
     is_openai = known is not None or "openai" in parts or parts[-1].startswith("clip-vit-")
-    if not is_openai or measured["hidden_size"] % HEAD_SIZE:
+    if not is_openai or dims["hidden_size"] % HEAD_SIZE:
         return None
-    heads = measured["hidden_size"] // HEAD_SIZE
-    return CLIP_VIT_LARGE_336 | measured | {"num_attention_heads": heads}
+    heads = dims["hidden_size"] // HEAD_SIZE
+    return CLIP_VIT_LARGE_336 | dims | {"num_attention_heads": heads}
 
 
-def measure(shapes: Mapping[str, Sequence[int]]) -> dict[str, int] | None:
-    """What the weights show of their tower; None where they are not a CLIP's, or not there."""
+def tower_dims(shapes: Mapping[str, Sequence[int]]) -> dict[str, int] | None:
+    """The dimensions that the weights of a tower reveal, or None if they are missing or not CLIP's."""
     try:
         hidden_size, _, patch_size, _ = shapes[f"{WEIGHTS_PREFIX}embeddings.patch_embedding.weight"]
         num_positions, _ = shapes[f"{WEIGHTS_PREFIX}embeddings.position_embedding.weight"]

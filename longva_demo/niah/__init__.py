@@ -1,4 +1,4 @@
-"""V-NIAH: a needle picture among thousands of video frames, and whether a LongVA finds it (arXiv 2406.16852, 4.2)."""
+"""V-NIAH: can a LongVA find a needle, one picture among thousands of video frames? (arXiv 2406.16852, section 4.2)"""
 
 from longva_demo.niah.haystack import Haystack, drawn_frames, video_frames
 from longva_demo.niah.needles import Needle, drawn_needles, load_needles

@@ -1,4 +1,4 @@
-"""The test as the command line runs it: it can be stopped and goes on later, and ends with a heat map."""
+"""The test as the command line runs it: it can be stopped and resumed, and ends with a heat map."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from longva_demo.video import DecodeLimits, file_sha256
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be tested. Without a video the haystack is drawn; without needles the model's own are taken."""
+    """What to test. Without a video the haystack is drawn; without needles, those that suit the model are used."""
 
     video: Path | None
     needles: str | None
@@ -40,24 +40,24 @@ class Request:
 
 
 def open_frames(request: Request) -> Iterator[np.ndarray]:
-    """The haystack's frames, batch by batch; the video is probed at once.
+    """The frames of the haystack, batch by batch. The video is probed immediately.
 
     Raises:
-        DemoError: the video cannot be used, or is too short.
+        DemoError: the video is unusable or too short.
     """
-    most = max(request.grid.frames)
+    num_frames = max(request.grid.frames)
     if request.video is None:
-        return drawn_frames(most, request.seed)
-    return video_frames(request.video, most, request.spacing, request.limits)
+        return drawn_frames(num_frames, request.seed)
+    return video_frames(request.video, num_frames, request.spacing, request.limits)
 
 
 def default_needles(engine: Engine) -> str:
-    """What `load_needles` takes: needles of the world that the model knows."""
+    """The needles that suit the model, as an argument of `load_needles`."""
     return "drawn" if engine.loaded.model_id == "tiny" else PUBLISHED_NEEDLES
 
 
-def frames_kept(request: Request) -> str:
-    """How the haystack's frames were chosen; where a larger grid begins with the same ones, nothing of its size."""
+def sampling_name(request: Request) -> str:
+    """How the frames of the haystack are chosen. Names the grid's size only if the chosen frames depend on it."""
     if request.video is None:
         return "drawn"
     return "one a second" if request.spacing == "second" else f"{max(request.grid.frames)} over all"
@@ -67,14 +67,14 @@ class NeedleTest:
     """One run on one engine.
 
     Raises:
-        DemoError: the needles cannot be had, the folder holds another test, or no haystack was given to a model that
-            the drawn one is not made for.
+        DemoError: the needles are unavailable, the folder contains a different test, or there is no video and the
+            model is not the built-in one.
     """
 
     def __init__(self, engine: Engine, request: Request) -> None:
         loaded = engine.loaded
         if request.video is None and loaded.model_id != "tiny":
-            raise DemoError(f"{loaded.model_id} needs a haystack", "give a video of an hour or longer")
+            raise DemoError(f"{loaded.model_id} needs a video as haystack", "use one of an hour or longer")
         self.needles = load_needles(request.needles or default_needles(engine))[: request.num_needles]
         self.cells = request.grid.cells(len(self.needles))
         self._engine = engine
@@ -87,33 +87,33 @@ class NeedleTest:
             "quant": loaded.quant,
             "dtype": str(loaded.dtype).removeprefix("torch."),
             "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
-            "frames": frames_kept(request),
+            "frames": sampling_name(request),
             "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
             "attribution": request.with_attribution,
         }
-        self.kept = ResultFile(request.out, test)
+        self.file = ResultFile(request.out, test)
 
     @property
     def done(self) -> list[Result]:
-        """The results of this grid; the file may hold others."""
+        """The results of this grid. The file may contain more."""
         wanted = set(self.cells)
-        return [result for result in self.kept.results if result.cell in wanted]
+        return [result for result in self.file.results if result.cell in wanted]
 
     @property
     def left(self) -> list[Cell]:
-        done = self.kept.done
+        done = self.file.done
         return [cell for cell in self.cells if cell not in done]
 
     @property
     def time_left(self) -> str:
-        """About how long the rest takes, from the cells of this run so far."""
+        """An estimate for the remaining cells, from those of this run."""
         seconds = self._pace.seconds(self.left)
         if seconds is None:
             return "time left unknown"
         return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
 
     def run(self, frames: Iterator[np.ndarray]) -> Iterator[Progress | Result]:
-        """Do what is left, keeping each result as it comes."""
+        """Run the remaining cells, and save each result immediately."""
         cells = self.left
         if not cells:
             return
@@ -123,15 +123,15 @@ class NeedleTest:
             with closing(run(self._engine, haystack, self.needles, cells, self._request.with_attribution)) as events:
                 for event in events:
                     if isinstance(event, Result):
-                        self.kept.add(event)
+                        self.file.add(event)
                         self._pace.add(event)
                     yield event
 
     def draw(self) -> None:
-        """Write the heat map of what is known so far.
+        """Write the heat map of the results so far.
 
         Raises:
-            DemoError: it cannot be written.
+            DemoError: the files cannot be written.
         """
         if self.done:
             title = f"V-NIAH, {one_line(self._engine.loaded.model_id)}: mean score {Summary.of(self.done).forced:.3f}"
@@ -139,18 +139,18 @@ class NeedleTest:
             try:
                 draw_heat_map(self.done, self._request.grid, title, files)
             except OSError as error:
-                what = f"the heat map in {self._request.out} cannot be written ({error.strerror or error})"
-                raise DemoError(what, "free some space; the same command goes on") from error
+                what = f"cannot write the heat map to {self._request.out} ({error.strerror or error})"
+                raise DemoError(what, "free some space, then run the same command again to resume") from error
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(Summary.of(self.done)), "published": PUBLISHED, "out": str(self._request.out)}
 
     def report(self) -> str:
-        """The scores as a table, frames across and depth down, and the means."""
+        """The scores as a table, frames across and depth down, followed by the means."""
         table, grid = score_table(self.done), self._request.grid
         lines = ["depth" + "".join(f"{frames:>7,}" for frames in grid.frames)]
         for depth in sorted(set(grid.depths)):
             scores = (table.get((frames, depth)) for frames in grid.frames)
             lines.append(f"{depth:4.0%} " + "".join("      –" if s is None else f"{s:7.2f}" for s in scores))
-        return "\n".join([*lines, "", *Summary.of(self.done).lines(), f"in {self._request.out}: results and heat map"])
+        return "\n".join([*lines, "", *Summary.of(self.done).lines(), f"results and heat map: {self._request.out}"])

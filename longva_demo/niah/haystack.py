@@ -1,4 +1,4 @@
-"""Haystacks: frames without the needle, encoded once and kept in a file that is mapped into memory."""
+"""Haystacks: frames without the needle, encoded once into a memory-mapped file."""
 
 import os
 import random
@@ -18,14 +18,14 @@ from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames,
 DRAWN_SIDE = 168
 DRAWN_CHUNK = 250
 DRAWN_FRAMES = 3000
-DRAWN_VERSION = 2  # to be raised when the same seed gives other pixels: results on them are not to be mixed
+DRAWN_VERSION = 2  # increment if the same seed gives different pixels, so that results are not mixed
 SPACINGS = ("second", "budget")
 
 
 class Haystack:
-    """Features of frames, (frames, tokens_per_frame, dim), in the order of the video.
+    """Features of frames (frames, tokens_per_frame, dim), in the order of the video.
 
-    They lie in a file: 3,000 frames of LongVA-7B are 3.1 GB in bf16.
+    They are kept in a file: 3,000 frames of LongVA-7B are 3.1 GB in bf16.
     """
 
     def __init__(self, engine: Engine, num_frames: int, folder: Path) -> None:
@@ -35,11 +35,11 @@ class Haystack:
         self._features: torch.Tensor | None = None
 
     def fill(self, frames: Iterator[np.ndarray]) -> Iterator[Progress]:
-        """Encode frames, uint8 (frames, height, width, 3) at a time.
+        """Encode batches of frames, uint8 (frames, height, width, 3).
 
         Raises:
-            VideoError: there are fewer than expected.
-            DemoError: the disk has no room for their features.
+            VideoError: there are fewer frames than expected.
+            DemoError: the disk is too small for the features.
         """
         done = 0
         for batch in frames:
@@ -55,20 +55,20 @@ class Haystack:
         if done < self.num_frames:
             raise VideoError(f"only {done:,} of {self.num_frames:,} frames could be decoded", "try another video")
 
-    def __getitem__(self, places: slice) -> torch.Tensor:
-        assert self._features is not None, "fill it first"
-        return self._features[places]
+    def __getitem__(self, frames: slice) -> torch.Tensor:
+        assert self._features is not None, "call fill() first"
+        return self._features[frames]
 
 
 def reserve(file: Path, num_bytes: int) -> None:
-    """Take the room on the disk at once: where it ends under a file that is mapped, the process is killed.
+    """Allocate the file's disk space up front: a process is killed if the disk fills up under a memory-mapped file.
 
     Raises:
-        DemoError: there is not so much.
+        DemoError: the disk is too small.
     """
     try:
         with file.open("wb") as opened:
-            if hasattr(os, "posix_fallocate"):  # not on a Mac
+            if hasattr(os, "posix_fallocate"):  # missing on macOS
                 os.posix_fallocate(opened.fileno(), 0, num_bytes)
     except OSError as error:
         raise DemoError(
@@ -80,14 +80,14 @@ def reserve(file: Path, num_bytes: int) -> None:
 def encode(engine: Engine, frames: np.ndarray) -> torch.Tensor:
     """Features (frames, tokens_per_frame, dim) of frames of any size, uint8 (frames, height, width, 3).
 
-    As the published test does, frames are padded to a square, so that nothing of a needle is cropped.
+    As in the published test, frames are padded to a square, so that no part of a needle is cropped.
     """
     colour = [int(255 * part) for part in engine.processor.mean]
     return engine.encode_frames(engine.processor.preprocess_frames(pad_to_square(frames, colour)))
 
 
 def pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
-    """(frames, height, width, 3) in the middle of squares of one colour."""
+    """Centre frames (frames, height, width, 3) in squares of one colour."""
     count, height, width, _ = frames.shape
     if height == width:
         return frames
@@ -100,9 +100,9 @@ def pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
 
 
 def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Frames of the built-in model's world without a number in them, through H.264; the same for the same seed.
+    """Scenes without a number, compressed with H.264. The same seed gives the same frames.
 
-    A shorter haystack is the beginning of a longer one.
+    A shorter haystack is the start of a longer one.
     """
     scenes = haystack(random.Random(f"niah haystack {seed}"), max(num_frames, DRAWN_FRAMES))[:num_frames]
     for first in range(0, num_frames, DRAWN_CHUNK):
@@ -114,15 +114,15 @@ def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def drawn_name(seed: int) -> str:
-    """Which drawn haystack, for the results on it."""
+    """The name of a drawn haystack, for its results."""
     return f"drawn, version {DRAWN_VERSION}, seed {seed}"
 
 
 def plan_haystack(info: VideoInfo, num_frames: int, spacing: str) -> FramePlan:
-    """The frames of a video to be the haystack: one a second from its start (as published), or evenly over all of it.
+    """The frames of the haystack: one per second from the start (as published), or evenly spaced over the whole video.
 
     Raises:
-        VideoError: it has too few.
+        VideoError: the video has too few frames.
     """
     if spacing == "budget":
         plan = plan_frames(info, num_frames)
@@ -131,18 +131,18 @@ def plan_haystack(info: VideoInfo, num_frames: int, spacing: str) -> FramePlan:
         seconds = info.frame_seconds[indices]
         plan = FramePlan(tuple(indices.tolist()), tuple(seconds.tolist()), 0.0, info.duration_seconds)
     if plan.num_frames < num_frames:
-        least = f"{plan.num_frames:,} frames" + (" at one a second" if spacing == "second" else "")
+        available = f"{plan.num_frames:,} frames" + (" at one per second" if spacing == "second" else "")
         raise VideoError(
-            f"{info.path.name} has {least}, and the largest haystack takes {num_frames:,}",
+            f"{info.path.name} has {available}, but the largest haystack needs {num_frames:,}",
             "use a longer video, smaller haystacks (--frames), or --spacing budget",
         )
     return plan
 
 
 def video_frames(path: Path, num_frames: int, spacing: str, limits: DecodeLimits) -> Iterator[np.ndarray]:
-    """Frames of a video, decoded batch by batch; what can be wrong with it is told before the first."""
+    """Frames of a video, decoded batch by batch. Errors of the video are raised before the first batch."""
     if spacing not in SPACINGS:
-        raise DemoError(f"the spacing is {spacing!r}", f"use one of {', '.join(SPACINGS)}")
+        raise DemoError(f"{spacing!r} is not a valid spacing", f"use {' or '.join(SPACINGS)}")
     info = probe(path, limits)
     plan = plan_haystack(info, num_frames, spacing)
     return (batch.pixels for batch in decode_frames(path, plan, info=info, limits=limits) if len(batch))

@@ -1,4 +1,4 @@
-"""The heat map in the published layout: frames across, depth down, score 0 to 1 from red over yellow to green."""
+"""The heat map in the published layout: frames across, depth down, scores 0 to 1 from red through yellow to green."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ MISSING = "#dddddd"
 
 
 def draw_heat_map(results: Sequence[Result], grid: Grid, title: str, files: Sequence[Path]) -> None:
-    """Write the picture to each of `files`, as PNG or SVG by its ending. Cells not yet known are grey."""
+    """Write the heat map to each of `files`, as PNG or SVG by its suffix. Cells without a result are grey."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
@@ -31,11 +31,11 @@ def draw_heat_map(results: Sequence[Result], grid: Grid, title: str, files: Sequ
     axes.set_yticks(np.arange(len(depths)) + 0.5, [f"{100 * depth:.0f}" for depth in depths])
     axes.set_xlabel("Frames")
     axes.set_ylabel("Depth of the needle (%)")
-    axes.set_title(title, parse_math=False)  # a folder's name may have a $
+    axes.set_title(title, parse_math=False)  # a model folder's name may contain $
     for (row, column), score in np.ndenumerate(scores):
         if not np.isnan(score):
             axes.text(column + 0.5, row + 0.5, f"{score:.2f}", ha="center", va="center", fontsize=8)
     figure.colorbar(mesh, ax=axes, label="Score")
     for file in files:
-        # SVG without the hour of its making: the same results give the same file.
+        # Without a creation date in the SVG, the same results give the same file.
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -1,4 +1,4 @@
-"""What a run found: one JSON line a cell, so that nothing is lost when it is stopped; and the means at its end."""
+"""The results of a run: one JSON line per cell, so that a stopped run loses nothing, and the means at the end."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from longva_demo.niah.run import Cell, Result
 RESULTS = "results.jsonl"
 # LongVA-7B in the published run (vision_niah/niah_output/LongVA-7B of the public code, 200 to 3,000 frames).
 PUBLISHED = {"forced": 0.909, "forced_to_2000": 0.973}
-TO = 2000
+MAX_FRAMES = 2000  # of `forced_to_2000`
 
 
 class ResultFile:
-    """`results.jsonl` in a folder: first what is tested, then a line for each cell. Opened again, it goes on.
+    """`results.jsonl` in a folder: a line that describes the test, then one per cell. An existing file is resumed.
 
     Raises:
-        DemoError: the folder holds another test's results, or cannot be written to.
+        DemoError: the folder contains results of a different test, or is not writable.
     """
 
     def __init__(self, folder: Path, test: dict[str, Any]) -> None:
@@ -34,21 +34,19 @@ class ResultFile:
             else:
                 self._append(self._test)
         except OSError as error:
-            raise DemoError(
-                f"{self.path} cannot be written ({error.strerror or error})", "choose another --out"
-            ) from error
+            raise DemoError(f"cannot write {self.path} ({error.strerror or error})", "choose another --out") from error
 
     @property
     def done(self) -> set[Cell]:
         return {result.cell for result in self.results}
 
     def add(self, result: Result) -> None:
-        """Keep a result; it is on disk when this returns."""
+        """Save a result. It is on disk when this returns."""
         self.results.append(result)
         try:
             self._append(asdict(result))
         except OSError as error:
-            raise DemoError(f"{self.path} cannot be written ({error.strerror or error})", "free some space") from error
+            raise DemoError(f"cannot write {self.path} ({error.strerror or error})", "free some space") from error
 
     def _append(self, values: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -57,35 +55,35 @@ class ResultFile:
             os.fsync(file.fileno())
 
     def _read(self) -> None:
-        """A last line without its end was being written when the run was killed: it is taken away."""
+        """Read the file. An incomplete last line, from a run that was killed, is removed."""
         text = self.path.read_bytes()
-        whole = text[: text.rfind(b"\n") + 1]
+        complete = text[: text.rfind(b"\n") + 1]
         try:
-            first, *lines = [json.loads(line) for line in whole.splitlines()] or [self._test]
+            first, *lines = [json.loads(line) for line in complete.splitlines()] or [self._test]
             if first != self._test:
                 different = [name for name in {*first, *self._test} if first.get(name) != self._test.get(name)]
                 raise DemoError(
-                    f"{self.path} holds another test (not the same: {', '.join(sorted(different))})",
+                    f"{self.path} contains a different test (differs in {', '.join(sorted(different))})",
                     "choose another --out, or delete the file",
                 )
             self.results = [Result(**{**values, "cell": Cell(**values["cell"])}) for values in lines]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DemoError(f"{self.path} is damaged ({error})", "choose another --out, or delete the file") from error
-        if whole != text:
-            os.truncate(self.path, len(whole))
-        if not whole:
+        if complete != text:
+            os.truncate(self.path, len(complete))
+        if not complete:
             self._append(self._test)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Shares of the cells, None where there are none; see `Result`. `forced` is the published score."""
+    """Shares of the cells, None if there are none; see `Result`. `forced` is the published score."""
 
     cells: int
     forced: float | None
     forced_to_2000: float | None
     generated: float | None
-    attributed: float | None  # of the cells with a right generated answer
+    attributed: float | None  # of the cells with a correct generated answer
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Self:
@@ -93,18 +91,18 @@ class Summary:
         return cls(
             cells=len(results),
             forced=mean(result.forced for result in results),
-            forced_to_2000=mean(result.forced for result in results if result.cell.frames <= TO),
+            forced_to_2000=mean(result.forced for result in results if result.cell.frames <= MAX_FRAMES),
             generated=mean(result.generated for result in results),
             attributed=mean(bool(result.attributed) for result in right),
         )
 
     def lines(self) -> list[str]:
-        """What a person wants to know, beside the published figures."""
+        """The summary as text, with the published figures."""
         rows = (
             ("score, teacher-forced", self.forced, f"LongVA-7B, 200 to 3,000 frames: {PUBLISHED['forced']}"),
-            (f"the same to {TO:,} frames", self.forced_to_2000, f"LongVA-7B: {PUBLISHED['forced_to_2000']}"),
-            ("generated answer right", self.generated, ""),
-            ("right ones that drew most on the needle", self.attributed, ""),
+            (f"score, up to {MAX_FRAMES:,} frames", self.forced_to_2000, f"LongVA-7B: {PUBLISHED['forced_to_2000']}"),
+            ("generated answer correct", self.generated, ""),
+            ("of these, attributed to the needle", self.attributed, ""),
         )
         return [
             f"{name:40} {value:.3f}  {note and f'({note})'}".rstrip() for name, value, note in rows if value is not None

@@ -1,7 +1,7 @@
-"""The test itself: for each number of frames and each depth, each needle is put in, asked about and taken out again.
+"""The test itself: for each number of frames and each depth, each needle is inserted, asked about and removed again.
 
-What stands before a needle is the same for all needles at that place, and part of what stands before later places:
-one cache holds it, and is cut back to it after each question. It is kept beside those of the chats.
+The frames before a needle are the same for all needles at that position, and a prefix of those before later positions.
+So one KV cache, in the same prefix cache as those of the chats, serves them all. It is truncated after each question.
 """
 
 import math
@@ -24,17 +24,17 @@ from longva_demo.errors import DemoError
 from longva_demo.niah.haystack import Haystack, encode
 from longva_demo.niah.needles import Needle
 
-# Beside the frames: the system text, the question, and an answer.
+# Besides the frames: the system text, a question and an answer.
 TEXT_TOKENS = 512
 ANSWER = Sampling(max_new_tokens=32)
-# Features (frames, tokens_per_frame, dim) to take slices of.
+# Features (frames, tokens_per_frame, dim) that can be sliced.
 Frames = Haystack | torch.Tensor
 ARTICLES = {"a", "an", "the"}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Haystack sizes and depths (0: the needle comes first, 1: last)."""
+    """Haystack sizes and depths (0: the needle is first, 1: last)."""
 
     frames: tuple[int, ...]
     depths: tuple[float, ...]
@@ -42,14 +42,14 @@ class Grid:
     def __post_init__(self) -> None:
         if not self.frames or min(self.frames) < 1 or list(self.frames) != sorted(set(self.frames)):
             raise DemoError(
-                f"the haystack sizes are {self.frames}", "give ascending numbers above 0, as in 200:3000:200"
+                f"{self.frames} are not valid haystack sizes", "use ascending numbers above 0, such as 200:3000:200"
             )
         if not self.depths or not all(0 <= depth <= 1 for depth in self.depths):
-            raise DemoError(f"the depths are {self.depths}", "give numbers from 0 to 1, as in 0:1:0.2")
+            raise DemoError(f"{self.depths} are not valid depths", "use numbers from 0 to 1, such as 0:1:0.2")
 
     @classmethod
     def parse(cls, frames: str = "200:3000:200", depths: str = "0:1:0.2") -> "Grid":
-        """From "first:last:step" or "one,two,…" each; without arguments the published grid.
+        """Parse "first:last:step" or "one,two,…". The defaults are the published grid.
 
         >>> Grid.parse("16,64", "0:1:0.5")
         Grid(frames=(16, 64), depths=(0.0, 0.5, 1.0))
@@ -57,7 +57,7 @@ class Grid:
         return cls(tuple(int(number) for number in parse_numbers(frames)), tuple(parse_numbers(depths)))
 
     def cells(self, num_needles: int) -> "list[Cell]":
-        """In the order of the run: the deepest place first, since the cache before it serves the others."""
+        """All cells in the order of the run: the deepest position first, as its prefix serves the others."""
         depths = sorted(set(self.depths), reverse=True)
         return [Cell(n, depth, needle) for n in self.frames for depth in depths for needle in range(num_needles)]
 
@@ -74,39 +74,39 @@ def parse_numbers(text: str) -> list[float]:
         count = int((last - first) / step + 1e-6) + 1
         return [round(first + step * index, 6) for index in range(count)]
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise DemoError(f"{text!r} is no list of numbers", "write 200:3000:200 or 16,64,256") from None
+        raise DemoError(f"{text!r} is not a valid list of numbers", "use 200:3000:200 or 16,64,256") from None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One question: how many frames of haystack, how deep the needle lies, and which needle (its number)."""
+    """One question: the size of the haystack in frames, the depth of the needle, and the number of the needle."""
 
     frames: int
     depth: float
     needle: int
 
     @property
-    def place(self) -> int:
-        """Frames before the needle.
+    def position(self) -> int:
+        """The number of frames before the needle.
 
-        >>> Cell(frames=200, depth=0.6, needle=0).place
+        >>> Cell(frames=200, depth=0.6, needle=0).position
         120
         """
         return int(round(self.depth * self.frames, 6))
 
     @property
     def work(self) -> int:
-        """About how long it takes, in frames: those from the needle on are read for it alone."""
-        return self.frames - self.place + 20
+        """The approximate cost in frames: those from the needle on are prefilled for this cell alone."""
+        return self.frames - self.position + 20
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a cell.
+    """The result of a cell.
 
-    forced: every token of the answer is the likeliest one after those before it (the published score).
-    generated: the generated answer says the same, capitals, punctuation and articles aside.
-    attributed: the needle's frame is the one that the generated answer drew on most; None where that was not looked at.
+    forced: under teacher forcing, each token of the answer has the highest probability (the published score).
+    generated: the generated answer is correct, ignoring capitals, punctuation and articles.
+    attributed: attribution ranks the needle's frame first for the generated answer; None without attribution.
     """
 
     cell: Cell
@@ -118,7 +118,7 @@ class Result:
 
 
 class Pace:
-    """How long cells took for their work, to say how long others will take."""
+    """The time per unit of work of finished cells, to estimate that of the others."""
 
     def __init__(self) -> None:
         self._work, self._seconds = 0, 0.0
@@ -128,7 +128,7 @@ class Pace:
         self._seconds += result.seconds
 
     def seconds(self, cells: Sequence[Cell]) -> float | None:
-        """For `cells`; None before the first result."""
+        """An estimate for `cells`; None before the first result."""
         return self._seconds / self._work * sum(cell.work for cell in cells) if self._work else None
 
 
@@ -140,67 +140,67 @@ def run(
     with_attribution: bool = True,
     stop: Stop = lambda: False,
 ) -> Generator[Progress | Result]:
-    """Ask about each cell, in the order given. It ends when closed, and within one step of the model after `stop()`.
+    """Run the cells in the given order. It ends when closed, and within one model step after `stop()`.
 
     Raises:
-        BudgetError: the largest haystack does not fit the context or the memory.
+        BudgetError: the largest haystack does not fit into the context or the memory.
     """
     if not cells:
         return
-    most = max(cell.frames for cell in cells)
-    engine.meter(most + 1, engine.prefix_cache.idle_bytes).check()
+    max_frames = max(cell.frames for cell in cells) + 1  # with the needle
+    engine.meter(max_frames, engine.prefix_cache.idle_bytes).check()
     features = [encode(engine, np.asarray(needle.picture)[None]) for needle in needles]
-    with closing(Stack(engine, haystack, most + 1)) as stack:
+    with closing(HaystackCache(engine, haystack, max_frames)) as cache:
         for cell in cells:
             started = perf_counter()
-            with stack.held():
-                for done, total in stack.put(cell.frames, cell.place, features[cell.needle]):
+            with cache.lease():
+                for done, total in cache.prefill(cell.frames, cell.position, features[cell.needle]):
                     yield Progress(Stage.PREFILL, done, total)
-                result = ask(engine, stack, needles[cell.needle], cell, started, with_attribution, stop)
+                result = ask(engine, cache, needles[cell.needle], cell, started, with_attribution, stop)
             if result is None:
                 return
             yield result
 
 
-class Stack:
-    """The cache with header, frames and needle. Between cells it may have to make room, and is read anew then."""
+class HaystackCache:
+    """The KV cache of header, frames and needle. It may be evicted between cells, and is then prefilled again."""
 
     def __init__(self, engine: Engine, haystack: Frames, max_frames: int) -> None:
-        self.size = engine.loaded.model.config.tokens_per_frame
+        self.tokens_per_frame = engine.loaded.model.config.tokens_per_frame
         self.start = len(engine.template.header)
         self._engine = engine
         self._haystack = haystack
         self._max_frames = max_frames
         self._key: Key = ("needle test", object())
-        self._held: CachedPrefix | None = None
-        self._clean = 0  # frames at the beginning of the cache that are the haystack's own
+        self._leased: CachedPrefix | None = None
+        self._reusable = 0  # leading frames in the cache, before any needle
 
     @property
-    def cache(self) -> GrowingCache:
-        assert self._held is not None, "hold it first"
-        return self._held.cache
+    def kv_cache(self) -> GrowingCache:
+        assert self._leased is not None, "use it inside lease()"
+        return self._leased.cache
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the cache for a cell."""
-        self._held = prefix = self._take() or self._begin()
+    def lease(self) -> Iterator[None]:
+        """Keep the cache in memory for one cell."""
+        self._leased = prefix = self._acquire() or self._create()
         self._engine.prefix_cache.insert(prefix, self, self._engine.meter(0).free_bytes or 0)
         try:
             yield
         finally:
-            self._held = None
+            self._leased = None
             prefix.busy.release()
 
     def close(self) -> None:
-        """Free it."""
+        """Free the cache."""
         self._engine.prefix_cache.forget(self)
 
     @property
-    def _room(self) -> int:
-        return self._max_frames * self.size + TEXT_TOKENS
+    def _capacity(self) -> int:
+        return self._max_frames * self.tokens_per_frame + TEXT_TOKENS
 
-    def _take(self) -> CachedPrefix | None:
-        """What the last cell left; None where it had to make room."""
+    def _acquire(self) -> CachedPrefix | None:
+        """The entry of the previous cell; None if it was evicted."""
         prefix = self._engine.prefix_cache.lookup(self._key, self)
         if prefix is None:
             return None
@@ -208,33 +208,33 @@ class Stack:
         if prefix.is_offloaded:
             try:
                 self._engine.evict_for(self._max_frames)
-                self._engine.restore(prefix, self._room)
+                self._engine.restore(prefix, self._capacity)
             except BaseException:
                 prefix.busy.release()
                 raise
         return prefix
 
-    def _begin(self) -> CachedPrefix:
-        """A new cache, with the header alone."""
+    def _create(self) -> CachedPrefix:
+        """A new entry that contains the header alone."""
         self._engine.evict_for(self._max_frames)
-        cache = self._engine.new_cache(self._room)
+        cache = self._engine.new_cache(self._capacity)
         self._engine.prefill_text(self._engine.template.header, cache)
-        self._clean = 0
+        self._reusable = 0
         prefix = CachedPrefix(self._key, cache, self)
         prefix.busy.acquire()
         return prefix
 
-    def put(self, num_frames: int, place: int, needle: torch.Tensor) -> Iterator[tuple[int, int]]:
-        """Make the cache hold `num_frames` frames of the haystack with the needle after the first `place`."""
-        self._clean = min(self._clean, place)
-        self.cache.cut_to(self.start + self._clean * self.size)
-        total = num_frames - self._clean
-        step = max(PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS // self.size)
-        parts = [*chunks(self._clean, place, step), None, *chunks(place, num_frames, step)]
-        self._clean = place
+    def prefill(self, num_frames: int, position: int, needle: torch.Tensor) -> Iterator[tuple[int, int]]:
+        """Prefill `num_frames` frames of the haystack, with the needle after the first `position` of them."""
+        self._reusable = min(self._reusable, position)
+        self.kv_cache.truncate(self.start + self._reusable * self.tokens_per_frame)
+        total = num_frames - self._reusable
+        step = max(PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS // self.tokens_per_frame)
+        parts = [*chunks(self._reusable, position, step), None, *chunks(position, num_frames, step)]
+        self._reusable = position
         done = 0
         for part in parts:
-            self._engine.prefill_frames([needle if part is None else self._haystack[part]], self.cache)
+            self._engine.prefill_frames([needle if part is None else self._haystack[part]], self.kv_cache)
             done += 0 if part is None else part.stop - part.start
             yield done, total
 
@@ -244,10 +244,16 @@ def chunks(first: int, last: int, step: int) -> list[slice]:
 
 
 def ask(
-    engine: Engine, stack: Stack, needle: Needle, cell: Cell, started: float, with_attribution: bool, stop: Stop
+    engine: Engine,
+    prefix: HaystackCache,
+    needle: Needle,
+    cell: Cell,
+    started: float,
+    with_attribution: bool,
+    stop: Stop,
 ) -> Result | None:
-    """Both scores; the cache ends as it began. None after `stop()`, which ends the run."""
-    cache = stack.cache
+    """Both scores of a cell. The cache is restored afterwards. Returns None if `stop()` became true."""
+    cache = prefix.kv_cache
     begin = cache.get_seq_length()
     question = engine.template.question(needle.question, first=True, has_frames=True)
     recorder = engine.recorder() if with_attribution else None
@@ -263,33 +269,33 @@ def ask(
     answer = engine.processor.decode(kept, skip_special_tokens=True).strip()
     attributed = None
     if recorder is not None and kept:
-        recorder.keep(len(kept))
-        places = FrameLayout(stack.start, stack.size, cell.frames + 1)
-        candidates = engine.attribute_frames(recorder, cache, places).candidates
-        hiding = Occlusion(cache, begin, places.windows(candidates))
-        log_prob_drops = engine.log_prob_drops(hiding, candidates, question, kept[:MAX_ROWS], stop)
+        recorder.truncate(len(kept))
+        layout = FrameLayout(prefix.start, prefix.tokens_per_frame, cell.frames + 1)
+        candidates = engine.attribute_frames(recorder, cache, layout).candidates
+        occlusion = Occlusion(cache, begin, layout.windows(candidates))
+        log_prob_drops = engine.log_prob_drops(occlusion, candidates, question, kept[:MAX_ROWS], stop)
         if log_prob_drops is None:
             return None
-        attributed = log_prob_drops[0][0] == cell.place
+        attributed = log_prob_drops[0][0] == cell.position
 
-    cache.cut_to(end)
+    cache.truncate(end)
     forced, logits = True, after_question
     for token in engine.processor.encode_text(needle.answer):
         forced = forced and int(logits.argmax()) == token
         if not forced:
             break
         logits = engine.prefill_text([token], cache)
-    cache.cut_to(begin)
-    return Result(cell, answer, forced, says(answer, needle.answer), attributed, perf_counter() - started)
+    cache.truncate(begin)
+    return Result(cell, answer, forced, matches(answer, needle.answer), attributed, perf_counter() - started)
 
 
-def says(answer: str, truth: str) -> bool:
-    """Whether an answer is the truth or begins with it, capitals, punctuation and articles aside.
+def matches(answer: str, truth: str) -> bool:
+    """Whether an answer starts with the truth, ignoring capitals, punctuation and articles.
 
-    >>> says("The yellow one.", "yellow"), says("A. Times Square", "A"), says("Not yellow", "Yellow")
+    >>> matches("The yellow one.", "yellow"), matches("A. Times Square", "A"), matches("Not yellow", "Yellow")
     (True, True, False)
     """
     given, wanted = ("".join(c if c.isalnum() else " " for c in text.casefold()).split() for text in (answer, truth))
-    if not ARTICLES.issuperset(wanted):  # the letter of an option may look like one
+    if not ARTICLES.issuperset(wanted):  # the answer may be the option "A"
         given, wanted = ([word for word in words if word not in ARTICLES] for words in (given, wanted))
     return given[: len(wanted)] == wanted

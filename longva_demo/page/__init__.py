@@ -1,1 +1,1 @@
-"""What a visitor sees: a video, the frames that were sampled, and a chat about them. No weights are loaded here."""
+"""The page: a video, its sampled frames, and a chat about them. The engine is passed in; no weights are loaded here."""

@@ -1,60 +1,51 @@
-"""What stands under an answer: how sure the model is, and the frames that the answer drew on."""
+"""What the page shows below an answer: how sure the model was, and the frames that the answer used."""
 
 import math
-from typing import Any
 
 from PIL import Image
 
 from longva_demo.chat import Source, Turn, VideoSource
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
-from longva_demo.page.export import data_address
 from longva_demo.page.i18n import message
+from longva_demo.page.jpeg import data_url
+from longva_demo.page.transcript import AnswerAttribution, UsedFrame
 
-# The probability that the answer's tokens have on average (geometric mean), and the word for it ("sure.…").
+# The least geometric mean probability of the answer's tokens for each word, a key of the catalogues ("sure.…").
 SURENESS = ((0.98, "sure"), (0.9, "fairly"), (0.0, "unsure"))
 THUMBNAIL_SIDE = 112
-# Attention goes to the page as one digit a frame, 0 to 9.
+# The page gets each frame's attention as one digit, 0 to 9.
 LEVELS = 9
 
 
-def attribution_entry(turn: Turn, source: Source | None) -> dict[str, Any]:
-    """For the transcript: "sure" and, of an answer about a video, "heat" and, once frames were hidden, "drawn".
-
-    Where they are not hidden since the question is too long for that, "unweighed" says so.
-    """
+def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution:
+    """For the transcript. Only answers about a video have frames; `used_frames` are known once they were occluded."""
     word, probability = sureness(turn.stats.log_probability)
-    entry: dict[str, Any] = {"sure": {"word": word, "probability": probability}}
     if turn.attribution is None or not isinstance(source, VideoSource):
-        return entry
-    entry["heat"] = heat(turn.attribution.attention)
+        return AnswerAttribution(word, probability)
+    skipped, used_frames = None, None
     if turn.is_too_long_to_attribute:
-        entry["unweighed"] = message(
-            "attribution.too_long", tokens=turn.num_attributed_tokens, limit=MAX_ATTRIBUTED_TOKENS
-        )
+        skipped = message("attribution.too_long", tokens=turn.num_attributed_tokens, limit=MAX_ATTRIBUTED_TOKENS)
     if turn.attribution.log_prob_drops is not None:
         log_prob_drops = dict(turn.attribution.log_prob_drops)
-        entry["drawn"] = [chip(source, place, log_prob_drops[place]) for place in turn.attribution.used_frames]
-    return entry
+        used_frames = tuple(
+            used_frame(source, position, log_prob_drops[position]) for position in turn.attribution.used_frames
+        )
+    return AnswerAttribution(word, probability, heat(turn.attribution.attention), used_frames, skipped)
 
 
-def chip(source: VideoSource, place: int, fall: float) -> dict[str, Any]:
-    """One frame to click: its time, a thumbnail, and how many times less likely the answer is without it."""
-    seconds = source.seconds[place]
-    return {
-        "seconds": seconds,
-        "picture": data_address(Image.fromarray(source.kept_frame(place)), THUMBNAIL_SIDE),
-        "factor": math.exp(min(fall, 40.0)),
-    }
+def used_frame(source: VideoSource, position: int, log_prob_drop: float) -> UsedFrame:
+    picture = data_url(Image.fromarray(source.stored_frame(position)), THUMBNAIL_SIDE)
+    return UsedFrame(source.seconds[position], picture, math.exp(min(log_prob_drop, 40.0)))
 
 
 def heat(attention: tuple[float, ...]) -> str:
-    """A digit a frame: the square root of its share of the attention, as a part of the largest one.
+    """One digit per frame: the square root of its attention, relative to the highest.
 
     >>> heat((0.01, 0.81, 0.18))
     '194'
     """
-    most = max(attention, default=0.0) or 1.0
-    return "".join(str(round(LEVELS * math.sqrt(share / most))) for share in attention)
+    highest = max(attention, default=0.0) or 1.0
+    return "".join(str(round(LEVELS * math.sqrt(share / highest))) for share in attention)
 
 
 def sureness(log_probability: float) -> tuple[str, float]:

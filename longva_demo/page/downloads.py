@@ -1,4 +1,4 @@
-"""What can be saved of the sampled frames: a contact sheet, the frames themselves, and the plan."""
+"""Downloads of the sampled frames: a contact sheet, the frames in full size, and the plan."""
 
 import io
 import json
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from longva_demo.chat import VideoSource
 from longva_demo.page.components.frame_browser import ROUTE, Sheets
+from longva_demo.page.jpeg import jpeg_bytes
 from longva_demo.times import format_time
 from longva_demo.video.sheet import cell, join_cells
 
@@ -23,13 +24,13 @@ Found = tuple[Sheets, VideoSource]
 
 
 def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
-    """The addresses of the files to save, below that of the frames; `find` knows whose they are."""
+    """Routes below that of the frames. `find` returns the sheets with a token and their video."""
 
     def route(name: str, respond: Callable[[Sheets, VideoSource], Response]) -> Route:
         async def send(request: Request) -> Response:
             found = find(request.path_params["token"])
             if found is None:
-                return PlainTextResponse("these frames are no longer kept; load the video again", 404)
+                return PlainTextResponse("these frames are no longer available; choose the video again", 404)
             response = await run_in_threadpool(respond, *found)
             stem = re.sub(r'[^ -~]|["\\\\<>:/|?*]', "_", found[1].info.path.stem)
             response.headers["Content-Disposition"] = f'attachment; filename="{stem}-{name}"'
@@ -46,17 +47,15 @@ def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
 
 
 def contact_sheet_jpeg(sheets: Sheets) -> bytes:
-    """The thumbnails that are on the page, with their times, as one JPEG: nothing is decoded again."""
+    """The page's thumbnails and their times as one JPEG, without decoding again."""
     cells = [cell(image, time, image.width + 4, image.height + 4) for image, time in sheets.thumbnails()]
-    file = io.BytesIO()
-    join_cells(cells).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
+    return jpeg_bytes(join_cells(cells), QUALITY)
 
 
 def plan_json(source: VideoSource) -> str:
-    """What `longva-demo frames --json` prints, without the path on this machine."""
+    """The output of `longva-demo frames --json`, without the server's path of the file."""
     planned = zip(source.plan.indices, source.plan.seconds, strict=True)
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         "video": {**source.info.to_dict(), "path": source.info.path.name},
         "frames": [{"index": index, "seconds": seconds} for index, seconds in planned],
         "notes": list(source.notes),
@@ -65,7 +64,7 @@ def plan_json(source: VideoSource) -> str:
 
 
 class Pipe(io.RawIOBase):
-    """A file that cannot seek; what was written is taken out piece by piece."""
+    """A file that cannot seek, from which the written bytes are drained."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -77,30 +76,31 @@ class Pipe(io.RawIOBase):
         self._pieces.append(bytes(data))
         return len(data)
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
 
 
 def zipped(source: VideoSource) -> Generator[bytes]:
-    """A ZIP of the frames in full size, made while it is sent: one batch of frames is held at a time."""
+    """A ZIP of the frames in full size, created while it is sent: only one batch of frames is in memory."""
     pipe = Pipe()
-    batches: Any = source.decode()
+    batches = source.decode()
     try:
-        with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # a JPEG does not get smaller
+        with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # JPEGs do not compress
             number = 0
             for batch in batches:
                 for pixels, index, seconds in zip(batch.pixels, batch.indices, batch.seconds, strict=True):
                     number += 1
-                    archive.writestr(file_name(number, index, seconds), jpeg(pixels))
-                    yield pipe.take()
-        yield pipe.take()
+                    picture = jpeg_bytes(Image.fromarray(pixels), QUALITY)
+                    archive.writestr(file_name(number, index, seconds), picture)
+                    yield pipe.drain()
+        yield pipe.drain()
     finally:
         batches.close()
 
 
 def file_name(number: int, index: int, seconds: float) -> str:
-    """Sorted by sample; says the frame's number in the video and its time.
+    """Starts with the sample's number, for sorting; then the frame's index in the video and its time.
 
     >>> file_name(7, 1234, 3723.46)
     '0007-frame-001234-at-1.02.03.46.jpg'
@@ -108,15 +108,8 @@ def file_name(number: int, index: int, seconds: float) -> str:
     return f"{number:04}-frame-{index:06}-at-{format_time(seconds, 2).replace(':', '.')}.jpg"
 
 
-def jpeg(pixels: Any) -> bytes:
-    """A frame, uint8 (height, width, 3), as JPEG."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
-
-
 async def closing(pieces: Generator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces from a generator that works in a thread; it is closed, and its decoder ends, when the reader goes."""
+    """Run a generator in a thread, and close it, which ends its decoder, when the client disconnects."""
     try:
         async for piece in iterate_in_threadpool(pieces):
             yield piece

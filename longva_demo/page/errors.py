@@ -1,42 +1,44 @@
-"""The one place on the page that catches errors: each becomes a toast of one line, and never a traceback."""
+"""Errors of handlers become toasts here: one line each, never a traceback."""
 
 import functools
 import html
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import gradio as gr
 
 from longva_demo.errors import BudgetError, DemoError, ModelError, VideoError
 
 log = logging.getLogger("longva_demo.page")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TITLES: dict[type[DemoError], str] = {
     BudgetError: "Too many frames",
     VideoError: "This file cannot be used",
-    ModelError: "The model is in trouble",
+    ModelError: "Model error",
 }
 
 
 def toast(error: Exception) -> gr.Error:
-    """A Gradio error with the user's line. Gradio renders the text as HTML, and file names may stand in it."""
+    """A Gradio error with the message for the user. Gradio renders it as HTML, and it may contain file names."""
     if isinstance(error, DemoError):
-        title = next((TITLES[kind] for kind in TITLES if isinstance(error, kind)), "That did not work")
-        line = str(error)
+        title = next((TITLES[kind] for kind in TITLES if isinstance(error, kind)), "Request failed")
+        text = str(error)
     else:
-        title = "Something went wrong here"
-        line = f"an unexpected {type(error).__name__}; try again, or look at the server's log for the details"
+        title = "Unexpected error"
+        text = f"an unexpected {type(error).__name__} occurred; try again, or see the server's log"
         log.error("unexpected error in a handler", exc_info=error)
-    # Without a time of its own: toasts.js closes it, ten seconds after the last one that came.
-    return gr.Error(html.escape(line), duration=None, title=title, print_exception=False)
+    # Without a duration: toasts.js closes it ten seconds after the newest one.
+    return gr.Error(html.escape(text), duration=None, title=title, print_exception=False)
 
 
-def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """For handlers that yield: what they yielded before an error stays on the page."""
+def streaming(handler: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """For handlers that yield. Updates before an error stay on the page."""
 
     @functools.wraps(handler)
-    def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         try:
             yield from handler(*args, **kwargs)
         except Exception as error:
@@ -45,11 +47,11 @@ def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[A
     return wrapper
 
 
-def plain(handler: Callable[..., Any]) -> Callable[..., Any]:
+def plain(handler: Callable[P, T]) -> Callable[P, T]:
     """For handlers that return."""
 
     @functools.wraps(handler)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return handler(*args, **kwargs)
         except Exception as error:

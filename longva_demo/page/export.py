@@ -1,12 +1,9 @@
-"""A chat as one HTML file that needs nothing else: no script, no link; every text in it is escaped."""
+"""A chat as one self-contained HTML file, without scripts or links. Every text in it is escaped."""
 
-import base64
 import html
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,10 +12,12 @@ from longva_demo.chat import ChatRecord, ImageSource, Source, VideoSource
 from longva_demo.chat.record import AttributedFrame, Exchange, Media
 from longva_demo.page.formatting import duration as took
 from longva_demo.page.formatting import plural, size
+from longva_demo.page.jpeg import data_url
+from longva_demo.page.transcript import BlindCheck, ComparedBudget, Comparison, TurnEntry
 from longva_demo.times import format_time
 
-# The contact strip: so many frames at most, evenly from those that were read, in pixels and JPEG quality.
-MAX_THUMBNAILS, SIDE, QUALITY = 24, 168, 72
+# The strip holds at most this many frames, spread evenly over the sampled ones; their longer side in pixels.
+MAX_THUMBNAILS, SIDE = 24, 168
 NO_ANSWER = "(no answer)"
 
 STYLE = """
@@ -56,28 +55,28 @@ th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid var
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture as a data: address; `seconds` is None where it has no time."""
+    """A small picture as a data URL. Only frames of a video have a time."""
 
     seconds: float | None
-    address: str
+    url: str
 
 
 @dataclass(frozen=True)
-class Part:
-    """A chat about one look at one file. `checks` are the blind checks and comparisons, one dictionary a turn."""
+class ChatSection:
+    """The chat about one selection, with the transcript's entry of each turn."""
 
     record: ChatRecord
     thumbnails: tuple[Thumbnail, ...]
-    checks: tuple[dict[str, Any], ...]
+    entries: tuple[TurnEntry, ...]
 
 
 def make_thumbnails(source: Source | None, attribution: Iterable[AttributedFrame] = ()) -> tuple[Thumbnail, ...]:
-    """At most MAX_THUMBNAILS of the frames that were read, as the model was given them, and those of `attribution`."""
-    if source is None:
-        return ()
+    """At most MAX_THUMBNAILS frames as the model was given them, plus those of `attribution`."""
     if isinstance(source, ImageSource):
-        return (Thumbnail(None, data_address(source.image, 2 * SIDE)),)
-    return tuple(video_thumbnails(source, {item.seconds for item in attribution}))
+        return (Thumbnail(None, data_url(source.image, 2 * SIDE)),)
+    if isinstance(source, VideoSource):
+        return tuple(video_thumbnails(source, {item.seconds for item in attribution}))
+    return ()
 
 
 def video_thumbnails(source: VideoSource, wanted: set[float]) -> Iterator[Thumbnail]:
@@ -85,23 +84,15 @@ def video_thumbnails(source: VideoSource, wanted: set[float]) -> Iterator[Thumbn
     positions = set(np.linspace(0, len(seconds) - 1, min(MAX_THUMBNAILS, len(seconds)), dtype=int).tolist())
     positions |= {position for position, second in enumerate(seconds) if second in wanted}
     for position in sorted(positions):
-        yield Thumbnail(seconds[position], data_address(Image.fromarray(source.kept_frame(position)), SIDE))
+        yield Thumbnail(seconds[position], data_url(Image.fromarray(source.stored_frame(position)), SIDE))
 
 
-def data_address(picture: Image.Image, side: int) -> str:
-    small = picture.copy()
-    small.thumbnail((side, side))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def to_html(parts: list[Part]) -> str:
-    """The page. Its policy forbids scripts, and anything from outside, even if markup should slip through."""
-    assert parts, "an empty chat is not saved"
-    last = parts[-1].record
+def to_html(chats: list[ChatSection]) -> str:
+    """The page. Its content security policy forbids scripts and remote content, in case some markup is not escaped."""
+    assert chats, "an empty chat is not saved"
+    last = chats[-1].record
     title = escape(f"Chat about {last.media.name}" if last.media else "Chat with LongVA")
-    sections = "\n".join(section(part, with_heading=len(parts) > 1) for part in parts)
+    sections = "\n".join(section(chat, with_heading=len(chats) > 1) for chat in chats)
     date = datetime.fromisoformat(last.saved).astimezone(UTC)
     return f"""<!doctype html>
 <html lang="en">
@@ -121,40 +112,40 @@ def to_html(parts: list[Part]) -> str:
 """
 
 
-def section(part: Part, with_heading: bool) -> str:
-    record = part.record
+def section(chat: ChatSection, with_heading: bool) -> str:
+    record = chat.record
     name = escape(record.media.name if record.media else "Without a video")
     heading = f"<h2>{name}</h2>\n" if with_heading else ""
     turns = "\n".join(
-        article(turn, checks, part.thumbnails) for turn, checks in zip(record.turns, part.checks, strict=True)
+        article(turn, entry, chat.thumbnails) for turn, entry in zip(record.turns, chat.entries, strict=True)
     )
-    return f"<section>\n{heading}{strip(part)}\n{facts(record)}\n{turns}\n</section>"
+    return f"<section>\n{heading}{strip(chat)}\n{facts(record)}\n{turns}\n</section>"
 
 
-def strip(part: Part) -> str:
-    frames = part.record.media.frames if part.record.media else None
-    shown = len(part.thumbnails)
+def strip(chat: ChatSection) -> str:
+    frames = chat.record.media.frames if chat.record.media else None
+    shown = len(chat.thumbnails)
     if frames is None or shown == len(frames.indices):
         note = ""
     else:
         note = f'<p class="note">{shown} of the {len(frames.indices):,} frames that the model was given.</p>'
-    return film(part.thumbnails) + note
+    return film(chat.thumbnails) + note
 
 
 def film(thumbnails: Iterable[Thumbnail], weights: dict[float, float] | None = None) -> str:
-    """Pictures with their times, and with the weight of each where there is one."""
+    """Pictures with their times and, where there is one, their share of the attention."""
     items = []
     for thumbnail in thumbnails:
         words = [] if thumbnail.seconds is None else [format_time(thumbnail.seconds, 1)]
         if weights and thumbnail.seconds is not None:
             words.append(f"{weights[thumbnail.seconds]:.0%}")
         text = escape(" · ".join(words))
-        items.append(f'<li><img src="{escape(thumbnail.address)}" alt="Frame {text}"><span>{text}</span></li>')
+        items.append(f'<li><img src="{escape(thumbnail.url)}" alt="Frame {text}"><span>{text}</span></li>')
     return f"<ol>{''.join(items)}</ol>" if items else ""
 
 
 def facts(record: ChatRecord) -> str:
-    """Everything that is needed in order to ask again, as a list of terms."""
+    """Everything that is needed to ask the same questions again, as a definition list."""
     model, first = record.model, record.turns[0]
     rows = [
         *(media_facts(record.media) if record.media else ()),
@@ -174,34 +165,34 @@ def media_facts(media: Media) -> Iterator[tuple[str, str]]:
         yield "Frames", f"{plural(len(frames.indices), 'frame')} {span}, budget {frames.budget:,}, by {frames.decoder}"
 
 
-def article(turn: Exchange, checks: dict[str, Any], thumbnails: tuple[Thumbnail, ...]) -> str:
-    stopped = '<p class="stopped">Stopped before its end.</p>' if turn.stopped else ""
+def article(turn: Exchange, entry: TurnEntry, thumbnails: tuple[Thumbnail, ...]) -> str:
+    stopped = '<p class="stopped">Stopped early.</p>' if turn.stopped else ""
     weights = {item.seconds: item.weight for item in turn.attribution}
-    used_frames = film((one for one in thumbnails if one.seconds in weights), weights)
-    heading = "<h3>Frames the answer drew on</h3>" if used_frames else ""
+    used_frames = film((thumbnail for thumbnail in thumbnails if thumbnail.seconds in weights), weights)
+    heading = "<h3>Frames the answer relied on</h3>" if used_frames else ""
     note = f'<p class="note">{escape(turn.attribution_note)}</p>' if turn.attribution_note else ""
     return (
         f'<article>\n<p class="question">{escape(turn.question)}</p>\n<p class="answer">{escape(turn.answer)}</p>\n'
-        f"{stopped}{heading}{used_frames}{note}{blind(checks.get('blind'))}{table(checks.get('compare'))}</article>"
+        f"{stopped}{heading}{used_frames}{note}{blind(entry.blind)}{table(entry.comparison)}</article>"
     )
 
 
-def blind(panel: dict[str, Any] | None) -> str:
-    if panel is None:
+def blind(check: BlindCheck | None) -> str:
+    if check is None:
         return ""
-    return f'<div class="blind"><h3>Without the video</h3>{escape(panel["answer"] or NO_ANSWER)}</div>'
+    return f'<div class="blind"><h3>Without the video</h3>{escape(check.answer or NO_ANSWER)}</div>'
 
 
-def table(panel: dict[str, Any] | None) -> str:
-    if panel is None:
+def table(comparison: Comparison | None) -> str:
+    if comparison is None:
         return ""
-    rows = "".join(f"<tr>{cells(**row)}</tr>" for row in panel["rows"])
+    rows = "".join(f"<tr>{cells(row)}</tr>" for row in comparison.rows)
     head = "".join(f"<th>{name}</th>" for name in ("Frames", "Answer", "Time", "Tokens"))
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def cells(frames: int, answer: str, duration: float, tokens: int) -> str:
-    texts = (f"{frames:,}", answer or NO_ANSWER, took(duration), f"{tokens:,}")
+def cells(row: ComparedBudget) -> str:
+    texts = (f"{row.frames:,}", row.answer or NO_ANSWER, took(row.duration), f"{row.tokens:,}")
     return "".join(f"<td>{escape(text)}</td>" for text in texts)
 
 

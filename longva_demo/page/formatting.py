@@ -1,4 +1,4 @@
-"""Numbers as people read them, in the files that are saved."""
+"""Human-readable numbers for saved files."""
 
 
 def size(num_bytes: int) -> str:
@@ -18,7 +18,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """How long something took: "under 0.1 s", "0.8 s", "12 s"."""
+    """A duration: "under 0.1 s", "0.8 s", "12 s"."""
     if seconds < 0.095:
         return "under 0.1 s"
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"

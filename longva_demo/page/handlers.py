@@ -1,14 +1,13 @@
-"""What happens on the page: look at a video, ask, stop, take back. Thin: the work is done in `chat` and `video`."""
+"""The page's handlers: select a video, ask, stop, undo. They are thin: `chat` and `video` do the work."""
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from longva_demo.chat import Engine, ImageSource, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import Engine, ImageSource, Sampling, VideoSource
 from longva_demo.chat.answering import Answerer
 from longva_demo.errors import DemoError
 from longva_demo.page.components.frame_browser import Sheets
@@ -16,22 +15,25 @@ from longva_demo.page.components.meter import meter_facts
 from longva_demo.page.components.preview import preview_steps
 from longva_demo.page.errors import plain, streaming
 from longva_demo.page.facts import source_facts
-from longva_demo.page.i18n import Message, message
+from longva_demo.page.progress import follow
 from longva_demo.page.selection import SampledView, Selection
-from longva_demo.page.sessions import Page, Pages
+from longva_demo.page.sessions import Pages
+from longva_demo.page.state import Page
+from longva_demo.page.transcript import WAITING, Draft, TurnEntry, Value
 from longva_demo.settings import Settings
 from longva_demo.telemetry import Event, EventLog
 from longva_demo.video import DecodeLimits
 
-# The transcript is sent at most this often while words stream in.
-SECONDS_BETWEEN_UPDATES = 0.05
-# The question field while an answer is written. It goes with every update, since one update may swallow another.
-ANSWERING = gr.update(stop_btn=True)
+# The question field while an answer is written. Each update repeats it, since Gradio may merge two updates into one.
+SHOW_STOP_BUTTON = gr.update(stop_btn=True)
 Updates = Iterator[tuple[Any, ...]]
 
 
 class Handlers:
-    """Bound to the page's events by layout.py. Each takes the fields that it needs and Gradio's request."""
+    """layout.py binds them to the page's events. Each takes the fields that it needs, and Gradio's request.
+
+    asked_at: when the browser asked, in ms on its own clock, since requests may overtake each other.
+    """
 
     def __init__(
         self,
@@ -47,10 +49,10 @@ class Handlers:
         self.settings = settings
         self.pages = pages
 
-    # Looking. Outputs: frames, about, cost, transcript.
+    # Selecting. Outputs: frames, about, cost, transcript.
 
     @streaming
-    def look(
+    def select(
         self,
         video: str | None,
         picture: str | None,
@@ -61,59 +63,57 @@ class Handlers:
         asked_at: float,
         request: gr.Request,
     ) -> Updates:
-        """Sample the frames and show them as they come; a later call ends this one.
-
-        asked_at: ms on the page's own clock; requests may overtake each other on their way.
-        """
+        """Sample the frames and show them as they are decoded. A later call ends this one."""
         page = self.pages.get(request.session_hash)
-        look = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
-        with self.events.event("look", where="page", session=page.session.name) as this:
-            yield from self._look(page, look, asked_at, this)
+        selection = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+        with self.events.event("select", where="page", session=page.session.name) as event:
+            yield from self._select(page, selection, asked_at, event)
 
-    def _look(self, page: Page, look: Selection | None, asked_at: float, this: Event) -> Updates:
-        """Each look ends with what is selected by then, whatever came of it: the page waits for that."""
+    def _select(self, page: Page, selection: Selection | None, asked_at: float, event: Event) -> Updates:
+        """The last update says what is selected by then, even after an error: the browser waits for it."""
         try:
-            page.select(look, self.engine, self.settings, asked_at)
-            this.mark("opening")
-            this.tell(page.source)
+            page.select(selection, self.engine, self.settings, asked_at)
+            event.mark("open")
+            event.describe(page.source)
             view = page.view
             if view is not None and view.sheets.is_finished:
                 view.resume()
             elif view is not None and view.sheets.claim():
                 yield from self._sample(page, view)
-            yield self._shown(page)
+            yield self._outputs(page)
         except Exception:
-            yield self._shown(page)
+            yield self._outputs(page)
             raise
 
     def _sample(self, page: Page, view: SampledView) -> Updates:
         """Decode into the view's sheets, which the browser fetches meanwhile.
 
-        Two updates that come close together may reach the browser as one, so each says everything.
+        Two updates in short succession may reach the browser as one, so each is complete.
         """
-        yield self._shown(page)
+        yield self._outputs(page)
         sheets = view.sheets
         try:
             if isinstance(view.source, ImageSource):
                 sheets.add_picture(view.source.image)
-            else:
+            elif isinstance(view.source, VideoSource):
                 self._decode(page, view.source, sheets)
         except Exception:
-            page.give_up(sheets)
+            page.deselect(sheets)
             raise
         finally:
             sheets.finish()
 
-    def _shown(self, page: Page) -> tuple[Any, ...]:
+    def _outputs(self, page: Page) -> tuple[Value, Value, Value, Value]:
         view, asked_at = page.selected
-        frames, about = {"token": None}, None
+        frames: Value = {"token": None}
+        about: Value | None = None
         if view is not None:
-            frames, about = view.value, source_facts(view.source, view.look.path.name)
-        stamp = {"asked_at": asked_at}
-        return frames | stamp, (about or {}) | stamp, self._meter(page), page.shown()
+            frames, about = view.value, source_facts(view.source, view.selection.path.name)
+        stamp: Value = {"asked_at": asked_at}
+        return frames | stamp, (about or {}) | stamp, self._meter(page), page.transcript_value()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:
-        """Decode to the end, or until something else is looked at; then see that the model's pixels are made."""
+        """Decode to the end, or until the selection changes. Then start to prepare the model's pixels."""
         size = sheets.tile_size(source.info.width, source.info.height)
         batches = source.previews(size) if source.is_dense else source.frames()
         try:
@@ -123,14 +123,14 @@ class Handlers:
                 sheets.add(batch)
         finally:
             batches.close()
-        source.fill()
+        source.prefetch()
 
     @plain
-    def meter(self, request: gr.Request) -> dict[str, Any]:
-        """What the page needs in order to say what a budget costs."""
+    def meter(self, request: gr.Request) -> Value:
+        """What the page needs to compute the cost of a budget."""
         return self._meter(self.pages.get(request.session_hash))
 
-    def _meter(self, page: Page) -> dict[str, Any]:
+    def _meter(self, page: Page) -> Value:
         view, asked_at = page.selected
         facts = meter_facts(page.session.meter(1), view.source if view else None, self.engine.prefill_times)
         return facts | {"asked_at": asked_at}
@@ -138,16 +138,16 @@ class Handlers:
     @streaming
     def preview(
         self, video: str | None, picture: str | None, asked_at: float, event: gr.EventData, request: gr.Request
-    ) -> Iterator[dict[str, Any]]:
-        """The browser cannot play the video, or show the picture: make a preview."""
+    ) -> Iterator[Value]:
+        """Make a preview of a video or picture that the browser cannot show."""
         page, limits = self.pages.get(request.session_hash), DecodeLimits.from_settings(self.settings)
-        file = video or picture
-        is_late = asked_at < page.asked_at and page.look is not None and str(page.look.path) != file
-        if file and not is_late:
+        file, selection = video or picture, page.selection
+        is_outdated = asked_at < page.selection_asked_at and selection is not None and str(selection.path) != file
+        if file and not is_outdated:
             for step in preview_steps(page, Path(file), limits):
                 yield {"ask": event.ask, **step}
 
-    # Asking. Outputs: transcript, question field. `asked_at` is a time on the page's own clock, as above.
+    # Asking. Outputs: transcript, question field.
 
     @streaming
     def ask(
@@ -165,23 +165,23 @@ class Handlers:
         asked_at: float,
         request: gr.Request,
     ) -> Updates:
-        """Stream the answer. The page emptied the field; after an error the question goes back there."""
+        """Stream the answer. The page has emptied the field; after an error the question returns to it."""
         page = self.pages.get(request.session_hash)
-        page.is_late(asked_at)
+        page.is_outdated(asked_at)
         try:
             if not (question or "").strip():
-                raise DemoError("there is no question yet", "type one, or click a suggested one")
+                raise DemoError("the question is empty", "type one, or click a suggested question")
             sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
-            look = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
-            with page.alone():
-                pass  # otherwise looking elsewhere would stop an answer that is being written
-            # The page has asked to look there already, but questions may overtake looks, and the other way round.
-            page.select(look, self.engine, self.settings, asked_at)
+            selection = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+            with page.exclusive():
+                pass  # fails here while another answer is written, which a new selection would stop
+            # The page has already asked for this selection, but the two requests may overtake each other.
+            page.select(selection, self.engine, self.settings, asked_at)
         except Exception:
-            page.give_back(question)
-            yield page.shown(), gr.skip()
+            page.return_question(question)
+            yield page.transcript_value(), gr.skip()
             raise
-        yield from self._answer(page, question, sampling, asked_at, look)
+        yield from self._answer(page, question, sampling, asked_at, selection)
 
     @streaming
     def retry(
@@ -201,19 +201,19 @@ class Handlers:
         event: gr.EventData,
         request: gr.Request,
     ) -> Updates:
-        """Put another question in place of the last one."""
+        """Replace the last question by another one."""
         sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
         yield from self._replace(event.question, sampling, asked_at, request)
 
     def _replace(self, question: str | None, sampling: Sampling, asked_at: float, request: gr.Request) -> Updates:
-        """Answer `question`, or the same one again, in place of the last one."""
+        """Replace the last question by `question`, or answer it again if None."""
         page = self.pages.get(request.session_hash)
-        if page.is_late(asked_at):
+        if page.is_outdated(asked_at):
             if question:
-                page.give_back(question)
-            yield page.shown(), gr.skip()
-            raise DemoError("the chat went on meanwhile", "ask the question again if you still like")
-        yield from self._answer(page, question, sampling, asked_at, page.look, replaces=True)
+                page.return_question(question)
+            yield page.transcript_value(), gr.skip()
+            raise DemoError("the chat has changed since this question was sent", "ask it again if you still want to")
+        yield from self._answer(page, question, sampling, asked_at, page.selection, replaces=True)
 
     def _answer(
         self,
@@ -221,117 +221,104 @@ class Handlers:
         question: str | None,
         sampling: Sampling,
         asked_at: float,
-        look: Selection | None,
+        selection: Selection | None,
         replaces: bool = False,
     ) -> Updates:
-        """Stream the answer about `look`; with `replaces` in place of the last one, and to the same question if None.
+        """Stream the answer about `selection`; with `replaces`, in place of the last one (None: to the same question).
 
-        Where no answer comes of it, the question returns to its field, or what was to be replaced to its place.
+        Without an answer, the question returns to its field, and the entry that was to be replaced stays.
         """
         failure: Exception | None = None
-        with ExitStack() as held:
+        with ExitStack() as lock:
             try:
-                held.enter_context(page.alone())
-                if look != page.look:
-                    raise DemoError("something else was selected after this question", "ask it again if you still like")
-                if replaces and not page.session.turns:
-                    raise DemoError("there is no question to answer again", "ask one first")
+                lock.enter_context(ready_to_answer(page, selection, replaces))
             except DemoError:
                 if question:
-                    page.give_back(question)
-                yield page.shown(), gr.skip()
+                    page.return_question(question)
+                yield page.transcript_value(), gr.skip()
                 raise
             before = page.session.turns[-1] if page.session.turns else None
-            question = question or page.session.turns[-1].question
-            old = page.transcript.pop() if replaces else None
-            entry: dict[str, Any] = {"kind": "turn", "question": question, "answer": ""}
-            entry["status"] = message("progress.waiting")
-            page.stopping.clear()
-            page.answering_at = asked_at
-            events: Any = self.answerer(page.session, question, sampling, old is not None, page.stopping)
-            page.transcript.append(entry)
+            asked = question or page.session.turns[-1].question
+            replaced = page.transcript.pop() if replaces else None
+            assert replaced is None or isinstance(replaced, TurnEntry)
+            page.stop_requested.clear()
+            page.answer_asked_at = asked_at
+            events = self.answerer(page.session, asked, sampling, replaces, page.stop_requested)
+            page.transcript.append(TurnEntry(asked, draft=WAITING))
+
+            def update(draft: Draft) -> None:
+                page.transcript.replace(-1, TurnEntry(asked, draft=draft))
+
             try:
-                yield page.shown(), ANSWERING
-                for _ in follow(events, entry):
-                    yield page.shown(), ANSWERING
+                yield page.transcript_value(), SHOW_STOP_BUTTON
+                for _ in follow(events, update):
+                    yield page.transcript_value(), SHOW_STOP_BUTTON
             except Exception as error:
                 failure = error
             finally:
                 events.close()
                 newest = page.session.turns[-1] if page.session.turns else None
-                answered = newest is not before
-                page.settle(newest if answered else None, old)
-        if not answered and (old is None or old["question"] != question):
-            page.give_back(question)
-        yield page.shown(), gr.update(stop_btn=page.is_answering)
+                is_answered = newest is not before
+                page.finish_turn(newest if is_answered else None, replaced)
+        if not is_answered and (replaced is None or replaced.question != asked):
+            page.return_question(asked)
+        yield page.transcript_value(), gr.update(stop_btn=page.is_answering)
         if failure is not None:
             raise failure
 
     @plain
-    def weigh(self, wanted: bool, request: gr.Request) -> Any:
-        """After an answer: find the frames that it drew on, if that is `wanted`."""
+    def attribute(self, wanted: bool, request: gr.Request) -> Value:
+        """After an answer, find the frames that it used, if `wanted`."""
         page = self.pages.get(request.session_hash)
-        return page.shown() if wanted and page.weigh() else gr.skip()
+        return page.transcript_value() if wanted and page.attribute_last_answer() else gr.skip()
 
     @plain
     def stop(self, asked_at: float, request: gr.Request) -> None:
-        """End the running answer, unless it was asked for later. What was said so far stays."""
+        """End the running answer, unless it was asked for later. The text so far stays."""
         page = self.pages.get(request.session_hash)
-        if asked_at >= page.answering_at:
+        if asked_at >= page.answer_asked_at:
             page.stop()
 
     @plain
-    def undo(self, asked_at: float, request: gr.Request) -> dict[str, Any]:
-        """Take the last question back into its field."""
+    def undo(self, asked_at: float, request: gr.Request) -> Value:
+        """Return the last question to its field."""
         page = self.pages.get(request.session_hash)
-        if not page.is_late(asked_at):
-            with page.alone():
+        if not page.is_outdated(asked_at):
+            with page.exclusive():
                 turn = page.session.undo()
                 if turn is None:
-                    raise DemoError("there is nothing to take back", "ask a question first")
-                page.drop_turn()
-                page.give_back(turn.question)
-        return page.shown()
+                    raise DemoError("there is nothing to undo", "ask a question first")
+                page.transcript.remove_last_turn()
+                page.return_question(turn.question)
+        return page.transcript_value()
 
     @plain
-    def clear(self, asked_at: float, request: gr.Request) -> dict[str, Any]:
-        """Forget the conversation; the video stays read."""
+    def clear(self, asked_at: float, request: gr.Request) -> Value:
+        """Forget the conversation; the video's prefix stays cached."""
         page = self.pages.get(request.session_hash)
-        if not page.is_late(asked_at):
+        if not page.is_outdated(asked_at):
             page.stop()
-            with page.alone(10.0):
+            with page.exclusive(10.0):
                 page.session.clear()
                 page.transcript.clear()
-                page.past.clear()
-        return page.shown()
+                page.earlier_chats.clear()
+        return page.transcript_value()
 
-    def leave(self, request: gr.Request) -> None:
-        """The tab was closed, or its connection was."""
-        self.pages.leave(request.session_hash)
-
-
-def follow(events: Iterator[Any], entry: dict[str, Any]) -> Iterator[None]:
-    """Write progress and text into the transcript's entry; yields when the page should be brought up to date."""
-    last = 0.0
-    for event in events:
-        if isinstance(event, Progress):
-            entry["status"] = progress_message(event)
-            entry["progress"] = 0.0 if event.stage == Stage.QUEUED else event.done / max(1, event.total)
-        elif isinstance(event, TextDelta):
-            first = not entry["answer"]
-            entry["answer"] += event.text
-            entry["status"] = ""
-            if first:
-                last = 0.0
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_UPDATES:
-            last = now
-            yield
+    def disconnect(self, request: gr.Request) -> None:
+        """The tab was closed, or its connection ended."""
+        self.pages.disconnect(request.session_hash)
 
 
-def progress_message(event: Progress) -> Message:
-    if event.stage != Stage.QUEUED:
-        return message(f"progress.{event.stage}", done=event.done, total=event.total)
-    if event.seconds is None:
-        return message("progress.queued", done=event.done)
-    return message("progress.queued_time", done=event.done, duration=event.seconds)
+@contextmanager
+def ready_to_answer(page: Page, selection: Selection | None, replaces: bool) -> Iterator[None]:
+    """Hold the session lock.
+
+    Raises:
+        DemoError: another answer is being written, the selection has changed, or there is no turn to replace.
+    """
+    with page.exclusive():
+        if selection != page.selection:
+            raise DemoError("something else was selected after this question", "ask it again if you still want to")
+        if replaces and not page.session.turns:
+            raise DemoError("there is no question to answer again", "ask one first")
+        yield

@@ -1,4 +1,4 @@
-"""Where everything is on the page, and which event calls which handler."""
+"""The page's layout, and which event calls which handler."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from longva_demo.page.components.timeline import make_timeline
 from longva_demo.page.components.transcript import make_transcript
 from longva_demo.page.components.waiting import make_waiting
 from longva_demo.page.handlers import Handlers
-from longva_demo.page.i18n import WORDS
+from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
     question: gr.Textbox
     asked: gr.Textbox
     file: gr.Textbox
-    weighing: gr.Checkbox
+    attribution: gr.Checkbox
     history: gr.HTML
     decoder: gr.Radio
     temperature: gr.Slider
@@ -69,7 +69,7 @@ def build_page(
     queue: AdmissionQueue,
     events: EventLog,
 ) -> Handlers:
-    """Lay the page out in the Blocks that is being built, and bind its events to the handlers returned."""
+    """Add the page to the current Blocks, and bind its events to the handlers, which are returned."""
     parts = lay_out(engine, settings, examples)
     handlers = Handlers(engine, settings, pages, answerer, events)
     bind_selecting(parts, handlers)
@@ -81,37 +81,37 @@ def build_page(
 
 
 def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:
-    """Header and gallery above; the video, its frames and their cost on the left, the chat on the right."""
+    """The header and the gallery above; on the left the video, its frames and their cost; on the right the chat."""
     make_header(engine.loaded, elem_id="header")
     gallery = make_gallery(examples, elem_id="gallery")
     with gr.Row(elem_id="desk", equal_height=False):
-        with gr.Column(scale=6, min_width=340, elem_id="looking"):
-            looking = lay_out_selecting(engine, settings)
+        with gr.Column(scale=6, min_width=340, elem_id="selecting"):
+            selecting = lay_out_selecting(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
             asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
-    return Parts(gallery=gallery, **looking, **asking)
+    return Parts(gallery=gallery, **selecting, **asking)
 
 
 def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
     with gr.Tabs(elem_id="media"):
-        with gr.Tab(WORDS("tab.video"), id="video", elem_id="video-tab"):
-            # A camera's full resolution would be thrown away by the model, and slows the recording.
+        with gr.Tab(I18N("tab.video"), id="video", elem_id="video-tab"):
+            # The model would discard a camera's full resolution, which slows the recording down.
             camera = gr.WebcamOptions(constraints={"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}})
             video = gr.Video(
                 sources=["upload", "webcam"], show_label=False, elem_id="player", buttons=[], webcam_options=camera
             )
-        with gr.Tab(WORDS("tab.picture"), id="picture", elem_id="picture-tab"):
+        with gr.Tab(I18N("tab.picture"), id="picture", elem_id="picture-tab"):
             picture = make_picture(elem_id="picture")
-        with gr.Tab(WORDS("tab.needle"), id="needle", elem_id="needle-tab"):
+        with gr.Tab(I18N("tab.needle"), id="needle", elem_id="needle-tab"):
             needle_test = make_needle_test(elem_id="needle-test")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(elem_id="timeline")
     about = make_about(elem_id="about")
     with gr.Row(elem_id="sampling", equal_height=True):
         budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
-        start = gr.Textbox(label=WORDS("range.from"), placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
+        start = gr.Textbox(label=I18N("range.from"), placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
         end = gr.Textbox(
-            label=WORDS("range.to"), placeholder=WORDS("range.end"), max_lines=1, elem_id="end", min_width=80
+            label=I18N("range.to"), placeholder=I18N("range.end"), max_lines=1, elem_id="end", min_width=80
         )
     cost = make_meter(meter_facts(engine.meter(1), None, engine.prefill_times), elem_id="cost")
     frames = make_frame_browser(elem_id="frames")
@@ -127,26 +127,26 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         "end": end,
         "cost": cost,
         "frames": frames,
-        "asked_at": gr.Number(0, visible=False),  # when the page asked for something, on its own clock
+        "asked_at": gr.Number(0, visible=False),  # when the browser asked, in ms on its own clock
     }
 
 
 def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
-    """`kind` ends the keys of the texts that say which languages the model reads."""
+    """`kind` is the suffix of the messages that say which languages the model reads."""
     transcript = make_transcript(f"chat.hint{kind}", elem_id="chat")
     suggestions = make_suggestions(elem_id="suggestions")
     make_waiting(elem_id="waiting")
     question = gr.Textbox(
-        placeholder=WORDS(f"ask.placeholder{kind}"),
+        placeholder=I18N(f"ask.placeholder{kind}"),
         show_label=False,
-        label=WORDS("ask.label"),
-        submit_btn=str(WORDS("ask.button")),
+        label=I18N("ask.label"),
+        submit_btn=str(I18N("ask.button")),
         lines=1,
         max_lines=6,
         interactive=True,
         elem_id="question",
     )
-    asked = gr.Textbox(visible=False)  # holds nothing: the page puts the question in its place (draft.js)
+    asked = gr.Textbox(visible=False)  # always empty: draft.js puts the question in its place
     file = gr.Textbox(visible=False)  # a saved chat on its way to the browser
     return {
         "transcript": transcript,
@@ -160,28 +160,28 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
 
 
 def lay_out_settings(settings: Settings) -> dict[str, Any]:
-    with gr.Accordion(WORDS("settings.label"), open=False, elem_id="settings"):
+    with gr.Accordion(I18N("settings.label"), open=False, elem_id="settings"):
         temperature = gr.Slider(
-            0, 1.5, 0, step=0.1, label=WORDS("settings.temperature"), info=WORDS("settings.temperature_info")
+            0, 1.5, 0, step=0.1, label=I18N("settings.temperature"), info=I18N("settings.temperature_info")
         )
-        top_p = gr.Slider(0.05, 1, 1, step=0.05, label=WORDS("settings.top_p"), info=WORDS("settings.top_p_info"))
+        top_p = gr.Slider(0.05, 1, 1, step=0.05, label=I18N("settings.top_p"), info=I18N("settings.top_p_info"))
         max_new_tokens = gr.Slider(
             1,
             max(1024, settings.max_new_tokens),
             settings.max_new_tokens,
             step=1,
-            label=WORDS("settings.longest"),
-            info=WORDS("settings.longest_info"),
+            label=I18N("settings.longest"),
+            info=I18N("settings.longest_info"),
         )
-        weighing = gr.Checkbox(True, label=WORDS("settings.weighing"), info=WORDS("settings.weighing_info"))
+        attribution = gr.Checkbox(True, label=I18N("settings.attribution"), info=I18N("settings.attribution_info"))
         decoder = gr.Radio(
             ["pyav", "decord"],
             value=settings.decoder,
-            label=WORDS("settings.decoder"),
-            info=WORDS("settings.decoder_info"),
+            label=I18N("settings.decoder"),
+            info=I18N("settings.decoder_info"),
         )
     return {
-        "weighing": weighing,
+        "attribution": attribution,
         "decoder": decoder,
         "temperature": temperature,
         "top_p": top_p,
@@ -190,35 +190,36 @@ def lay_out_settings(settings: Settings) -> dict[str, Any]:
 
 
 def bind_selecting(parts: Parts, handlers: Handlers) -> None:
-    """Everything that changes what is looked at ends in `look`.
+    """Every change of the selection calls `select`.
 
-    What a field is to hold is settled in the browser (selection.js): an answer of the server might come late.
+    The browser decides what the fields hold (selection.js), since a reply of the server may be late.
     """
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    look: dict[str, Any] = {
-        "fn": handlers.look,
+    select: dict[str, Any] = {
+        "fn": handlers.select,
         "inputs": [*fields, parts.asked_at],
         "outputs": [parts.frames, parts.about, parts.cost, parts.transcript],
-        "js": "(...fields) => selection.look(fields)",
+        "js": "(...fields) => selection.requestInputs(fields)",
         "trigger_mode": "multiple",
         **hidden,
     }
     rest = [parts.start, parts.end, parts.suggestions]
     picked = [parts.video, parts.picture, parts.budget, *rest]
 
-    def turn(event: Any, outputs: list[Any], script: str) -> Any:
+    def after(event: Any, outputs: list[Any], script: str) -> Any:
+        """What follows `script`, which fills in the outputs."""
         return event(None, None, outputs, js=script, **hidden).then
 
-    looks = [
-        turn(parts.gallery.pick, picked, "() => selection.chosen()"),
-        turn(parts.video.upload, [parts.picture, *rest], "() => selection.uploaded('video')"),
-        turn(parts.video.stop_recording, [parts.picture, *rest], "() => selection.uploaded('video')"),
-        turn(parts.picture.upload, [parts.video, *rest], "() => selection.uploaded('picture')"),
-        turn(parts.video.clear, rest, "() => selection.removed('video')"),
-        turn(parts.picture.clear, rest, "() => selection.removed('picture')"),
-        turn(parts.timeline.range, rest[:2], "() => selection.narrowed()"),
-        turn(parts.frames.closer, rest[:2], "() => selection.narrowed()"),
+    changes = [
+        after(parts.gallery.pick, picked, "() => selection.exampleFields()"),
+        after(parts.video.upload, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        after(parts.video.stop_recording, [parts.picture, *rest], "() => selection.uploaded('video')"),
+        after(parts.picture.upload, [parts.video, *rest], "() => selection.uploaded('picture')"),
+        after(parts.video.clear, rest, "() => selection.removed('video')"),
+        after(parts.picture.clear, rest, "() => selection.removed('picture')"),
+        after(parts.timeline.range, rest[:2], "() => selection.rangeFields()"),
+        after(parts.frames.closer, rest[:2], "() => selection.rangeFields()"),
         parts.budget.settle,
         parts.start.submit,
         parts.start.blur(None, None, None, js="() => selection.left('start')", **hidden).success,
@@ -226,8 +227,8 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
         parts.end.blur(None, None, None, js="() => selection.left('end')", **hidden).success,
         parts.decoder.input,
     ]
-    for event in looks:
-        event(**look).failure(None, None, None, js="() => selection.failed()", **hidden)
+    for event in changes:
+        event(**select).failure(None, None, None, js="() => selection.requestFailed()", **hidden)
     parts.preview.need(
         handlers.preview,
         [parts.video, parts.picture, parts.asked_at],
@@ -240,7 +241,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
 
 
 def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
-    """Enter, the button and a suggestion share one handler. Returns the events that change the conversation."""
+    """Enter, the button and suggestions share one handler. Returns the events that change the conversation."""
     sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
     fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
     shown, asked_at = [parts.transcript, parts.question], parts.asked_at
@@ -250,22 +251,23 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
         "fn": handlers.ask,
         "inputs": [parts.asked, *fields, *sampling, asked_at],
         "outputs": shown,
-        "js": "(...fields) => asked(fields)",
+        "js": "(...fields) => draft.requestInputs(fields)",
         "trigger_mode": "multiple",
         **hidden,
         **many,
     }
-    # What was read says how long reading takes here, and takes room.
+    # Each prefill is measured, and uses memory: both change the cost of a budget.
     meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, **hidden}
-    # The page empties the field, waits for an upload that may be on its way, and asks (draft.js).
+    # The page empties the field, waits for a running upload, and asks (draft.js).
     submitted = parts.question.submit(None, None, None, js="() => undefined", **hidden)
     chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
     parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
     asks = [
-        event.success(None, None, None, js="() => ready()", **hidden).success(**ask) for event in (submitted, chosen)
+        event.success(None, None, None, js="() => draft.ready()", **hidden).success(**ask)
+        for event in (submitted, chosen)
     ]
     for event in asks:
-        event.failure(None, None, None, js="() => refused()", **hidden)
+        event.failure(None, None, None, js="() => draft.requestFailed()", **hidden)
     answered = [
         *asks,
         parts.transcript.retry(handlers.retry, [*sampling, asked_at], shown, js=NOW, **hidden, **many),
@@ -274,7 +276,7 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     for answer in answered:
         answer.then(**meter)
     return [
-        *(answer.success(handlers.weigh, parts.weighing, parts.transcript, **hidden) for answer in answered),
+        *(answer.success(handlers.attribute, parts.attribution, parts.transcript, **hidden) for answer in answered),
         parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),
         parts.transcript.clear(handlers.clear, asked_at, parts.transcript, js=NOW, **hidden),
     ]

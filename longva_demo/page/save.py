@@ -1,4 +1,4 @@
-"""Keep a chat: as an HTML page to read, as JSON to ask again with `longva-demo replay`, or in the browser."""
+"""Saving a chat: as an HTML page, as JSON for `longva-demo replay`, or in the browser's storage."""
 
 import json
 import re
@@ -9,11 +9,12 @@ import gradio as gr
 
 from longva_demo.errors import DemoError
 from longva_demo.page.errors import plain
-from longva_demo.page.export import Part, to_html
+from longva_demo.page.export import ChatSection, to_html
 from longva_demo.page.sessions import Pages
+from longva_demo.page.transcript import Value
 
 MEDIA_TYPES = {"html": "text/html", "json": "application/json"}
-# Runs in the browser: hands over the file that `Save.save` made.
+# Runs in the browser: downloads the file that `Save.save` made.
 DOWNLOAD = """(file) => {
   const { name, type, text } = JSON.parse(file);
   const link = document.createElement("a"), url = URL.createObjectURL(new Blob([text], { type }));
@@ -25,7 +26,7 @@ DOWNLOAD = """(file) => {
 
 
 class Save:
-    """The handlers of the two save buttons, and of what the browser keeps."""
+    """The handlers of the two save buttons and of the browser's storage."""
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
@@ -33,7 +34,7 @@ class Save:
     def bind(
         self, transcript: gr.HTML, file: gr.Textbox, history: gr.HTML, changes: list[gr.events.Dependency]
     ) -> None:
-        """Let the buttons call `save`, and each of the `changes` of the chat end in a copy in the browser."""
+        """Bind the buttons to `save`, and let the browser store a copy after each of the `changes` of the chat."""
         common: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         saved = transcript.save(self.save, None, file, **common)
         saved.success(None, file, None, js=DOWNLOAD, **common)
@@ -42,29 +43,29 @@ class Save:
 
     @plain
     def save(self, event: gr.EventData, request: gr.Request) -> str:
-        """The whole transcript as HTML, or the last chat in it (about one look at one file) as JSON."""
+        """The whole transcript as HTML, or the chat about the present selection as JSON."""
         page = self.pages.get(request.session_hash)
-        with page.alone():
-            part = page.part()
-        parts = [*page.past, *([part] if part else [])]
-        if not parts:
+        with page.exclusive():
+            chat = page.chat_section()
+        chats = [*page.earlier_chats, *([chat] if chat else [])]
+        if not chats:
             raise DemoError("there is nothing to save yet", "ask a question first")
-        return json.dumps(make_file(parts, event.format))
+        return json.dumps(make_file(chats, event.format))
 
     @plain
-    def remember(self, request: gr.Request) -> dict[str, Any]:
-        """The present chat for the browser to keep, in place of the page's one with the same number."""
+    def remember(self, request: gr.Request) -> Value:
+        """The current chat for the browser's storage, where it replaces the page's chat with the same number."""
         page = self.pages.get(request.session_hash)
-        if page.has_open_turn:
-            return gr.skip()  # it comes again when that answer is finished
-        with page.turning:
-            at, record, number = time.monotonic(), page.record(), len(page.past)
+        if page.transcript.has_open_turn:
+            return gr.skip()  # it is called again after that answer
+        with page.chats_lock:
+            at, record, number = time.monotonic(), page.record(), len(page.earlier_chats)
         return {"at": at, "page": page.token, "number": number, "record": record.to_json() if record else None}
 
 
-def make_file(parts: list[Part], kind: str) -> dict[str, Any]:
-    """Name, media type and text of the file."""
-    media = parts[-1].record.media
+def make_file(chats: list[ChatSection], kind: str) -> dict[str, str]:
+    """Name, media type and text of the file. JSON holds only the last chat."""
+    media = chats[-1].record.media
     stem = re.sub(r"[^\w.-]+", "-", media.name.rpartition(".")[0] or media.name).strip(".-")[:60] if media else ""
-    text = to_html(parts) if kind == "html" else parts[-1].record.to_json()
+    text = to_html(chats) if kind == "html" else chats[-1].record.to_json()
     return {"name": f"{stem or 'longva'}-chat.{kind}", "type": MEDIA_TYPES[kind], "text": text}

@@ -1,17 +1,17 @@
-"""A look and what came of it; the last few are kept, so that going back to a range is instant."""
+"""A selection and its sampled view. The last few views stay open, so that returning to a range is instant."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from longva_demo.chat import Engine, ImageSource, Source, VideoSource
 from longva_demo.errors import DemoError, short
 from longva_demo.page.components.frame_browser import Sheets
+from longva_demo.page.transcript import Value
 from longva_demo.settings import Settings
 from longva_demo.times import parse_time
 from longva_demo.video import DecodeLimits, VideoInfo, is_picture, plan_frames, probe
 
-# Views kept beside the present one, and the bytes of frames on disk that they may take together.
+# Recent views that stay open besides the present one, and the bytes on disk that they may use together.
 MAX_VIEWS = 4
 MAX_BYTES = 10**9
 
@@ -22,7 +22,7 @@ WHOLE: Range = (None, None)
 
 @dataclass(frozen=True)
 class Selection:
-    """What the page is asked to look at: a file, how many frames of it, and which stretch."""
+    """What the page has selected: a file, a frame budget and a range."""
 
     path: Path
     num_frames: int
@@ -34,37 +34,39 @@ class Selection:
     def from_fields(
         cls, path: str | None, num_frames: object, start: str | None, end: str | None, decoder: str, settings: Settings
     ) -> "Selection | None":
-        """What the fields say, checked; None without a file.
+        """The selection in the page's fields; None without a file.
 
         Raises:
-            DemoError: a budget outside 1 to `settings.max_frames`, a time that is none, an end before the start.
+            DemoError: the budget is not 1 to `settings.max_frames`, a time is not valid, or the range is empty.
         """
         if not path:
             return None
         if not isinstance(num_frames, int | float) or not 1 <= num_frames <= settings.max_frames:
-            raise DemoError(f"the budget is {short(num_frames)} frames", f"use 1 to {settings.max_frames:,}")
+            raise DemoError(
+                f"a budget of {short(num_frames)} frames is not possible", f"use 1 to {settings.max_frames:,}"
+            )
         first, last = (parse_time(text) if text and text.strip() else None for text in (start, end))
         if last is not None and last <= (first or 0.0):
             raise DemoError(
-                f"the end {short(end)} is not after the start {short(start or '0:00')}", "let the range end later"
+                f"the end {short(end)} is not after the start {short(start or '0:00')}", "choose a later end"
             )
         return cls(Path(path), int(num_frames), first, last, decoder)
 
-    def open(self, engine: Engine, settings: Settings, shown: Source | None = None) -> Source:
-        """Probe and plan; nothing is decoded yet, except a picture. A file that is shown already is not probed again.
+    def open_source(self, engine: Engine, settings: Settings, shown: Source | None = None) -> Source:
+        """Probe and plan; only pictures are decoded yet. If `shown` is the same file, its probe is reused.
 
         Raises:
-            DemoError: the file cannot be used, the range lies outside it, or the budget does not fit.
+            DemoError: the file cannot be used, the range is outside it, or the budget does not fit.
         """
         if is_picture(self.path):
             return ImageSource(self.path, engine.processor)
         limits = DecodeLimits.from_settings(settings)
-        info = self.known(shown) or probe(self.path, limits=limits, decoder=self.decoder)
+        info = self.known_info(shown) or probe(self.path, limits=limits, decoder=self.decoder)
         plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
         return VideoSource(info, plan, engine.processor, self.decoder, limits)
 
-    def known(self, shown: Source | None) -> VideoInfo | None:
-        """What the file is, from a source with the same file and the same decoder."""
+    def known_info(self, shown: Source | None) -> VideoInfo | None:
+        """The info of `shown`, if it has the same file and the same decoder."""
         if not isinstance(shown, VideoSource) or (shown.info.path, shown.decoder) != (self.path, self.decoder):
             return None
         return shown.info
@@ -76,65 +78,56 @@ class Selection:
 
 @dataclass(frozen=True)
 class SampledView:
-    """A look, its frames, and their thumbnails; `trail` is the way to its range, from the whole video on."""
+    """A selection with its frames and their thumbnails. `trail` leads from the whole video to the selected range."""
 
-    look: Selection
+    selection: Selection
     source: Source
     sheets: Sheets
     trail: tuple[Range, ...] = (WHOLE,)
 
     @property
     def is_complete(self) -> bool:
-        """Whether all its frames were shown."""
+        """Whether all frames of a video were shown."""
         return isinstance(self.source, VideoSource) and self.sheets.is_finished
 
     @property
-    def num_bytes(self) -> int:
-        return self.source.num_bytes if isinstance(self.source, VideoSource) else 0
-
-    @property
-    def value(self) -> dict[str, Any]:
-        """What the page needs in order to fetch the frames and to draw the timeline."""
+    def value(self) -> Value:
+        """What the page needs to fetch the frames and to draw the timeline."""
         duration = self.source.info.duration_seconds if isinstance(self.source, VideoSource) else None
         return {**self.sheets.value, "duration": duration, "trail": self.trail}
 
-    def pause(self) -> None:
-        if isinstance(self.source, VideoSource):
-            self.source.pause()
-
     def resume(self) -> None:
-        if isinstance(self.source, VideoSource):
-            self.source.fill()
+        """Continue to prepare the model's pixels."""
+        self.source.prefetch()
 
     def close(self) -> None:
-        if isinstance(self.source, VideoSource):
-            self.source.close()
+        self.source.close()
 
 
 class RecentViews:
-    """The last complete views, oldest first, under a bound; what does not fit is closed."""
+    """The last complete views, oldest first, up to MAX_VIEWS and MAX_BYTES. Older ones are closed."""
 
     def __init__(self) -> None:
         self._views: list[SampledView] = []
 
-    def find(self, look: Selection) -> SampledView | None:
-        return next((view for view in self._views if view.look == look), None)
+    def find(self, selection: Selection) -> SampledView | None:
+        return next((view for view in self._views if view.selection == selection), None)
 
-    def put(self, view: SampledView) -> None:
-        view.pause()
+    def add(self, view: SampledView) -> None:
+        view.source.pause()
         self._views.append(view)
         if not view.is_complete:
             self._close(view)
-        while len(self._views) > MAX_VIEWS or sum(view.num_bytes for view in self._views) > MAX_BYTES:
+        while len(self._views) > MAX_VIEWS or sum(view.source.num_bytes for view in self._views) > MAX_BYTES:
             self._close(self._views[0])
 
-    def take(self, look: Selection) -> None:
-        """Let go of the view of `look`, if there is one, without closing it: it is looked at again."""
-        self._views = [view for view in self._views if view.look != look]
+    def remove(self, selection: Selection) -> None:
+        """Remove the view of `selection` without closing it, since the page shows it again."""
+        self._views = [view for view in self._views if view.selection != selection]
 
     @property
     def files(self) -> set[Path]:
-        return {view.look.path for view in self._views}
+        return {view.selection.path for view in self._views}
 
     def close(self) -> None:
         while self._views:
@@ -149,7 +142,7 @@ class RecentViews:
 
 
 def trail_to(new: Range, old: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The way to the range `new`: the ranges of the way so far that contain it, and itself.
+    """The trail to the range `new`: those ranges of the trail `old` that contain it, then `new`.
 
     >>> trail_to((80.0, 100.0), (WHOLE, (60.0, 120.0), (60.0, 70.0)))
     ((None, None), (60.0, 120.0), (80.0, 100.0))
@@ -162,5 +155,5 @@ def trail_to(new: Range, old: tuple[Range, ...]) -> tuple[Range, ...]:
         return start or 0.0, float("inf") if end is None else end
 
     first, last = bounds(new)
-    around = [one for one in old if one != new and bounds(one)[0] <= first and last <= bounds(one)[1]]
-    return (*around, new) if WHOLE in around or new == WHOLE else (WHOLE, *around, new)
+    outer = [range_ for range_ in old if range_ != new and bounds(range_)[0] <= first and last <= bounds(range_)[1]]
+    return (*outer, new) if WHOLE in outer or new == WHOLE else (WHOLE, *outer, new)

@@ -1,4 +1,4 @@
-"""The page's look: a contact sheet on a light table. Colours and type for Gradio's own parts; the rest is style.css."""
+"""The page's theme, a contact sheet on a light table: colours and fonts for Gradio's own components."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ GREY = colors.Color(
 
 
 class LightTable(gr.themes.Base):
-    """Flat panels, hairlines, one accent; no web fonts, so that the page asks for nothing outside."""
+    """Flat panels, hairlines and one accent colour. No web fonts, so the page loads nothing from elsewhere."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""HTTP around the page: the app, its API, limits, uploads. Importing it loads no weights; the engine is passed in."""
+"""The HTTP server: the app, its API, limits and uploads. The engine is passed in; importing it loads no weights."""
 
 from longva_demo.server.app import build_app
 from longva_demo.server.serve import serve_page

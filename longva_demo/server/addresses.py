@@ -1,4 +1,4 @@
-"""Files come as uploads: an address in place of a file is not fetched, unless the settings allow its host."""
+"""Files must be uploaded. A URL in place of a file is refused, unless the settings allow its host."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,14 +7,14 @@ from longva_demo.errors import DemoError
 
 
 def refuse_addresses(value: Any, hosts: set[str]) -> None:
-    """Look through the inputs of an event, as they came over HTTP.
+    """Check the inputs of an event, as they came over HTTP.
 
     Raises:
-        DemoError: a file's path is an address whose host is none of `hosts`; Gradio would fetch it.
+        DemoError: the path of a file is a URL whose host is not one of `hosts`. Gradio would fetch it.
     """
     if isinstance(value, dict):
         if is_address(value.get("path")) and (urlsplit(value["path"].strip()).hostname or "") not in hosts:
-            raise DemoError("this is an address, and nothing is fetched from there", "upload the file itself")
+            raise DemoError("the server does not fetch files from this URL", "upload the file itself")
         for part in value.values():
             refuse_addresses(part, hosts)
     elif isinstance(value, list | tuple):

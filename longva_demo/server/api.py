@@ -1,10 +1,9 @@
-"""The two HTTP endpoints for `gradio_client`: plain inputs, one call, nothing kept between calls."""
+"""The two HTTP endpoints for `gradio_client`: plain inputs, one call, no state between calls."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import Any
 
 import gradio as gr
 
@@ -19,7 +18,7 @@ from longva_demo.telemetry import EventLog
 
 
 class Api:
-    """Functions behind /sample_frames and /chat; their docstrings are the API's documentation."""
+    """The functions of /sample_frames and /chat. Their docstrings are the API's documentation."""
 
     def __init__(self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog) -> None:
         self.engine = engine
@@ -29,25 +28,25 @@ class Api:
         self.files_in_use = FilesInUse()
 
     @plain
-    def sample_frames(self, video: str, num_frames: float = 32, start: str = "", end: str = "") -> dict[str, Any]:
+    def sample_frames(self, video: str, num_frames: float = 32, start: str = "", end: str = "") -> dict[str, object]:
         """Which frames of a video the model would be given, and what they cost.
 
         Args:
             video: a video file
-            num_frames: how many frames at most
-            start: where the sampled range begins, in seconds or h:mm:ss; empty for the beginning
-            end: where it ends; empty for the end of the video
+            num_frames: the frame budget
+            start: start of the sampled range, in seconds or h:mm:ss; empty for the beginning
+            end: end of the range; empty for the end of the video
 
         Returns:
-            "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video": what
-            the file is; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
+            "frames": a list of "index" (frame number in the video) and "seconds" (its presentation time); "video":
+            facts about the file; "cost": tokens, share of the context, bytes, and the largest budget that fits; "notes"
         """
-        with self._open("sample_frames", video, num_frames, start, end) as source:
+        with self._opened_source("sample_frames", video, num_frames, start, end) as source:
             if not isinstance(source, VideoSource):
-                raise DemoError("there is no video", "give the path of a video file")
+                raise DemoError("the file is not a video", "upload a video file")
             meter = self.engine.meter(source.num_frames)
             planned = zip(source.plan.indices, source.plan.seconds, strict=True)
-            # Gradio's client would fetch whatever stands under "path".
+            # Gradio's client would download a "path".
             facts = {name: value for name, value in source.info.to_dict().items() if name != "path"}
             return {
                 "frames": [{"index": index, "seconds": seconds} for index, seconds in planned],
@@ -71,18 +70,18 @@ class Api:
         """Answer a question about a video or picture, or without one. Streams the answer so far.
 
         Args:
-            question: what you want to know
+            question: the question
             video: a video or picture file; none for a question without one
-            num_frames: how many frames at most
-            start: where the sampled range begins, in seconds or h:mm:ss; empty for the beginning
-            end: where it ends; empty for the end of the video
-            temperature: 0 takes the likeliest word each time
-            top_p: sample among the likeliest words of this total probability
-            max_new_tokens: the longest answer
+            num_frames: the frame budget
+            start: start of the sampled range, in seconds or h:mm:ss; empty for the beginning
+            end: end of the range; empty for the end of the video
+            temperature: 0 always takes the most likely token
+            top_p: sample from the most likely tokens that together reach this probability
+            max_new_tokens: the longest answer, in tokens
         """
         sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
         with (
-            self._open("chat", video, num_frames, start, end) as source,
+            self._opened_source("chat", video, num_frames, start, end) as source,
             closing(ChatSession(self.engine)) as session,
         ):
             session.set_source(source)
@@ -93,24 +92,25 @@ class Api:
                     yield answer
 
     @contextmanager
-    def _open(self, where: str, video: str | None, num_frames: float, start: str, end: str) -> Iterator[Source | None]:
-        """The source, closed afterwards; the file is in use meanwhile."""
-        look = Selection.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
-        if look is None:
+    def _opened_source(
+        self, where: str, video: str | None, num_frames: float, start: str, end: str
+    ) -> Iterator[Source | None]:
+        """The source, which is closed afterwards. Meanwhile its file counts as in use."""
+        selection = Selection.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
+        if selection is None:
             yield None
             return
-        with self.files_in_use.using(look.path):
-            with self.events.event("look", where=where, session=None) as this:
-                source = look.open(self.engine, self.settings)
-                this.tell(source)
+        with self.files_in_use.using(selection.path):
+            with self.events.event("select", where=where, session=None) as event:
+                source = selection.open_source(self.engine, self.settings)
+                event.describe(source)
             try:
                 yield source
             finally:
-                if isinstance(source, VideoSource):
-                    source.close()
+                source.close()
 
     def bind(self) -> None:
-        """Register the endpoints in the Blocks that is being built. Gradio wants a component for each parameter."""
+        """Add the endpoints to the current Blocks. Gradio requires a component for each parameter."""
         with gr.Column(visible=False):
             video = gr.File(label="video")
             budget = gr.Number(self.settings.num_frames, label="num_frames")

@@ -1,4 +1,4 @@
-"""The whole app: the page and the API endpoints in one Gradio Blocks, with the routes and middleware around it."""
+"""The app: the page and the API in one Gradio Blocks, with their routes and middleware."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ from longva_demo.page.components.frame_browser import frames_route
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, previews_route, read_examples
 from longva_demo.page.components.preview import preview_route
 from longva_demo.page.downloads import download_routes
-from longva_demo.page.i18n import CATALOGUES, WORDS
+from longva_demo.page.i18n import CATALOGUES, I18N
 from longva_demo.page.layout import build_page
 from longva_demo.page.scripts import head
 from longva_demo.page.sessions import Pages
@@ -30,24 +30,25 @@ from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers, telemetry_routes
 
-# Simultaneous handlers of one kind; the engine itself lets one chat use the model at a time.
+# Simultaneous calls of one handler. The engine lets one chat use the model at a time.
 CONCURRENCY = 16
-# Each running event takes a thread for a moment.
+# Each running event needs a thread for a moment.
 THREADS = 2 * MAX_CONCURRENT_QUESTIONS
-# Gradio keeps what it last sent to each page, gone ones too: 10,000 of them if it is not told. One that was forgotten
-# is made anew, and what belongs to a visitor is in `Pages`.
+# For how many pages, closed ones included, Gradio keeps its last updates (10,000 by default). It rebuilds them on
+# demand, since what belongs to a visitor is in `Pages`.
 SESSIONS = 200
-# Gradio deletes uploads when the server ends; before that, `uploads` does, which knows what is in use.
+# Seconds: how often Gradio deletes uploads of which age. Only when the server ends; before, `Uploads` does, which knows
+# what is in use.
 DELETE_CACHE = (3600, 365 * 24 * 3600)
 
 
 def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
-    """The page and its API endpoints; `build_app(engine, settings).launch()` serves it as the settings say."""
-    # The page names these files itself when a card is clicked; they are read in place.
+    """The page and its API. `build_app(engine, settings).launch()` serves it with these settings."""
+    # A click on a card selects one of these files, which are read in place.
     gr.set_static_paths([EXAMPLES_FOLDER])
     pages = Pages(engine)
     queue = AdmissionQueue(engine.prefill_times)
-    metrics = Metrics(num_pages=lambda: len(pages), num_waiting=lambda: len(queue), prefix_cache=engine.prefix_cache)
+    metrics = Metrics(num_pages=lambda: len(pages), num_queued=lambda: len(queue), prefix_cache=engine.prefix_cache)
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
@@ -60,7 +61,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         refuse_stale_tabs(pages.was_closed),
         log_uploads(events),
         limit_posts(rate),
-        limit_uploads(settings.max_file_bytes, uploads.make_room),
+        limit_uploads(settings.max_file_bytes, uploads.free_space),
     ]
     options = launch_options(settings, pages, telemetry_routes(metrics, engine), middleware)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
@@ -72,27 +73,27 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     }
     with DemoBlocks(options, hosts, rate, **blocks) as app:
         handlers = build_page(engine, settings, read_examples(), pages, answerer, queue, events)
-        app.unload(handlers.leave)
+        app.unload(handlers.disconnect)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY)
-    start_housekeeping(pages.sweep, uploads.tidy)
+    start_housekeeping(pages.close_abandoned, uploads.clean_up)
     return app
 
 
 def launch_options(
     settings: Settings, pages: Pages, more_routes: list[Route], middleware: list[Middleware]
 ) -> dict[str, Any]:
-    """What `launch` needs: address, look, the examples' folder, and the addresses that are not Gradio's own."""
+    """Arguments for `launch`: address, theme, the folder of examples, and our own routes."""
     routes = [
         frames_route(pages.find_sheets),
         *download_routes(pages.find_video),
         preview_route(pages.find_preview),
         previews_route(),
-        leave_route(pages),
+        close_route(pages),
         *more_routes,
     ]
     return {
-        # On a Space, Gradio is told to listen beyond this machine.
+        # A Space sets this variable, so that the server is reachable from outside.
         "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
         "server_port": settings.port,
         "max_threads": THREADS,
@@ -100,7 +101,7 @@ def launch_options(
         "theme": LightTable(),
         "css_paths": [STYLE],
         "head": head(page_constants()),
-        "i18n": WORDS,
+        "i18n": I18N,
         "allowed_paths": [str(EXAMPLES_FOLDER)],
         "max_file_size": settings.max_file_bytes,
         "footer_links": ["api", "gradio", "settings"],
@@ -113,11 +114,11 @@ def launch_options(
     }
 
 
-def leave_route(pages: Pages) -> Route:
-    """Where a tab says that it is closed."""
+def close_route(pages: Pages) -> Route:
+    """The route to which a tab posts when it is closed."""
 
-    def leave(request: Request) -> Response:
-        pages.leave(request.path_params["session"], for_good=True)
+    def close(request: Request) -> Response:
+        pages.disconnect(request.path_params["session"], is_closed=True)
         return Response(status_code=204)
 
-    return Route("/longva/leave/{session}", leave, methods=["POST"])
+    return Route("/longva/leave/{session}", close, methods=["POST"])

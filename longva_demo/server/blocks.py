@@ -1,4 +1,4 @@
-"""Gradio's Blocks, with what is done before any event reaches its handler."""
+"""Gradio's Blocks, with the checks before an event reaches its handler."""
 
 import time
 from contextlib import suppress
@@ -14,9 +14,9 @@ from longva_demo.server.validation import check_inputs
 
 
 class DemoBlocks(gr.Blocks):
-    """Blocks that know what they need in order to be launched (what the caller gives wins), and fetch no addresses.
+    """Blocks with default options for `launch`. They fetch no URLs, except from `hosts`.
 
-    `rate` counts every event: what makes one costs little, and what it asks for may be much.
+    `rate` counts all events, since sending one is cheap and answering it may be expensive.
     """
 
     def __init__(self, options: dict[str, Any], hosts: set[str], rate: RateLimit, **kwargs: Any) -> None:
@@ -29,7 +29,7 @@ class DemoBlocks(gr.Blocks):
         names = names_of(kwargs.get("request"))
         block = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
-            # A handler that streams is called again for each update. Who leaves is never refused.
+            # A streaming handler is called again for each update. "unload" is never refused.
             if kwargs.get("iterator") is None and all(event != "unload" for _, event in block.targets):
                 self.rate.count(*names)
             refuse_addresses(inputs, self.hosts)
@@ -41,18 +41,22 @@ class DemoBlocks(gr.Blocks):
         return await super().process_api(block_fn, inputs, *args, **kwargs)
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
-        """After `check_inputs`, only files can be wrong; Gradio's own words would name paths of this machine."""
+        """After `check_inputs`, only files can be wrong. Gradio's own messages would contain the server's paths."""
         try:
             return await super().preprocess_data(*args, **kwargs)
         except gr.Error:
             raise
         except OSError as error:
-            raise toast(DemoError(f"the file cannot be kept ({error.strerror})", "try again later")) from None
+            raise toast(DemoError(f"the server cannot store the file ({error.strerror})", "try again later")) from None
         except Exception:
-            raise toast(DemoError("this file was not uploaded here", "upload it, and name what came back")) from None
+            raise toast(
+                DemoError(
+                    "this file was not uploaded to this server", "upload it, and use the path that the server returns"
+                )
+            ) from None
 
     def block_thread(self) -> None:
-        """Wait for an interrupt, then close: Gradio's own would wait for open pages, and give up on the uploads."""
+        """Wait for an interrupt, then close. Gradio's own method would wait for open pages, and not delete uploads."""
         with suppress(KeyboardInterrupt):
             while self.is_running:
                 time.sleep(0.1)
@@ -63,7 +67,7 @@ class DemoBlocks(gr.Blocks):
 
 
 def names_of(request: Any) -> tuple[str, ...]:
-    """A page and its address, for the limits."""
+    """A page and its IP address, as names for the rate limits."""
     if not isinstance(request, gr.Request) or request.request is None:
         return ()
     return (f"page {request.session_hash}", address_name(request.request.scope))

@@ -1,24 +1,24 @@
-"""What is done every minute, whether anybody calls or not: a quiet server frees what its visitors left, too."""
+"""Tasks that run every minute, so that an idle server frees resources too."""
 
 import logging
 import threading
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
-SECONDS_BETWEEN = 60.0
+PERIOD_SECONDS = 60.0
 
 
 def start_housekeeping(*tasks: Callable[[], None]) -> threading.Event:
-    """Run `tasks` again and again, in a thread that ends with the process, or once the event returned is set."""
-    ending = threading.Event()
+    """Run `tasks` every minute in a daemon thread, until the returned event is set."""
+    stop = threading.Event()
 
     def run() -> None:
-        while not ending.wait(SECONDS_BETWEEN):
+        while not stop.wait(PERIOD_SECONDS):
             for task in tasks:
                 try:
                     task()
-                except Exception:  # the next round may work
-                    log.exception("tidying up failed")
+                except Exception:  # the next run may succeed
+                    log.exception("housekeeping failed")
 
-    threading.Thread(target=run, name="upkeep", daemon=True).start()
-    return ending
+    threading.Thread(target=run, name="housekeeping", daemon=True).start()
+    return stop

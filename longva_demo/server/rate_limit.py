@@ -1,4 +1,4 @@
-"""How much may be asked for in a minute, by one page and from one address: questions, events of all kinds, log-ins."""
+"""Rate limits per minute, for each page and each IP address: questions, events of all kinds, log-ins."""
 
 import math
 import threading
@@ -15,46 +15,46 @@ from longva_demo.errors import DemoError
 from longva_demo.server.upload_limits import refusal
 
 SECONDS = 60.0
-MAX_LOGINS = 30  # in a minute, from one address
-# Who asks, by all names that count: the page and its address. Set where an event comes in; threads inherit it.
+MAX_LOGINS = 30  # per minute and IP address
+# The names of the caller that are counted: the page and its IP address. Set when an event arrives; threads inherit it.
 CALLER: ContextVar[tuple[str, ...]] = ContextVar("CALLER", default=())
 
 
 class RateLimit:
-    """Counts `what` came in the last minute, such as "questions", for each of any names."""
+    """At most `max_per_minute` of something, such as "questions", for each name."""
 
-    def __init__(self, most: int, what: str) -> None:
-        self._most = most
+    def __init__(self, max_per_minute: int, what: str) -> None:
+        self._max_per_minute = max_per_minute
         self._what = what
-        self._asked: dict[str, deque[float]] = defaultdict(deque)
-        self._guard = threading.Lock()
+        self._times: dict[str, deque[float]] = defaultdict(deque)  # of the last minute, oldest first
+        self._lock = threading.Lock()
 
     def count(self, *names: str) -> None:
-        """One more, which counts for each of `names`.
+        """Count one more for each of `names`.
 
         Raises:
-            DemoError: one of them has had its most; nothing is counted then.
+            DemoError: one of them has reached the limit. Nothing is counted then.
         """
         now = time.monotonic()
-        with self._guard:
-            for name in tuple(self._asked):
-                while self._asked[name] and now - self._asked[name][0] >= SECONDS:
-                    self._asked[name].popleft()
-                if not self._asked[name]:
-                    del self._asked[name]
-            wait = max((SECONDS - now + self._asked[name][0] for name in names if self._is_full(name)), default=0.0)
+        with self._lock:
+            for name in tuple(self._times):
+                while self._times[name] and now - self._times[name][0] >= SECONDS:
+                    self._times[name].popleft()
+                if not self._times[name]:
+                    del self._times[name]
+            wait = max((SECONDS - now + self._times[name][0] for name in names if self._is_full(name)), default=0.0)
             if wait:
-                limit = f"the limit here is {self._most:,} {self._what} a minute, and it is reached"
+                limit = f"the limit of {self._max_per_minute:,} {self._what} per minute is reached"
                 raise DemoError(limit, f"wait {math.ceil(wait)} seconds and try again")
             for name in names:
-                self._asked[name].append(now)
+                self._times[name].append(now)
 
     def _is_full(self, name: str) -> bool:
-        return name in self._asked and len(self._asked[name]) >= self._most
+        return name in self._times and len(self._times[name]) >= self._max_per_minute
 
 
 def limit_answers(ask: Answerer, rate: RateLimit) -> Answerer:
-    """An answerer that refuses a caller who asked too much in the last minute."""
+    """An answerer that refuses questions beyond `rate`."""
 
     def ask_limited(
         session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
@@ -66,7 +66,7 @@ def limit_answers(ask: Answerer, rate: RateLimit) -> Answerer:
 
 
 class PostLimits:
-    """Middleware that refuses an address too many uploads, which count as `events`, and too many log-ins."""
+    """Middleware that limits uploads, which count as `events`, and log-ins, for each IP address."""
 
     def __init__(self, app: ASGIApp, events: RateLimit) -> None:
         self._app = app
@@ -90,6 +90,6 @@ def limit_posts(events: RateLimit) -> Middleware:
 
 
 def address_name(scope: Scope) -> str:
-    """The address that a request comes from, as a name to count for."""
+    """The IP address of a request, as a name for the rate limits."""
     client = scope.get("client")
     return f"address {client[0] if client else ''}"

@@ -1,4 +1,4 @@
-"""What comes in by POST: no more than is allowed or has room, refused while it comes; no half of an upload stays."""
+"""Limits for the bodies of POST requests. Too large ones are refused while they arrive; partial uploads are deleted."""
 
 import contextlib
 import logging
@@ -14,128 +14,129 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
-# The form around an uploaded file; a question with all its fields.
-MAX_FORM_BYTES = 100_000
-MAX_OTHER_BYTES = 8_000_000
-NO_ROOM = "there is no room for it beside the videos in use; try again later, or send a smaller file"
-# Gradio's screen recorder keeps what is sent to it, and this page does not have it.
-CLOSED = "/process_recording"
+MAX_FORM_BYTES = 100_000  # of the form around an uploaded file
+MAX_OTHER_BYTES = 8_000_000  # of other requests, such as a question with all its fields
+STORAGE_FULL = "the videos in use leave no space for this file; try again later, or upload a smaller file"
+# Gradio's screen recorder stores what it is sent, and this page has no recorder.
+DISABLED = "/process_recording"
 
 
-def limit_uploads(max_upload_bytes: int, make_room: Callable[[int], int]) -> Middleware:
-    """For the page's app; also puts the parser below in place of Gradio's.
+def limit_uploads(max_file_bytes: int, free_space: Callable[[int], int]) -> Middleware:
+    """The middleware. Also replaces Gradio's parser by the one below.
 
-    make_room: given the bytes that are to come, tidies up, and returns how many there is room for.
+    free_space: given the bytes to come, deletes old uploads if necessary, and returns how many bytes fit.
     """
-    route_utils.GradioMultiPartParser = TidyParser  # type: ignore[misc]
-    return Middleware(UploadLimits, max_upload_bytes=max_upload_bytes, make_room=make_room)
+    route_utils.GradioMultiPartParser = CleanParser  # type: ignore[misc]
+    return Middleware(UploadLimits, max_file_bytes=max_file_bytes, free_space=free_space)
 
 
-class TidyParser(route_utils.GradioMultiPartParser):
-    """Gradio's own, but what it wrote goes too where the sender breaks off or the disk is full."""
+class CleanParser(route_utils.GradioMultiPartParser):
+    """Gradio's parser, which here deletes partial files if the client disconnects or the disk is full."""
 
     async def parse(self) -> Any:
         try:
             return await super().parse()
         except BaseException:
             for file in self._files_to_close_on_error:
-                with contextlib.suppress(OSError):  # closing writes what is still in memory
+                with contextlib.suppress(OSError):  # close() flushes
                     file.close()
                 Path(file.name).unlink(missing_ok=True)
             raise
 
 
 class UploadLimits:
-    """Middleware that counts what a request sends, and ends one that sends too much."""
+    """Middleware that counts the bytes of each request, and refuses those that exceed a limit."""
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int, make_room: Callable[[int], int]) -> None:
+    def __init__(self, app: ASGIApp, max_file_bytes: int, free_space: Callable[[int], int]) -> None:
         self._app = app
-        self._max_upload_bytes = max_upload_bytes
-        self._make_room = make_room
-        self._coming: set[Counted] = set()  # the uploads that are on their way
+        self._max_file_bytes = max_file_bytes
+        self._free_space = free_space
+        self._running: set[CountedBody] = set()  # uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         path = scope["path"].rstrip("/")
-        if path.endswith(CLOSED):
-            await refusal(404, "there is no such address here")(scope, receive, send)
+        if path.endswith(DISABLED):
+            await refusal(404, "not found")(scope, receive, send)
             return
         is_upload = path.endswith("/upload")
-        allowed = self._max_upload_bytes if is_upload else MAX_OTHER_BYTES
-        most = allowed + MAX_FORM_BYTES
-        said = dict(scope["headers"]).get(b"content-length", b"0")
-        length = int(said) if said.isdigit() else 0
-        too_much = refusal(413, f"more than the {allowed / 1e6:,.0f} MB that are allowed; send a smaller file")
-        if length > most:
-            await too_much(scope, receive, send)
+        allowed = self._max_file_bytes if is_upload else MAX_OTHER_BYTES
+        max_bytes = allowed + MAX_FORM_BYTES
+        header = dict(scope["headers"]).get(b"content-length", b"0")
+        length = int(header) if header.isdigit() else 0
+        too_large = refusal(413, f"the file exceeds the limit of {allowed / 1e6:,.0f} MB; upload a smaller one")
+        if length > max_bytes:
+            await too_large(scope, receive, send)
             return
-        counted = Counted(receive, most, length)
+        body = CountedBody(receive, max_bytes, length)
         try:
             if is_upload:
-                await self._take_upload(counted, scope, send)
+                await self._accept_upload(body, scope, send)
             else:
-                await self._app(scope, counted.receive, send)
+                await self._app(scope, body.receive, send)
         except ClientDisconnect:
-            if counted.is_full:
-                await too_much(scope, receive, send)
+            if body.is_too_large:
+                await too_large(scope, receive, send)
 
-    async def _take_upload(self, counted: "Counted", scope: Scope, send: Send) -> None:
-        """Take it where there is room for it, beside the others that are on their way."""
-        others = sum(one.awaited for one in self._coming)
-        self._coming.add(counted)
-        line = ""
+    async def _accept_upload(self, body: "CountedBody", scope: Scope, send: Send) -> None:
+        """Accept the upload if there is space for it besides the other running ones."""
+        others = sum(other.remaining for other in self._running)
+        self._running.add(body)
+        error_text = ""
         try:
-            room = await run_in_threadpool(self._make_room, others + counted.awaited) - others
-            if room < max(counted.awaited, 1):
-                line = NO_ROOM
+            space = await run_in_threadpool(self._free_space, others + body.remaining) - others
+            if space < max(body.remaining, 1):
+                error_text = STORAGE_FULL
             else:
-                counted.limit(room)
-                await self._app(scope, counted.receive, hanging_up(send))
+                body.limit(space)
+                await self._app(scope, body.receive, close_on_error(send))
         except OSError as error:
-            log.error("an upload cannot be kept: %s", error)
-            line = f"the upload cannot be kept ({error.strerror or type(error).__name__}); try again later"
+            log.error("cannot store an upload: %s", error)
+            error_text = (
+                f"the server cannot store the upload ({error.strerror or type(error).__name__}); try again later"
+            )
         finally:
-            self._coming.discard(counted)
-        if line:
-            await PlainTextResponse(line, 507)(scope, counted.receive, send)  # the page shows it once it has sent all
+            self._running.discard(body)
+        if error_text:
+            await PlainTextResponse(error_text, 507)(scope, body.receive, send)  # shown once the browser has sent all
 
 
-class Counted:
-    """The body of a request, `length` bytes if that is known; it seems to break off where it passes `most` bytes."""
+class CountedBody:
+    """The body of a request, of `length` bytes if known (else 0). After `max_bytes` it looks like a disconnect."""
 
-    def __init__(self, receive: Receive, most: int, length: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, length: int) -> None:
         self._receive = receive
-        self._left = most
-        self.awaited = length  # what is still to come
+        self._allowed = max_bytes
+        self.remaining = length
 
-    def limit(self, most: int) -> None:
-        self._left = min(self._left, most)
+    def limit(self, max_bytes: int) -> None:
+        self._allowed = min(self._allowed, max_bytes)
 
     @property
-    def is_full(self) -> bool:
-        return self._left < 0
+    def is_too_large(self) -> bool:
+        return self._allowed < 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         size = len(message.get("body", b""))
-        self._left -= size
-        self.awaited = max(0, self.awaited - size)
-        return {"type": "http.disconnect"} if self.is_full else message
+        self._allowed -= size
+        self.remaining = max(0, self.remaining - size)
+        return {"type": "http.disconnect"} if self.is_too_large else message
 
 
-def hanging_up(send: Send) -> Send:
-    """After a refusal too, the rest need not be sent."""
+def close_on_error(send: Send) -> Send:
+    """Close the connection after an error, so that the client need not send the rest."""
 
-    async def send_or_hang_up(message: Message) -> None:
+    async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= 400:
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         await send(message)
 
-    return send_or_hang_up
+    return send_and_close
 
 
-def refusal(status: int, line: str) -> PlainTextResponse:
-    """One line, after which the server hangs up: what is still being sent is not read."""
-    return PlainTextResponse(line, status, {"Connection": "close"})
+def refusal(status: int, text: str) -> PlainTextResponse:
+    """An error after which the server closes the connection, without reading the rest of the request."""
+    return PlainTextResponse(text, status, {"Connection": "close"})

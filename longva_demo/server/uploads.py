@@ -1,4 +1,4 @@
-"""Uploaded files: deleted when they are old, or when all that is kept takes too much room, but never while in use."""
+"""Uploaded files. They are deleted when they are old, or when the storage is full, but never while in use."""
 
 import contextlib
 import logging
@@ -20,31 +20,31 @@ MAX_AGE_SECONDS = 24 * 3600.0
 
 
 def uploaded_files(app: gr.Blocks) -> set[Path]:
-    """What was uploaded to this app, or copied by it; not the files of its own components."""
+    """Files that were uploaded to this app or copied by it, without those of its own components."""
     own = {file for block in app.blocks.values() for file in getattr(block, "keep_in_cache", ())}
     return {Path(file) for files in app.temp_file_sets for file in tuple(files) if file not in own}
 
 
 class Ages:
-    """How long each file has been known, on a clock that no one can set: a jump of the date deletes nothing."""
+    """The age of each file on a monotonic clock, so that a change of the system's date deletes nothing."""
 
     def __init__(self) -> None:
-        self._since: dict[tuple[Path, int], float] = {}  # a file that comes again has another time of change
+        self._since: dict[tuple[Path, int], float] = {}  # by path and mtime, as a file may be uploaded again
 
     def of(self, files: set[Path]) -> dict[Path, float]:
-        """Seconds since each was first asked about here; 0 for a new one. Files that are gone are left out."""
-        now, there = time.monotonic(), {}
+        """Seconds since the first call with each file, 0 for a new one. Missing files are left out."""
+        now, present = time.monotonic(), []
         for file in files:
             with contextlib.suppress(OSError):
-                there[file, file.stat().st_mtime_ns] = now
-        self._since = {key: self._since.get(key, now) for key in there}
+                present.append((file, file.stat().st_mtime_ns))
+        self._since = {key: self._since.get(key, now) for key in present}
         return {file: now - since for (file, _), since in self._since.items()}
 
 
 def delete_uploads(ages: dict[Path, float], in_use: set[Path], max_age_seconds: float, max_bytes: int) -> list[Path]:
-    """Delete those older than `max_age_seconds`, then the oldest until all take at most `max_bytes`.
+    """Delete files older than `max_age_seconds`, then the oldest until all together have at most `max_bytes`.
 
-    What is `in_use` stays, and counts. Returns what was deleted.
+    Files `in_use` count but stay. Returns the deleted files.
     """
     facts = []
     for file, age in ages.items():
@@ -58,7 +58,7 @@ def delete_uploads(ages: dict[Path, float], in_use: set[Path], max_age_seconds: 
         try:
             file.unlink()
         except OSError as error:
-            log.warning("an old upload could not be deleted: %s", error)
+            log.warning("cannot delete an old upload: %s", error)
             continue
         total -= size
         deleted.append(file)
@@ -66,7 +66,7 @@ def delete_uploads(ages: dict[Path, float], in_use: set[Path], max_age_seconds: 
 
 
 class FilesInUse:
-    """Files that somebody works with, for as long as a `with` block lasts."""
+    """Files that are in use during a `with` block."""
 
     def __init__(self) -> None:
         self._users: Counter[Path] = Counter()
@@ -89,7 +89,7 @@ class FilesInUse:
 
 
 class Uploads:
-    """What was uploaded, under a bound for it and all else that this process keeps: frames, previews."""
+    """Uploads, under a limit that also counts the frames and previews that this process stores."""
 
     def __init__(self, uploaded: Callable[[], set[Path]], in_use: Callable[[], set[Path]], max_bytes: int) -> None:
         self._uploaded = uploaded
@@ -98,21 +98,21 @@ class Uploads:
         self._ages = Ages()
         self._lock = threading.Lock()
 
-    def tidy(self) -> None:
-        """Delete what is too old or too much."""
-        self.make_room(0)
+    def clean_up(self) -> None:
+        """Delete files that are too old or exceed the limit."""
+        self.free_space(0)
 
-    def make_room(self, num_bytes: int) -> int:
-        """Delete what is too old, and the oldest until `num_bytes` more fit; returns how many bytes do."""
+    def free_space(self, num_bytes: int) -> int:
+        """Delete files that are too old, and the oldest until `num_bytes` more fit. Returns how many bytes fit."""
         with self._lock:
             files = self._uploaded()
-            room = self._max_bytes - size_of(own_files() - files)
-            delete_uploads(self._ages.of(files), self._in_use(), MAX_AGE_SECONDS, room - num_bytes)
-            return room - size_of(files)
+            space = self._max_bytes - size_of(own_files() - files)
+            delete_uploads(self._ages.of(files), self._in_use(), MAX_AGE_SECONDS, space - num_bytes)
+            return space - size_of(files)
 
 
 def size_of(files: set[Path]) -> int:
-    """Bytes of those that are there."""
+    """Bytes of the files that exist."""
     total = 0
     for file in files:
         with contextlib.suppress(OSError):
@@ -125,7 +125,7 @@ def log_uploads(events: EventLog) -> Middleware:
 
 
 class UploadLog:
-    """Middleware that tells of each upload how it ended; around those that refuse some."""
+    """Middleware that logs the outcome of each upload. It wraps the middlewares that refuse uploads."""
 
     def __init__(self, app: ASGIApp, events: EventLog) -> None:
         self._app = app
@@ -137,13 +137,13 @@ class UploadLog:
             return
         length = dict(scope["headers"]).get(b"content-length", b"")
         num_bytes = int(length) if length.isdigit() else None
-        with self._events.event("upload", bytes=num_bytes, status=None) as this:
-            this.outcome = "left"  # unless it is answered
+        with self._events.event("upload", bytes=num_bytes, status=None) as event:
+            event.outcome = "disconnected"  # unless there is a response
 
-            async def noted(message: Message) -> None:
+            async def send_and_log(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    status = this.facts["status"] = message["status"]
-                    this.outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
+                    status = event.facts["status"] = message["status"]
+                    event.outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
                 await send(message)
 
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_log)

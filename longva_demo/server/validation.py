@@ -1,6 +1,6 @@
-"""Inputs as they came over HTTP are of the kind that each field holds.
+"""Type checks of the inputs that come over HTTP.
 
-Gradio would turn a list into text, answer other kinds with an error without words, and write what came into the log.
+Gradio would convert a list to text, answer other types with an error without a message, and log the input.
 """
 
 from collections.abc import Sequence
@@ -24,26 +24,26 @@ NAMES = {bool: "true or false", list: "a list", dict: "an object", str: "text", 
 
 
 def check_inputs(fields: Sequence[Any], values: Sequence[Any], event: Any) -> None:
-    """`fields` are the components whose `values` came, `event` is what its event carries.
+    """`values` are the inputs for the components `fields`, and `event` is the event's data.
 
     Raises:
-        DemoError: too few values, one of another kind, or half a character, which can neither be shown nor kept.
+        DemoError: too few values, a value of the wrong type, or a lone surrogate, which cannot be encoded.
     """
     if len(values) < len(fields):
-        raise DemoError(f"{len(values)} inputs came where {len(fields)} are needed", "give all of them, in order")
+        raise DemoError(f"there are {len(values)} inputs instead of {len(fields)}", "give all of them, in order")
     for field, value in zip(fields, values, strict=False):
         wanted, name = next((kind[1:] for kind in KINDS if isinstance(field, kind[0])), ((), ""))
         if not name or (value is None and not isinstance(field, gr.Number)):
             continue
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise DemoError(f"{field.label or field.elem_id} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
-    if is_torn([values, event]):
-        raise DemoError("a text holds half a character (a lone surrogate)", "write it again")
+    if has_lone_surrogate([values, event]):
+        raise DemoError("the text contains invalid Unicode", "write it again")
 
 
-def is_torn(value: Any) -> bool:
+def has_lone_surrogate(value: Any) -> bool:
     if isinstance(value, str):
         return value != value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, dict):
-        return any(is_torn(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(is_torn(part) for part in value)
+        return any(has_lone_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(has_lone_surrogate(part) for part in value)

@@ -1,4 +1,4 @@
-"""Clips as lists of scenes, one a frame, with questions on what happens in them and the true answers."""
+"""Clips as lists of scenes, one per frame, with questions about what happens and their answers."""
 
 import random
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from longva_demo.tiny.phrases import phrase_clip
-from longva_demo.tiny.questions import NOTHING, Asked, ask_scene, describe, reference, symbol_answer, symbol_kind
+from longva_demo.tiny.questions import NOTHING, QAPair, ask_scene, describe, reference, symbol_answer, symbol_kind
 from longva_demo.tiny.scenes import (
     CELL_NAMES,
     COLOUR_NAMES,
@@ -32,18 +32,18 @@ DIRECTIONS = {"to the right": (1, 0), "to the left": (-1, 0), "up": (0, -1), "do
 
 @dataclass(frozen=True)
 class Episode:
-    """Frames (None: a picture from outside the world) and what is asked about them, in order.
+    """Frames (None: an out-of-scope picture) and the questions about them, in order.
 
-    lines: text that stands in place of frames.
+    lines: text in place of frames.
     """
 
     frames: tuple[Scene | None, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[QAPair, ...]
     lines: tuple[str, ...] = ()
 
 
-def told(episode: Episode) -> Episode:
-    """The same in words alone: a line a frame."""
+def as_text(episode: Episode) -> Episode:
+    """The same episode in text: one line per frame."""
     return Episode((), episode.asked, tuple(describe(scene) for scene in episode.frames if scene is not None))
 
 
@@ -53,30 +53,30 @@ def picture(rng: random.Random, mix: Mix, questions: int, weights: dict[str, flo
 
 
 def still(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:
-    """A clip in which nothing happens: everything that can be asked of a picture can be asked here."""
+    """A clip in which nothing happens. All questions about a picture can be asked about it."""
     scene = random_scene(rng, mix)
     asked = ask_scene(rng, scene, questions)
     if scene.things and rng.random() < 0.6:
         thing = rng.choice(scene.things)
         name = reference(rng, thing, scene.things)
         if name:
-            asked += _standing(rng, name)
+            asked += _still_questions(rng, name)
     return Episode((scene,) * num_frames, tuple(asked))
 
 
-def _standing(rng: random.Random, name: str) -> list[Asked]:
+def _still_questions(rng: random.Random, name: str) -> list[QAPair]:
     return [
-        Asked(phrase_clip(rng, "direction", ref=name), "It does not move.", "standing still"),
-        Asked(phrase_clip(rng, "moves", ref=name), "No.", "standing still"),
+        QAPair(phrase_clip(rng, "direction", ref=name), "It does not move.", "standing still"),
+        QAPair(phrase_clip(rng, "moves", ref=name), "No.", "standing still"),
     ]
 
 
 def motion(
-    rng: random.Random, mix: Mix, num_frames: int, questions: int, company: Sequence[int] = (0, 0, 1, 2)
+    rng: random.Random, mix: Mix, num_frames: int, questions: int, num_bystanders: Sequence[int] = (0, 0, 1, 2)
 ) -> Episode:
-    """One thing travels along an axis, perhaps changing colour on the way; others stay where they are.
+    """One thing moves along an axis, sometimes changing its colour on the way. Bystanders do not move.
 
-    company: how many others, by lot; those that would stand in its way are left out.
+    num_bystanders: the possible numbers of bystanders; any in the way of the moving thing are left out.
     """
     direction = rng.choice(tuple(DIRECTIONS))
     step_x, step_y = DIRECTIONS[direction]
@@ -86,7 +86,7 @@ def motion(
     begin = rng.uniform(0.16, 0.84 - far)
     begin = begin if step_x + step_y > 0 else 1 - begin
     line, others = int(lane * 3), []
-    for cell in rng.sample(range(9), rng.choice(company)):
+    for cell in rng.sample(range(9), rng.choice(num_bystanders)):
         row, column = divmod(cell, 3)
         if (row if step_x else column) != line:
             others.append(place(rng, random_thing(rng, scene.background, mix), cell, 0.5))
@@ -106,8 +106,8 @@ def motion(
     return Episode(tuple(frames), tuple(motion_questions(rng, frames, direction)[:questions]))
 
 
-def motion_questions(rng: random.Random, frames: Sequence[Scene], direction: str) -> list[Asked]:
-    """On the first thing of the frames, which moves, and on those beside it; one wording each."""
+def motion_questions(rng: random.Random, frames: Sequence[Scene], direction: str) -> list[QAPair]:
+    """About the first thing of the frames, which moves, and its bystanders."""
     first, last = frames[0].things[0], frames[-1].things[0]
     makers = [
         lambda: _about(rng, frames, "direction", f"It moves {direction}.", "direction"),
@@ -119,18 +119,18 @@ def motion_questions(rng: random.Random, frames: Sequence[Scene], direction: str
         *_change_makers(rng, frames),
         *_constant_makers(rng, frames),
     ]
-    return _made(rng, makers)
+    return _make_all(rng, makers)
 
 
 def _bystander_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type: ignore[type-arg]
-    """Whether and where things move that stand beside the moving one, under names that are theirs throughout."""
+    """Whether and where bystanders move, under names that are unambiguous in every frame."""
     first, last = frames[0].things, frames[-1].things
     names = [reference(rng, bystander, (*first, last[0])) for bystander in first[1:]]
-    return [lambda one=one: one for name in names if name for one in _standing(rng, name)]
+    return [lambda one=one: one for name in names if name for one in _still_questions(rng, name)]
 
 
 def colour_change(rng: random.Random, mix: Mix, num_frames: int, questions: int) -> Episode:
-    """One thing takes another colour somewhere in the middle, or does not."""
+    """One thing may change its colour somewhere in the middle."""
     scene = random_background(rng)
     cells = rng.sample(range(9), rng.choice((1, 1, 2, 3)))
     things = [place(rng, random_thing(rng, scene.background, mix), cell, 0.6) for cell in cells]
@@ -143,16 +143,16 @@ def colour_change(rng: random.Random, mix: Mix, num_frames: int, questions: int)
     return Episode(tuple(frames), tuple(change_questions(rng, frames)[:questions]))
 
 
-def change_questions(rng: random.Random, frames: Sequence[Scene]) -> list[Asked]:
-    """On the colours of the first thing of the frames, and on what stays the same; one wording each."""
+def change_questions(rng: random.Random, frames: Sequence[Scene]) -> list[QAPair]:
+    """About the colours of the first thing of the frames, and about what stays the same."""
     makers = [*_change_makers(rng, frames), *_change_makers(rng, frames)[:2], *_constant_makers(rng, frames)]
-    return _made(rng, makers)
+    return _make_all(rng, makers)
 
 
 def order(rng: random.Random, mix: Mix, num_frames: int, questions: int, rounds: int = 1) -> Episode:
-    """Two or three things of different shape, one after the other, perhaps with a pause between them.
+    """Two or three things of different shapes, one after the other, sometimes with a pause between them.
 
-    rounds: how often questions are drawn; the different ones of all draws are asked.
+    rounds: how often questions are drawn; duplicates are removed.
     """
     scene = random_background(rng)
     count = 2 if num_frames < 6 or rng.random() < 0.6 else 3
@@ -168,16 +168,16 @@ def order(rng: random.Random, mix: Mix, num_frames: int, questions: int, rounds:
         empty = pause and at in cuts and at + 1 < num_frames and at + 1 not in cuts
         frames.append(scene if empty else scene.with_things(things[part]))
     phases = [scene.with_things(thing) for thing in things]
-    return Episode(tuple(frames), different(rounds, lambda: order_questions(rng, phases))[:questions])
+    return Episode(tuple(frames), distinct(rounds, lambda: order_questions(rng, phases))[:questions])
 
 
-def different(rounds: int, draw_questions: Callable[[], list[Asked]]) -> tuple[Asked, ...]:
-    """The different questions of several draws."""
+def distinct(rounds: int, draw_questions: Callable[[], list[QAPair]]) -> tuple[QAPair, ...]:
+    """The questions of several draws, without duplicates."""
     return tuple({one.question: one for _ in range(rounds) for one in draw_questions()}.values())
 
 
-def order_questions(rng: random.Random, phases: Sequence[Scene]) -> list[Asked]:
-    """On scenes of one thing each that follow each other: which comes first, and what each is like."""
+def order_questions(rng: random.Random, phases: Sequence[Scene]) -> list[QAPair]:
+    """About consecutive scenes of one thing each: which comes first, and what each is like."""
     asked = _order_questions(rng, [SHAPES[scene.things[0].shape] for scene in phases])
     for scene in rng.sample(phases, len(phases)):
         asked += ask_scene(rng, scene, 1, {"colour": 1, "symbol": 2, "position": 1, "background": 0.3})
@@ -185,22 +185,22 @@ def order_questions(rng: random.Random, phases: Sequence[Scene]) -> list[Asked]:
     return [one for one in asked if _holds_in_all_phases(one)]
 
 
-def _holds_in_all_phases(asked: Asked) -> bool:
-    """A name by place or colour may fit the thing of another phase; only names by shape are kept."""
+def _holds_in_all_phases(asked: QAPair) -> bool:
+    """Only names by shape are kept: a position or colour may fit the thing of another phase too."""
     words = set(asked.question.lower().rstrip("?.").split())
     return asked.task in ("background", "order") or any(shape in words for shape in SHAPES)
 
 
-def _order_questions(rng: random.Random, names: list[str]) -> list[Asked]:
+def _order_questions(rng: random.Random, names: list[str]) -> list[QAPair]:
     one, two = sorted(rng.sample(range(len(names)), 2), key=lambda _: rng.random())
     slots = {"one": names[one], "two": names[two]}
     first, last = names[min(one, two)], names[max(one, two)]
     asked = [
-        Asked(phrase_clip(rng, "first shape"), f"The {names[0]}.", "order"),
-        Asked(phrase_clip(rng, "last shape"), f"The {names[-1]}.", "order"),
-        Asked(phrase_clip(rng, "which first", **slots), f"The {first}.", "order"),
-        Asked(phrase_clip(rng, "which last", **slots), f"The {last}.", "order"),
-        Asked(phrase_clip(rng, "is before", **slots), "Yes." if one < two else "No.", "order"),
+        QAPair(phrase_clip(rng, "first shape"), f"The {names[0]}.", "order"),
+        QAPair(phrase_clip(rng, "last shape"), f"The {names[-1]}.", "order"),
+        QAPair(phrase_clip(rng, "which first", **slots), f"The {first}.", "order"),
+        QAPair(phrase_clip(rng, "which last", **slots), f"The {last}.", "order"),
+        QAPair(phrase_clip(rng, "is before", **slots), "Yes." if one < two else "No.", "order"),
     ]
     return rng.sample(asked, 3)
 
@@ -209,13 +209,17 @@ def _other_colour(rng: random.Random, background: int, colour: int) -> int:
     return rng.choice([other for other in VISIBLE_COLOURS[background] if other != colour])
 
 
-def _about(rng: random.Random, frames: Sequence[Scene], kind: str, answer: str, task: str) -> Asked | None:
-    """A question on the first thing of the clip, named by what stays the same."""
+def _about(rng: random.Random, frames: Sequence[Scene], kind: str, answer: str, task: str) -> QAPair | None:
+    """A question about the first thing of the clip, named by properties that stay the same."""
     thing, others = frames[0].things[0], frames[0].things
     colour_stays = thing.colour == frames[-1].things[0].colour
     same_place = thing.cell == frames[-1].things[0].cell
     if thing.shape == NO_SHAPE:
-        return Asked(phrase_clip(rng, kind, ref=SYMBOLS[thing.symbol]), answer, task) if _alone(thing, others) else None
+        return (
+            QAPair(phrase_clip(rng, kind, ref=SYMBOLS[thing.symbol]), answer, task)
+            if _has_unique_symbol(thing, others)
+            else None
+        )
     alone = sum(other.shape == thing.shape for other in others) == 1
     if not same_place or not colour_stays:
         names = [SHAPES[thing.shape]] if alone else []
@@ -228,10 +232,10 @@ def _about(rng: random.Random, frames: Sequence[Scene], kind: str, answer: str, 
         name = rng.choice(names) if names else None
     else:
         name = reference(rng, thing, others)
-    return Asked(phrase_clip(rng, kind, ref=name), answer, task) if name else None
+    return QAPair(phrase_clip(rng, kind, ref=name), answer, task) if name else None
 
 
-def _alone(thing: Thing, others: Sequence[Thing]) -> bool:
+def _has_unique_symbol(thing: Thing, others: Sequence[Thing]) -> bool:
     return sum(other.symbol == thing.symbol for other in others) == 1
 
 
@@ -245,7 +249,7 @@ def _change_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type
 
 
 def _constant_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # type: ignore[type-arg]
-    """Questions whose answers hold in every frame: shapes, symbols, counts, background."""
+    """Questions with the same answer in every frame: shapes, symbols, counts, background."""
     thing, background = frames[0].things[0], frames[0].background
     weights = {"background": 1.0, "count_all": 1.0}
     makers = [lambda: next(iter(ask_scene(rng, frames[0], 1, weights)), None)]
@@ -260,9 +264,9 @@ def _constant_makers(rng: random.Random, frames: Sequence[Scene]) -> list:  # ty
     return makers
 
 
-def _made(rng: random.Random, makers: list) -> list[Asked]:  # type: ignore[type-arg]
+def _make_all(rng: random.Random, makers: list) -> list[QAPair]:  # type: ignore[type-arg]
     rng.shuffle(makers)
-    asked: list[Asked] = []
+    asked: list[QAPair] = []
     for maker in makers:
         made = maker()
         if made is not None and all(made.question != other.question for other in asked):
@@ -271,7 +275,7 @@ def _made(rng: random.Random, makers: list) -> list[Asked]:  # type: ignore[type
 
 
 def haystack(rng: random.Random, num_frames: int) -> list[Scene]:
-    """Frames without digits: shots of one to many frames, plain or with things, a fifth of them with letters."""
+    """Frames without digits: shots of one or more frames, empty or with things, a quarter of haystacks with letters."""
     frames: list[Scene] = []
     long_shots = rng.random() < 0.5
     plain_share, letters = rng.random(), rng.random() < 0.25
@@ -284,7 +288,7 @@ def haystack(rng: random.Random, num_frames: int) -> list[Scene]:
 
 
 def needle_scene(rng: random.Random, shape: int, colour: int, symbol: int) -> Scene:
-    """A scene with one marked thing, and sometimes one or two unmarked ones."""
+    """A scene with one thing that carries a symbol, and sometimes one or two without."""
     while True:
         scene = random_background(rng)
         if colour in VISIBLE_COLOURS[scene.background]:
@@ -303,7 +307,7 @@ def needle_scene(rng: random.Random, shape: int, colour: int, symbol: int) -> Sc
 def needles(
     rng: random.Random, num_frames: int, count: int, questions: int, letter_share: float = 0.15, rounds: int = 1
 ) -> Episode:
-    """`count` frames (or short runs of frames) with a marked thing each, in a haystack; one question a needle.
+    """A haystack with `count` needles: frames, or runs of two, that show a symbol. One question per needle.
 
     rounds: as in `order`.
     """
@@ -319,14 +323,14 @@ def needles(
             frames[at + 1] = scene
     visible = {(t.shape, t.colour, t.symbol) for scene in frames for t in scene.things if t.symbol < len(DIGITS)}
     found = [one for one in found if one in visible or one[2] >= len(DIGITS)]
-    return Episode(tuple(frames), different(rounds, lambda: needle_questions(rng, found, frames))[:questions])
+    return Episode(tuple(frames), distinct(rounds, lambda: needle_questions(rng, found, frames))[:questions])
 
 
-def needle_questions(rng: random.Random, found: list[tuple[int, int, int]], frames: Sequence[Scene]) -> list[Asked]:
-    """On the (shape, colour, symbol) that are found once each in the frames."""
+def needle_questions(rng: random.Random, found: list[tuple[int, int, int]], frames: Sequence[Scene]) -> list[QAPair]:
+    """About needles (shape, colour, symbol), each of which appears once in the frames."""
     shapes, colours = Counter(one[0] for one in found), Counter(one[1] for one in found)
     symbols = Counter(one[2] for one in found)
-    asked: list[Asked] = []
+    asked: list[QAPair] = []
     for shape, colour, symbol in rng.sample(found, len(found)):
         names = [f"{COLOUR_NAMES[colour]} {SHAPES[shape]}"] * 2
         names += [SHAPES[shape]] * (shapes[shape] == 1) + [f"{COLOUR_NAMES[colour]} shape"] * (colours[colour] == 1)
@@ -334,27 +338,27 @@ def needle_questions(rng: random.Random, found: list[tuple[int, int, int]], fram
         task = "needle" if is_digit else "needle letter"
         if is_digit and symbols[symbol] == 1 and rng.random() < 0.15:
             answer = f"The {COLOUR_NAMES[colour]} {SHAPES[shape]}."
-            asked.append(Asked(phrase_clip(rng, "needle shape", symbol=SYMBOLS[symbol]), answer, "needle shape"))
+            asked.append(QAPair(phrase_clip(rng, "needle shape", symbol=SYMBOLS[symbol]), answer, "needle shape"))
             continue
         question = phrase_clip(rng, task, ref=rng.choice(names))
-        asked.append(Asked(question, symbol_answer(symbol), task))
+        asked.append(QAPair(question, symbol_answer(symbol), task))
     digits = [one for one in found if one[2] < len(DIGITS)]
     if len(digits) == 1:
         answer = symbol_answer(digits[0][2])
-        asked.insert(rng.randint(0, len(asked)), Asked(phrase_clip(rng, "only needle"), answer, "needle"))
+        asked.insert(rng.randint(0, len(asked)), QAPair(phrase_clip(rng, "only needle"), answer, "needle"))
     if not digits and rng.random() < 0.7:
-        asked.append(Asked(phrase_clip(rng, "only needle"), NOTHING, "missing"))
+        asked.append(QAPair(phrase_clip(rng, "only needle"), NOTHING, "missing"))
     if not digits or rng.random() < 0.12:
         there = {(shape, colour) for shape, colour, _ in found}
         shape, colour = rng.randrange(len(SHAPES)), rng.randrange(len(COLOUR_NAMES))
         if (shape, colour) not in there:
             question = phrase_clip(rng, "needle", ref=f"{COLOUR_NAMES[colour]} {SHAPES[shape]}")
-            asked.insert(rng.randint(0, len(asked)), Asked(question, NOTHING, "missing"))
+            asked.insert(rng.randint(0, len(asked)), QAPair(question, NOTHING, "missing"))
     if rng.random() < 0.25:
         symbol = rng.randrange(len(DIGITS))
         if digits and rng.random() < 0.5:
             symbol = rng.choice(digits)[2]
         there_too = any(t.symbol == symbol for scene in frames for t in scene.things)
         question = phrase_clip(rng, "needle there", symbol=SYMBOLS[symbol])
-        asked.insert(rng.randint(0, len(asked)), Asked(question, "Yes." if there_too else "No.", "needle there"))
+        asked.insert(rng.randint(0, len(asked)), QAPair(question, "Yes." if there_too else "No.", "needle there"))
     return asked

@@ -1,4 +1,4 @@
-"""What happens to pictures on the way to the model: compression, scaling, gamma, noise. Works on stacks of frames."""
+"""Degrade stacks of frames as videos do: compression, scaling, gamma, noise."""
 
 import io
 import math
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 _ACROSS = 8
-_TILE = 96  # a frame of 84 pixels and a margin, whole blocks of 16: frames do not bleed into each other
+_TILE = 96  # 84 pixels and a margin, in whole 16 × 16 blocks, so that frames do not bleed into each other
 
 
 def _to_sheet(frames: np.ndarray) -> np.ndarray:
@@ -32,21 +32,21 @@ def _from_sheet(sheet: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 
 def jpeg(frames: np.ndarray, quality: int) -> np.ndarray:
-    """Through JPEG with halved colour, as in video."""
+    """Through JPEG with 4:2:0 chroma subsampling, as in video."""
     memory = io.BytesIO()
     Image.fromarray(_to_sheet(frames)).save(memory, "JPEG", quality=quality, subsampling=2)
     return _from_sheet(np.asarray(Image.open(memory)), frames)
 
 
 def rescale(frames: np.ndarray, factor: float) -> np.ndarray:
-    """Smaller and back."""
+    """Downscale and upscale again."""
     sheet = Image.fromarray(_to_sheet(frames))
     small = sheet.resize((round(sheet.width * factor), round(sheet.height * factor)), Image.Resampling.BILINEAR)
     return _from_sheet(np.asarray(small.resize(sheet.size, Image.Resampling.BICUBIC)), frames)
 
 
 def windowed(frames: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Within black bars: the picture takes `width` × `height` of the frame (shares), in its middle."""
+    """Surround with black bars: the picture fills the shares `width` × `height` of the frame, centred."""
     side = frames.shape[1]
     size = round(side * width), round(side * height)
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
@@ -64,10 +64,10 @@ def tone(frames: np.ndarray, gamma: float, gain: float, lift: float) -> np.ndarr
 
 
 def h264(frames: np.ndarray, crf: int, preset: str = "ultrafast", fps: int = 10) -> np.ndarray:
-    """Through a real H.264 encoder and decoder, as one clip; sides must be even.
+    """Encode and decode with H.264, as one clip. Sides must be even.
 
-    The same frames give the same pixels: x264's macroblock tree is off, as with it about one encoding in a hundred
-    comes out differently, on one thread too.
+    The same frames give the same pixels: x264's macroblock tree is off, since with it about one encoding in a hundred
+    differs, even on one thread.
     """
     memory = io.BytesIO()
     with av.open(memory, "w", format="mp4") as container:
@@ -84,7 +84,7 @@ def h264(frames: np.ndarray, crf: int, preset: str = "ultrafast", fps: int = 10)
 
 
 def degrade(frames: np.ndarray, rng: random.Random, group: int = 32) -> np.ndarray:
-    """About half of the frames (n, 84, 84, 3) uint8 suffer something; the rest stay as they are."""
+    """Degrade about half of the frames (n, 84, 84, 3) uint8, group by group."""
     parts = [_degrade_group(frames[start : start + group], rng) for start in range(0, len(frames), group)]
     return np.concatenate(parts)
 
@@ -104,9 +104,9 @@ def _degrade_group(frames: np.ndarray, rng: random.Random) -> np.ndarray:
     if rng.random() < 0.15:
         noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(2, 9), frames.shape)
         frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
-    fate = rng.random()
-    if fate < 0.3:
+    chance = rng.random()
+    if chance < 0.3:
         return jpeg(frames, rng.randint(18, 90))
-    if fate < 0.38:
+    if chance < 0.38:
         return h264(frames, rng.randint(14, 30))
     return frames

@@ -1,4 +1,4 @@
-"""Scene → picture, at any size. Shapes and glyphs are kept as masks: a frame of 84 pixels takes about 0.2 ms."""
+"""Scene → picture, at any size. Masks of shapes and glyphs are cached: a frame of 84 pixels takes about 0.2 ms."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ GLYPH_SCALE = {
     "diamond": 0.9,
     "cross": 0.86,
 }
-GLYPH_SHIFT = {"triangle": 0.22, "heart": -0.1, "star": 0.06}  # of the radius, downwards
+GLYPH_SHIFT = {"triangle": 0.22, "heart": -0.1, "star": 0.06}  # fraction of the radius, downwards
 
 
 def outline_points(shape: str) -> list[tuple[float, float]]:
@@ -58,7 +58,7 @@ def outline_points(shape: str) -> list[tuple[float, float]]:
 
 @lru_cache(maxsize=16384)
 def shape_mask(shape: int, half_pixels: int, angle: int) -> np.ndarray:
-    """Coverage 0…1 (side, side) of a shape with radius `half_pixels` / 2, turned by `angle` degrees."""
+    """Coverage 0…1 (side, side) of a shape with radius `half_pixels` / 2, rotated by `angle` degrees."""
     radius = half_pixels / 2
     side = 2 * math.ceil(radius * 1.2) + 3
     scale, middle = radius * _SUPERSAMPLE, side * _SUPERSAMPLE / 2
@@ -73,7 +73,7 @@ def shape_mask(shape: int, half_pixels: int, angle: int) -> np.ndarray:
     return np.asarray(picture, dtype=np.float32) / 255
 
 
-Strip = tuple[np.ndarray, np.ndarray]  # a font, see make_glyphs.strip_of
+Strip = tuple[np.ndarray, np.ndarray]  # a font: grey levels and left edges of its characters
 _other_fonts: list[Strip] = []
 
 
@@ -85,7 +85,7 @@ def _own_fonts() -> list[Strip]:
 
 @contextmanager
 def drawn_with(fonts: list[Strip]) -> Iterator[None]:
-    """Scenes are drawn with these fonts inside, instead of those that the model was trained with."""
+    """Draw scenes with these fonts instead of those of the training."""
     _other_fonts[:] = fonts
     text_mask.cache_clear()
     try:
@@ -104,7 +104,7 @@ def _glyph(font: int, character: str) -> np.ndarray:
 
 @lru_cache(maxsize=16384)
 def text_mask(text: str, font: int, half_pixels: int) -> np.ndarray:
-    """Coverage 0…1 (height, width) of a text whose capitals are `half_pixels` / 2 high."""
+    """Coverage 0…1 (height, width) of a text with capitals `half_pixels` / 2 high."""
     strip = np.concatenate([_glyph(font, character) for character in text], axis=1)
     scale = half_pixels / 2 / (_CAPITAL * strip.shape[0])
     size = (max(1, round(strip.shape[1] * scale)), max(1, round(strip.shape[0] * scale)))
@@ -113,7 +113,7 @@ def text_mask(text: str, font: int, half_pixels: int) -> np.ndarray:
 
 
 def blend(canvas: np.ndarray, mask: np.ndarray, x: float, y: float, rgb: tuple[int, int, int]) -> None:
-    """Lay a colour through a mask centred at (x, y) pixels; what lies outside the canvas (3, size, size) is cut off."""
+    """Blend a colour through a mask centred at (x, y) pixels, clipped to the canvas (3, size, size)."""
     height, width = mask.shape
     left, top = round(x - width / 2), round(y - height / 2)
     x0, y0 = max(0, left), max(0, top)
@@ -126,7 +126,7 @@ def blend(canvas: np.ndarray, mask: np.ndarray, x: float, y: float, rgb: tuple[i
 
 
 def _ink(rgb: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever stands out from the colour."""
+    """Black or white, whichever contrasts with the colour."""
     light = 0.3 * rgb[0] + 0.59 * rgb[1] + 0.11 * rgb[2]
     return (12, 12, 12) if light > 118 else (250, 250, 250)
 
@@ -162,7 +162,7 @@ def draw_sign(canvas: np.ndarray, sign: WordSign) -> None:
 
 def draw(scene: Scene, size: int = 84) -> np.ndarray:
     """The scene as uint8 RGB (size, size, 3)."""
-    canvas = np.empty((3, size, size), dtype=np.float32)  # planes are faster to blend than pixels
+    canvas = np.empty((3, size, size), dtype=np.float32)  # planar: faster to blend than interleaved
     canvas[:] = np.array(scene.rgb, dtype=np.float32)[:, None, None]
     if scene.gradient != (0, 0):
         ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How people ask: the wordings of every kind of question, about a picture and about a clip."""
+"""Phrasings of every kind of question, about a picture and about a clip."""
 
 import random
 
@@ -268,7 +268,7 @@ def article(text: str) -> str:
 
 
 def style(rng: random.Random, text: str) -> str:
-    """As people type: mostly as it stands, now and then without capitals or the last mark."""
+    """As people type: mostly unchanged, sometimes without the first capital or the final mark."""
     if rng.random() < 0.25:
         text = text[0].lower() + text[1:]
     if rng.random() < 0.2:

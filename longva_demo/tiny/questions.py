@@ -1,7 +1,4 @@
-"""Questions about what is to be seen, as people type them, and their true answers.
-
-The truth comes from the scene alone. Every maker returns `Asked` triples; which phrasing is taken is by lot.
-"""
+"""Questions about scenes, as people type them, with answers that come from the scene. Phrasings are drawn at random."""
 
 import random
 from collections import Counter
@@ -23,7 +20,7 @@ from longva_demo.tiny.scenes import (
     Thing,
 )
 
-DECLINE = (
+REFUSAL = (
     "I am only the small built-in model. I know coloured shapes, digits, letters, some words, "
     "where they are and how they move. I cannot answer this."
 )
@@ -31,8 +28,8 @@ NOTHING = "There is no such thing here."
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question, its true answer, and the task it belongs to in the evaluation."""
+class QAPair:
+    """A question, its answer, and its task in the evaluation."""
 
     question: str
     answer: str
@@ -40,9 +37,9 @@ class Asked:
 
 
 def reference(rng: random.Random, thing: Thing, things: tuple[Thing, ...], without: str = "") -> str | None:
-    """A way to name one thing that no other of `things` answers to; None if there is none.
+    """A name that fits one thing and no other of `things`; None if there is none.
 
-    `without` is "colour", "shape" or "symbol": what the question asks for and so must not be in the name.
+    without: "colour", "shape", "symbol" or "place", whatever the question asks for; the name does not contain it.
     """
     ways = ["shape", "shape", "colour", "colour", "both", "both", "symbol", "place"]
     rng.shuffle(ways)
@@ -67,7 +64,7 @@ def _same(one: Thing, other: Thing, way: str) -> bool:
 
 
 def _name(rng: random.Random, thing: Thing, way: str, without: str) -> str | None:
-    if thing.shape == NO_SHAPE:  # a bare symbol is called by itself
+    if thing.shape == NO_SHAPE:  # a bare symbol is its own name
         if without == "symbol" or without == "shape" or way not in ("symbol", "shape"):
             return None
         return SYMBOLS[thing.symbol] if way == "symbol" else None
@@ -91,7 +88,7 @@ def symbol_kind(symbol: int) -> str:
 
 
 def symbol_answer(symbol: int) -> str:
-    """Letters and words stand in quotes, so that they are told apart from the sentence around them."""
+    """Letters and words are quoted, to separate them from the sentence."""
     return f"The number is {SYMBOLS[symbol]}." if symbol < len(DIGITS) else f'The letter is "{SYMBOLS[symbol]}".'
 
 
@@ -109,7 +106,7 @@ def describe_thing(thing: Thing) -> str:
 
 
 def describe(scene: Scene) -> str:
-    """All there is, cell by cell, if it is not much; otherwise how much there is."""
+    """Up to three things, cell by cell; of more, only the number."""
     parts = [describe_thing(thing) for thing in sorted(scene.things, key=lambda thing: thing.cell)]
     if scene.sign is not None:
         parts.append(f"the word {WORDS[scene.sign.word]}")
@@ -122,60 +119,60 @@ def describe(scene: Scene) -> str:
 
 
 class SceneQuestions:
-    """Questions on one scene. Makers give None where a question would have no single true answer."""
+    """Questions about one scene. Methods return None if a question would have no single correct answer."""
 
     def __init__(self, rng: random.Random, scene: Scene) -> None:
         self.rng, self.scene = rng, scene
         self.things = scene.things
         self.shapes = tuple(thing for thing in scene.things if thing.shape != NO_SHAPE)
 
-    def background(self) -> Asked:
+    def background(self) -> QAPair:
         answer = f"The background is {BACKGROUND_NAMES[self.scene.background]}."
-        return Asked(phrase(self.rng, "background"), answer, "background")
+        return QAPair(phrase(self.rng, "background"), answer, "background")
 
-    def colour(self) -> Asked | None:
+    def colour(self) -> QAPair | None:
         thing = self._any(self.things)
         name = thing and reference(self.rng, thing, self.things, "colour")
         if not thing or not name:
             return None
-        return Asked(phrase(self.rng, "colour", ref=name), f"It is {COLOUR_NAMES[thing.colour]}.", "colour")
+        return QAPair(phrase(self.rng, "colour", ref=name), f"It is {COLOUR_NAMES[thing.colour]}.", "colour")
 
-    def shape(self) -> Asked | None:
+    def shape(self) -> QAPair | None:
         thing = self._any(self.shapes)
         name = thing and reference(self.rng, thing, self.things, "shape")
         if not thing or not name:
             return None
-        return Asked(phrase(self.rng, "shape", ref=name), f"It is {article(SHAPES[thing.shape])}.", "shape")
+        return QAPair(phrase(self.rng, "shape", ref=name), f"It is {article(SHAPES[thing.shape])}.", "shape")
 
-    def symbol(self) -> Asked | None:
+    def symbol(self) -> QAPair | None:
         marked = tuple(thing for thing in self.shapes if thing.symbol != NO_SYMBOL)
         thing = self._any(marked)
         name = thing and reference(self.rng, thing, self.things, "symbol")
         if not thing or not name:
             return None
         kind = symbol_kind(thing.symbol)
-        return Asked(phrase(self.rng, kind, ref=name), symbol_answer(thing.symbol), kind)
+        return QAPair(phrase(self.rng, kind, ref=name), symbol_answer(thing.symbol), kind)
 
-    def only_symbol(self) -> Asked | None:
+    def only_symbol(self) -> QAPair | None:
         kind = self.rng.choice(("number", "letter"))
         found = [t for t in self.things if t.symbol != NO_SYMBOL and symbol_kind(t.symbol) == kind]
         if len(found) > 1 or (not found and self.rng.random() < 0.6):
             return None
         if not found:
-            return Asked(phrase(self.rng, f"only {kind}"), NOTHING, "missing")
-        return Asked(phrase(self.rng, f"only {kind}"), symbol_answer(found[0].symbol), kind)
+            return QAPair(phrase(self.rng, f"only {kind}"), NOTHING, "missing")
+        return QAPair(phrase(self.rng, f"only {kind}"), symbol_answer(found[0].symbol), kind)
 
-    def position(self) -> Asked | None:
+    def position(self) -> QAPair | None:
         thing = self._any(self.things)
         name = thing and reference(self.rng, thing, self.things, "place")
         if not thing or not name:
             return None
-        return Asked(phrase(self.rng, "position", ref=name), f"It is at the {CELL_NAMES[thing.cell]}.", "position")
+        return QAPair(phrase(self.rng, "position", ref=name), f"It is at the {CELL_NAMES[thing.cell]}.", "position")
 
-    def count_all(self) -> Asked:
-        return Asked(phrase(self.rng, "count all"), f"I count {len(self.shapes)}.", "count")
+    def count_all(self) -> QAPair:
+        return QAPair(phrase(self.rng, "count all"), f"I count {len(self.shapes)}.", "count")
 
-    def count_some(self) -> Asked:
+    def count_some(self) -> QAPair:
         colours = Counter(thing.colour for thing in self.shapes)
         kinds = Counter(thing.shape for thing in self.shapes)
         if self.rng.random() < 0.5:
@@ -184,10 +181,10 @@ class SceneQuestions:
         else:
             colour = self._pick(colours, len(COLOUR_NAMES))
             name, count = f"{COLOUR_NAMES[colour]} {self.rng.choice(('shapes', 'things', 'objects'))}", colours[colour]
-        return Asked(phrase(self.rng, "count some", ref=name), f"I count {count}.", "count")
+        return QAPair(phrase(self.rng, "count some", ref=name), f"I count {count}.", "count")
 
-    def is_there(self) -> Asked:
-        """Yes and no equally often; half of the no's differ from a thing that is there in one part only."""
+    def is_there(self) -> QAPair:
+        """Yes and no are equally likely. In half of the no's, only shape or colour differs from a thing there."""
         yes = bool(self.shapes) and self.rng.random() < 0.5
         if yes:
             thing = self.rng.choice(self.shapes)
@@ -207,25 +204,25 @@ class SceneQuestions:
             (way == "colour" or other.shape == shape) and (way == "shape" or other.colour == colour)
             for other in self.shapes
         )
-        return Asked(phrase(self.rng, "is there", ref=name), "Yes." if true else "No.", "yes-no")
+        return QAPair(phrase(self.rng, "is there", ref=name), "Yes." if true else "No.", "yes-no")
 
-    def is_symbol_there(self) -> Asked:
+    def is_symbol_there(self) -> QAPair:
         there = [thing.symbol for thing in self.things if thing.symbol != NO_SYMBOL]
         yes = bool(there) and self.rng.random() < 0.5
         symbol = self.rng.choice(there) if yes else self.rng.randrange(len(SYMBOLS))
         name = f"{symbol_kind(symbol)} {SYMBOLS[symbol]}" if self.rng.random() < 0.7 else SYMBOLS[symbol]
-        return Asked(phrase(self.rng, "is there", ref=name), "Yes." if symbol in there else "No.", "yes-no symbol")
+        return QAPair(phrase(self.rng, "is there", ref=name), "Yes." if symbol in there else "No.", "yes-no symbol")
 
-    def is_it(self) -> Asked | None:
+    def is_it(self) -> QAPair | None:
         thing = self._any(self.shapes)
         name = thing and reference(self.rng, thing, self.things, "colour")
         if not thing or not name:
             return None
         colour = thing.colour if self.rng.random() < 0.5 else self.rng.randrange(len(COLOUR_NAMES))
         question = phrase(self.rng, "is it", ref=name, colour=COLOUR_NAMES[colour])
-        return Asked(question, "Yes." if colour == thing.colour else "No.", "yes-no")
+        return QAPair(question, "Yes." if colour == thing.colour else "No.", "yes-no")
 
-    def who_has(self) -> Asked | None:
+    def who_has(self) -> QAPair | None:
         counts = Counter(thing.symbol for thing in self.things)
         marked = tuple(t for t in self.shapes if t.symbol != NO_SYMBOL and counts[t.symbol] == 1)
         thing = self._any(marked)
@@ -234,47 +231,49 @@ class SceneQuestions:
         slots = {"symbol": SYMBOLS[thing.symbol], "kind": symbol_kind(thing.symbol)}
         if self.rng.random() < 0.3:
             question = phrase(self.rng, "colour of symbol", **slots)
-            return Asked(question, f"It is {COLOUR_NAMES[thing.colour]}.", "who has it")
+            return QAPair(question, f"It is {COLOUR_NAMES[thing.colour]}.", "who has it")
         answer = f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}."
-        return Asked(phrase(self.rng, "who has", **slots), answer, "who has it")
+        return QAPair(phrase(self.rng, "who has", **slots), answer, "who has it")
 
-    def about(self) -> Asked | None:
-        """All of one thing at once: for a learner the densest question that there is."""
+    def about(self) -> QAPair | None:
+        """All properties of one thing: the most informative question in training."""
         thing = self._any(self.things)
         name = thing and reference(self.rng, thing, self.things)
         if not thing or not name:
             return None
         text = describe_thing(thing)
-        return Asked(phrase(self.rng, "about", ref=name), f"{text[0].upper()}{text[1:]}.", "about")
+        return QAPair(phrase(self.rng, "about", ref=name), f"{text[0].upper()}{text[1:]}.", "about")
 
-    def word(self) -> Asked | None:
+    def word(self) -> QAPair | None:
         if self.scene.sign is None:
-            return Asked(phrase(self.rng, "word"), "There is no word.", "missing") if self.rng.random() < 0.15 else None
-        return Asked(phrase(self.rng, "word"), word_answer(self.scene.sign.word), "word")
+            return (
+                QAPair(phrase(self.rng, "word"), "There is no word.", "missing") if self.rng.random() < 0.15 else None
+            )
+        return QAPair(phrase(self.rng, "word"), word_answer(self.scene.sign.word), "word")
 
-    def is_word_there(self) -> Asked:
+    def is_word_there(self) -> QAPair:
         word = self.scene.sign.word if self.scene.sign else -1
         asked = word if word >= 0 and self.rng.random() < 0.5 else self.rng.randrange(len(WORDS))
         question = phrase(self.rng, "is word there", word=WORDS[asked])
-        return Asked(question, "Yes." if asked == word else "No.", "yes-no word")
+        return QAPair(question, "Yes." if asked == word else "No.", "yes-no word")
 
-    def word_where(self) -> Asked | None:
+    def word_where(self) -> QAPair | None:
         sign = self.scene.sign
         if sign is None:
             return None
         question = phrase(self.rng, "word where", word=WORDS[sign.word])
-        return Asked(question, f"It is at the {CELL_NAMES[sign.row * GRID + 1]}.", "position of word")
+        return QAPair(question, f"It is at the {CELL_NAMES[sign.row * GRID + 1]}.", "position of word")
 
-    def word_at(self) -> Asked | None:
-        """Looking a place up is learned early, and with it that words can be read; "what word?" alone never was."""
+    def word_at(self) -> QAPair | None:
+        """Look-up by position is learned early, and with it reading. From "what word?" alone, it never was."""
         sign = self.scene.sign
         if sign is None:
             return None
         question = phrase(self.rng, "word at", place=CELL_NAMES[sign.row * GRID + 1])
-        return Asked(question, word_answer(sign.word), "word at a place")
+        return QAPair(question, word_answer(sign.word), "word at a place")
 
-    def missing(self) -> Asked | None:
-        """A question about a thing that is not there."""
+    def missing(self) -> QAPair | None:
+        """A question about a thing that the scene lacks."""
         there = {(thing.shape, thing.colour) for thing in self.shapes}
         shape, colour = self.rng.randrange(len(SHAPES)), self.rng.randrange(len(COLOUR_NAMES))
         if any(shape == other for other, _ in there):
@@ -286,17 +285,17 @@ class SceneQuestions:
         kind = self.rng.choice(("colour", "number", "letter", "position", "position"))
         if kind == "colour" and " " in name:
             return None
-        return Asked(phrase(self.rng, kind, ref=name), NOTHING, "missing")
+        return QAPair(phrase(self.rng, kind, ref=name), NOTHING, "missing")
 
-    def describe(self) -> Asked:
-        return Asked(phrase(self.rng, "describe"), describe(self.scene), "description")
+    def describe(self) -> QAPair:
+        return QAPair(phrase(self.rng, "describe"), describe(self.scene), "description")
 
     def _any(self, things: tuple[Thing, ...]) -> Thing | None:
         return self.rng.choice(things) if things else None
 
-    def _pick(self, counts: Counter[int], most: int) -> int:
-        """Mostly something that is there, sometimes anything."""
-        return self.rng.choice(list(counts)) if counts and self.rng.random() < 0.75 else self.rng.randrange(most)
+    def _pick(self, counts: Counter[int], count: int) -> int:
+        """Mostly a value that occurs in the scene, sometimes any value below `count`."""
+        return self.rng.choice(list(counts)) if counts and self.rng.random() < 0.75 else self.rng.randrange(count)
 
 
 def plural(shape: str) -> str:
@@ -326,11 +325,11 @@ SCENE_WEIGHTS = {
 }
 
 
-def ask_scene(rng: random.Random, scene: Scene, count: int, weights: dict[str, float] | None = None) -> list[Asked]:
-    """`count` different questions on a scene, by lot."""
+def ask_scene(rng: random.Random, scene: Scene, count: int, weights: dict[str, float] | None = None) -> list[QAPair]:
+    """Up to `count` distinct questions about a scene, drawn at random."""
     makers = SceneQuestions(rng, scene)
     weights = weights or SCENE_WEIGHTS
-    asked: list[Asked] = []
+    asked: list[QAPair] = []
     for _ in range(6 * count):
         name = rng.choices(list(weights), list(weights.values()))[0]
         made = getattr(makers, name)()

@@ -1,8 +1,8 @@
-"""The small world of the bundled model: what a scene holds, and its truth cell by cell.
+"""The synthetic scenes that the bundled model is trained on, and their ground truth cell by cell.
 
-A scene is a background, a few coloured things (a shape, a digit or letter, or a shape that carries one) and at most one
-word. Positions and sizes are fractions of the picture's side, so that a scene is drawn at any size. The picture is
-thought of as 3 × 3 cells, read row by row: the model turns a frame into one token a cell.
+A scene has a background, a few coloured things (a shape, a digit or letter, or a shape that carries one) and at most
+one word. Positions and sizes are fractions of the picture's side, so that a scene can be drawn at any size. A picture
+has 3 × 3 cells in row-major order; the model turns each cell of a frame into one token.
 """
 
 import random
@@ -33,7 +33,7 @@ BACKGROUNDS = {
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond", "cross")
 DIGITS = "0123456789"
-LETTERS = "ACEFHKLMNPRTXY"  # no letter that is easily taken for another or for a digit
+LETTERS = "ACEFHKLMNPRTXY"  # without letters that resemble another letter or a digit
 SYMBOLS = DIGITS + LETTERS
 WORDS = (
     *("GO", "NO", "YES", "SUN", "CAR", "END", "STOP", "OPEN"),
@@ -45,21 +45,21 @@ CELL_NAMES = (
     *("left", "centre", "right"),
     *("bottom left", "bottom", "bottom right"),
 )
-FACTORS = {  # what a cell's truth says, and how many values each part takes; the last value of each means "none"
+FACTORS = {  # the factors of a cell's ground truth and their number of values; the last value means "none"
     "colour": len(COLOURS) + 1,
     "shape": len(SHAPES) + 1,
     "symbol": len(SYMBOLS) + 1,
     "word": len(WORDS) + 1,
-    "background": len(BACKGROUNDS) + 1,  # the last: not a picture of this world
+    "background": len(BACKGROUNDS) + 1,  # the last value: out of scope
 }
 COLOUR_NAMES = tuple(COLOURS)
 BACKGROUND_NAMES = tuple(BACKGROUNDS)
 NO_SHAPE, NO_SYMBOL, NO_WORD, NO_COLOUR = len(SHAPES), len(SYMBOLS), len(WORDS), len(COLOURS)
-OUTSIDE = len(BACKGROUNDS)
+OUT_OF_SCOPE = len(BACKGROUNDS)
 
 
 def _contrast_table() -> np.ndarray:
-    """(backgrounds, colours) bool: can a thing of this colour be told from this background?"""
+    """(backgrounds, colours) bool: whether a thing of this colour is visible on this background."""
     back = np.array(list(BACKGROUNDS.values()), dtype=float)[:, None]
     fore = np.array(list(COLOURS.values()), dtype=float)[None]
     return np.sqrt(((back - fore) ** 2 * np.array([0.9, 1.4, 0.7])).sum(-1)) > 95  # (backgrounds, colours)
@@ -71,7 +71,7 @@ VISIBLE_COLOURS = tuple(tuple(np.flatnonzero(row).tolist()) for row in VISIBLE)
 
 @dataclass(frozen=True)
 class Thing:
-    """One object. `x`, `y` (centre) and `radius` are fractions of the side; `shape` NO_SHAPE is a bare symbol."""
+    """One object. `x`, `y` (centre) and `radius` are fractions of the side. `shape` NO_SHAPE: a bare symbol."""
 
     shape: int
     colour: int
@@ -86,7 +86,7 @@ class Thing:
 
     @property
     def cell(self) -> int:
-        """Row-major cell of the centre: (x, y) = (0.9, 0.1) lies in cell 2, top right."""
+        """Row-major cell of the centre: (x, y) = (0.9, 0.1) is in cell 2, top right."""
         column = min(GRID - 1, max(0, int(self.x * GRID)))
         row = min(GRID - 1, max(0, int(self.y * GRID)))
         return row * GRID + column
@@ -94,7 +94,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class WordSign:
-    """A word written across one row of cells; its truth lies in the row's middle cell."""
+    """A word written across one row of cells. Its ground truth belongs to the middle cell of the row."""
 
     word: int
     row: int
@@ -108,7 +108,7 @@ class WordSign:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background, things and perhaps a word. `gradient` is the change of brightness (grey levels) over the side."""
+    """A background, things and at most one word. `gradient`: change in brightness (grey levels) across the picture."""
 
     background: int
     things: tuple[Thing, ...] = ()
@@ -120,7 +120,7 @@ class Scene:
         return replace(self, things=things)
 
     def shrunk(self, factor: float) -> "Scene":
-        """The same with all things and the word smaller, where they are."""
+        """The same scene with smaller things and a smaller word, at the same positions."""
         things = tuple(replace(thing, radius=factor * thing.radius) for thing in self.things)
         sign = replace(self.sign, height=factor * self.sign.height) if self.sign else None
         return replace(self, things=things, sign=sign)
@@ -128,7 +128,7 @@ class Scene:
 
 @dataclass
 class Cells:
-    """Truth of frames: `values` (frames, 9, factors) int64; `offsets` (frames, 9, 2) of the centres, in -1…1."""
+    """Ground truth of frames: `values` (frames, 9, factors) int64; `offsets` (frames, 9, 2) of the centres, in -1…1."""
 
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, GRID * GRID, len(FACTORS)), dtype=np.int64))
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((0, GRID * GRID, 2), dtype=np.float32))
@@ -138,7 +138,7 @@ _EMPTY = np.array([count - 1 for count in FACTORS.values()], dtype=np.int64)
 
 
 def cells_of(scenes: "list[Scene | None]") -> Cells:
-    """Truth of each scene; None stands for a picture from outside this world."""
+    """Ground truth of each scene. None stands for an out-of-scope picture."""
     values = np.tile(_EMPTY, (len(scenes), GRID * GRID, 1))
     offsets = np.zeros((len(scenes), GRID * GRID, 2), dtype=np.float32)
     for index, scene in enumerate(scenes):
@@ -169,7 +169,7 @@ def paint(rng: random.Random, colour: int, spread: int = 14) -> tuple[int, int, 
 
 @dataclass(frozen=True)
 class Mix:
-    """How scenes are drawn by lot. `spread` is how far a centre may lie off its cell's centre (1: anywhere)."""
+    """The distribution of random scenes. `spread`: maximum distance from the centre of the cell (1: anywhere)."""
 
     count_weights: tuple[float, ...] = (0.06, 0.28, 0.24, 0.20, 0.11, 0.07, 0.04)
     symbol_share: float = 0.5
@@ -203,7 +203,7 @@ def random_symbol(rng: random.Random, letter_share: float) -> int:
 
 
 def random_thing(rng: random.Random, background: int, mix: Mix) -> Thing:
-    """A thing without a place: kind, colour, symbol, size, turn and font."""
+    """A thing without a position: kind, colour, symbol, size, angle and font."""
     colour = rng.choice(VISIBLE_COLOURS[background])
     bare = rng.random() < mix.bare_share
     symbol = random_symbol(rng, mix.letter_share) if bare or rng.random() < mix.symbol_share else NO_SYMBOL
@@ -223,7 +223,7 @@ def random_thing(rng: random.Random, background: int, mix: Mix) -> Thing:
 
 
 def place(rng: random.Random, thing: Thing, cell: int, spread: float) -> Thing:
-    """Put a thing into a cell, at most `spread` half-cells off its centre, and wholly inside the picture."""
+    """Put a thing into a cell, at most `spread` half-cells from its centre, and fully inside the picture."""
     row, column = divmod(cell, GRID)
     x, y = (
         _inside((middle + 0.5 + rng.uniform(-0.5, 0.5) * spread) / GRID, (middle + 0.5) / GRID, thing.radius)
@@ -233,14 +233,14 @@ def place(rng: random.Random, thing: Thing, cell: int, spread: float) -> Thing:
 
 
 def _inside(value: float, middle: float, radius: float) -> float:
-    """`value` moved so that the thing is within the picture and its centre within the cell around `middle`."""
+    """Move `value` so that the thing is inside the picture and its centre inside the cell around `middle`."""
     value = min(1 - 0.92 * radius, max(0.92 * radius, value))
     half = 0.499 / GRID
     return min(middle + half, max(middle - half, value))
 
 
 def random_scene(rng: random.Random, mix: Mix = Mix(), count: int | None = None) -> Scene:
-    """A scene by lot. Things lie in different cells and hide each other by at most a corner."""
+    """A random scene. Things are in different cells and overlap at most slightly."""
     scene = random_background(rng)
     if count is None:
         count = rng.choices(range(len(mix.count_weights)), mix.count_weights)[0]

@@ -1,1 +1,1 @@
-"""Training as the published system was trained: long text, then single images (arXiv 2406.16852, section 3)."""
+"""The published training recipe: long text first, then single images (arXiv 2406.16852, section 3)."""

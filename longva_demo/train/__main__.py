@@ -1,12 +1,12 @@
-"""The two stages of LongVA's training, on transformers' Trainer and accelerate.
+"""The two stages of LongVA's training, with transformers' Trainer and accelerate.
 
     python -m longva_demo.train text longva_demo/train/configs/text.yaml --model Qwen/Qwen2-7B-Instruct \\
         --data books.jsonl --output_dir long-text
     python -m longva_demo.train align longva_demo/train/configs/align.yaml --model long-text \\
         --data llava_1_6.json --images pictures --output_dir longva
 
-A configuration holds flags; those on the command line win. Every flag of transformers' TrainingArguments works. Several
-processes, FSDP, DeepSpeed and context parallelism come from accelerate:
+A configuration file sets flags; the command line overrides it. Every flag of transformers' TrainingArguments works.
+Use accelerate for several processes, FSDP, DeepSpeed and context parallelism:
 
     accelerate launch --config_file longva_demo/train/configs/fsdp_context_8.yaml -m longva_demo.train text ...
 """
@@ -25,22 +25,22 @@ from longva_demo.train.align import AlignOptions, align
 from longva_demo.train.text import TextOptions, train_text
 
 STAGES: dict[str, tuple[type, Any]] = {"text": (TextOptions, train_text), "align": (AlignOptions, align)}
-USAGE = f"usage: python -m longva_demo.train {'|'.join(STAGES)} [CONFIG.yaml] [--flag value ...]; --help says more"
-CONFIG_ENDINGS = (".yaml", ".yml")
+USAGE = f"usage: python -m longva_demo.train {'|'.join(STAGES)} [CONFIG.yaml] [--flag value ...]; see --help"
+CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
-def flags_of(path: str) -> list[str]:
-    """The flags that a configuration file stands for.
+def read_flags(path: str) -> list[str]:
+    """Read a configuration file as command-line flags.
 
     Raises:
-        DemoError: it cannot be read, or is no list of names and values.
+        DemoError: the file cannot be read, or is not a mapping of flags to values.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise DemoError(f"{path} cannot be read ({error})", "give a YAML file of flags and values") from error
+        raise DemoError(f"{path} cannot be read ({error})", "use a YAML file of flags and values") from error
     if not isinstance(values, dict):
-        raise DemoError(f"{path} holds no flags", "write one 'name: value' a line")
+        raise DemoError(f"{path} contains no flags", "write one 'name: value' per line")
     flags = []
     for name, value in values.items():
         flags += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     classes: Any = [options_class, TrainingArguments]
     parser = HfArgumentParser(classes, prog=f"longva_demo.train {stage}")
     try:
-        if rest and rest[0].endswith(CONFIG_ENDINGS):
-            rest = [*flags_of(rest[0]), *rest[1:]]
+        if rest and rest[0].endswith(CONFIG_SUFFIXES):
+            rest = [*read_flags(rest[0]), *rest[1:]]
         options, training = parser.parse_args_into_dataclasses(rest)
         run(options, training)
-    except (DemoError, OSError) as error:  # transformers says with an OSError that there is no such model
+    except (DemoError, OSError) as error:  # transformers raises OSError if a model does not exist
         print(f"longva_demo.train: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0

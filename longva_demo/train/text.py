@@ -1,4 +1,4 @@
-"""Stage 1: the language model goes on with long text, so that its context grows (224K tokens, RoPE base 1e9)."""
+"""Stage 1, context extension: train the language model further on long text (224K tokens, RoPE base 1e9)."""
 
 import json
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from transformers import (
 
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAConfig
-from longva_demo.train.trainer import say_on_first
+from longva_demo.train.trainer import print_on_main_process
 
 
 @dataclass
 class TextOptions:
-    """What is trained, and on what."""
+    """The model, the data and the sequence length."""
 
     model: str = field(metadata={"help": "a Qwen2 or LongVA checkpoint: a folder or a Hub name"})
-    data: str = field(metadata={"help": "a text file, or .jsonl with a 'text' a line"})
-    seq_length: int = field(default=224_000, metadata={"help": "tokens of one sequence"})
+    data: str = field(metadata={"help": "a text file, or .jsonl with a 'text' on each line"})
+    seq_length: int = field(default=224_000, metadata={"help": "tokens per sequence"})
     rope_theta: float | None = field(default=None, metadata={"help": "base of the rotary position embedding"})
 
 
 class PackedText(Dataset):
-    """Documents one after the other, an end mark after each, cut into sequences of equal length."""
+    """Documents concatenated with an end-of-text token after each, and cut into sequences of equal length."""
 
     def __init__(self, ids: torch.Tensor, length: int) -> None:
         self._ids = ids
@@ -48,13 +48,13 @@ class PackedText(Dataset):
 
     @classmethod
     def read(cls, path: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> "PackedText":
-        """Raises DemoError where the file cannot be read, or is shorter than one sequence."""
+        """Read a file. Raises DemoError if it cannot be read, or is shorter than one sequence."""
         end: Any = tokenizer.convert_tokens_to_ids("<|endoftext|>")
         ids: list[int] = []
         for document in documents(path):
             ids += [*tokenizer(document, add_special_tokens=False)["input_ids"], end]
         if len(ids) < length:
-            raise DemoError(f"{path} has {len(ids):,} tokens", f"give at least one sequence of {length:,}")
+            raise DemoError(f"{path} has only {len(ids):,} tokens", f"provide at least one sequence of {length:,}")
         return cls(torch.tensor(ids), length)
 
 
@@ -67,29 +67,29 @@ def documents(path: Path) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 row = json.loads(line)
                 if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                    raise DemoError(f"line {number} of {path} has no text", 'write {"text": ...} in each line')
+                    raise DemoError(f"line {number} of {path} has no text", 'write {"text": ...} on each line')
                 yield row["text"]
     except (OSError, ValueError) as error:
-        raise DemoError(f"{path} cannot be read ({error})", "give a text file or .jsonl") from error
+        raise DemoError(f"{path} cannot be read ({error})", "use a text file or .jsonl") from error
 
 
 def train_text(options: TextOptions, training: TrainingArguments) -> None:
-    """Train and save. The result is a checkpoint of the kind that was given."""
+    """Train and save. The result is a checkpoint of the same model type as the input."""
     if training.per_device_train_batch_size != 1:
         count = training.per_device_train_batch_size
-        raise DemoError(f"per_device_train_batch_size is {count}", "use 1: each sequence is long enough")
+        raise DemoError(f"per_device_train_batch_size is {count}", "use 1: a single sequence is long enough")
     config = AutoConfig.from_pretrained(options.model)
     if options.rope_theta is not None:
         config.rope_parameters["rope_theta"] = options.rope_theta
     config.max_position_embeddings = max(config.max_position_embeddings, options.seq_length)
     tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
     data = PackedText.read(Path(options.data), tokenizer, options.seq_length)
-    # Small steps would be lost in the 16 bits that checkpoints are stored in.
+    # Checkpoints are stored in 16 bits, in which small updates would be rounded away.
     model = AutoModelForCausalLM.from_pretrained(options.model, config=config, dtype="float32")
-    if isinstance(config, LongVAConfig):  # text has no use for the eyes
+    if isinstance(config, LongVAConfig):  # text does not use the vision tower and the projector
         model.model.vision_tower.requires_grad_(False)
         model.model.mm_projector.requires_grad_(False)
-    say_on_first(training, f"{len(data):,} sequences of {options.seq_length:,} tokens")
+    print_on_main_process(training, f"{len(data):,} sequences of {options.seq_length:,} tokens")
     trainer = Trainer(model, training, train_dataset=data, data_collator=lambda rows: rows[0])
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
     trainer.save_model()

@@ -1,4 +1,4 @@
-"""transformers' Trainer for rows with pictures: the loss where there are labels, and an own rate for the eyes."""
+"""transformers' Trainer for rows with images: loss on labelled tokens only, separate rate for the vision tower."""
 
 import sys
 from typing import Any
@@ -13,7 +13,7 @@ TOWER = "vision_tower."
 
 
 class LongVATrainer(Trainer):
-    """Logits are computed only where there is something to learn: those of all positions would fill the memory."""
+    """Computes logits only at labelled positions: those of all positions would fill the memory."""
 
     def __init__(
         self, model: PreTrainedModel, training: TrainingArguments, data: Dataset, vision_tower_lr: float | None = None
@@ -26,7 +26,7 @@ class LongVATrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean over all labelled tokens of the step, whatever the number of rows, steps and processes they are in."""
+        """Mean over all labelled tokens of a step, independent of how rows, accumulation and processes divide them."""
         inputs = dict(inputs)
         labels = inputs.pop("labels")
         targets = torch.cat([labels[:, 1:], labels.new_full((1, 1), IGNORED)], dim=1)  # (1, T)
@@ -36,23 +36,23 @@ class LongVATrainer(Trainer):
         count = num_items_in_batch if num_items_in_batch is not None else len(places)
         loss = loss / count
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            loss = loss * self.accelerator.num_processes  # gradients are averaged over the processes
+            loss = loss * self.accelerator.num_processes  # since gradients are averaged over processes
         return (loss, outputs) if return_outputs else loss
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """As Trainer's; the vision tower's parameters are a group with a rate of their own."""
+        """Like Trainer's, with the vision tower's parameters in a group with its own learning rate."""
         if self.optimizer is None and self._vision_tower_lr is not None:
             trained: Any = model if model is not None else self.model
-            named = [(name, one) for name, one in trained.named_parameters() if one.requires_grad]
-            eyes = [one for name, one in named if TOWER in name]
-            groups: list[dict[str, Any]] = [{"params": [one for name, one in named if TOWER not in name]}]
-            groups += [{"params": eyes, "lr": self._vision_tower_lr}] if eyes else []
-            kind, values = self.get_optimizer_cls_and_kwargs(self.args, trained)
-            self.optimizer = kind(groups, **values)
+            named = [(name, weight) for name, weight in trained.named_parameters() if weight.requires_grad]
+            tower = [weight for name, weight in named if TOWER in name]
+            groups: list[dict[str, Any]] = [{"params": [weight for name, weight in named if TOWER not in name]}]
+            groups += [{"params": tower, "lr": self._vision_tower_lr}] if tower else []
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            self.optimizer = optimizer_class(groups, **optimizer_kwargs)
         return super().create_optimizer(model)
 
 
-def say_on_first(training: TrainingArguments, line: str) -> None:
-    """A line on standard error, once for all processes."""
+def print_on_main_process(training: TrainingArguments, message: str) -> None:
+    """Print to standard error, from the main process only."""
     if training.process_index == 0:
-        print(line, file=sys.stderr)
+        print(message, file=sys.stderr)

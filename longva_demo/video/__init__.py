@@ -1,6 +1,6 @@
 """Video file to frames: probe → plan → decode. Decoders run in a worker process that can be killed.
 
-Importing this package imports neither a decoder, nor torch, nor gradio.
+Importing this package imports no decoder, torch or gradio.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Pillow is imported with the first use of these two: workers, which start for each file, do without it."""
+    """Import Pillow on first use: one worker starts per file, and most do not need it."""
     if name not in ("is_picture", "open_image"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from longva_demo.video import still

@@ -1,7 +1,6 @@
-"""AVIF pictures that Pillow's strict reader refuses, as for HDR metadata (box mdcv) that the file calls essential.
+"""AVIF pictures that Pillow rejects because HDR metadata, such as an mdcv box, is marked as essential.
 
-FFmpeg reads them. Tiles and transparency it does not put together, so that it is asked second, and for plain pictures
-only.
+FFmpeg reads them, but does not assemble tiles or apply transparency. It is the fallback, for pictures without either.
 """
 
 from pathlib import Path
@@ -16,12 +15,12 @@ DESCRIPTION_BYTES = 1 << 16
 
 
 def read_plain_avif(path: Path, max_pixels: int) -> Image.Image | None:
-    """The picture as RGB, as displayed; None where this is no AVIF with HDR metadata, or none of one coded picture."""
+    """The picture in RGB, as displayed. None unless it is an AVIF with HDR metadata and a single coded image."""
     with path.open("rb") as file:
         head = file.read(DESCRIPTION_BYTES)
     if picture_kind(head[:HEAD_BYTES]) != "AVIF" or not any(box in head for box in HDR_BOXES):
         return None
-    import av  # most pictures need no decoder but Pillow's
+    import av  # slow to import, and Pillow reads most pictures
 
     from longva_demo.video._ffmpeg.orientation import orientation_of
     from longva_demo.video._ffmpeg.pictures import PictureWriter

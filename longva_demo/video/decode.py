@@ -1,4 +1,4 @@
-"""A plan's frames as arrays, in batches whose size does not grow with the budget."""
+"""Decode a plan's frames into arrays, in batches of bounded size."""
 
 import os
 from collections.abc import Iterator
@@ -16,16 +16,16 @@ from longva_demo.video.limits import MIB, DecodeLimits
 from longva_demo.video.plan import FramePlan
 from longva_demo.video.probe import VideoInfo, check_decoder, check_unchanged, probe
 
-NUM_SLOTS = 2  # one is being filled while the other is being copied out
-MAX_BATCH_FRAMES = 16  # small pictures come in batches too, so that the page can show progress
+NUM_SLOTS = 2  # the worker fills one while the other is copied out
+MAX_BATCH_FRAMES = 16  # also bounds batches of small frames, so that the page can show progress
 
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Decoded frames in display order. The arrays are the consumer's own and stay valid.
+    """Decoded frames in display order. The arrays are copies that stay valid.
 
     pixels: uint8 (frames, height, width, 3), RGB, as displayed. A batch that only carries notes has 0 frames.
-    seconds, indices: presentation time and frame number of each.
+    seconds, indices: presentation time and frame number of each frame.
     notes: what was lost or damaged since the last batch, one sentence each.
     """
 
@@ -60,14 +60,13 @@ def decode_frames(
 ) -> Iterator[FrameBatch]:
     """Yield the planned frames in order while a worker process decodes the next ones.
 
-    `info` saves a second probe. `size` is (width, height) of the pictures, full size without it; the small ones
-    are for people to look at: no model was trained on how they are made smaller. Only pyav makes them. Pixels in
-    flight are bounded by `limits.chunk_bytes`, whatever the budget: a ring of two shared slots, and the copy handed
-    out. Frames that cannot be decoded are missing from the batches, and a note of a batch names them. Closing the
-    iterator ends the worker at once.
+    `info` saves a second probe. `size` is the (width, height) of the frames; the default is full size. Scaled frames
+    are for display only: no model was trained on this scaling. Only pyav supports `size`. Pixels in flight (two shared
+    slots and the copy handed out) are bounded by `limits.chunk_bytes`, whatever the budget. Frames that cannot be
+    decoded are missing from the batches and named in a note. Closing the iterator ends the worker at once.
 
     Raises:
-        VideoError: no frame could be decoded, a limit was reached, the worker crashed or was killed.
+        VideoError: no frame could be decoded, a limit was exceeded, or the worker crashed or was killed.
     """
     limits = limits or DecodeLimits()
     check_decoder(decoder)
@@ -76,7 +75,7 @@ def decode_frames(
         info = probe(file, limits, decoder=decoder)
     check_unchanged(file, info, limits)
     if plan.indices[-1] >= info.num_frames:
-        message = f"frame {plan.indices[-1]} was asked for, but {file.name} has {info.num_frames} frames"
+        message = f"frame {plan.indices[-1]} is out of range: {file.name} has {info.num_frames} frames"
         raise VideoError(message, f"use frame numbers from 0 to {info.num_frames - 1}")
     return _batches(_request(file, plan, info, decoder, limits, size or (info.width, info.height)), plan, file, limits)
 
@@ -92,8 +91,10 @@ def _batches(
             os.ftruncate(shared.fileno(), NUM_SLOTS * slot_bytes)
             ring = Ring(shared.fileno(), NUM_SLOTS, slot_bytes)
         except OSError as error:
-            line = f"{NUM_SLOTS * slot_bytes / MIB:.0f} MB of memory for frames cannot be had ({error.strerror})"
-            raise VideoError(line, "free some memory, and try again") from error
+            size_mb = NUM_SLOTS * slot_bytes / MIB
+            raise VideoError(
+                f"cannot allocate {size_mb:.0f} MB for frames ({error.strerror})", "free some memory and try again"
+            ) from error
         try:
             with WorkerProcess(file.name, fields, payload, limits, shared) as worker:
                 while True:
@@ -150,5 +151,5 @@ def _batch(message: dict[str, Any], ring: Ring, size: tuple[int, int]) -> FrameB
     if count:
         slot = np.frombuffer(ring.slot(message["slot"]), dtype=np.uint8, count=pixels.size)
         pixels[:] = slot.reshape(shape)
-        del slot  # the ring cannot be unmapped while an array looks at it
+        del slot  # the ring cannot be unmapped while an array refers to it
     return FrameBatch(pixels, tuple(message["seconds"]), tuple(message["indices"]), tuple(message["notes"]))

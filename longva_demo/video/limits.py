@@ -1,4 +1,4 @@
-"""How much time, memory and disk one video may cost."""
+"""Limits on the time, memory and size that one video may use."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -11,14 +11,13 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Limits for one probe or one decode; each is checked, and each breach is one clear VideoError.
+    """Limits for one probe or one decode. Exceeding one raises a VideoError.
 
-    timeout_seconds: the time the consumer may spend waiting for the worker, all waits together; time that the
-        consumer spends on its own work does not count.
-    stall_seconds: the longest time without a sign of life; the worker gives one at least every second while it
-        reads packets, so that only a hang inside a decoder reaches it.
-    memory_bytes: memory the worker may take on top of what an idle one has.
-    max_frame_pixels: width × height above which a file is refused (a decompression bomb); 8K passes.
+    timeout_seconds: total time that the consumer may wait for the worker; its own processing time does not count.
+    stall_seconds: longest time without a heartbeat. The worker sends one at least every second while it reads
+        packets, so only a hang inside a decoder reaches this limit.
+    memory_bytes: memory that the worker may use on top of an idle worker's.
+    max_frame_pixels: width × height above which a file is rejected (a decompression bomb); 8K passes.
     chunk_bytes: RGB pixels in flight between worker and consumer, whatever the budget; at least three frames.
     """
 
@@ -34,7 +33,7 @@ class DecodeLimits:
         for field in fields(self):
             value = getattr(self, field.name)
             if not value > 0:
-                raise VideoError(f"the limit {field.name} is {value}", "use a number above 0")
+                raise VideoError(f"{value} is not a valid {field.name}", "use a number above 0")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

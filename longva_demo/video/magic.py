@@ -1,4 +1,4 @@
-"""Still pictures by their first bytes."""
+"""Picture formats, recognised by the first bytes of a file."""
 
 import os
 import struct
@@ -19,9 +19,9 @@ MAX_BOXES = 1000
 
 
 def picture_kind(head: bytes) -> str | None:
-    """The name of the picture format that a file of these first bytes has; None for all others.
+    """The picture format of a file that starts with these bytes; None if it is not a picture.
 
-    AVIF and HEIC files may be films too: those have a movie (`has_movie`).
+    AVIF and HEIC files may also be videos: those have a moov box (`has_movie`).
     """
     if head[4:8] == b"ftyp":
         if head[8:12] in AVIF_BRANDS:
@@ -35,7 +35,7 @@ def picture_kind(head: bytes) -> str | None:
 
 
 def has_movie(path: Path) -> bool:
-    """Whether a file that begins like an MP4 has a track of pictures (a box moov), not only single ones."""
+    """Whether a file of MP4 boxes has tracks (a moov box), not just still images."""
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
         for _ in range(MAX_BOXES):
@@ -47,16 +47,16 @@ def has_movie(path: Path) -> bool:
                 return True
             if size == 1 and len(head) == 16:
                 (size,) = struct.unpack(">Q", head[8:])
-            if not 8 <= size <= size_bytes:  # a box that goes on to the end (0), or nonsense; no seek goes 2**63 far
+            if not 8 <= size <= size_bytes:  # 0: extends to the end of the file; else invalid (a seek by 2**63 fails)
                 return False
             file.seek(size - len(head), 1)
     return False
 
 
-def is_pillow_film(path: Path) -> bool:
-    """Whether the file is an animated WebP (RFC 9649, 2.7) or AVIF, which `pillow_film` decodes."""
+def is_animation(path: Path) -> bool:
+    """Whether the file is an animated WebP (RFC 9649, 2.7) or AVIF, which `_ffmpeg.animation` decodes."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     kind = picture_kind(head)
-    is_moving_webp = kind == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
-    return is_moving_webp or (kind == "AVIF" and has_movie(path))
+    is_animated_webp = kind == "WebP" and head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+    return is_animated_webp or (kind == "AVIF" and has_movie(path))

@@ -1,4 +1,4 @@
-"""The contact sheet: the sampled frames, with their times, as one picture."""
+"""The contact sheet: all sampled frames and their times in one image."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil, sqrt
@@ -15,10 +15,10 @@ BACKGROUND, INK = (16, 18, 24), (235, 238, 245)
 
 
 def contact_sheet(batches: Iterable[FrameBatch], target: Path) -> None:
-    """Write the frames, row by row in the order of time, as a picture; its format follows the file's name.
+    """Write the frames row by row, in order of time. The file name's suffix selects the image format.
 
     Raises:
-        DemoError: the file cannot be written. An earlier file of that name is then left as it was.
+        DemoError: the file cannot be written. An existing file is then left unchanged.
     """
     frames = (frame for batch in batches for frame in zip(batch.pixels, batch.seconds, strict=True))
     sheet = join_cells([cell(Image.fromarray(pixels), seconds) for pixels, seconds in frames])
@@ -29,12 +29,12 @@ def contact_sheet(batches: Iterable[FrameBatch], target: Path) -> None:
     except (OSError, ValueError) as error:
         draft.unlink(missing_ok=True)
         raise DemoError(
-            f"{target} cannot be written ({error})", "choose a .jpg or .png file in a folder of yours"
+            f"{target} cannot be written ({error})", "choose a .jpg or .png file in a writable folder"
         ) from error
 
 
 def join_cells(cells: Sequence[Image.Image]) -> Image.Image:
-    """Cells of one size as one picture, as wide as high where possible."""
+    """Join cells of one size into one image with as many columns as rows, or one more."""
     columns = ceil(sqrt(len(cells)))
     width, height = cells[0].size
     sheet = Image.new("RGB", (columns * width, ceil(len(cells) / columns) * height), BACKGROUND)
@@ -45,15 +45,15 @@ def join_cells(cells: Sequence[Image.Image]) -> Image.Image:
 
 
 def check_sheet(target: Path) -> None:
-    """Raises DemoError when no picture can be written there: better before the decoding than after it."""
+    """Raise DemoError if `target` is not a valid path for a sheet. For use before the decoding starts."""
     if not target.parent.is_dir():
-        raise DemoError(f"there is no folder {target.parent}", "make it, or write the sheet elsewhere")
+        raise DemoError(f"folder {target.parent} does not exist", "create it, or choose another path for the sheet")
     if target.suffix.lower() not in {".jpg", ".jpeg", ".png", ".webp"}:
-        raise DemoError(f"{target.name} has no picture suffix", "name it .jpg, .png or .webp")
+        raise DemoError(f"{target.name} is not a supported image file name", "use .jpg, .png or .webp")
 
 
 def cell(image: Image.Image, seconds: float, width: int = CELL_WIDTH, height: int = CELL_HEIGHT) -> Image.Image:
-    """One frame, fitted into `width` × `height`, with its time below."""
+    """One frame, scaled to fit `width` × `height`, with its time below."""
     image = image.copy()
     image.thumbnail((width - 4, height - 4))
     framed = Image.new("RGB", (width, height + CAPTION_HEIGHT), BACKGROUND)

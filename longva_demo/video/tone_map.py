@@ -1,7 +1,7 @@
-"""Pictures of high dynamic range or wide gamut as sRGB: what a person would see of them on an ordinary screen.
+"""Tone mapping: HDR and wide-gamut frames to sRGB.
 
-Transfer functions PQ and HLG: ITU-R BT.2100-2, tables 4 and 5. Reference white, 203 cd/m²: ITU-R BT.2408. Primaries:
-ITU-R BT.709, BT.2020, SMPTE EG 432-1. Numbers that name them: ITU-T H.273. sRGB: IEC 61966-2-1.
+PQ and HLG transfer functions: ITU-R BT.2100-2, tables 4 and 5. Reference white, 203 cd/m²: ITU-R BT.2408. Primaries:
+ITU-R BT.709, BT.2020, SMPTE EG 432-1. Code points: ITU-T H.273. sRGB: IEC 61966-2-1.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 
 PQ, HLG = 16, 18  # H.273 transfer characteristics
 BT709, BT2020, UNSPECIFIED = 1, 9, 2  # H.273 colour primaries
-SDR_CURVES = {1, 14, 15}  # with the primaries of BT.2020, these are ordinary video of a wide gamut
+SDR_CURVES = {1, 14, 15}  # with BT.2020 primaries: SDR video with a wide gamut
 HDR_NAMES = {PQ: "PQ", HLG: "HLG"}
 
 WHITE = (0.3127, 0.3290)  # D65
@@ -22,35 +22,35 @@ PRIMARIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
 REFERENCE_WHITE = 203.0  # cd/m²
-HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # of the display that HLG is made for
-KNEE = 0.75  # of the light of white: up to there, all stays as it is
-ROWS = 64  # tone mapped at a time, to bound memory
+HLG_PEAK, HLG_GAMMA = 1000.0, 1.2  # nominal display: peak in cd/m², system gamma
+KNEE = 0.75  # fraction of reference white; values up to here are unchanged
+ROWS_PER_BLOCK = 64  # processed at a time, to bound memory
 
 
 def needs_mapping(transfer: int, primaries: int) -> bool:
-    """Whether pixels of this transfer function and these primaries (H.273) differ from ordinary ones."""
+    """Whether pixels with this transfer function and these primaries (H.273) need conversion to sRGB."""
     return transfer in HDR_NAMES or (transfer in SDR_CURVES and primaries == BT2020)
 
 
 def to_srgb(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
-    """uint16 RGB (height, width, 3), full range, as sRGB: uint8 of the same shape."""
+    """Convert full-range uint16 RGB (height, width, 3) to sRGB, uint8 of the same shape."""
     out = np.empty(pixels.shape, dtype=np.uint8)
     linearise = {PQ: from_pq, HLG: from_hlg}.get(transfer, from_sdr)
     matrix = to_bt709(primaries if primaries in PRIMARIES else BT2020)
-    for top in range(0, len(pixels), ROWS):
-        light = linearise(pixels[top : top + ROWS]) @ matrix.T
-        np.clip(light, 0, None, out=light)  # colours that sRGB does not have
+    for top in range(0, len(pixels), ROWS_PER_BLOCK):
+        light = linearise(pixels[top : top + ROWS_PER_BLOCK]) @ matrix.T
+        np.clip(light, 0, None, out=light)  # colours outside the sRGB gamut
         if transfer in HDR_NAMES:
             light = compress(light)
-        out[top : top + ROWS] = encoded()[(np.minimum(light, 1) * 65535 + 0.5).astype(np.uint16)]
+        out[top : top + ROWS_PER_BLOCK] = srgb_table()[(np.minimum(light, 1) * 65535 + 0.5).astype(np.uint16)]
     return out
 
 
 def compress(light: np.ndarray) -> np.ndarray:
-    """Bring light of any strength below 1, hues kept: the largest of red, green and blue decides.
+    """Compress light of any level to below 1, keeping hues: the largest of red, green and blue sets the scale.
 
-    Up to KNEE nothing changes. Above, with k = 1 - KNEE and t = (x - KNEE) / k, x becomes KNEE + k·t / (1 + t), whose
-    slope at the knee is 1. (Reinhard et al. 2002, equation 3, from the knee on.) White, 1, comes out as 0.875.
+    Values up to KNEE are unchanged. Above, with k = 1 - KNEE and t = (x - KNEE) / k, x becomes KNEE + k·t / (1 + t).
+    The slope at the knee is 1 (Reinhard et al. 2002, equation 3, from the knee on). White, 1, becomes 0.875.
     """
     strongest = light.max(axis=-1, keepdims=True)
     rest = 1 - KNEE
@@ -60,19 +60,19 @@ def compress(light: np.ndarray) -> np.ndarray:
 
 
 def from_pq(pixels: np.ndarray) -> np.ndarray:
-    """Light of each channel; 1 is reference white."""
+    """Linear light per channel; 1 is reference white."""
     return table(pq_light)[pixels]
 
 
 def from_hlg(pixels: np.ndarray) -> np.ndarray:
-    """Light on a display of 1,000 cd/m²; 1 is reference white."""
+    """Linear light on a 1,000 cd/m² display; 1 is reference white."""
     scene = table(hlg_light)[pixels]
     luminance = scene @ np.array([0.2627, 0.6780, 0.0593], dtype=np.float32)
     return np.asarray(scene * (luminance[..., None] ** (HLG_GAMMA - 1)) * np.float32(HLG_PEAK / REFERENCE_WHITE))
 
 
 def from_sdr(pixels: np.ndarray) -> np.ndarray:
-    """Ordinary video by the curve of sRGB, as screens show it: greys stay as they are."""
+    """Linear light of SDR video by the sRGB curve, as screens show it: greys are unchanged."""
     return table(srgb_light)[pixels]
 
 
@@ -95,13 +95,13 @@ def srgb_light(signal: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def table(curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(65536,) float32: the curve at every value of 16 bits."""
+    """(65536,) float32: the curve at each 16-bit value."""
     return curve(np.arange(65536) / 65535).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
-def encoded() -> np.ndarray:
-    """(65536,) uint8: the sRGB value of each strength of light."""
+def srgb_table() -> np.ndarray:
+    """(65536,) uint8: the sRGB value of each light level."""
     light = np.arange(65536) / 65535
     signal = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     return (signal * 255 + 0.5).astype(np.uint8)
@@ -109,12 +109,12 @@ def encoded() -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def to_bt709(primaries: int) -> np.ndarray:
-    """(3, 3) float32: linear RGB of these primaries to that of BT.709."""
+    """(3, 3) float32: linear RGB with these primaries to linear BT.709."""
     return (np.linalg.inv(rgb_to_xyz(BT709)) @ rgb_to_xyz(primaries)).astype(np.float32)
 
 
 def rgb_to_xyz(primaries: int) -> np.ndarray:
-    """(3, 3): SMPTE RP 177; equal amounts of the three make the white point D65."""
+    """(3, 3), by SMPTE RP 177: equal amounts of the three primaries give the white point D65."""
     columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in PRIMARIES[primaries]]).T
     x, y = WHITE
     white = np.array([x / y, 1, (1 - x - y) / y])

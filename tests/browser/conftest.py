@@ -1,4 +1,4 @@
-"""One server with the bundled model and one browser for all page tests; each test gets a page with empty storage."""
+"""One server with the bundled model and one browser for all tests. Each test gets a page with empty storage."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def address(server_log: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    """One for all browsers: a process can run one at a time."""
+    """One for all browsers: a process can run only one."""
     with sync_playwright() as playwright:
         yield playwright
 
@@ -37,7 +37,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def desktop(browser: Browser) -> Iterator[BrowserContext]:
-    """Serves one visit after another, so that the page's scripts are fetched and compiled once."""
+    """Shared by all visits, so that the page's scripts are fetched and compiled once."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.new_page()
     yield context

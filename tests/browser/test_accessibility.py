@@ -15,9 +15,9 @@ SERIOUS = ("serious", "critical")
 
 
 def violations(page: Page) -> list[str]:
-    """One line for each rule that is broken seriously, with the places."""
+    """One line per seriously violated rule, with the elements."""
     found: dict[str, Any] = Axe().run(page, options=RULES).response
-    assert len(found["passes"]) > 10, "axe-core looked at next to nothing"
+    assert len(found["passes"]) > 10, "axe-core checked next to nothing"
     return [
         f"{rule['id']}: {node['target']} {node['failureSummary'].splitlines()[-1].strip()} {node['html'][:120]}"
         for rule in found["violations"]
@@ -31,7 +31,7 @@ def empty(_: Visit, __: Path) -> None:
 
 
 def answered(visit: Visit, _: Path) -> None:
-    """An answer with the frames that it drew on, checked without the video, at several budgets."""
+    """An answer with its attribution, a blind check and a comparison of budgets."""
     visit.pick("Three shapes")
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
@@ -43,7 +43,7 @@ def answered(visit: Visit, _: Path) -> None:
 
 
 def opened(visit: Visit, _: Path) -> None:
-    """What is folded away at first."""
+    """Open everything that is collapsed at first."""
     visit.page.click(".badge summary")
     visit.page.click("#settings button")
     visit.page.get_by_role("tab", name="Picture").click()
@@ -69,7 +69,7 @@ def refused(visit: Visit, folder: Path) -> None:
     bad.write_text("these are not pictures")
     visit.upload(bad)
     visit.page.wait_for_selector(".toast-body")
-    visit.page.wait_for_function(OPAQUE)  # it fades in
+    visit.page.wait_for_function(OPAQUE)  # wait for the fade-in
 
 
 @pytest.mark.parametrize("width", [1440, 390])

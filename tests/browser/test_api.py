@@ -46,7 +46,7 @@ def test_chat_without_a_video(client: Client) -> None:
     assert client.predict(question="What can you see?", api_name="/chat")
 
 
-def test_errors_are_one_line(client: Client, tmp_path: Path) -> None:
+def test_errors_are_one_message(client: Client, tmp_path: Path) -> None:
     bad = tmp_path / "notes.mp4"
     bad.write_text("not a video")
     with pytest.raises(AppError, match=r"notes\.mp4") as caught:
@@ -55,7 +55,7 @@ def test_errors_are_one_line(client: Client, tmp_path: Path) -> None:
 
 
 def call(address: str, name: str, *inputs: object) -> str:
-    """An endpoint over plain HTTP, without what gradio_client does to its inputs first; returns the events' text."""
+    """Call an endpoint over plain HTTP, without gradio_client, and return the text of its events."""
     event = httpx.post(f"{address}/gradio_api/call/{name}", json={"data": inputs}).json()["event_id"]
     return httpx.get(f"{address}/gradio_api/call/{name}/{event}", timeout=30).text
 
@@ -64,7 +64,7 @@ def file_at(path: str) -> dict[str, object]:
     return {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def test_no_address_is_fetched(address: str) -> None:
+def test_no_url_is_fetched(address: str) -> None:
     asked: list[str] = []
 
     class Neighbour(BaseHTTPRequestHandler):
@@ -89,7 +89,7 @@ def test_no_address_is_fetched(address: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/etc/hostname", "file:///etc/hostname", "/etc/../etc/hostname", "~/.bashrc", __file__]
 )
-def test_other_files_of_this_machine_are_not_read(address: str, path: str) -> None:
+def test_other_files_of_the_server_are_not_read(address: str, path: str) -> None:
     told = call(address, "sample_frames", file_at(path))
     assert "event: error" in told
     assert "Traceback" not in told
@@ -100,7 +100,7 @@ def test_only_two_endpoints_are_public(client: Client) -> None:
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat"}
 
 
-def test_a_password_closes_the_page_and_its_endpoints(tmp_path: Path, clip: Path) -> None:
+def test_a_password_protects_the_page_and_its_endpoints(tmp_path: Path, clip: Path) -> None:
     with serving(tmp_path / "log", LONGVA_MODEL="tiny", LONGVA_PASSWORD="open sesame") as address:
         for path in ("/config", "/gradio_api/info", "/gradio_api/file=app.py"):
             assert httpx.get(f"{address}{path}").status_code == 401

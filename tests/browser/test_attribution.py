@@ -1,4 +1,4 @@
-"""After an answer: how sure the model was, and the frames that it drew on, which play the video there."""
+"""Below an answer: how sure the model was, and the frames that it used. A click on one plays the video there."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.support.browser import Visit
 NEEDLE = (37.4, 38.4)
 
 
-def test_the_needle_is_named_and_plays(visit: Visit) -> None:
+def test_the_needle_is_attributed_and_a_click_plays_it(visit: Visit) -> None:
     visit.pick("One second in a minute")
     visit.ask("What number appears in the video?")
     chips = visit.page.locator(".attribution-frame")
@@ -19,7 +19,7 @@ def test_the_needle_is_named_and_plays(visit: Visit) -> None:
     assert chips.count() <= 3
     chips.first.click()
     seconds = visit.page.evaluate("document.querySelector('#player video').currentTime")
-    assert NEEDLE[0] <= seconds <= NEEDLE[1] + 0.5  # it may have begun to play
+    assert NEEDLE[0] <= seconds <= NEEDLE[1] + 0.5  # it may already be playing
     sure = visit.page.locator(".turn .sure")
     figure = re.fullmatch(r"The model gave its words a probability of (\d+)% on average\.", sure.get_attribute("title"))
     assert figure is not None
@@ -35,38 +35,38 @@ def test_the_needle_is_named_and_plays(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_a_new_question_does_not_wait_and_a_new_range_takes_the_weights_away(visit: Visit) -> None:
+def test_a_new_question_does_not_wait_and_a_new_range_removes_the_weights(visit: Visit) -> None:
     visit.pick("One second in a minute")
     visit.ask("What colour is the background?")
     visit.ask("What number appears in the video?")
     expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
-    assert "weighed" in visit.page.get_attribute(".film", "class").split()
+    assert "attributed" in visit.page.get_attribute(".film", "class").split()
     visit.page.fill("#start textarea, #start input", "0:02")
     visit.page.press("#start textarea, #start input", "Enter")
-    expect(visit.page.locator(".film.weighed")).to_have_count(0)
+    expect(visit.page.locator(".film.attributed")).to_have_count(0)
     assert visit.complaints == []
 
 
-def test_a_question_that_is_too_long_is_answered_and_the_page_says_what_is_left_out(visit: Visit) -> None:
+def test_a_question_that_is_too_long_to_attribute_is_answered_with_a_note(visit: Visit) -> None:
     visit.pick("One second in a minute")
     assert visit.ask("What number appears in the video? " + "x1 " * (MAX_ATTRIBUTED_TOKENS // 2))
-    note = visit.page.locator(".turn .attribution-left-out")
+    note = visit.page.locator(".turn .attribution-skipped")
     text = (note.text_content() or "").replace("\u202f", "")
-    found = re.search(r"the question and answer have (\d+) tokens, and the limit is (\d+)\.", text)
+    found = re.search(r"the question and answer have (\d+) tokens; the limit is (\d+)\.", text)
     assert found is not None
     assert int(found[1]) > int(found[2]) == MAX_ATTRIBUTED_TOKENS
     expect(visit.page.locator(".attribution-frame, .attribution-head")).to_have_count(0)
     visit.ask("What number appears in the video?")
     expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
-    expect(note).to_have_count(1)  # that of the first answer stays
+    expect(note).to_have_count(1)  # the first answer keeps its own
     assert visit.complaints == []
 
 
-def test_it_can_be_switched_off(visit: Visit) -> None:
+def test_attribution_can_be_switched_off(visit: Visit) -> None:
     visit.page.click("#settings button")
-    visit.page.get_by_label("Find the frames that an answer drew on").uncheck()
+    visit.page.get_by_label("Find the frames that an answer relied on").uncheck()
     visit.pick("One second in a minute")
     visit.ask("What number appears in the video?")
-    expect(visit.page.locator(".film.weighed")).to_have_count(1)  # what it attended to costs nothing
+    expect(visit.page.locator(".film.attributed")).to_have_count(1)  # the attention costs nothing
     expect(visit.page.locator(".attribution")).to_have_count(0)
     assert visit.complaints == []

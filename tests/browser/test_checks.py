@@ -1,4 +1,4 @@
-"""Under an answer: the same question without the video, with other budgets; above the chat: save it."""
+"""Blind checks and comparisons of budgets below an answer, and saved chats."""
 
 import json
 from pathlib import Path
@@ -28,12 +28,12 @@ def rows(visit: Visit) -> list[list[str]]:
     )
 
 
-def test_a_blind_check_shows_both_answers_and_leaves_the_chat_alone(visit: Visit) -> None:
+def test_a_blind_check_shows_both_answers_and_does_not_change_the_chat(visit: Visit) -> None:
     visit.pick("Three shapes")
     answer = visit.ask("What colour is the star?")
     visit.page.evaluate(WATCH_BLIND)
     check(visit, "Blind check")
-    expect(visit.page.locator(".verdict")).to_contain_text("Another answer without the video", timeout=BUSY_MS)
+    expect(visit.page.locator(".verdict")).to_contain_text("Different answer without the video", timeout=BUSY_MS)
     wait_until_idle(visit)
     assert visit.page.evaluate("window.seen.length") > 1, "the blind answer came in one piece"
     blind = visit.page.inner_text(".blind-answer")
@@ -60,7 +60,7 @@ WATCH_BLIND = """() => {
 }"""
 
 
-def test_budgets_are_compared_and_the_chat_is_left_alone(visit: Visit) -> None:
+def test_a_comparison_of_budgets_does_not_change_the_chat(visit: Visit) -> None:
     visit.pick("Three shapes")
     answer = visit.ask("What number is on the yellow square?")
     check(visit, "Compare budgets")
@@ -76,7 +76,7 @@ def test_budgets_are_compared_and_the_chat_is_left_alone(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_a_comparison_that_is_stopped_keeps_its_rows(visit: Visit) -> None:
+def test_a_stopped_comparison_keeps_its_rows(visit: Visit) -> None:
     visit.pick("Ten minutes")
     visit.ask("What number is in the video?")
     check(visit, "Compare budgets")
@@ -89,7 +89,7 @@ def test_a_comparison_that_is_stopped_keeps_its_rows(visit: Visit) -> None:
     assert "video read once, reused" in visit.stats()
 
 
-def test_a_clip_that_is_too_short_says_so(visit: Visit, tmp_path: Path) -> None:
+def test_a_clip_that_is_too_short_to_compare_is_refused(visit: Visit, tmp_path: Path) -> None:
     visit.upload(write_clip(tmp_path / "short.mp4", seconds=2))
     visit.wait_for_frames()
     visit.ask("What colour is the circle?")
@@ -100,7 +100,7 @@ def test_a_clip_that_is_too_short_says_so(visit: Visit, tmp_path: Path) -> None:
     assert visit.ask("Where is it?")
 
 
-def test_a_picture_can_be_checked_blind_and_text_not(visit: Visit) -> None:
+def test_a_blind_check_needs_a_picture_or_video(visit: Visit) -> None:
     visit.ask("What is there?")
     assert visit.page.locator(".turn:last-child .tool").all_inner_texts() == ["Retry", "Edit", "Undo", "Copy"]
     visit.page.locator(".card", has_text="picture").last.click()
@@ -113,7 +113,7 @@ def test_a_picture_can_be_checked_blind_and_text_not(visit: Visit) -> None:
 
 def save(visit: Visit, kind: str, folder: Path) -> Path:
     with visit.page.expect_download() as download:
-        visit.page.click(f'.chat-keep [data-format="{kind}"]')
+        visit.page.click(f'.chat-tools [data-format="{kind}"]')
     file = folder / download.value.suggested_filename
     download.value.save_as(file)
     return file
@@ -122,7 +122,7 @@ def save(visit: Visit, kind: str, folder: Path) -> Path:
 def test_a_saved_chat_is_replayed_with_equal_answers(
     visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expect(visit.page.locator(".chat-keep")).to_be_hidden()
+    expect(visit.page.locator(".chat-tools")).to_be_hidden()
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
     visit.ask("And the circle?")
@@ -134,7 +134,7 @@ def test_a_saved_chat_is_replayed_with_equal_answers(
     assert [turn["question"] for turn in reply["turns"]] == ["What colour is the star?", "And the circle?"]
 
 
-def test_the_saved_page_shows_all_of_the_chat_and_runs_nothing(visit: Visit, tmp_path: Path) -> None:
+def test_the_saved_page_shows_the_whole_chat_and_runs_no_script(visit: Visit, tmp_path: Path) -> None:
     hostile = '<img src=x onerror="document.title=1"><script>document.title = 2</script>'
     visit.pick("Three shapes")
     visit.ask(hostile)
@@ -176,7 +176,7 @@ def test_a_chat_can_be_read_again_after_a_reload(visit: Visit) -> None:
     assert visit.page.locator(".history-answer").all_inner_texts()[1] == answer
     expect(visit.page.locator(".history-hint")).to_contain_text("choose shapes.mp4 again with a budget of 16 frames")
     assert visit.page.locator(".history img").count() == 0
-    # A chat that is cleared is forgotten in the browser too; the earlier one stays until it is.
+    # Clearing a chat removes it from the storage too. The earlier chat stays until it is deleted.
     visit.page.wait_for_selector(".film")
     visit.ask("What is there?")
     visit.page.wait_for_function("JSON.parse(localStorage.getItem('longva-chats')).length === 2", timeout=BUSY_MS)
@@ -188,7 +188,7 @@ def test_a_chat_can_be_read_again_after_a_reload(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_foreign_values_in_the_browser_do_no_harm(visit: Visit) -> None:
+def test_invalid_values_in_the_storage_do_no_harm(visit: Visit) -> None:
     for value in ("no json", "7", '[null, {"record": 7}, {"record": "no json"}, {"record": "{}"}]'):
         visit.page.evaluate("(value) => localStorage.setItem('longva-chats', value)", value)
         visit.page.reload()

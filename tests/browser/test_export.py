@@ -1,4 +1,4 @@
-"""The saved page: complete, self-contained, and free of markup that a person, a model or a file name brought in."""
+"""The saved page is complete, self-contained, and free of markup from users, the model or file names."""
 
 import base64
 import io
@@ -12,8 +12,9 @@ from PIL import Image
 from longva_demo.chat import ChatSession, Engine, ImageSource, VideoSource
 from longva_demo.chat.record import AttributedFrame, ChatRecord, Exchange, Frames, Media, ModelFacts
 from longva_demo.model import load
-from longva_demo.page.export import MAX_THUMBNAILS, Part, Thumbnail, make_thumbnails, to_html
+from longva_demo.page.export import MAX_THUMBNAILS, ChatSection, Thumbnail, make_thumbnails, to_html
 from longva_demo.page.save import make_file
+from longva_demo.page.transcript import BlindCheck, ComparedBudget, Comparison, TurnEntry
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 
@@ -34,7 +35,7 @@ ATTRIBUTES = {"charset", "http-equiv", "content", "name", "lang", "class", "src"
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would see, and fails on whatever is not plainly harmless."""
+    """Collects texts and pictures like a browser, and fails on everything that is not known to be harmless."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -64,14 +65,14 @@ class Reader(HTMLParser):
         pytest.fail(f"an instruction: {data}")
 
 
-def jpeg_address() -> str:
+def jpeg_url() -> str:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(file, "JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def make_part(hostile: str) -> Part:
-    """A part in which every text is `hostile`."""
+def make_chat(hostile: str) -> ChatSection:
+    """A chat in which every text is `hostile`."""
     frames = Frames(8, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5))
     turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (AttributedFrame(1.5, 0.62),), hostile)
     record = ChatRecord(
@@ -80,27 +81,26 @@ def make_part(hostile: str) -> Part:
         ModelFacts(hostile, hostile, "none", "float32"),
         (turn,),
     )
-    row = {"frames": 8, "answer": hostile, "duration": 0.5, "tokens": 100}
-    checks = {"blind": {"answer": hostile}, "compare": {"rows": [row]}}
-    return Part(record, (Thumbnail(0.0, jpeg_address()), Thumbnail(1.5, jpeg_address())), (checks,))
+    comparison = Comparison((ComparedBudget(8, hostile, 0.5, 100),))
+    entry = TurnEntry(hostile, hostile, blind=BlindCheck(hostile), comparison=comparison)
+    return ChatSection(record, (Thumbnail(0.0, jpeg_url()), Thumbnail(1.5, jpeg_url())), (entry,))
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_texts_stay_texts(hostile: str) -> None:
-    part = make_part(hostile)
-    page = to_html([part, part])
+    chat = make_chat(hostile)
+    page = to_html([chat, chat])
     reader = Reader(page)
-    # In each of two parts: heading, file, model, revision, question, answer, note, blind answer and one in the table.
+    # In each of two chats: heading, file, model, revision, question, answer, note, blind answer and one in the table.
     shown = hostile.replace("\x00", "\ufffd")
     found = "".join(reader.texts).replace("\x00", "\ufffd").count(shown)
     assert found >= 2 * 9, found
     assert "default-src 'none'" in page
-    assert len(reader.pictures) == 2 * (2 + 1), "the strip, and the frame that the answer drew on"
+    assert len(reader.pictures) == 2 * (2 + 1), "the strip, and the frame that the answer relied on"
 
 
-def test_no_texts_of_ours_hold_markup_that_the_reader_lets_pass() -> None:
-    """The reader can fail: the same text, not escaped, is caught."""
-    page = to_html([make_part("harmless")])
+def test_the_reader_catches_texts_that_are_not_escaped() -> None:
+    page = to_html([make_chat("harmless")])
     for hostile in HOSTILE[:3]:
         with pytest.raises((AssertionError, pytest.fail.Exception)):
             Reader(page.replace("harmless", hostile))
@@ -111,7 +111,7 @@ def engine() -> Engine:
     return Engine(load("tiny"), Settings())
 
 
-def test_the_strip_is_bounded_and_holds_frames_with_attribution(engine: Engine, clip: Path) -> None:
+def test_the_strip_is_limited_and_contains_attributed_frames(engine: Engine, clip: Path) -> None:
     info = probe(clip)
     source = VideoSource(info, plan_frames(info, 60), engine.processor)
     list(source.frames())
@@ -121,13 +121,13 @@ def test_the_strip_is_bounded_and_holds_frames_with_attribution(engine: Engine, 
     assert (few[0].seconds, few[-1].seconds) == (source.seconds[0], source.seconds[-1])
     more = make_thumbnails(source, [AttributedFrame(seconds, 0.5)])
     assert seconds in [one.seconds for one in more]
-    assert sum(len(one.address) for one in more) < 400_000
-    picture = Image.open(io.BytesIO(base64.b64decode(few[5].address.partition(",")[2])))
+    assert sum(len(one.url) for one in more) < 400_000
+    picture = Image.open(io.BytesIO(base64.b64decode(few[5].url.partition(",")[2])))
     assert max(picture.size) == engine.processor.image_size
     source.close()
 
 
-def test_a_picture_has_one_thumbnail_and_text_none(engine: Engine, tmp_path: Path) -> None:
+def test_a_picture_has_one_thumbnail_and_text_has_none(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     Image.new("RGB", (900, 300), "green").save(file)
     [only] = make_thumbnails(ImageSource(file, engine.processor))
@@ -146,7 +146,7 @@ def test_a_picture_has_one_thumbnail_and_text_none(engine: Engine, tmp_path: Pat
     ],
 )
 def test_the_file_is_named_after_the_video(name: str, expected: str) -> None:
-    part = make_part("x")
+    part = make_chat("x")
     assert part.record.media is not None
     named = replace(part, record=replace(part.record, media=replace(part.record.media, name=name)))
     assert make_file([named], "json")["name"] == expected

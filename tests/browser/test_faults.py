@@ -1,4 +1,4 @@
-"""What is too large, a full disk, a server that was restarted: one line each; the chat is kept, the next one works."""
+"""Uploads that are too large, a full disk, a restarted server: one message each, and neither chat nor page breaks."""
 
 import contextlib
 import re
@@ -25,7 +25,7 @@ SLOW = 30_000  # ms: the cores may be shared
 
 
 class Server:
-    """A server whose uploads end at 40 MiB, and whose disk, for a single file, at 24 MiB; it can be restarted."""
+    """A server with an upload limit of 40 MiB and a file size limit of 24 MiB, which acts like a full disk."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -46,8 +46,8 @@ class Server:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
-    def kept(self) -> list[str]:
-        """Names of the files that lie among the uploads."""
+    def stored_uploads(self) -> list[str]:
+        """Names of the stored uploads."""
         return [path.name for path in self.uploads.rglob("*") if path.is_file()]
 
 
@@ -73,35 +73,35 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def test_an_upload_that_says_it_is_too_large_is_not_read(server: Server) -> None:
-    before = server.kept()
+def test_an_upload_with_too_large_a_content_length_is_not_read(server: Server) -> None:
+    before = server.stored_uploads()
     with begin_upload(server, "/gradio_api/upload", f"Content-Length: {MAX_UPLOAD + MIB}") as connection:
-        reply = b"".join(iter(lambda: connection.recv(1000), b"")).decode()  # no byte of the body was sent
+        reply = b"".join(iter(lambda: connection.recv(1000), b"")).decode()  # without sending the body
     assert " 413 " in reply.splitlines()[0]
-    assert reply.endswith("more than the 42 MB that are allowed; send a smaller file")
-    assert server.kept() == before
+    assert reply.endswith("the file exceeds the limit of 42 MB; upload a smaller one")
+    assert server.stored_uploads() == before
 
 
 def test_an_upload_of_unknown_size_is_cut_off(server: Server) -> None:
     """Many small files, so that no single one is too large."""
-    before, sent = server.kept(), 0
+    before, sent = server.stored_uploads(), 0
     with (
         begin_upload(server, "/gradio_api/upload", "Transfer-Encoding: chunked") as connection,
-        contextlib.suppress(OSError),  # it hung up
+        contextlib.suppress(OSError),  # the server closed the connection
     ):
         while sent < 4 * MAX_UPLOAD:
             connection.sendall(chunk(PART + BLOCK + b"\r\n"))
             sent += MIB
     assert MAX_UPLOAD - MIB <= sent < 2 * MAX_UPLOAD
-    assert wait_for(lambda: server.kept() == before)
+    assert wait_for(lambda: server.stored_uploads() == before)
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
-    before = server.kept()
+def test_an_aborted_upload_leaves_no_file(server: Server) -> None:
+    before = server.stored_uploads()
     with begin_upload(server, "/gradio_api/upload", f"Content-Length: {8 * MIB}") as connection:
         connection.sendall(PART + 4 * BLOCK)
-        assert wait_for(lambda: server.kept() != before), "the upload did not arrive at all"
-    assert wait_for(lambda: server.kept() == before)
+        assert wait_for(lambda: server.stored_uploads() != before), "the upload did not arrive at all"
+    assert wait_for(lambda: server.stored_uploads() == before)
 
 
 def wait_for(condition: object) -> bool:
@@ -112,15 +112,15 @@ def wait_for(condition: object) -> bool:
     return found
 
 
-def test_what_this_page_does_not_have_takes_nothing(server: Server) -> None:
-    """Gradio's screen recorder would keep each file that is sent to it."""
+def test_the_disabled_recorder_stores_nothing(server: Server) -> None:
+    """Gradio's screen recorder would store each file that it is sent."""
     reply = httpx.post(f"{server.address}/gradio_api/process_recording", files={"video": ("a.mp4", b"x")})
     assert reply.status_code == 404
     reply = httpx.post(f"{server.address}/gradio_api/call/chat", content=b" " * (9 * MIB))
     assert reply.status_code == 413
 
 
-def test_a_full_disk_is_one_line_and_the_next_upload_works(
+def test_a_full_disk_is_one_message_and_the_next_upload_works(
     server: Server, browser: Browser, tmp_path: Path, clip: Path
 ) -> None:
     large = tmp_path / "large.mp4"
@@ -129,9 +129,9 @@ def test_a_full_disk_is_one_line_and_the_next_upload_works(
     visit.pick("A rolling circle")
     visit.ask("What shape is it?")
     visit.upload(large)
-    expect(visit.page.get_by_text("the upload cannot be kept (File too large)")).to_be_visible(timeout=SLOW)
+    expect(visit.page.get_by_text("the server cannot store the upload (File too large)")).to_be_visible(timeout=SLOW)
     assert visit.page.locator(".turn").count() == 1
-    assert not [name for name in server.kept() if name.startswith("tmp")]
+    assert not [name for name in server.stored_uploads() if name.startswith("tmp")]
     visit.upload(clip)
     visit.wait_for_frames()
     assert visit.ask("What shape is it?")
@@ -139,7 +139,7 @@ def test_a_full_disk_is_one_line_and_the_next_upload_works(
     visit.page.context.close()
 
 
-def test_a_restarted_server_finds_the_chat_and_the_question_again(server: Server, browser: Browser) -> None:
+def test_the_chat_and_the_question_survive_a_restart_of_the_server(server: Server, browser: Browser) -> None:
     visit = Visit(browser.new_context(), server.address)
     visit.pick("A rolling circle")
     answer = visit.ask("What shape is it?")
@@ -157,7 +157,7 @@ def test_a_restarted_server_finds_the_chat_and_the_question_again(server: Server
 
 
 def page_says_restarted(visit: Visit, question: str, answer: str) -> None:
-    """The page came back by itself: one line, the question in its field, the earlier chat below it."""
+    """The page has reloaded itself: a message, the question in its field, and the earlier chat below it."""
     expect(visit.page.locator(".chat-restarted")).to_be_visible(timeout=SLOW)
     expect(visit.page.locator(".chat-restarted")).to_contain_text("The server was restarted. Choose the video again")
     expect(visit.page.locator("#question textarea")).to_have_value(question, timeout=SLOW)
@@ -165,8 +165,8 @@ def page_says_restarted(visit: Visit, question: str, answer: str) -> None:
     expect(visit.page.locator(".history-answer").first).to_have_text(answer)
 
 
-def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Browser, address: str) -> None:
-    """It did not notice the restart: nothing was on its way. Its next question would have wiped out the chat."""
+def test_a_stale_tab_is_not_treated_as_a_new_visitor(browser: Browser, address: str) -> None:
+    """It was idle and did not notice the restart. Its next question would have replaced the chat."""
     page = browser.new_context().new_page()
     loads: list[str] = []
 
@@ -181,7 +181,7 @@ def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Bro
     page.wait_for_selector(".film")
     page.fill("#question textarea", "What is this?")
     page.press("#question textarea", "Enter")
-    expect(page.locator(".chat-restarted")).to_be_visible(timeout=SLOW)  # on the page that was loaded anew
+    expect(page.locator(".chat-restarted")).to_be_visible(timeout=SLOW)  # on the reloaded page
     expect(page.locator("#question textarea")).to_have_value("What is this?", timeout=SLOW)
     assert len(loads) == 2
     page.press("#question textarea", "Enter")
@@ -189,10 +189,10 @@ def test_a_page_of_an_earlier_server_is_not_taken_for_a_new_visitor(browser: Bro
     page.context.close()
 
 
-def test_a_terminated_server_leaves_nothing_and_a_killed_one_is_tidied_up_after(
+def test_a_terminated_server_leaves_no_files_and_those_of_a_killed_one_are_deleted(
     browser: Browser, tmp_path: Path, clip: Path
 ) -> None:
-    """SIGTERM is what docker stop and systemd send. A page is open meanwhile, with its upload and its frames."""
+    """docker stop and systemd send SIGTERM. A page is open, with an upload and its frames."""
 
     def kept() -> list[str]:
         return [path.name for path in tmp_path.rglob("*") if path.is_file()]
@@ -212,7 +212,7 @@ def test_a_terminated_server_leaves_nothing_and_a_killed_one_is_tidied_up_after(
         visit.page.context.close()
 
 
-def test_only_pages_of_an_earlier_server_are_turned_away(address: str) -> None:
+def test_only_stale_tabs_are_refused(address: str) -> None:
     question = {"data": ["What is it?", None, 4, "", "", 0, 1, 4]}
     join = f"{address}/gradio_api/call/chat"
     assert httpx.post(join, json=question, headers={SERVER_HEADER: "another"}).status_code == 409

@@ -1,4 +1,4 @@
-"""Files go to the field that their content asks for, whatever their names say and wherever they were put."""
+"""Files go to the field for their content, whatever their names and wherever they were dropped."""
 
 import base64
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.support.browser import Visit
 from tests.support.clips import write_clip
 
 SLOW = 90_000
-# Gives files to a field as a drop would, with the type that this browser gives them.
+# Drops files on a field, with the type that this browser gives them.
 DROP = """async ([place, name, data]) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   const files = new DataTransfer();
@@ -35,7 +35,7 @@ def film(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(browser: Browser, address: str) -> Iterator[Visit]:
-    """One page for all names."""
+    """One page for all file names."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     yield Visit(context, address)
     context.close()
@@ -59,7 +59,7 @@ def drop(visit: Visit, place: str, path: Path, name: str | None = None) -> None:
 
 
 def expect_file(visit: Visit, name: str, tab: str) -> None:
-    """The page shows its frames and its name, and its tab."""
+    """The page shows the file's frames, name and tab."""
     expect(visit.page.locator("#about")).to_contain_text(name, timeout=SLOW)
     visit.wait_for_frames()
     expect(visit.page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
@@ -68,7 +68,7 @@ def expect_file(visit: Visit, name: str, tab: str) -> None:
 @pytest.mark.parametrize(
     "name", ["IMG_0001.MOV", "clip.Mov", "CLIP.QT", "a.3gp", "A.3G2", "film.mk3d", "FILM.MK3D", "no ending", "x.y.M4V"]
 )
-def test_a_video_is_taken_whatever_its_name(shared: Visit, film: Path, folder: Path, name: str) -> None:
+def test_a_video_is_accepted_whatever_its_name(shared: Visit, film: Path, folder: Path, name: str) -> None:
     path = folder / name
     path.write_bytes(film.read_bytes())
     shared.upload(path)
@@ -77,10 +77,10 @@ def test_a_video_is_taken_whatever_its_name(shared: Visit, film: Path, folder: P
     assert shared.complaints == []
 
 
-def test_an_iphones_name_by_drop(visit: Visit, film: Path) -> None:
+def test_a_dropped_file_with_an_iphones_name(visit: Visit, film: Path) -> None:
     drop(visit, "#player .upload-container", film, "IMG_0002.MOV")
     expect_file(visit, "IMG_0002.MOV", "Video")
-    # Beside the fields, it does not take the page's place in its tab; on a player that shows one, it takes that one's.
+    # Dropped next to the fields, it does not navigate the tab. Dropped on the player, it replaces the video.
     drop(visit, "#chat", film, "elsewhere.mp4")
     drop(visit, "#player", film, "IMG_0003.MOV")
     expect_file(visit, "IMG_0003.MOV", "Video")
@@ -88,7 +88,7 @@ def test_an_iphones_name_by_drop(visit: Visit, film: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("moving.png", "PNG"), ("MOVING.PNG", "PNG"), ("moving.gif", "GIF")])
-def test_moving_pictures_are_videos_in_either_field(visit: Visit, folder: Path, name: str, kind: str) -> None:
+def test_animations_are_videos_in_either_field(visit: Visit, folder: Path, name: str, kind: str) -> None:
     path = write_moving(folder / name, kind)
     visit.upload(path)
     expect_file(visit, name, "Video")
@@ -104,7 +104,9 @@ def test_moving_pictures_are_videos_in_either_field(visit: Visit, folder: Path, 
 @pytest.mark.parametrize(
     ("name", "kind"), [("still.png", "PNG"), ("still.jpg", "JPEG"), ("still.GIF", "GIF"), ("photo.mp4", "WEBP")]
 )
-def test_a_picture_put_into_the_video_field_goes_to_its_own(visit: Visit, folder: Path, name: str, kind: str) -> None:
+def test_a_picture_in_the_video_field_moves_to_the_picture_field(
+    visit: Visit, folder: Path, name: str, kind: str
+) -> None:
     draw(1).save(folder / name, kind)
     visit.upload(folder / name)
     expect_file(visit, name, "Picture")
@@ -113,7 +115,7 @@ def test_a_picture_put_into_the_video_field_goes_to_its_own(visit: Visit, folder
     assert visit.complaints == []
 
 
-def test_a_video_dropped_on_a_picture_takes_its_place(visit: Visit, folder: Path, film: Path) -> None:
+def test_a_video_dropped_on_a_picture_replaces_it(visit: Visit, folder: Path, film: Path) -> None:
     draw(2).save(folder / "first.png")
     drop(visit, "#player .upload-container", folder / "first.png")
     expect_file(visit, "first.png", "Picture")
@@ -128,7 +130,7 @@ def test_a_video_dropped_on_a_picture_takes_its_place(visit: Visit, folder: Path
 def test_a_drop_on_a_full_field_in_another_language(
     browser: Browser, address: str, folder: Path, film: Path, locale: str
 ) -> None:
-    """Gradio's buttons have other names there."""
+    """Gradio's buttons have other labels there."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, locale=locale)
     visit = Visit(context, address)
     for name in ("first.mp4", "second.mp4"):
@@ -144,9 +146,7 @@ def test_a_drop_on_a_full_field_in_another_language(
 
 
 @pytest.mark.parametrize("name", ["notes.mp4", "notes.txt", "notes.MOV"])
-def test_what_is_neither_gets_one_line_and_leaves_a_clear_state(
-    visit: Visit, folder: Path, film: Path, name: str
-) -> None:
+def test_other_files_get_one_message_and_leave_a_clean_state(visit: Visit, folder: Path, film: Path, name: str) -> None:
     visit.pick("A rolling circle")
     (folder / name).write_text("these are not pictures")
     visit.upload(folder / name)
@@ -154,17 +154,17 @@ def test_what_is_neither_gets_one_line_and_leaves_a_clear_state(
     expect(visit.page.locator(".film")).to_have_attribute("data-state", "empty")
     expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
     expect(visit.page.locator("#about .about")).to_be_hidden()
-    expect(visit.page.locator("#cost")).not_to_contain_text("A frame every")
+    expect(visit.page.locator("#cost")).not_to_contain_text("One frame every")
     expect(visit.page.locator("#preview .preview")).to_be_hidden()
     assert visit.page.evaluate("window.toasts.length") == 1
-    # The next file is taken.
+    # The next file is accepted.
     visit.upload(film)
     expect_file(visit, "film.mp4", "Video")
     assert visit.page.evaluate("window.toasts.length") == 1
     assert visit.complaints == []
 
 
-def test_a_text_file_named_png_is_one_line(visit: Visit, folder: Path) -> None:
+def test_a_text_file_named_png_gets_one_message(visit: Visit, folder: Path) -> None:
     (folder / "notes.png").write_text("these are not pictures")
     visit.page.get_by_role("tab", name="Picture").click()
     visit.page.set_input_files("#picture input[type=file]", str(folder / "notes.png"))

@@ -1,4 +1,4 @@
-"""The main path in Firefox, and what Firefox does otherwise than Chromium: focus, sliders, previews, codecs.
+"""The main path in Firefox, and where Firefox differs from Chromium: focus, sliders, previews, codecs.
 
 Playwright drives Firefox itself, with limits: a number field is not emptied before it is filled in, and neither dark
 colours nor downloads of blobs can be asked for.
@@ -46,7 +46,7 @@ def visit(firefox: Browser, address: str) -> Iterator[Visit]:
 
 
 def test_the_main_path(visit: Visit, clip: Path) -> None:
-    """Load, an example, its frames by keyboard, a question, a file of one's own."""
+    """Load the page, pick an example, browse its frames by keyboard, ask, and upload a file."""
     page = visit.page
     visit.pick(LONG.title)
     page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
@@ -68,8 +68,8 @@ def test_the_main_path(visit: Visit, clip: Path) -> None:
     assert visit.ask("What do you see?")
 
 
-def test_tab_and_a_press_between_frames_lose_no_frame(visit: Visit) -> None:
-    """A list that scrolls can have the focus itself: neither Tab, nor arrows, nor L take it for a frame."""
+def test_tab_and_a_press_between_frames_keep_the_focused_frame(visit: Visit) -> None:
+    """A scrolling list can have the focus itself. Tab, arrows and L do not treat it as a frame."""
     page = visit.page
     visit.pick(LONG.title)
     before = visit.frame_seconds
@@ -100,7 +100,7 @@ def pixels(screenshot: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["#budget-slider", ".film-size"])
 def test_sliders_have_a_track(visit: Visit, name: str) -> None:
-    """A line through the whole slider, and a thumb; the budget's is filled up to its thumb."""
+    """A line through the whole slider and a thumb. The budget's line is filled up to the thumb."""
     visit.pick(LONG.title)
     slider = visit.page.locator(name)
     picture = pixels(slider.screenshot()).astype(int)
@@ -113,7 +113,7 @@ def test_sliders_have_a_track(visit: Visit, name: str) -> None:
         assert np.abs(row[4] - row[-5]).max() > 60, "nothing tells how far the slider is"
 
 
-def test_a_preview_ends_when_nothing_points_at_its_card(visit: Visit) -> None:
+def test_a_preview_ends_when_the_pointer_leaves_its_card(visit: Visit) -> None:
     first, second = visit.page.locator(".card").nth(0), visit.page.locator(".card").nth(1)
     for card in (first, second):
         card.hover()
@@ -124,7 +124,7 @@ def test_a_preview_ends_when_nothing_points_at_its_card(visit: Visit) -> None:
     visit.page.focus(".badge summary")
     visit.page.keyboard.press("Tab")
     expect(first.locator(".moving")).to_be_visible(timeout=SLOW)
-    # The pointer comes and goes; the focus stays.
+    # The pointer enters and leaves; the focus stays.
     first.hover()
     visit.page.mouse.move(0, 0)
     expect(first.locator(".moving")).to_be_visible()
@@ -135,13 +135,13 @@ def test_a_preview_ends_when_nothing_points_at_its_card(visit: Visit) -> None:
 FILES = {
     "clip.gif": {"codec": "gif", "pix_fmt": "rgb8"},
     "clip.avi": {"codec": "mpeg4"},
-    # Firefox takes its picture for a sound that plays.
+    # Firefox treats it as audio.
     "field.ts": {"codec": "mpeg2video", "audio_seconds": 2.0},
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_preview_takes_the_place_of_what_firefox_cannot_play(visit: Visit, tmp_path: Path, name: str) -> None:
+def test_a_preview_replaces_a_video_that_firefox_cannot_play(visit: Visit, tmp_path: Path, name: str) -> None:
     visit.upload(clips.write_clip(tmp_path / name, 20, fps=10, **FILES[name]))
     expect(visit.page.locator("#preview")).to_contain_text("the player shows a small preview", timeout=SLOW)
     visit.page.wait_for_function("document.querySelector('#player video')?.videoWidth === 320")
@@ -165,7 +165,7 @@ def test_an_answer_can_be_copied_without_the_browsers_clipboard(visit: Visit) ->
     visit.pick("Three shapes")
     answer = visit.ask("What do you see?")
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    page.wait_for_selector(".turn .sure")  # the attribution draws the row of buttons once more
+    page.wait_for_selector(".turn .sure")  # the attribution redraws the buttons
     page.click('.turn .tool:has-text("Copy")')
     assert page.locator("textarea.copied").count() == 0
     page.focus("#question textarea")

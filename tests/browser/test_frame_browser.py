@@ -1,4 +1,4 @@
-"""The frame browser in a real browser: keyboard, larger view, size, following the player, and what can be saved."""
+"""The frame browser: keyboard, larger view, size, following the player, and downloads."""
 
 import io
 import json
@@ -62,12 +62,12 @@ def test_one_tab_stop_and_arrows_in_two_dimensions(film: Page) -> None:
         assert film.evaluate(FOCUSED) == there, key
         stops = film.eval_on_selector_all(".film-frames button", "all => all.map((one) => one.tabIndex)")
         assert [number for number, stop in enumerate(stops) if stop == 0] == [there]
-    # Tab leaves the frames at once.
+    # One Tab leaves the frames.
     film.keyboard.press("Tab")
     assert film.evaluate("document.activeElement.dataset.file") == "contact-sheet.jpg"
 
 
-def test_a_larger_view_on_hover_and_on_focus_moves_nothing(film: Page) -> None:
+def test_the_larger_view_on_hover_and_focus_does_not_shift_the_layout(film: Page) -> None:
     loupe = film.locator(".loupe")
     box = ".film-frames li:nth-child(4) .film-picture"
     film.locator(".film-foot").scroll_into_view_if_needed()
@@ -81,7 +81,7 @@ def test_a_larger_view_on_hover_and_on_focus_moves_nothing(film: Page) -> None:
     assert small is not None
     assert shown["width"] > 2 * small["width"]
     assert shown["width"] / shown["height"] == pytest.approx(small["width"] / small["height"], rel=0.02)
-    # The same part of the same sheet.
+    # It shows the same part of the same sheet.
     style = "node => [node.style.backgroundImage, node.style.backgroundPosition]"
     assert film.eval_on_selector(".loupe-picture", style) == film.eval_on_selector(box, style)
     film.mouse.move(2, 2)
@@ -95,12 +95,12 @@ def test_a_larger_view_on_hover_and_on_focus_moves_nothing(film: Page) -> None:
 
 
 def test_nothing_shows_through_the_larger_view(film: Page) -> None:
-    """Fields and their names in the page have places in depth of their own."""
+    """Fields and their labels have a z-index of their own."""
     film.locator(".timeline").scroll_into_view_if_needed()
     film.hover(".film-frames li:nth-child(1) button")
     loupe = film.locator(".loupe")
     expect(loupe).to_be_visible()
-    # Over both fields, wherever the page's height puts them.
+    # Above both fields, wherever the layout puts them.
     names = ("#start", "#end")
     boxes = [film.locator(name).bounding_box() for name in names]
     assert all(boxes)
@@ -119,7 +119,7 @@ def test_nothing_shows_through_the_larger_view(film: Page) -> None:
     assert loupe.screenshot() == before
 
 
-def test_a_press_between_frames_takes_none(film: Page) -> None:
+def test_a_press_between_frames_selects_none(film: Page) -> None:
     film.locator(".film-frames").click(position={"x": 3, "y": 3})
     film.keyboard.press("l")
     film.keyboard.press("ArrowRight")
@@ -139,7 +139,7 @@ def test_the_size_slider_makes_frames_larger(film: Page) -> None:
     assert columns(film) < across
 
 
-def test_the_frame_under_the_player_is_marked_and_kept_in_sight(film: Page) -> None:
+def test_the_frame_at_the_players_position_is_marked_and_stays_visible(film: Page) -> None:
     seconds = film.eval_on_selector_all(".film-frames button", "all => all.map((one) => Number(one.dataset.seconds))")
     marked = "[...document.querySelectorAll('.film-frames li')].findIndex((li) => li.matches('[aria-current]'))"
     for number in (5, 14, 2):
@@ -179,7 +179,7 @@ def test_contact_sheet_frames_and_plan_can_be_saved(film: Page) -> None:
             assert frame.size == (plan["video"]["width"], plan["video"]["height"])
 
 
-def test_the_zip_holds_the_very_frames_piece_by_piece(tmp_path: Path) -> None:
+def test_the_zip_contains_exactly_the_frames_and_streams(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=20)
     engine = Engine(load("tiny"), Settings())
     info = probe(clip)
@@ -196,7 +196,7 @@ def test_the_zip_holds_the_very_frames_piece_by_piece(tmp_path: Path) -> None:
             assert difference.mean() < 3, name
 
 
-def test_the_contact_sheet_holds_the_thumbnails_and_strangers_get_nothing(clip: Path) -> None:
+def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) -> None:
     engine = Engine(load("tiny"), Settings())
     info = probe(clip)
     source = VideoSource(info, plan_frames(info, 30), engine.processor)
@@ -215,7 +215,7 @@ def test_the_contact_sheet_holds_the_thumbnails_and_strangers_get_nothing(clip: 
     assert 'filename="_b_my & clip-contact-sheet.jpg"' in reply.headers["content-disposition"]
 
 
-def test_nothing_can_be_saved_before_the_frames_are_there(clip: Path) -> None:
+def test_downloads_need_finished_frames(clip: Path) -> None:
     settings = Settings()
     engine = Engine(load("tiny"), settings)
     pages = Pages(engine)

@@ -1,4 +1,4 @@
-"""The gallery: its groups and cards, previews that move, the hint; and every question has its true answer."""
+"""The gallery: groups and cards, previews on hover, and the hint. Every question gets its correct answer."""
 
 import io
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from longva_demo.model import LongVAConfig, load
 from longva_demo.model.processor import best_resolution
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.page.i18n import CATALOGUES
-from longva_demo.page.sessions import Selection
+from longva_demo.page.selection import Selection
 from longva_demo.settings import Settings
-from longva_demo.tiny.questions import DECLINE
+from longva_demo.tiny.questions import REFUSAL
 from longva_demo.video import probe
 from tests.support.browser import Visit
 
@@ -46,11 +46,11 @@ def test_each_group_has_its_examples() -> None:
     assert all(len(members(name)) >= 2 for name in GROUPS)
     assert all(example.is_picture == (example.group == "images") for example in EXAMPLES)
     assert max(probe(example.path).duration_seconds for example in members("long")) >= 600
-    assert {answer for example in members("limits") for answer in example.answers} == {DECLINE}
+    assert {answer for example in members("limits") for answer in example.answers} == {REFUSAL}
 
 
-def test_the_catalogue_says_what_the_examples_say() -> None:
-    """examples.json is written in English; a text that changes there is to be translated anew."""
+def test_the_catalogue_matches_the_examples() -> None:
+    """examples.json is in English. Texts that change there must be translated again."""
     for example in EXAMPLES:
         name = example.path.stem
         assert ENGLISH[f"gallery.{name}"] == example.title
@@ -69,12 +69,12 @@ def test_files_are_small_and_previews_move() -> None:
             assert example.preview.stat().st_size <= 40_000
             with Image.open(example.preview) as preview:
                 assert preview.format == "WEBP"
-                # Pillow stores neighbours that are alike once, as in the clip of three stills.
+                # Pillow stores equal neighbours once, as in the clip of three stills.
                 assert 3 <= preview.n_frames <= 12  # type: ignore[attr-defined]
 
 
-def test_pictures_make_the_pieces_that_their_cards_name() -> None:
-    """LongVA-7B's, which is what the cards speak of."""
+def test_pictures_have_the_number_of_tiles_on_their_cards() -> None:
+    """The cards give the numbers for LongVA-7B."""
     pinpoints, pieces = LongVAConfig().grid_pinpoints, {}
     for example in members("images"):
         with Image.open(example.path) as picture:
@@ -85,18 +85,18 @@ def test_pictures_make_the_pieces_that_their_cards_name() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path.stem)
-def test_answers_are_true(engine: Engine, example: Example) -> None:
+def test_answers_are_correct(engine: Engine, example: Example) -> None:
     session = ChatSession(engine)
     settings = Settings()
-    session.set_source(Selection(example.path, example.num_frames).open(engine, settings))
+    session.set_source(Selection(example.path, example.num_frames).open_source(engine, settings))
     for question, truth in zip(example.questions, example.answers, strict=True):
         list(session.ask(question, Sampling()))
         assert session.turns[-1].answer.strip() == truth, question
-        session.clear()  # each question for itself, in whatever order a visitor clicks
+        session.clear()  # visitors ask the questions in any order
     session.close()
 
 
-def test_answers_are_true_on_the_page(visit: Visit) -> None:
+def test_answers_are_correct_on_the_page(visit: Visit) -> None:
     example = EXAMPLES[0]
     visit.pick(example.title)
     for number, truth in enumerate(example.answers):
@@ -104,13 +104,13 @@ def test_answers_are_true_on_the_page(visit: Visit) -> None:
         assert visit.wait_for_answer(number + 1) == truth
 
 
-def test_no_folder_no_gallery(tmp_path: Path) -> None:
+def test_there_is_no_gallery_without_its_folder(tmp_path: Path) -> None:
     assert read_examples(tmp_path) == []
     assert make_gallery([], "gallery").visible is False
 
 
-def test_the_groups_stand_above_the_player(visit: Visit) -> None:
-    """All cards and the whole player on the first screen, each group a region with a heading."""
+def test_the_groups_are_above_the_player(visit: Visit) -> None:
+    """All cards and the whole player fit on the first screen. Each group is a region with a heading."""
     for name in GROUPS:
         title, line = ENGLISH[f"gallery.group_{name}"], ENGLISH[f"gallery.group_{name}_line"]
         region = visit.page.get_by_role("region", name=title)
@@ -148,7 +148,7 @@ def pixels(screenshot: bytes) -> np.ndarray:
         return np.asarray(picture.convert("RGB")).astype(int)  # (height, width, 3)
 
 
-def test_a_card_pointed_at_moves(visit: Visit) -> None:
+def test_a_card_plays_its_preview_on_hover(visit: Visit) -> None:
     card = visit.page.locator(f'.card:has-text("{ROLLING}")')
     picture = card.locator(".card-picture")
     still = pixels(picture.screenshot())
@@ -186,7 +186,7 @@ def test_the_keyboard_plays_and_picks(visit: Visit) -> None:
     expect(visit.page.locator(".chip")).to_have_text(list(EXAMPLES[1].questions))
 
 
-def test_less_motion_keeps_the_still(browser: Browser, address: str) -> None:
+def test_reduced_motion_keeps_the_still_picture(browser: Browser, address: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     visit = Visit(context, address)
     visit.page.hover(f'.card:has-text("{ROLLING}")')
@@ -205,13 +205,13 @@ def newcomer(browser: Browser, address: str) -> Iterator[Visit]:
 
 def is_welcomed_again(visit: Visit) -> bool:
     visit.page.reload()
-    # The gallery's script has run where its cards move.
+    # The gallery's script has run once its cards move.
     visit.page.hover(f'.card:has-text("{ROLLING}")')
     visit.page.wait_for_selector(".moving")
     return visit.page.locator(".hint").is_visible()
 
 
-def test_the_hint_goes_with_the_first_pick_and_nothing_jumps(newcomer: Visit) -> None:
+def test_the_hint_disappears_with_the_first_pick_without_a_layout_shift(newcomer: Visit) -> None:
     hint, cards = newcomer.page.locator(".hint"), newcomer.page.locator(".groups")
     expect(hint).to_have_text(ENGLISH["gallery.hint"])
     expect(hint).to_be_visible()
@@ -223,14 +223,14 @@ def test_the_hint_goes_with_the_first_pick_and_nothing_jumps(newcomer: Visit) ->
     assert not is_welcomed_again(newcomer)
 
 
-def test_the_hint_goes_with_the_first_file(newcomer: Visit, clip: Path) -> None:
+def test_the_hint_disappears_with_the_first_file(newcomer: Visit, clip: Path) -> None:
     expect(newcomer.page.locator(".hint")).to_be_visible()
     newcomer.upload(clip)
     expect(newcomer.page.locator(".hint")).to_be_hidden()
     assert not is_welcomed_again(newcomer)
 
 
-def test_the_hint_goes_with_the_first_picture(newcomer: Visit) -> None:
+def test_the_hint_disappears_with_the_first_picture(newcomer: Visit) -> None:
     newcomer.page.get_by_role("tab", name="Picture").click()
     newcomer.page.set_input_files("#picture input[type=file]", str(EXAMPLES_FOLDER / "picture.png"))
     expect(newcomer.page.locator(".hint")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""Whoever sends nonsense to the page or its endpoints gets one line, at once; whatever is a text stays one."""
+"""Invalid requests to the page or its endpoints get one message, without delay. Texts are never executed."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
 
 
 def refusal(reply: str) -> str:
-    """The one line of an endpoint's error."""
+    """The message of an endpoint's error."""
     assert reply.startswith("event: error\n"), reply[-300:]
     line = json.loads(reply.partition("data: ")[2])["error"]
     assert isinstance(line, str), "an error without words"
@@ -49,7 +49,7 @@ def refusal(reply: str) -> str:
     return line
 
 
-def test_wrong_kinds_for_every_parameter(address: str, clip: Path, server_log: Path) -> None:
+def test_wrong_types_for_every_parameter(address: str, clip: Path, server_log: Path) -> None:
     before = len(server_log.read_text())
     path = httpx.post(f"{address}/gradio_api/upload", files={"files": clip.read_bytes()}).json()[0]
     good = dict(zip(NAMES, GOOD, strict=True)) | {"video": file_at(path)}
@@ -80,15 +80,15 @@ def call_with(address: str, name: str, body: str) -> str:
     return httpx.get(f"{address}/gradio_api/call/{name}/{event}", timeout=30).text
 
 
-def test_too_few_inputs_and_half_characters(address: str) -> None:
+def test_too_few_inputs_and_lone_surrogates(address: str) -> None:
     assert refusal(call(address, "chat", "What is it?")) == (
-        "1 inputs came where 8 are needed; give all of them, in order"
+        "there are 1 inputs instead of 8; give all of them, in order"
     )
-    body = json.dumps({"data": ["half a \ud800 character", *GOOD[1:]]})
-    assert refusal(call_with(address, "chat", body)).startswith("a text holds half a character")
+    body = json.dumps({"data": ["a lone \ud800 surrogate", *GOOD[1:]]})
+    assert refusal(call_with(address, "chat", body)).startswith("the text contains invalid Unicode")
 
 
-def test_what_is_no_request_is_refused_without_a_word_of_python(address: str) -> None:
+def test_malformed_requests_are_refused_without_a_traceback(address: str) -> None:
     for body in (b"", b"{", b"[]", b'{"data": 7}', b'{"data": {}}', b"\xff\xfe"):
         reply = httpx.post(
             f"{address}/gradio_api/call/chat", content=body, headers={"Content-Type": "application/json"}
@@ -97,8 +97,8 @@ def test_what_is_no_request_is_refused_without_a_word_of_python(address: str) ->
         assert "Traceback" not in reply.text
 
 
-def test_names_and_questions_run_nothing(visit: Visit, clip: Path, tmp_path: Path) -> None:
-    """On the page, in what is saved, and in what the browser keeps."""
+def test_names_and_questions_run_no_script(visit: Visit, clip: Path, tmp_path: Path) -> None:
+    """On the page, in saved files, and in the browser's storage."""
     name = "../..\\\"'><img src=x onerror=hit()>\n\u202egpj.clip.mp4"
     question = "</p><script>hit()</script><img src=x onerror=hit()> **[a](javascript:hit())** \u202e\x1b[31m<|im_end|>"
     hits: list[str] = []
@@ -126,7 +126,7 @@ def test_names_and_questions_run_nothing(visit: Visit, clip: Path, tmp_path: Pat
     assert hits == []
 
 
-def test_far_too_long_a_question_comes_back(visit: Visit) -> None:
+def test_a_question_that_is_far_too_long_returns_to_its_field(visit: Visit) -> None:
     visit.page.fill("#question textarea", "x" * 100_000)
     visit.page.press("#question textarea", "Enter")
     expect(visit.page.get_by_text("the question has 100,000 characters")).to_be_visible(timeout=SLOW)
@@ -136,7 +136,7 @@ def test_far_too_long_a_question_comes_back(visit: Visit) -> None:
 
 
 class Fault:
-    """An error that the model raises once, `calls` forward passes after it was armed."""
+    """An error that the model raises once, `calls` forward passes after it is armed."""
 
     def __init__(self) -> None:
         self._left, self._error = 0, Exception()
@@ -152,7 +152,7 @@ class Fault:
 
 @contextmanager
 def faulty() -> Iterator[tuple[str, Fault]]:
-    """A page in this process, and the fault of its model."""
+    """A page in this process, and its model's fault."""
     engine, fault = Engine(load("tiny"), Settings()), Fault()
     engine.loaded.model.model.layers[-1].register_forward_pre_hook(fault)
     app = build_app(engine, Settings(log="nothing"))
@@ -163,17 +163,17 @@ def faulty() -> Iterator[tuple[str, Fault]]:
         app.close(verbose=False)
 
 
-def test_a_fault_inside_an_answer_is_one_line_and_the_next_one_works(browser: Browser) -> None:
+def test_an_error_during_an_answer_is_one_message_and_the_next_answer_works(browser: Browser) -> None:
     """On the page, on a second tab of the same browser, and over HTTP."""
     with faulty() as (address, fault):
         context = browser.new_context()
         visit, other = Visit(context, address), Visit(context, address)
         visit.pick("A rolling circle")
         answer = visit.ask("What shape is it?")
-        visit.page.wait_for_function("localStorage.getItem('longva-chats')")  # the model has nothing left to do
+        visit.page.wait_for_function("localStorage.getItem('longva-chats')")  # the model is idle
         for error, line in (
-            (RuntimeError("a secret\nof many lines"), "an unexpected RuntimeError; try again"),
-            (torch.OutOfMemoryError("CUDA out of memory"), "the memory ran out with 16 frames; set the budget to 8"),
+            (RuntimeError("a secret\nof many lines"), "an unexpected RuntimeError occurred; try again"),
+            (torch.OutOfMemoryError("CUDA out of memory"), "out of memory with 16 frames; set the budget to 8"),
         ):
             fault.arm(error, 3)
             visit.page.fill("#question textarea", "What colour is it?")
@@ -192,7 +192,7 @@ def test_a_fault_inside_an_answer_is_one_line_and_the_next_one_works(browser: Br
         visit.page.close()
         fault.arm(RuntimeError("a secret"), 3)
         told = call(address, "chat", *GOOD)
-        assert "an unexpected RuntimeError; try again" in told
+        assert "an unexpected RuntimeError occurred; try again" in told
         assert "secret" not in told
         assert "event: complete" in call(address, "chat", *GOOD)
         context.close()

@@ -1,4 +1,4 @@
-"""The cost of a budget before the fact: it follows the slider, and says what fits and how long reading takes."""
+"""The cost of a budget: it follows the slider, and shows what fits and the expected time to the first word."""
 
 import re
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose answers may be so long that less than 2,000 frames fit beside them."""
+    """A server whose answers may be so long that fewer than 2,000 frames fit with them."""
     log = tmp_path_factory.mktemp("cramped") / "server.log"
     with serving(log, "--model", "tiny", LONGVA_MAX_NEW_TOKENS="20000") as address:
         yield address
 
 
 def slide(page: Page, to: float) -> None:
-    """Press the slider and move it there, a share of its way, without letting go."""
+    """Drag the slider to this share of its length, without releasing it."""
     page.locator("#budget-slider").scroll_into_view_if_needed()
     box = page.locator("#budget-slider").bounding_box()
     assert box is not None
@@ -41,11 +41,11 @@ def slide(page: Page, to: float) -> None:
 
 
 def thin(number: int) -> str:
-    """As the page writes numbers: 28 800."""
+    """A number as the page formats it: 28 800."""
     return f"{number:,}".replace(",", "\u202f")
 
 
-def test_facts_of_a_video_a_picture_and_nothing(engine: Engine, clip: Path) -> None:
+def test_facts_about_a_video_a_picture_and_no_file(engine: Engine, clip: Path) -> None:
     reads, one = PrefillTimes(), engine.meter(1)
     info = probe(clip)
     plan = plan_frames(info, 8, 2.0, 4.5)
@@ -61,19 +61,19 @@ def test_facts_of_a_video_a_picture_and_nothing(engine: Engine, clip: Path) -> N
     assert nothing["frame_tokens"] == engine.loaded.model.config.tokens_per_frame
 
 
-def test_the_newest_reading_of_each_size_is_known() -> None:
+def test_the_newest_prefill_time_of_each_size_is_kept() -> None:
     reads = PrefillTimes()
     for num_frames, seconds in ((64, 2.0), (1000, 40.0), (70, 3.0)):
         reads.add(num_frames, seconds)
     assert reads.known == [(70, 3.0), (1000, 40.0)]
 
 
-def test_the_cost_follows_the_slider_and_asks_no_server(visit: Visit) -> None:
+def test_the_cost_follows_the_slider_without_requests(visit: Visit) -> None:
     page = visit.page
     page.set_default_timeout(120_000)
     visit.pick("One second in a minute")
     expect(page.locator("#cost")).to_contain_text("64 frames · 576 tokens")
-    expect(page.locator("#cost")).to_contain_text("A frame every 0.95 s")
+    expect(page.locator("#cost")).to_contain_text("One frame every 0.95 s")
     visit.wait_for_completed(1)
     before = len(visit.requests)
     slide(page, 0.75)
@@ -81,25 +81,25 @@ def test_the_cost_follows_the_slider_and_asks_no_server(visit: Visit) -> None:
     frames = int(page.input_value(".budget-number"))
     assert 200 < frames < 500
     assert shown.startswith(f"{frames} frames · {thin(frames * 9)} tokens · ")
-    assert f"A frame every {1499 / 25 / (frames - 1):.2g} s" in shown
+    assert f"One frame every {1499 / 25 / (frames - 1):.2g} s" in shown
     assert "Fits this machine" in shown
     slide(page, 1.0)
     expect(page.locator("#cost")).to_contain_text(f"{thin(1500)} frames · {thin(13500)} tokens")
-    expect(page.locator("#cost")).to_contain_text("Every frame of the video is taken.")
+    expect(page.locator("#cost")).to_contain_text("Every frame of the video is used.")
     slide(page, 0.0)
     expect(page.locator("#cost")).to_contain_text("1 frame · 9 tokens")
     expect(page.locator("#cost")).to_contain_text("A single frame, at 0:00.0")
-    assert [url for url in visit.requests[before:] if "/file=" not in url] == []  # the player fetches the video
+    assert [url for url in visit.requests[before:] if "/file=" not in url] == []  # the player loads the video
     page.mouse.up()
     visit.wait_for_frames(1)
     assert visit.complaints == []
 
 
-def test_the_seconds_to_read_are_estimated_from_what_was_read(visit: Visit) -> None:
+def test_the_time_is_estimated_from_earlier_prefills(visit: Visit) -> None:
     page = visit.page
     page.set_default_timeout(120_000)
     visit.pick("One second in a minute")
-    page.fill(".budget-number", "60")  # which nobody else has had read
+    page.fill(".budget-number", "60")  # not in the prefix cache yet
     page.press(".budget-number", "Enter")
     visit.wait_for_frames(60)
     visit.ask("What number is in the video?")
@@ -110,22 +110,22 @@ def test_the_seconds_to_read_are_estimated_from_what_was_read(visit: Visit) -> N
     page.fill(".budget-number", "250")
     page.press(".budget-number", "Enter")
     visit.wait_for_frames(250)
-    # More take longer, by the nearest of the earlier readings.
+    # More frames take longer, extrapolated from the nearest earlier prefill.
     assert float(re.findall(r"about ([\d.]+) s", fit.inner_text())[0]) > 0
 
 
-def test_what_does_not_fit_is_said_and_the_most_is_marked(browser: Browser, cramped: str) -> None:
+def test_a_budget_that_does_not_fit_has_a_message_and_the_largest_one_a_mark(browser: Browser, cramped: str) -> None:
     visit = Visit(browser.new_context(viewport={"width": 1440, "height": 900}), cramped)
     page = visit.page
     page.set_default_timeout(120_000)
-    expect(page.locator("#cost")).to_contain_text("not yet measured")
+    expect(page.locator("#cost")).to_contain_text("has not been measured")
     largest = (32_768 - 512 - 20_000) // 9
-    expect(page.locator(".budget-most")).to_be_visible()
-    assert page.get_attribute(".budget-most", "title") == f"{thin(largest)} frames fit this machine"
-    mark, box = page.locator(".budget-most").bounding_box(), page.locator("#budget-slider").bounding_box()
+    expect(page.locator(".budget-limit")).to_be_visible()
+    assert page.get_attribute(".budget-limit", "title") == f"{thin(largest)} frames fit this machine"
+    mark, box = page.locator(".budget-limit").bounding_box(), page.locator("#budget-slider").bounding_box()
     assert mark is not None
     assert box is not None
-    # The thumb's middle lies under the mark when the slider shows that number.
+    # At that budget, the centre of the thumb is under the mark.
     page.mouse.click(mark["x"] + 1, box["y"] + box["height"] / 2)
     assert abs(int(page.input_value(".budget-number")) - largest) < 0.02 * largest
     slide(page, 1.0)

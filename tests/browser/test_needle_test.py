@@ -1,4 +1,4 @@
-"""The needle test on the page: the heat map fills in live, the chat goes on beside it, and it can be stopped."""
+"""The needle test on the page: the heat map fills live, the chat stays usable, and the test can be stopped."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,53 +51,51 @@ def engine() -> Engine:
     return Engine(load("tiny"), SETTINGS)
 
 
-def begin(engine: Engine, pages: Pages, waiting_line: AdmissionQueue, clip: Path) -> Iterator[dict[str, Any]]:
+def begin(engine: Engine, pages: Pages, queue: AdmissionQueue, clip: Path) -> Iterator[dict[str, Any]]:
     """The values of a test on the first eight frames of a clip."""
     look = Selection.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
     pages.get("one").select(look, engine, SETTINGS)
     request: Any = SimpleNamespace(session_hash="one")
     events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
-    return NeedleTests(engine, pages, waiting_line, events).start(1.0, request)
+    return NeedleTests(engine, pages, queue, events).start(1.0, request)
 
 
 def num_asked(value: dict[str, Any]) -> int:
     return sum(score[1] for row in value["scores"] for score in row if score)
 
 
-def test_it_waits_in_the_line_and_lets_others_go_after_each_step(engine: Engine, clip: Path) -> None:
-    pages, waiting_line = Pages(engine), AdmissionQueue(engine.prefill_times, at_once=1)
-    values = begin(engine, pages, waiting_line, clip)
-    with waiting_line.join(8):
+def test_it_queues_again_after_each_step(engine: Engine, clip: Path) -> None:
+    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=1)
+    values = begin(engine, pages, queue, clip)
+    with queue.enqueue(8):
         assert next(values)["state"] == {"key": "progress.queued", "done": 1}
-        assert len(waiting_line) == 1
+        assert len(queue) == 1
     turns = 0
     while (value := next(values))["running"]:
-        with waiting_line.join(8) as place:
+        with queue.enqueue(8) as ticket:
             asked, encoding = num_asked(value), value["state"]["key"] == "needle.encoding"
-            while not place.called.is_set():
+            while not ticket.admitted.is_set():
                 value = next(values)
-            # It is somebody's turn after one step at most, and the test waits meanwhile.
+            # Others wait one step at most, and the test waits meanwhile.
             assert num_asked(value) <= asked + (not encoding)
             asked = num_asked(value)
             assert next(values)["state"]["key"] == "progress.queued"
             assert num_asked(value) == asked
         turns += 1
         if asked == 10:
-            pages.get("one").testing.set()
+            pages.get("one").needle_test_stop.set()
     assert turns > 10
     assert value["state"]["key"] == "needle.stopped"
-    assert len(waiting_line) == 0
+    assert len(queue) == 0
     assert list(values) == []
-    with waiting_line.join(8) as place:
-        assert place.called.is_set()
-    pages.leave("one", for_good=True)
+    with queue.enqueue(8) as ticket:
+        assert ticket.admitted.is_set()
+    pages.disconnect("one", is_closed=True)
     assert len(engine.prefix_cache) == 0
 
 
-def test_frames_that_cannot_be_decoded_are_left_out(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are found out about while the test encodes."""
+def test_frames_that_cannot_be_decoded_are_skipped(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test finds them while it encodes."""
     decode = VideoSource.decode
 
     def damaged(source: VideoSource) -> Iterator[FrameBatch]:
@@ -112,29 +110,29 @@ def test_frames_that_cannot_be_decoded_are_left_out(
     assert last["sizes"] == (1, 3, 7)
     assert last["state"]["key"] == "needle.done"
     assert num_asked(last) == 3 * 5 * 3
-    pages.leave("one", for_good=True)
+    pages.disconnect("one", is_closed=True)
 
 
-def test_the_panel_says_how_long_it_will_take() -> None:
+def test_the_panel_shows_the_remaining_time() -> None:
     test = LiveTest(1.0, 8, drawn_needles(1))
     first, *others = test.cells
-    value = test.take(Result(first, "", True, True, True, seconds=first.work * 0.5))
+    test.update(Result(first, "", True, True, True, seconds=first.work * 0.5))
     left = sum(cell.work for cell in others) * 0.5
-    assert value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
+    assert test.value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
 
 
-def test_stopping_gives_the_place_up(engine: Engine, clip: Path) -> None:
-    pages, waiting_line = Pages(engine), AdmissionQueue(engine.prefill_times, at_once=1)
-    values = begin(engine, pages, waiting_line, clip)
-    with waiting_line.join(8):
+def test_stopping_leaves_the_queue(engine: Engine, clip: Path) -> None:
+    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=1)
+    values = begin(engine, pages, queue, clip)
+    with queue.enqueue(8):
         next(values)
-        pages.get("one").testing.set()
+        pages.get("one").needle_test_stop.set()
         assert [value["running"] for value in values] == [False]
-        assert len(waiting_line) == 0
-    pages.leave("one", for_good=True)
+        assert len(queue) == 0
+    pages.disconnect("one", is_closed=True)
 
 
-def test_the_heat_map_fills_in(visit: Visit) -> None:
+def test_the_heat_map_fills(visit: Visit) -> None:
     visit.pick("Three shapes")
     start(visit)
     expect(visit.page.locator(".needles-pictures img")).to_have_count(3, timeout=BUSY_MS)
@@ -161,14 +159,14 @@ def test_stopping_and_starting_again(visit: Visit) -> None:
     assert any(not cell for row in scores(visit) for cell in row)
     visit.page.click(".needles-start")
     expect(visit.page.locator(".needles-state")).to_contain_text("Question", timeout=BUSY_MS)
-    # Another video ends it.
+    # Another selection ends it.
     visit.pick("Three shapes")
     visit.page.get_by_role("tab", name="Needle test").click()
     expect(visit.page.locator(".needles-start")).to_be_visible(timeout=BUSY_MS)
     assert visit.complaints == []
 
 
-def test_nothing_to_hide_a_needle_in(visit: Visit) -> None:
+def test_it_needs_a_video(visit: Visit) -> None:
     start(visit)
     visit.wait_for_toasts("there is no video to hide a needle in")
     expect(visit.page.locator(".needles-start")).to_be_visible()

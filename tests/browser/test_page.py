@@ -1,4 +1,4 @@
-"""The page in a real browser: look, ask, take back, and what happens when something is wrong."""
+"""The page in a real browser: select, ask, undo, and errors."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Route, expect
 from tests.support.browser import Visit
 
 
-def test_loads_without_complaint_and_asks_nobody_else(visit: Visit) -> None:
+def test_the_page_loads_without_errors_and_external_requests(visit: Visit) -> None:
     visit.page.wait_for_load_state("load")
     visit.page.evaluate("document.fonts.ready.then(() => {})")
     assert visit.complaints == []
@@ -27,9 +27,9 @@ def test_an_example_shows_its_frames_with_their_times(visit: Visit) -> None:
     expect(visit.page.locator(".film li:first-child time")).to_have_text("0:00.0")
     expect(visit.page.locator("#cost")).to_contain_text("16 frames")
     expect(visit.page.locator("#cost")).to_contain_text("of the context")
-    expect(visit.page.locator("#cost")).to_contain_text("A frame every 0.33 s")
+    expect(visit.page.locator("#cost")).to_contain_text("One frame every 0.33 s")
     assert visit.page.locator(".chip").count() >= 2
-    # Shown, not only listed: the sprite sheets were accepted as pictures.
+    # They are shown and not only listed: the browser has decoded the sprite sheets.
     assert visit.page.evaluate(PICTURES_LOAD) == [True]
     assert visit.complaints == []
 
@@ -57,7 +57,7 @@ def test_a_click_on_a_frame_plays_the_video_there(visit: Visit) -> None:
         f" && document.querySelector('#player video').currentTime >= {seconds} - 0.02"
     )
     visit.page.wait_for_selector(".film li[aria-current]")
-    # With the keyboard alone: End reaches the last frame, Enter plays from it.
+    # By keyboard: End moves to the last frame, and Enter plays from it.
     visit.page.eval_on_selector("#player video", "video => video.pause()")
     visit.page.focus(".film button")
     visit.page.keyboard.press("End")
@@ -86,7 +86,7 @@ def test_upload_budget_and_range(visit: Visit, clip: Path) -> None:
     expect(visit.page.locator("#cost")).to_contain_text("8 frames")
 
 
-def test_a_look_that_is_late_does_not_undo_a_later_one(visit: Visit, clip: Path) -> None:
+def test_a_late_selection_does_not_undo_a_newer_one(visit: Visit, clip: Path) -> None:
     visit.upload(clip)
     visit.wait_for_frames(32)
     held: list[Route] = []
@@ -99,7 +99,7 @@ def test_a_look_that_is_late_does_not_undo_a_later_one(visit: Visit, clip: Path)
 
     visit.page.route("**/queue/join*", hold_the_first)
     visit.page.fill("#start textarea, #start input", "0:02")
-    visit.page.fill("#end textarea, #end input", "4.5")  # leaving the first field asks for 0:02 to the end
+    visit.page.fill("#end textarea, #end input", "4.5")  # leaving the first field selects 0:02 to the end
     visit.page.press("#end textarea, #end input", "Enter")
     visit.wait_for_frames(25)
     seconds = visit.frame_seconds
@@ -149,7 +149,7 @@ def test_a_suggestion_asks(visit: Visit) -> None:
     assert visit.page.inner_text(".turn .question") == question
 
 
-# Notices that an answer is being written, however short that is.
+# Detects that an answer is being written, however briefly.
 WATCH_LIVE = """() => {
   const turns = document.querySelector(".chat-turns");
   new MutationObserver(() => { window.wasLive ||= turns.querySelector(".live") !== null; })
@@ -181,7 +181,7 @@ def test_retry_edit_undo_clear(visit: Visit) -> None:
     assert "video read once, reused" in visit.stats()
 
 
-def test_what_comes_in_below_an_answer_leaves_its_question_under_edit_alone(visit: Visit) -> None:
+def test_updates_of_an_answer_do_not_affect_the_edit_of_its_question(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
     visit.page.locator(".turn .tools").get_by_text("Edit").click()
@@ -193,7 +193,7 @@ def test_what_comes_in_below_an_answer_leaves_its_question_under_edit_alone(visi
     expect(visit.page.locator(".turn .question")).to_have_text("What colour is the star?")
 
 
-def test_text_alone_and_markup_stays_text(visit: Visit) -> None:
+def test_questions_without_a_video_and_markup_stays_text(visit: Visit) -> None:
     question = '<img src=x onerror="document.title=1"> **bold** <|im_end|> &amp;'
     assert visit.ask(question)
     assert visit.page.inner_text(".turn .question") == question
@@ -201,7 +201,7 @@ def test_text_alone_and_markup_stays_text(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_a_text_file_named_mp4_is_refused_and_the_chat_is_kept(visit: Visit, tmp_path: Path) -> None:
+def test_a_text_file_named_mp4_is_refused_and_the_chat_stays(visit: Visit, tmp_path: Path) -> None:
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
     bad = tmp_path / "notes.mp4"
@@ -209,7 +209,7 @@ def test_a_text_file_named_mp4_is_refused_and_the_chat_is_kept(visit: Visit, tmp
     visit.upload(bad)
     visit.wait_for_toasts("notes.mp4 is a text file")
     expect(visit.page.locator(".turn")).to_have_count(1)
-    # No frames of the old video beside the bad one, and no answer about it.
+    # Neither the old video's frames nor answers about it appear with the new file.
     expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
     visit.page.fill("#question textarea", "What do you see?")
     visit.page.press("#question textarea", "Enter")
@@ -220,7 +220,7 @@ def test_a_text_file_named_mp4_is_refused_and_the_chat_is_kept(visit: Visit, tmp
     assert visit.complaints == []
 
 
-def test_bad_ranges_and_budgets_say_so(visit: Visit) -> None:
+def test_invalid_ranges_and_budgets_have_messages(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.page.fill("#start textarea, #start input", "soon")
     visit.page.press("#start textarea, #start input", "Enter")
@@ -231,7 +231,7 @@ def test_bad_ranges_and_budgets_say_so(visit: Visit) -> None:
     visit.wait_for_toasts("not after the start")
 
 
-def test_stop_ends_a_long_reading(visit: Visit) -> None:
+def test_stop_ends_a_long_prefill(visit: Visit) -> None:
     visit.page.evaluate("window.scrollTo(0, 0)")
     visit.pick("Ten minutes")
     visit.page.fill(".budget-number", "2000")
@@ -243,7 +243,7 @@ def test_stop_ends_a_long_reading(visit: Visit) -> None:
     visit.page.click("#question .stop-button")
     visit.page.wait_for_selector("#question .submit-button")
     expect(visit.page.locator("#question textarea")).to_have_value("What number is in the video?")
-    # A smaller budget ends the sampling that still runs.
+    # A smaller budget stops the running sampling.
     visit.page.fill(".budget-number", "4")
     visit.page.press(".budget-number", "Enter")
     visit.wait_for_frames(4)
@@ -270,7 +270,7 @@ def test_two_visitors_do_not_see_each_other(browser: Browser, address: str) -> N
 
 
 def test_two_tabs_of_one_browser_are_two_visitors_who_keep_both_chats(browser: Browser, address: str) -> None:
-    """They share the browser's storage: neither loses the other's chat there, and each clears only its own."""
+    """They share the browser's storage. Neither overwrites the other's chat, and each clears only its own."""
     context = browser.new_context()
     one, two = Visit(context, address), Visit(context, address)
     one.pick("Three shapes")
@@ -304,7 +304,7 @@ def test_a_picture_and_back_to_a_video(visit: Visit) -> None:
     assert visit.ask("What is in the picture?")
     visit.pick("Three shapes")
     visit.wait_for_frames(16)
-    expect(visit.page.locator(".note")).to_contain_text("starts afresh")
+    expect(visit.page.locator(".note")).to_contain_text("starts over here")
     visit.page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
     assert visit.complaints == []
 

@@ -1,4 +1,4 @@
-"""What belongs to a page stays its own, and a failed look neither loses what was there nor answers blind."""
+"""Pages share no state, and a failed selection neither loses the previous one nor leads to answers without frames."""
 
 import time
 from collections.abc import Iterator
@@ -23,8 +23,11 @@ from longva_demo.page.components.frame_browser import ROUTE, frames_route
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.save import Save
 from longva_demo.page.selection import WHOLE, Selection
-from longva_demo.page.sessions import AWAY_SECONDS, IDLE_SECONDS, Page, Pages, leave_route
+from longva_demo.page.sessions import Pages
+from longva_demo.page.state import AWAY_SECONDS, IDLE_SECONDS, Page
+from longva_demo.page.transcript import WAITING, TurnEntry
 from longva_demo.server import build_app
+from longva_demo.server.app import close_route
 from longva_demo.server.stale_tab import SESSION_HEADER, refuse_stale_tabs
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
@@ -59,51 +62,51 @@ def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
     source = one.source
     assert isinstance(source, VideoSource)
     list(source.frames())
-    kept = source._folder
+    kept = source.folder
     assert kept.exists()
-    pages.leave("one")
+    pages.disconnect("one")
     now = AWAY_SECONDS + 1
-    pages.sweep()
+    pages.close_abandoned()
     assert pages.get("two") is two
     assert not kept.exists()
     assert pages.get("one") is not one
     assert len(pages) == 2
 
 
-def test_a_browser_that_comes_back_soon_finds_its_page(engine: Engine) -> None:
-    """A laptop slept, the network changed: the connection ended, and the tab is still open."""
+def test_a_browser_that_reconnects_soon_gets_its_page(engine: Engine) -> None:
+    """A laptop slept, or the network changed: the connection ended, but the tab is still open."""
     now = 0.0
     pages = Pages(engine, lambda: now)
     page = pages.get("one")
-    pages.leave("one")
-    assert page.stopping.is_set()
+    pages.disconnect("one")
+    assert page.stop_requested.is_set()
     now = AWAY_SECONDS - 1
     assert pages.get("one") is page
     now = 2 * AWAY_SECONDS
-    pages.sweep()
+    pages.close_abandoned()
     assert pages.get("one") is page
-    pages.leave("one")
+    pages.disconnect("one")
     now = 4 * AWAY_SECONDS
-    with page.alone():  # an answer is being ended
-        pages.sweep()
+    with page.exclusive():  # an answer is still being stopped
+        pages.close_abandoned()
         assert len(pages) == 1
-    pages.sweep()
+    pages.close_abandoned()
     assert len(pages) == 0
 
 
-def test_a_tab_that_says_that_it_is_closed_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_a_closed_tab_is_closed_without_delay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longva_demo.page.sessions.STOP_SECONDS", 0.01)
     pages = Pages(engine)
     page = pages.get("one")
-    with page.alone():  # an answer is being ended
-        pages.leave("one", for_good=True)
-        pages.leave("one")  # its connection ends too
-        assert page.stopping.is_set()
+    with page.exclusive():  # an answer is still being stopped
+        pages.disconnect("one", is_closed=True)
+        pages.disconnect("one")  # its connection ends as well
+        assert page.stop_requested.is_set()
         assert len(pages) == 1
-    pages.sweep()
+    pages.close_abandoned()
     assert len(pages) == 0
     pages.get("two")
-    client = TestClient(Starlette(routes=[leave_route(pages)]))
+    client = TestClient(Starlette(routes=[close_route(pages)]))
     assert client.get("/longva/leave/two").status_code == 405
     assert client.post("/longva/leave/nobody").status_code == 204
     assert len(pages) == 1
@@ -111,8 +114,8 @@ def test_a_tab_that_says_that_it_is_closed_is_not_waited_for(engine: Engine, mon
     assert len(pages) == 0
 
 
-def test_leaving_the_page_in_a_browser_frees_it(visit: Visit) -> None:
-    """At once, not when the connection has been gone for a while."""
+def test_leaving_the_page_in_a_browser_closes_it(visit: Visit) -> None:
+    """Immediately, not after the grace period of a lost connection."""
     visit.pick("One second in a minute")
     address = visit.page.url.rstrip("/")
     before = figures_of(address)["pages"]
@@ -121,20 +124,22 @@ def test_leaving_the_page_in_a_browser_frees_it(visit: Visit) -> None:
         time.sleep(0.1)
 
 
-def test_a_closed_page_is_remembered_where_something_was_on_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_page_is_remembered_unless_it_was_empty(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     pages = Pages(engine, lambda: now)
     for name in ("empty", "one", "two", "three"):
-        pages.get(name).transcript += [{"kind": "turn"}] if name != "empty" else []
+        page = pages.get(name)
+        if name != "empty":
+            page.transcript.append(TurnEntry("What is there?"))
     assert not pages.was_closed("one")
     monkeypatch.setattr("longva_demo.page.sessions.MAX_CLOSED", 2)
     now = IDLE_SECONDS + 1
-    pages.sweep()
+    pages.close_abandoned()
     assert len(pages) == 0
     assert [pages.was_closed(name) for name in ("empty", "one", "two", "three")] == [False, False, True, True]
 
 
-def test_events_of_a_closed_page_are_turned_away() -> None:
+def test_events_of_a_closed_page_are_refused() -> None:
     app = Starlette(
         routes=[Route("/", lambda _: PlainTextResponse("here"))], middleware=[refuse_stale_tabs("gone".__eq__)]
     )
@@ -146,7 +151,7 @@ def test_events_of_a_closed_page_are_turned_away() -> None:
 def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
     engine: Engine, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The laptop slept for long. To the server the tab would be a new visitor, and its chat would be gone."""
+    """The laptop slept for long. The server would treat the tab as a new visitor, and its chat would be lost."""
     now = 0.0
     pages = Pages(engine, lambda: now)
     monkeypatch.setattr("longva_demo.server.app.Pages", lambda _: pages)
@@ -159,7 +164,7 @@ def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
         visit.page.wait_for_function("localStorage.getItem('longva-chats')")
         now = IDLE_SECONDS + 1
         visit.page.fill("#question textarea", "And which colour?")
-        pages.sweep()
+        pages.close_abandoned()
         visit.page.press("#question textarea", "Enter")
         said = visit.page.locator(".chat-closed")
         expect(said).to_contain_text("the server has closed it. Choose the video again", timeout=SLOW)
@@ -176,26 +181,26 @@ def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
         app.close(verbose=False)
 
 
-def test_another_page_of_the_same_tab_leaves_the_chats_before_it(engine: Engine) -> None:
-    """The browser's store goes by the page's token: to it, a page that was made anew is another one."""
-    keeping, request = Save(Pages(engine)), SimpleNamespace(session_hash="one")
+def test_a_new_page_of_the_same_tab_keeps_the_stored_chats(engine: Engine) -> None:
+    """The browser's storage identifies a page by its token, and a new page has another one."""
+    save, request = Save(Pages(engine)), SimpleNamespace(session_hash="one")
     other = Save(Pages(engine)).remember(request)["page"]  # type: ignore[arg-type]
-    assert keeping.remember(request)["page"] == keeping.remember(request)["page"] != other  # type: ignore[arg-type]
+    assert save.remember(request)["page"] == save.remember(request)["page"] != other  # type: ignore[arg-type]
 
 
-def test_a_chat_is_remembered_while_it_is_saved_or_checked(engine: Engine) -> None:
-    """Both hold the chat for a while, and neither has it remembered afterwards; an answer has."""
+def test_the_browser_can_store_a_chat_while_it_is_saved_or_checked(engine: Engine) -> None:
+    """Both hold the lock for a while without storing the chat afterwards. Only an answer stores it."""
     pages, request = Pages(engine), SimpleNamespace(session_hash="one")
-    page, keeping = pages.get("one"), Save(pages)
+    page, save = pages.get("one"), Save(pages)
     list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
-    page.transcript.append({"kind": "turn", "question": "What is there?", "answer": ""})
-    with page.alone():
-        assert keeping.remember(request)["record"]  # type: ignore[arg-type]
-        page.transcript.append({"kind": "turn", "question": "And where?", "answer": "", "status": ""})
-        assert "record" not in keeping.remember(request)  # type: ignore[arg-type]
+    page.transcript.append(TurnEntry("What is there?"))
+    with page.exclusive():
+        assert save.remember(request)["record"]  # type: ignore[arg-type]
+        page.transcript.append(TurnEntry("And where?", draft=WAITING))
+        assert "record" not in save.remember(request)  # type: ignore[arg-type]
 
 
-def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine, clip: Path) -> None:
+def test_a_failed_range_changes_nothing(page: Page, engine: Engine, clip: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
     source, sheets = page.source, page.sheets
     with pytest.raises(DemoError):
@@ -204,9 +209,7 @@ def test_another_range_that_fails_keeps_what_is_there(page: Page, engine: Engine
     assert page.sheets is sheets
 
 
-def test_a_new_file_that_fails_leaves_nothing_to_look_at(
-    page: Page, engine: Engine, clip: Path, tmp_path: Path
-) -> None:
+def test_a_failed_new_file_leaves_nothing_selected(page: Page, engine: Engine, clip: Path, tmp_path: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
     empty = tmp_path / "empty.mp4"
     empty.touch()
@@ -217,7 +220,7 @@ def test_a_new_file_that_fails_leaves_nothing_to_look_at(
         page.select(fields(empty), engine, SETTINGS)
 
 
-def test_the_same_frames_again_keep_the_conversation(page: Page, engine: Engine, clip: Path) -> None:
+def test_selecting_the_same_frames_again_keeps_the_conversation(page: Page, engine: Engine, clip: Path) -> None:
     sheets = page.select(fields(clip), engine, SETTINGS)
     assert sheets is not None
     assert sheets.claim()
@@ -229,9 +232,9 @@ def test_the_same_frames_again_keep_the_conversation(page: Page, engine: Engine,
     assert page.session.turns == []
 
 
-def read(page: Page, look: Selection | None, engine: Engine) -> VideoSource:
-    """Look there and read the frames to the end, as the page does."""
-    sheets = page.select(look, engine, SETTINGS)
+def read(page: Page, selection: Selection | None, engine: Engine) -> VideoSource:
+    """Select and decode all frames, as the page does."""
+    sheets = page.select(selection, engine, SETTINGS)
     assert sheets is not None
     assert isinstance(page.source, VideoSource)
     if sheets.claim():
@@ -241,7 +244,7 @@ def read(page: Page, look: Selection | None, engine: Engine) -> VideoSource:
     return page.source
 
 
-def test_going_back_finds_the_frames_still_there(page: Page, engine: Engine, clip: Path) -> None:
+def test_going_back_reuses_the_decoded_frames(page: Page, engine: Engine, clip: Path) -> None:
     whole = read(page, fields(clip), engine)
     sheets = page.sheets
     part = read(page, fields(clip, start="2", end="8"), engine)
@@ -260,19 +263,21 @@ def test_unfinished_and_old_views_are_closed(page: Page, engine: Engine, clip: P
     unfinished = page.source
     assert isinstance(unfinished, VideoSource)
     sources = [read(page, fields(clip, num_frames=count), engine) for count in range(5, 5 + views.MAX_VIEWS + 2)]
-    assert not unfinished._folder.exists()
-    assert [source._folder.exists() for source in sources] == [False] + [True] * (views.MAX_VIEWS + 1)
+    assert not unfinished.folder.exists()
+    assert [source.folder.exists() for source in sources] == [False] + [True] * (views.MAX_VIEWS + 1)
     page.close()
-    assert not any(source._folder.exists() for source in sources)
+    assert not any(source.folder.exists() for source in sources)
 
 
-def test_bytes_bound_what_is_kept(page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_views_have_a_limit_in_bytes(
+    page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = read(page, fields(clip, num_frames=20), engine)
     assert first.num_bytes > 0
     monkeypatch.setattr(views, "MAX_BYTES", first.num_bytes - 1)
     second = read(page, fields(clip, num_frames=4), engine)
     third = read(page, fields(clip, num_frames=5), engine)
-    assert [source._folder.exists() for source in (first, second, third)] == [False, True, True]
+    assert [source.folder.exists() for source in (first, second, third)] == [False, True, True]
 
 
 def test_a_failed_return_keeps_the_view(
@@ -283,16 +288,16 @@ def test_a_failed_return_keeps_the_view(
     with monkeypatch.context() as patch:
         patch.setattr("longva_demo.chat.budget.free_memory", lambda _device: 0)
         patch.setattr("longva_demo.chat.prefill.PrefixLease.num_bytes", 0)
-        with pytest.raises(DemoError, match="room for 0 frames"):
+        with pytest.raises(DemoError, match="only 0 frames fit here"):
             page.select(fields(clip), engine, SETTINGS)
     assert page.source is part
     assert read(page, fields(clip), engine) is whole
 
 
 def test_one_answer_at_a_time(page: Page) -> None:
-    with page.alone(), pytest.raises(DemoError, match="still being written"), page.alone():
+    with page.exclusive(), pytest.raises(DemoError, match="still being written"), page.exclusive():
         pass
-    with page.alone():
+    with page.exclusive():
         pass
 
 
@@ -303,16 +308,16 @@ def test_budgets_outside_the_slider_are_refused(clip: Path, num_frames: object) 
 
 
 @pytest.mark.parametrize(("start", "end"), [("soon", ""), ("", "1:2:3:4"), ("5", "5"), ("0:09", "0:03"), ("-1", "")])
-def test_ranges_that_are_none_are_refused(clip: Path, start: str, end: str) -> None:
+def test_invalid_ranges_are_refused(clip: Path, start: str, end: str) -> None:
     with pytest.raises(DemoError):
         fields(clip, start=start, end=end)
 
 
-def test_no_file_is_nothing_to_look_at() -> None:
+def test_without_a_file_there_is_no_selection() -> None:
     assert fields(None, num_frames="anything") is None
 
 
-def test_frames_are_sent_to_whoever_knows_the_token_while_the_page_looks_at_them(engine: Engine, clip: Path) -> None:
+def test_frames_are_served_by_their_token_while_they_are_selected(engine: Engine, clip: Path) -> None:
     pages = Pages(engine)
     page = pages.get("one")
     sheets = page.select(fields(clip), engine, SETTINGS)
@@ -326,44 +331,40 @@ def test_frames_are_sent_to_whoever_knows_the_token_while_the_page_looks_at_them
     assert client.get(address).status_code == 404
 
 
-def test_what_was_said_about_earlier_frames_is_kept_for_saving(page: Page, engine: Engine, clip: Path) -> None:
+def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engine, clip: Path) -> None:
     for num_frames, question in ((4, "What is there?"), (5, "What moves?")):
         page.select(fields(clip, num_frames), engine, SETTINGS)
-        page.transcript.append({"kind": "turn", "question": question, "answer": ""})
+        page.transcript.append(TurnEntry(question, draft=WAITING))
         list(page.session.ask(question, Sampling(max_new_tokens=4)))
-        page.settle(page.session.turns[-1], None)
-    part = page.part()
-    assert part is not None
-    assert [len(one.thumbnails) for one in (*page.past, part)] == [4, 5]
-    assert [one.record.turns[0].question for one in (*page.past, part)] == ["What is there?", "What moves?"]
-    # Only what the session remembers can be checked: not the first answer, nor the note that the frames changed.
-    assert [entry.get("checks") for entry in page.shown()["entries"]] == [None, None, ["blind", "compare"]]
-    assert page.turn_at(2)[1] is page.session.turns[0]
+        page.finish_turn(page.session.turns[-1], None)
+    chat = page.chat_section()
+    assert chat is not None
+    assert [len(one.thumbnails) for one in (*page.earlier_chats, chat)] == [4, 5]
+    assert [one.record.turns[0].question for one in (*page.earlier_chats, chat)] == ["What is there?", "What moves?"]
+    # Only turns that the session remembers can be checked: neither the first answer nor the note about new frames.
+    assert [entry.get("checks") for entry in page.transcript_value()["entries"]] == [None, None, ["blind", "compare"]]
+    assert page.turn_at(2) is page.session.turns[0]
     for number in (0, 1, 3, -1):
-        with pytest.raises(DemoError, match="no longer there"):
+        with pytest.raises(DemoError, match="no longer selected"):
             page.turn_at(number)
 
 
-def test_a_needle_test_that_fails_can_be_started_again(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = Pages(engine)
     pages.get("one").select(fields(clip), engine, SETTINGS)
 
-    def torn(*_: object, **__: object) -> Iterator[object]:
+    def fail(*_: object, **__: object) -> Iterator[object]:
         yield Progress(Stage.PREFILL, 1, 2)
         raise DemoError("the memory ran out", "set a smaller budget")
 
-    monkeypatch.setattr("longva_demo.page.needle_test.run", torn)
-    line, log = (
-        AdmissionQueue(engine.prefill_times),
-        EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache)),
-    )
-    values = NeedleTests(engine, pages, line, log).start(1.0, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
+    monkeypatch.setattr("longva_demo.page.needle_test.run", fail)
+    queue = AdmissionQueue(engine.prefill_times)
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
+    values = NeedleTests(engine, pages, queue, events).start(1.0, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):
         seen.extend(value["running"] for value in values)
     assert seen[0]
     assert not seen[-1]
     pages.get("one").close()
-    assert pages.get("one").testing.is_set()
+    assert pages.get("one").needle_test_stop.is_set()

@@ -1,4 +1,4 @@
-"""Files that the browser cannot play: the player shows a preview on the same clock, and the model gets the file."""
+"""Files that the browser cannot play: the player shows a preview with the same times, and the model gets the file."""
 
 import base64
 import io
@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Route, expect
 from tests.support.browser import Visit
 from tests.video.clips import read_number, write_clip
 
-SLOW = 120_000  # ms: making a preview takes a second, on a machine that has nothing else to do
+SLOW = 120_000  # ms: a preview takes a second on an idle machine
 PLAYS = "() => document.querySelector('#player video')?.readyState >= 2"
-# The picture that the player shows, as the address of a PNG.
+# The frame that the player shows, as a data URL.
 PICTURE = """() => {
   const video = document.querySelector("#player video"), canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;
@@ -48,7 +48,7 @@ def number_shown(visit: Visit) -> int:
 
 
 def seek_by_frame(visit: Visit, place: int) -> float:
-    """Click a sampled frame and wait for the player, which is kept from running on; return the frame's time."""
+    """Click a sampled frame, wait for the player, and pause it. Returns the frame's time."""
     seconds = visit.frame_seconds[place]
     visit.page.locator(".film button").nth(place).click()
     visit.page.wait_for_function(
@@ -59,7 +59,7 @@ def seek_by_frame(visit: Visit, place: int) -> float:
 
 
 def expect_number(visit: Visit, number: int) -> None:
-    """The player shows this frame, or does so once it has painted it, a moment after the seek."""
+    """Wait until the player shows this frame, a moment after the seek."""
     end = time.monotonic() + 10
     while (shown := number_shown(visit)) != number and time.monotonic() < end:
         visit.page.wait_for_timeout(50)
@@ -91,13 +91,13 @@ def test_a_preview_plays_and_a_click_on_a_frame_seeks_it(visit: Visit, folder: P
         expect_number(visit, round(seconds * 10))
     assert visit.page.locator(".toast-body").count() == 0
     assert visit.page.locator("#player .error").count() == 0
-    # What is asked about is the file itself.
+    # Questions are about the file itself.
     expect(visit.page.locator("#about")).to_contain_text(name, timeout=SLOW)
     assert visit.ask("What do you see?")
     assert visit.complaints == []
 
 
-def test_another_video_takes_the_previews_place(visit: Visit, folder: Path, clip: Path) -> None:
+def test_another_video_replaces_the_preview(visit: Visit, folder: Path, clip: Path) -> None:
     visit.upload(write_clip(folder / "first.avi", 40, fps=10, **CLIPS["clip.avi"]))
     visit.page.wait_for_function(PLAYS)
     preview = visit.page.eval_on_selector("#player video", "video => video.currentSrc")
@@ -112,8 +112,8 @@ def test_another_video_takes_the_previews_place(visit: Visit, folder: Path, clip
     assert visit.page.request.get(preview).status == 404
 
 
-def test_a_click_shows_the_very_frame(visit: Visit, folder: Path) -> None:
-    """A thirtieth of a second has no end of decimals: cut too short, the player would show the frame before."""
+def test_a_click_shows_exactly_this_frame(visit: Visit, folder: Path) -> None:
+    """A thirtieth of a second has infinitely many decimals. Rounded down, it would show the previous frame."""
     visit.upload(write_clip(folder / "thirtieths.mp4", 20, fps=30))
     visit.wait_for_frames(20)
     visit.page.wait_for_function(PLAYS)
@@ -123,8 +123,8 @@ def test_a_click_shows_the_very_frame(visit: Visit, folder: Path) -> None:
         expect_number(visit, place)
 
 
-def test_what_this_browser_plays_stays_in_the_player(visit: Visit, folder: Path) -> None:
-    """Not every browser plays Matroska; one that does needs no smaller picture."""
+def test_a_file_that_this_browser_plays_needs_no_preview(visit: Visit, folder: Path) -> None:
+    """Some browsers play Matroska."""
     visit.upload(write_clip(folder / "clip.mkv", 20, fps=10))
     visit.page.wait_for_function(PLAYS)
     visit.wait_for_frames(20)
@@ -132,7 +132,7 @@ def test_what_this_browser_plays_stays_in_the_player(visit: Visit, folder: Path)
     expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
 
 
-def test_what_is_no_video_gets_no_line(visit: Visit, folder: Path) -> None:
+def test_a_file_that_is_not_a_video_gets_no_message(visit: Visit, folder: Path) -> None:
     bad = folder / "notes.avi"
     bad.write_text("these are not pictures")
     visit.upload(bad)
@@ -141,7 +141,7 @@ def test_what_is_no_video_gets_no_line(visit: Visit, folder: Path) -> None:
 
 
 def test_without_a_preview_frames_and_questions_work(visit: Visit, folder: Path) -> None:
-    """An ordinary file whose connection breaks has nothing to gain from a preview; one line says what is lost."""
+    """A preview does not help if the connection of an ordinary file breaks. A message says so."""
     visit.page.route("**/file=**/broken.mp4", lambda route: route.abort())
     visit.upload(write_clip(folder / "broken.mp4", 20, fps=10))
     visit.wait_for_frames(20)
@@ -150,7 +150,7 @@ def test_without_a_preview_frames_and_questions_work(visit: Visit, folder: Path)
     assert visit.ask("What do you see?")
 
 
-# As in browsers that tell the size of the picture after the rest of the metadata: none until `sized` is called.
+# Like browsers that report the frame size after the other metadata: none until `sized` is called.
 SIZED_LATE = """(() => {
   const { get } = Object.getOwnPropertyDescriptor(HTMLVideoElement.prototype, "videoWidth");
   let isSized = false;
@@ -162,7 +162,7 @@ SIZED_LATE = """(() => {
 })()"""
 
 
-def test_a_size_that_comes_late_takes_the_line_back(visit: Visit, folder: Path) -> None:
+def test_a_late_frame_size_removes_the_message(visit: Visit, folder: Path) -> None:
     visit.page.evaluate(SIZED_LATE)
     visit.upload(write_clip(folder / "sized.mp4", 20, fps=10))
     visit.page.wait_for_function(PLAYS)
@@ -172,8 +172,8 @@ def test_a_size_that_comes_late_takes_the_line_back(visit: Visit, folder: Path) 
     assert "/longva/preview/" not in visit.page.eval_on_selector("#player video", "video => video.currentSrc")
 
 
-def test_a_file_that_tells_nothing_gets_a_line_until_it_does(visit: Visit, folder: Path) -> None:
-    """Neither an error nor metadata: some browsers wait for ever for what they cannot play."""
+def test_a_file_without_metadata_has_a_message_until_they_arrive(visit: Visit, folder: Path) -> None:
+    """Some browsers report neither an error nor metadata for files that they cannot play."""
     waiting: list[Route] = []
     visit.page.route("**/file=**/silent.mp4", lambda route: waiting.append(route))
     visit.upload(write_clip(folder / "silent.mp4", 20, fps=10))
@@ -185,8 +185,8 @@ def test_a_file_that_tells_nothing_gets_a_line_until_it_does(visit: Visit, folde
     expect(visit.page.locator("#preview")).to_be_hidden(timeout=SLOW)
 
 
-def test_a_film_with_sound_alone_gets_a_preview(visit: Visit, folder: Path) -> None:
-    """Chromium plays the sound of an MP4 whose picture it cannot decode, and reports no error."""
+def test_a_video_of_which_only_the_sound_plays_gets_a_preview(visit: Visit, folder: Path) -> None:
+    """Chromium plays the sound of an MP4 whose video it cannot decode, and reports no error."""
     path = write_clip(folder / "sounding.mp4", 20, fps=10, codec="mpeg4", audio_seconds=2)
     visit.upload(path)
     expect(visit.page.locator("#preview")).to_contain_text("the player shows a small preview", timeout=SLOW)

@@ -1,4 +1,4 @@
-"""Who asks for too much in a minute is told so; the question is not lost, and others are not held up."""
+"""Rate limits: callers get a message, their questions are not lost, and others are not affected."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from longva_demo.chat import TextDelta
 from longva_demo.errors import DemoError
 from longva_demo.server import rate_limit as module
 from longva_demo.server.rate_limit import CALLER, MAX_LOGINS, RateLimit, limit_answers
-from longva_demo.server.serve import tell_visitors_apart
+from longva_demo.server.serve import trust_proxy_of_space
 from tests.browser.test_api import file_at
 from tests.support.browser import Visit
 from tests.support.server import serving
@@ -27,17 +27,17 @@ def test_the_limit_holds_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     rate.count("page a", "address 1")
     now += 20
     rate.count("page b", "address 1")
-    with pytest.raises(DemoError, match="the limit here is 2 questions a minute, and it is reached; wait 40 seconds"):
+    with pytest.raises(DemoError, match="the limit of 2 questions per minute is reached; wait 40 seconds"):
         rate.count("page b", "address 1")
-    rate.count("page b", "address 2")  # what was refused does not count
+    rate.count("page b", "address 2")  # refused questions do not count
     now += 41
     rate.count("page c", "address 1")
     now += 120
     rate.count("page d")
-    assert set(rate._asked) == {"page d"}
+    assert set(rate._times) == {"page d"}
 
 
-def test_the_caller_is_who_asks() -> None:
+def test_each_caller_has_its_own_limit() -> None:
     asked = []
 
     def ask(*_: object) -> Iterator[TextDelta]:
@@ -61,13 +61,13 @@ def test_the_question_returns_to_its_field(browser: Browser, tmp_path_factory: p
         visit.ask("What do you see?")
         visit.page.fill("#question textarea", "And now?")
         visit.page.press("#question textarea", "Enter")
-        expect(visit.page.get_by_text("the limit here is 1 questions a minute")).to_be_visible()
+        expect(visit.page.get_by_text("the limit of 1 questions per minute is reached")).to_be_visible()
         expect(visit.page.locator("#question textarea")).to_have_value("And now?")
         context.close()
 
 
-def test_events_uploads_and_log_ins_are_limited_for_an_address(clip: Path, tmp_path: Path) -> None:
-    """A proxy on this machine says who comes from where."""
+def test_events_uploads_and_log_ins_are_limited_per_address(clip: Path, tmp_path: Path) -> None:
+    """A local proxy forwards the IP addresses."""
     password, most = "open sesame", 4
     variables = {"LONGVA_PASSWORD": password, "LONGVA_MAX_EVENTS_PER_MINUTE": str(most)}
     with (
@@ -91,31 +91,31 @@ def test_events_uploads_and_log_ins_are_limited_for_an_address(clip: Path, tmp_p
         assert [log_in("a guess", "10.0.0.1").status_code for _ in range(MAX_LOGINS)] == [400] * MAX_LOGINS
         refused = log_in(password, "10.0.0.1")
         assert refused.status_code == 429
-        line = r"the limit here is 30 log-ins a minute, and it is reached; wait \d+ seconds and try again"
-        assert re.fullmatch(line, refused.text)
-        assert log_in(password, "10.0.0.2").status_code == 200  # others are not held up
+        message = r"the limit of 30 log-ins per minute is reached; wait \d+ seconds and try again"
+        assert re.fullmatch(message, refused.text)
+        assert log_in(password, "10.0.0.2").status_code == 200  # others are not affected
 
         paths = [upload("10.0.0.3").json()[0] for _ in range(most)]
         refused = upload("10.0.0.3")
         assert refused.status_code == 429
-        assert "the limit here is 4 events a minute" in refused.text
-        told = call("sample_frames", [file_at(paths[0]), 4, "", ""], "10.0.0.3")
-        assert "the limit here is 4 events a minute" in told
+        assert "the limit of 4 events per minute is reached" in refused.text
+        reply = call("sample_frames", [file_at(paths[0]), 4, "", ""], "10.0.0.3")
+        assert "the limit of 4 events per minute is reached" in reply
 
-        told = call("chat", ["What do you see?", None, 4, "", "", 0, 1, 32], "10.0.0.4")
-        assert told.count("event: generating") > most  # a stream is one event
-        assert "event: complete" in told
+        reply = call("chat", ["What do you see?", None, 4, "", "", 0, 1, 32], "10.0.0.4")
+        assert reply.count("event: generating") > most  # a stream is one event
+        assert "event: complete" in reply
 
 
 @pytest.mark.parametrize(
     ("space", "trusted", "then"), [(None, None, None), ("me/longva", None, "*"), ("me/longva", "10.0.0.1", "10.0.0.1")]
 )
-def test_on_a_space_the_proxy_says_who_visits(
+def test_a_space_trusts_its_proxy(
     space: str | None, trusted: str | None, then: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("SPACE_ID", space), ("FORWARDED_ALLOW_IPS", trusted)):
         monkeypatch.setenv(name, value or "")
         if value is None:
             monkeypatch.delenv(name)
-    tell_visitors_apart()
+    trust_proxy_of_space()
     assert os.environ.get("FORWARDED_ALLOW_IPS") == then

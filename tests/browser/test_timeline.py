@@ -1,4 +1,4 @@
-"""The timeline and the zoom in a real browser: samples, seeking, choosing a range, and the way back."""
+"""The timeline: samples, seeking, selecting a range, and the trail back."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ POSITION = "document.querySelector('#player video').currentTime"
 
 @pytest.fixture
 def desk(visit: Visit) -> Iterator[Visit]:
-    """An example of a minute, with its 64 frames."""
+    """A one-minute example with its 64 frames."""
     visit.page.set_default_timeout(120_000)
     expect.set_options(timeout=60_000)
     visit.pick("One second in a minute")
@@ -54,7 +54,7 @@ def wait_for_range(visit: Visit, start: float, end: float, count: int = 64) -> N
     )
 
 
-# Where the canvas has drawn anything, as shares of its width.
+# Where the canvas is painted, as shares of its width.
 DRAWN = """() => {
   const canvas = document.querySelector(".track canvas");
   const { width, height } = canvas, row = canvas.getContext("2d").getImageData(0, height >> 1, width, 1).data;
@@ -62,7 +62,7 @@ DRAWN = """() => {
 }"""
 
 
-def test_samples_are_drawn_on_one_canvas_where_they_lie(desk: Visit) -> None:
+def test_samples_are_drawn_at_their_times_on_one_canvas(desk: Visit) -> None:
     page = desk.page
     width = page.locator(".track canvas").evaluate("canvas => canvas.width")
     drawn = page.evaluate(DRAWN)
@@ -70,7 +70,7 @@ def test_samples_are_drawn_on_one_canvas_where_they_lie(desk: Visit) -> None:
         assert min(abs(share - seconds / DURATION) for share in drawn) <= 2 / width, seconds
     assert len(drawn) < 64 * 3, "the strip is not filled, so that gaps are seen"
     assert page.locator(".track *").count() < 8
-    # 1,500 frames make no more elements, and one frame is still seen.
+    # 1,500 frames add no elements, and a single frame is still visible.
     page.fill(".budget-number", "2000")
     page.press(".budget-number", "Enter")
     desk.wait_for_frames(1500)
@@ -82,7 +82,7 @@ def test_samples_are_drawn_on_one_canvas_where_they_lie(desk: Visit) -> None:
     assert 1 <= len(page.evaluate(DRAWN)) <= 3
 
 
-def test_hover_says_the_time_and_a_click_goes_there(desk: Visit) -> None:
+def test_hover_shows_the_time_and_a_click_seeks(desk: Visit) -> None:
     page = desk.page
     page.mouse.move(*place(page, 45.2))
     expect(page.locator(".track-hover")).to_have_text("0:45")
@@ -93,7 +93,7 @@ def test_hover_says_the_time_and_a_click_goes_there(desk: Visit) -> None:
     assert share == pytest.approx(100 * 45.2 / DURATION, abs=1)
 
 
-def test_a_drag_spends_the_whole_budget_there_and_the_trail_leads_back(desk: Visit) -> None:
+def test_a_drag_selects_a_range_and_the_trail_leads_back(desk: Visit) -> None:
     page = desk.page
     before = desk.frame_seconds
     drag(page, 40, 20)
@@ -119,7 +119,7 @@ def test_a_drag_spends_the_whole_budget_there_and_the_trail_leads_back(desk: Vis
     expect(page.locator(".track-range")).to_be_hidden()
 
 
-def test_the_keyboard_moves_selects_and_takes(desk: Visit) -> None:
+def test_the_keyboard_moves_and_selects(desk: Visit) -> None:
     page = desk.page
     page.focus(".track")
     for _ in range(3):
@@ -129,7 +129,7 @@ def test_the_keyboard_moves_selects_and_takes(desk: Visit) -> None:
     page.keyboard.press("Shift+PageUp")
     page.keyboard.press("Shift+ArrowLeft")
     expect(page.locator(".track")).to_have_attribute(
-        "aria-valuetext", "selected 0:18.0 to 0:23.4; Enter looks closer there"
+        "aria-valuetext", "selected 0:18.0 to 0:23.4; press Enter to look closer"
     )
     page.keyboard.press("Escape")
     expect(page.locator(".track-range")).to_be_hidden()
@@ -140,16 +140,16 @@ def test_the_keyboard_moves_selects_and_takes(desk: Visit) -> None:
     assert fields(page) == ("", "0:06")
 
 
-def test_look_closer_takes_the_stretch_around_a_frame(desk: Visit) -> None:
+def test_look_closer_selects_the_range_around_a_frame(desk: Visit) -> None:
     page = desk.page
     seconds = desk.frame_seconds
     page.locator(".film-foot").scroll_into_view_if_needed()
-    page.click(".film-frames li:nth-child(11) button")  # it has the focus, too
+    page.click(".film-frames li:nth-child(11) button")  # which also focuses it
     expect(page.locator(".loupe-text")).to_contain_text("0:09")
     page.click(".loupe button")
     wait_for_range(desk, seconds[9] - 0.01, seconds[11] + 0.01, count=47)
     expect(page.locator(".trail > *")).to_have_count(2)
-    # Closer still, with the keyboard: 0.04 s from frame to frame, so the stretch is widened to a second.
+    # Closer still, by keyboard: frames are 0.04 s apart, so the range is widened to a second.
     page.focus(".film-frames button")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("l")
@@ -157,7 +157,7 @@ def test_look_closer_takes_the_stretch_around_a_frame(desk: Visit) -> None:
     expect(page.locator(".trail > *")).to_have_count(3)
 
 
-def test_going_back_is_instant_and_the_first_answer_reuses_what_was_read(desk: Visit) -> None:
+def test_going_back_is_instant_and_the_first_answer_reuses_the_prefix(desk: Visit) -> None:
     page = desk.page
     answer = desk.ask("What number is in the video?")
     assert "video read in" in desk.stats()
@@ -171,14 +171,14 @@ def test_going_back_is_instant_and_the_first_answer_reuses_what_was_read(desk: V
     assert "video read once, reused" in desk.stats()
 
 
-def test_bad_ranges_are_one_line_each_and_lose_nothing(desk: Visit) -> None:
+def test_invalid_ranges_get_one_message_each_and_change_nothing(desk: Visit) -> None:
     page = desk.page
     desk.ask("What number is in the video?")
     seconds = desk.frame_seconds
     for start, end, line in (
-        ("2:00", "", "the range starts at 120 s but needle.mp4 is 60.00 s long"),
+        ("2:00", "", "the range starts at 120 s, but needle.mp4 is 60.00 s long"),
         ("0:31", "0:10", "is not after the start"),
-        ("0:30.001", "0:30.002", "no frame of needle.mp4 lies between"),
+        ("0:30.001", "0:30.002", "needle.mp4 has no frame between"),
     ):
         page.fill("#end textarea, #end input", end)
         page.fill("#start textarea, #start input", start)

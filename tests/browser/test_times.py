@@ -1,4 +1,4 @@
-"""The page writes times as everything else does."""
+"""The page formats times like the library."""
 
 import json
 from pathlib import Path
@@ -22,5 +22,5 @@ def test_captions_on_the_page_are_those_of_the_contact_sheet(visit: Visit) -> No
     clip = REPOSITORY / "examples" / "shapes.mp4"
     visit.upload(clip)
     visit.wait_for_frames(16)
-    shown = visit.page.locator(".film button time").all_inner_texts()
+    shown = visit.page.locator(".film button time").all_text_contents()
     assert shown == [format_time(seconds, 1) for seconds in plan_frames(probe(clip), 16).seconds]

@@ -1,4 +1,4 @@
-"""The page in four languages: one catalogue each, no text beside them, and the browser's language on the whole page."""
+"""The page in four languages: complete catalogues, no text outside them, the whole page in the browser's language."""
 
 import re
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ import longva_demo.page
 from longva_demo.page.i18n import CATALOGUES, message
 from tests.support.browser import Visit
 
-SLOW = 120_000  # ms: the model shares its cores
+SLOW = 120_000  # ms: the model shares its cores with other processes
 FOLDER = Path(longva_demo.page.__file__).parent
 ENGLISH = CATALOGUES["en"]
 OTHERS = [language for language in CATALOGUES if language != "en"]
-# A key in a source; what stands in braces is put in while it runs: `tool.${name}`, f"chat.hint{kind}".
+# Keys in a source file. Braces hold a part that is filled in at run time: `tool.${name}`, f"chat.hint{kind}".
 KEY = {
     ".py": re.compile(r'(?<=")([a-z]+\.(?:[a-z_]|\{[^{}]*\})+)(?=")'),
     ".js": re.compile(r'(?<=["`])([a-z]+\.(?:[a-z_]|\$\{[^{}]*\})+)(?=["`])'),
     ".html": re.compile(r'(?<=say\(")([a-z]+\.[a-z_]+)(?=")'),
 }
-# Names and forms that are the same in every language.
+# The same in every language.
 NAMES = re.compile(r"LongVA|HTML|JSON|<code>.*?</code>")
 
 
@@ -32,7 +32,7 @@ def slots(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_each_catalogue_says_the_same_in_its_own_words(language: str) -> None:
+def test_catalogues_have_the_same_keys_and_slots(language: str) -> None:
     catalogue = CATALOGUES[language]
     assert list(catalogue) == list(ENGLISH)
     for key, text in catalogue.items():
@@ -49,7 +49,7 @@ def sources() -> Iterator[tuple[Path, str]]:
             yield path, path.read_text("utf-8")
 
 
-def test_every_key_is_there_and_used() -> None:
+def test_every_key_exists_and_is_used() -> None:
     keys = {key.removesuffix(".one").removesuffix(".other") for key in ENGLISH}
     groups = {key.split(".")[0] for key in keys}
     named = {
@@ -60,14 +60,14 @@ def test_every_key_is_there_and_used() -> None:
     assert [key for key in keys if not used.fullmatch(key)] == []
 
 
-def test_a_line_without_a_text_is_our_bug() -> None:
+def test_a_message_needs_an_existing_key() -> None:
     assert message("count.frames", count=2) == {"key": "count.frames", "count": 2}
-    with pytest.raises(AssertionError, match="no text"):
+    with pytest.raises(AssertionError, match="no message"):
         message("count.sheep")
 
 
 class Texts(HTMLParser):
-    """What a template shows by itself: text, and attributes that are read."""
+    """The texts of a template: its text nodes, and the attributes that people read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Texts(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in read]
 
 
-def test_templates_hold_no_text_of_their_own() -> None:
+def test_templates_contain_no_text() -> None:
     templates = sorted(FOLDER.rglob("template.html"))
     assert len(templates) >= 8
     for path in templates:
@@ -91,18 +91,17 @@ def test_templates_hold_no_text_of_their_own() -> None:
         assert not re.search("[^\\W\\d_]", "".join(texts.found)), f"{path.parent.name}: {texts.found}"
 
 
-def test_styles_hold_no_text() -> None:
+def test_styles_contain_no_text() -> None:
     style = (FOLDER / "style.css").read_text("utf-8")
     assert re.findall(r'content: "[^"]*[^\W\d_][^"]*"', style) == []
 
 
-def test_scripts_hold_no_sentences() -> None:
-    # Markup, selectors, keys of the keyboard, what goes to the console, kinds of dragged things, and what files begin
-    # and end with.
+def test_scripts_contain_no_sentences() -> None:
+    # Markup, selectors, keyboard keys, console messages, drag types, and magic numbers and extensions of files.
     allowed = re.compile(
         r"<|^[#.(]|^(Enter|Escape|AbortError|PageUp|PageDown)$|^the frames could not be fetched"
-        r"|^the question was taken back|^nothing was written|^the server's stream "
-        r"|^Files$|^(mp4 m4v|gxf wtv) |^(OggS|RIFF|GIF8)$"
+        r"|^the question was withdrawn|^the field did not change|^the server's stream "
+        r"|^Files$|^(mp4 m4v|nut ivf) |^(OggS|RIFF|GIF8)$"
     )
     for path, source in sources():
         if path.suffix != ".js":
@@ -114,8 +113,8 @@ def test_scripts_hold_no_sentences() -> None:
             assert not is_text or allowed.search(text), f"{path.name}: {text!r}"
 
 
-# All of ours that can be read on the page: visible text, tooltips, labels, placeholders; each once. Gradio has words of
-# its own in the footer and in the two media fields.
+# Every text of ours on the page, once each: visible text, tooltips, labels, placeholders. The footer and the two media
+# fields contain texts of Gradio.
 READ = """() => {
   const isOurs = (node) => !node.closest("script, style, [lang=en], footer, #player, #picture");
   const found = new Set(), add = (text) => { if (text?.trim()) found.add(text.trim().replace(/\\s+/g, " ")); };
@@ -130,11 +129,11 @@ READ = """() => {
 
 
 def english_texts(language: str) -> re.Pattern[str]:
-    """Matches a text of the English catalogue that is another one in `language`, whatever fills its slots."""
+    """Matches every English text that differs in `language`, with anything in its slots."""
     texts = [ENGLISH[key] for key in ENGLISH if CATALOGUES[language][key] != ENGLISH[key]]
     # "{kind} on {device}" would match too much.
-    telling = [text for text in texts if not slots(text) or len(re.sub(r"\{\w+\}|\W", "", text)) > 4]
-    return re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".+?", re.escape(text)) for text in telling))
+    distinctive = [text for text in texts if not slots(text) or len(re.sub(r"\{\w+\}|\W", "", text)) > 4]
+    return re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".+?", re.escape(text)) for text in distinctive))
 
 
 def open_page(browser: Browser, address: str, locale: str, width: int = 1440) -> Visit:
@@ -147,7 +146,7 @@ def open_page(browser: Browser, address: str, locale: str, width: int = 1440) ->
 @pytest.mark.parametrize(
     ("locale", "language", "tag"), [("fr-CA", "fr", "fr"), ("ms-MY", "ms", "ms"), ("zh-CN", "zh", "zh-Hans")]
 )
-def test_a_whole_visit_in_the_browsers_language(
+def test_a_whole_visit_is_in_the_browsers_language(
     browser: Browser, address: str, locale: str, language: str, tag: str
 ) -> None:
     visit = open_page(browser, address, locale, width=390)
@@ -168,9 +167,9 @@ def test_a_whole_visit_in_the_browsers_language(
     texts = page.evaluate(READ)
     english = english_texts(language)
     assert [text for text in texts if any(english.fullmatch(part) for part in (text, *text.split(" · ")))] == []
-    told = ("chat.title", "film.title", "budget.label", "range.end", "ask.placeholder_builtin", "blind.with")
+    ours = ("chat.title", "film.title", "budget.label", "range.end", "ask.placeholder_builtin", "blind.with")
     gradios = ("range.from", "tab.video", "settings.temperature_info", "ask.button", "settings.label")
-    assert [key for key in (*told, *gradios) if " ".join(words[key].split()) not in texts] == []
+    assert [key for key in (*ours, *gradios) if " ".join(words[key].split()) not in texts] == []
     assert page.title() == words["page.title"]
     assert page.get_attribute("html", "lang") == tag
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -180,7 +179,7 @@ def test_a_whole_visit_in_the_browsers_language(
 
 
 def cut_texts(page: Page) -> list[str]:
-    """Controls of ours whose text does not fit into them."""
+    """Controls whose text does not fit."""
     found: list[str] = page.evaluate(
         """() => [...document.querySelectorAll("#desk button, .badge summary, #desk h2, .film-foot, .timeline-head")]
           .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1 && node.clientWidth)
@@ -193,7 +192,7 @@ def cut_texts(page: Page) -> list[str]:
     ("locale", "language"),
     [("de-DE", "en"), ("en-GB", "en"), ("fr", "fr"), ("zh-TW", "zh"), ("zh-HK", "zh"), ("ms", "ms")],
 )
-def test_the_language_is_the_browsers_or_english(browser: Browser, address: str, locale: str, language: str) -> None:
+def test_other_languages_fall_back_to_english(browser: Browser, address: str, locale: str, language: str) -> None:
     visit = open_page(browser, address, locale)
     words = CATALOGUES[language]
     expect(visit.page.locator(".chat-empty b")).to_have_text(words["chat.invitation"])
@@ -205,8 +204,8 @@ def test_the_language_is_the_browsers_or_english(browser: Browser, address: str,
     visit.page.context.close()
 
 
-# One and many, durations, gaps between frames, shares, bytes, factors; "_" is the thin space.
-WRITTEN = {
+# Plurals, durations, intervals, shares, bytes, factors. "_" is a thin space.
+FORMATTED = {
     "en-US": """1 frame|28_800 frames|under 0.1 s|0.4 s|12 s|0.25 s|14 s|1:30|under 0.1%|1.2%|61%
         |18 kB|8.3 MB|1.1 GB|2.7|150|over 10_000""",
     "fr-FR": """1 image|28_800 images|moins de 0,1_s|0,4_s|12_s|0,25_s|14_s|1:30|moins de 0,1_%|1,2_%|61_%
@@ -214,18 +213,18 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("locale", WRITTEN)
-def test_numbers_are_written_as_the_language_does(browser: Browser, address: str, locale: str) -> None:
+@pytest.mark.parametrize("locale", FORMATTED)
+def test_numbers_are_formatted_for_the_language(browser: Browser, address: str, locale: str) -> None:
     visit = open_page(browser, address, locale)
     found = visit.page.evaluate(
         """() => [
           ...[1, 28800].map((count) => say("count.frames", { count })),
-          ...[0.05, 0.42, 12.3].map((seconds) => written("duration", seconds)),
-          ...[0.25, 14.2, 90].map((seconds) => written("interval", seconds)),
-          ...[0.0004, 0.012, 0.61].map((share) => written("share", share)),
-          ...[18432, 8.26e6, 1.057e9].map((bytes) => written("bytes", bytes)),
-          ...[2.72, 148.4, 2.2e6].map((factor) => written("factor", factor)),
+          ...[0.05, 0.42, 12.3].map((seconds) => formatSlot("duration", seconds)),
+          ...[0.25, 14.2, 90].map((seconds) => formatSlot("interval", seconds)),
+          ...[0.0004, 0.012, 0.61].map((share) => formatSlot("share", share)),
+          ...[18432, 8.26e6, 1.057e9].map((bytes) => formatSlot("bytes", bytes)),
+          ...[2.72, 148.4, 2.2e6].map((factor) => formatSlot("factor", factor)),
         ]"""
     )
-    assert found == [text.strip() for text in WRITTEN[locale].replace("_", "\u202f").split("|")]
+    assert found == [text.strip() for text in FORMATTED[locale].replace("_", "\u202f").split("|")]
     visit.page.context.close()

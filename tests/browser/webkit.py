@@ -1,6 +1,6 @@
-"""The main path in WebKitGTK, and what it does otherwise than Chromium: `make test-webkit` runs this file.
+"""The main path in WebKitGTK, and where it differs from Chromium. `make test-webkit` runs this file.
 
-It is not Safari, but its layout and its JavaScript are of one family; its media come from GStreamer.
+It is not Safari, but has related layout and JavaScript engines. Its media come from GStreamer.
 """
 
 import time
@@ -21,12 +21,12 @@ LONG = next(example for example in read_examples() if example.path.stem == "need
 SLOW = 120.0  # seconds
 FOCUSED = "[...document.querySelectorAll('.film-frames li')].indexOf(document.activeElement.closest('li'))"
 FRAMES = "document.querySelectorAll('.film[data-state=done] .film-frames button[data-seconds]')"
-# Errors on the page, from before its own scripts ran on.
+# Collects the errors on the page.
 WATCH = "window.complaints = []; addEventListener('error', (event) => window.complaints.push(event.message));"
 
 
 class Visit:
-    """A page that was opened."""
+    """An open page."""
 
     def __init__(self, driver: webdriver.WebKitGTK, address: str) -> None:
         self.driver = driver
@@ -44,7 +44,7 @@ class Visit:
             time.sleep(0.1)
 
     def player(self) -> dict[str, Any]:
-        """What the player has, and the line under it."""
+        """The state of the player, and the message below it."""
         return self.js(
             "((video) => ({ width: video?.videoWidth, state: video?.readyState, source: video?.currentSrc,"
             " line: document.querySelector('.preview').textContent }))(document.querySelector('#player video'))"
@@ -86,13 +86,13 @@ def visit(driver: webdriver.WebKitGTK, address: str) -> Iterator[Visit]:
 
 
 def test_the_main_path(visit: Visit, tmp_path: Path) -> None:
-    """Load, an example, its frames by keyboard, a question, a file of one's own."""
+    """Load the page, pick an example, browse its frames by keyboard, ask, and upload a file."""
     visit.pick(LONG.title)
     visit.wait("document.querySelector('#player video')?.videoWidth")
     visit.js("document.querySelector('.film-size').focus()")
     visit.press(Keys.TAB)
     assert visit.js(FOCUSED) == 0
-    # The last frame is out of sight: its larger view opens all the same, once it was scrolled to.
+    # The last frame is out of view. Its larger view opens after it was scrolled into view.
     assert visit.js("((list) => list.scrollHeight > list.clientHeight)(document.querySelector('.film-frames'))")
     for key, there in ((Keys.END, 63), (Keys.HOME, 0), (Keys.END, 63), (Keys.ARROW_LEFT, 62)):
         visit.press(key)
@@ -109,7 +109,7 @@ def test_the_main_path(visit: Visit, tmp_path: Path) -> None:
     assert visit.ask("What do you see?")
 
 
-def test_tab_and_a_press_between_frames_lose_no_frame(visit: Visit) -> None:
+def test_tab_and_a_press_between_frames_keep_the_focused_frame(visit: Visit) -> None:
     visit.pick(LONG.title)
     visit.js("document.querySelector('.film-size').focus()")
     visit.press(Keys.TAB, Keys.TAB)
@@ -124,17 +124,17 @@ PLAYED = {"clip.mp4": {}, "clip.mkv": {}, "clip.webm": {"codec": "libvpx"}, "cli
 
 
 @pytest.mark.parametrize("name", PLAYED)
-def test_what_plays_gets_no_line_and_no_preview(visit: Visit, tmp_path: Path, name: str) -> None:
-    """The size of the picture may come a moment after the rest of the metadata."""
+def test_playable_files_get_no_message_and_no_preview(visit: Visit, tmp_path: Path, name: str) -> None:
+    """The frame size may arrive a moment after the other metadata."""
     visit.upload(clips.write_clip(tmp_path / name, 20, fps=10, **PLAYED[name]), num_frames=20)
     visit.wait("document.querySelector('#player video')?.videoWidth === 320")
     visit.wait("document.querySelector('.preview').hidden")
-    time.sleep(1.5)  # longer than a picture may take
+    time.sleep(1.5)  # longer than the page waits for a frame
     assert visit.player()["line"] == ""
     assert "/longva/preview/" not in visit.player()["source"]
 
 
-# WebKitGTK loads a GIF and says nothing, whatever its name.
+# WebKitGTK loads a GIF without any event, whatever its name.
 @pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
 def test_a_gif_gets_a_preview(visit: Visit, tmp_path: Path, name: str) -> None:
     gif = clips.write_clip(tmp_path / "source.gif", 20, fps=10, codec="gif", pix_fmt="rgb8")
@@ -154,7 +154,7 @@ def test_dark_scrollbars_and_fields(driver: webdriver.WebKitGTK, address: str) -
 def test_an_answer_can_be_copied(visit: Visit) -> None:
     visit.pick("Three shapes")
     answer = visit.ask("What do you see?")
-    visit.wait("document.querySelector('.turn .sure')")  # the attribution draws the row of buttons once more
+    visit.wait("document.querySelector('.turn .sure')")  # the attribution redraws the buttons
     visit.driver.find_element(By.XPATH, "//*[contains(@class, 'tool') and text() = 'Copy']").click()
     visit.driver.find_element(By.CSS_SELECTOR, "#question textarea").click()
     ActionChains(visit.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()

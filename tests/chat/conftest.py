@@ -1,4 +1,4 @@
-"""A small clip, and an engine on a random checkpoint of the reference data: it babbles, but computes as LongVA does."""
+"""A small clip, and an engine on a random checkpoint of the reference data: its text is noise, its maths LongVA's."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Questions that are answered in another process, as on a ZeroGPU Space: only pickled values cross, no cache stays."""
+"""Questions answered in another process, as on a ZeroGPU Space, and questions that wait in the queue."""
 
 import pickle
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
-from longva_demo.chat.answering import Asked, answer_in_process, make_gpu_answerer, queued, seconds_needed
+from longva_demo.chat.answering import GpuRequest, answer_in_process, make_gpu_answerer, queued, seconds_needed
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
@@ -19,15 +19,15 @@ SAMPLING = Sampling(max_new_tokens=24)
 
 
 def lend(duration: Callable[..., float]) -> Callable[..., Any]:
-    """As `spaces.GPU` does: arguments and results cross as pickles."""
+    """Like `spaces.GPU`: arguments and results are pickled."""
 
     def decorate(function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def crossing(asked: Asked) -> Iterator[Any]:
-            assert 0 < duration(asked) <= 120
-            for event in function(pickle.loads(pickle.dumps(asked))):
+        def in_other_process(request: GpuRequest) -> Iterator[Any]:
+            assert 0 < duration(request) <= 120
+            for event in function(pickle.loads(pickle.dumps(request))):
                 yield pickle.loads(pickle.dumps(event))
 
-        return crossing
+        return in_other_process
 
     return decorate
 
@@ -37,7 +37,7 @@ def engine() -> Engine:
     return Engine(load("tiny"), Settings(), keep_features=True)
 
 
-def look(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
+def open_chat(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
     session = ChatSession(engine)
     info = probe(clip)
     session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
@@ -46,7 +46,7 @@ def look(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
 
 def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path) -> None:
     questions = ("What colour is the circle?", "Which way does it move?", "What colour is the background?")
-    here, there = look(engine, clip), look(engine, clip)
+    here, there = open_chat(engine, clip), open_chat(engine, clip)
     ask = make_gpu_answerer(engine, lend)
     for question in questions:
         list(here.ask(question, SAMPLING))
@@ -57,24 +57,24 @@ def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path)
     assert [turn.question for turn in there.turns] == [questions[0], questions[1], questions[0]]
 
 
-def test_the_second_question_keeps_features_and_asks_for_less(engine: Engine, clip: Path) -> None:
-    session = look(engine, clip)
-    asked: Asked = (session.source, [], "?", SAMPLING, "")
-    before = seconds_needed(asked)
+def test_the_second_question_reuses_features_and_requests_less_time(engine: Engine, clip: Path) -> None:
+    session = open_chat(engine, clip)
+    request: GpuRequest = (session.source, [], "?", SAMPLING, "")
+    before = seconds_needed(request)
     list(make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, threading.Event()))
-    assert isinstance(session.source, VideoSource)
+    assert session.source is not None
     assert session.source.has_features
-    assert seconds_needed(asked) < before
+    assert seconds_needed(request) < before
 
 
-def test_an_error_crosses_as_its_line(engine: Engine, clip: Path) -> None:
-    session = look(engine, clip)
+def test_an_error_in_the_other_process_is_raised_here(engine: Engine, clip: Path) -> None:
+    session = open_chat(engine, clip)
     with pytest.raises(DemoError, match="the question is empty; "):
         list(make_gpu_answerer(engine, lend)(session, " ", SAMPLING, False, threading.Event()))
 
 
-def test_stop_crosses(engine: Engine, clip: Path) -> None:
-    session = look(engine, clip)
+def test_stop_reaches_the_other_process(engine: Engine, clip: Path) -> None:
+    session = open_chat(engine, clip)
     stopping = threading.Event()
     events = make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, stopping)
     num_words = 0
@@ -84,10 +84,10 @@ def test_stop_crosses(engine: Engine, clip: Path) -> None:
     assert num_words <= 2
 
 
-def test_a_video_is_read_when_its_turn_comes_and_follow_ups_need_none(engine: Engine, clip: Path) -> None:
-    waiting_line = AdmissionQueue(engine.prefill_times, at_once=1)
-    ask = queued(answer_in_process, waiting_line)
-    first, second = look(engine, clip), look(engine, clip, 4)
+def test_prefills_queue_and_follow_ups_do_not(engine: Engine, clip: Path) -> None:
+    queue = AdmissionQueue(engine.prefill_times, max_admitted=1)
+    ask = queued(answer_in_process, queue)
+    first, second = open_chat(engine, clip), open_chat(engine, clip, 4)
     never = threading.Event()
     running = ask(first, "What colour is the circle?", SAMPLING, False, never)
     assert isinstance(next(running), Progress)
@@ -99,29 +99,29 @@ def test_a_video_is_read_when_its_turn_comes_and_follow_ups_need_none(engine: En
         pass
     follow_up = ask(first, "Which way does it move?", SAMPLING, False, never)
     list(running)
-    assert isinstance(next(follow_up), TextDelta)  # though the other is still reading
+    assert isinstance(next(follow_up), TextDelta)  # though the other still prefills
     assert list(waiting)
     assert len(first.turns) == len(second.turns) == 1
     list(follow_up)
     assert len(first.turns) == 2
 
 
-def test_who_stops_or_leaves_gives_the_place_up(engine: Engine, clip: Path) -> None:
-    waiting_line = AdmissionQueue(engine.prefill_times, at_once=1)
-    ask = queued(answer_in_process, waiting_line)
-    first, second, third = (look(engine, clip) for _ in range(3))
+def test_stopping_or_closing_leaves_the_queue(engine: Engine, clip: Path) -> None:
+    queue = AdmissionQueue(engine.prefill_times, max_admitted=1)
+    ask = queued(answer_in_process, queue)
+    first, second, third = (open_chat(engine, clip) for _ in range(3))
     running = ask(first, "What colour is it?", SAMPLING, False, threading.Event())
     next(running)
     stopping = threading.Event()
     stopped = ask(second, "What colour is it?", SAMPLING, False, stopping)
     left = ask(third, "What colour is it?", SAMPLING, False, threading.Event())
     next(stopped), next(left)
-    assert len(waiting_line) == 2
+    assert len(queue) == 2
     stopping.set()
     assert list(stopped) == []
     left.close()
-    assert len(waiting_line) == 0
+    assert len(queue) == 0
     assert second.turns == third.turns == []
     running.close()
-    with waiting_line.join(8) as place:
-        assert place.called.is_set()
+    with queue.enqueue(8) as ticket:
+        assert ticket.admitted.is_set()

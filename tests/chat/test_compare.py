@@ -1,24 +1,15 @@
-"""One question at several budgets: which, what they cost, and that they can be stopped."""
+"""One question at several budgets: the rows, their cost, and Stop."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta
+from longva_demo.chat import ChatSession, Engine, Progress
+from longva_demo.chat.answering import answer_in_process
 from longva_demo.chat.compare import Row, budgets_for, compare
 from longva_demo.errors import DemoError
 from tests.chat.conftest import GREEDY, answer, make_source
-
-
-def ask(
-    session: ChatSession, question: str, sampling: Sampling, _again: bool, stopping: threading.Event
-) -> Iterator[Progress | TextDelta]:
-    for event in session.ask(question, sampling):
-        if stopping.is_set():
-            session.stop()
-        yield event
 
 
 def test_budgets_do_not_exceed_the_frames(engine: Engine, clip: Path) -> None:
@@ -27,9 +18,9 @@ def test_budgets_do_not_exceed_the_frames(engine: Engine, clip: Path) -> None:
         budgets_for(engine, make_source(engine, clip, start_seconds=3.0))
 
 
-def test_each_row_is_what_asking_with_that_budget_gives(engine: Engine, clip: Path) -> None:
+def test_each_row_equals_a_chat_with_that_budget(engine: Engine, clip: Path) -> None:
     source = make_source(engine, clip, 5, start_seconds=1.0)
-    events = list(compare(engine, source, "What is there?", GREEDY, ask, threading.Event()))
+    events = list(compare(engine, source, "What is there?", GREEDY, answer_in_process, threading.Event()))
     rows = [event for event in events if isinstance(event, Row)]
     assert [row.num_frames for row in rows] == [8, 32]
     for row in rows:
@@ -38,13 +29,13 @@ def test_each_row_is_what_asking_with_that_budget_gives(engine: Engine, clip: Pa
         assert row.answer == answer(session, "What is there?")
         assert row.num_tokens == session.turns[-1].stats.num_tokens
         assert row.seconds > 0
-    assert isinstance(events[0], Progress), "the first row is on its way before it is done"
+    assert isinstance(events[0], Progress), "progress comes before the first row"
 
 
-def test_stopping_keeps_the_rows_that_are_done(engine: Engine, clip: Path) -> None:
+def test_stopping_keeps_the_finished_rows(engine: Engine, clip: Path) -> None:
     stopping = threading.Event()
     rows = []
-    for event in compare(engine, make_source(engine, clip), "What is there?", GREEDY, ask, stopping):
+    for event in compare(engine, make_source(engine, clip), "What is there?", GREEDY, answer_in_process, stopping):
         if isinstance(event, Row):
             rows.append(event)
             stopping.set()

@@ -1,4 +1,4 @@
-"""The engine's own loop gives the original code's tokens, and its cache is a cache."""
+"""The engine's loop gives the original code's tokens; the KV cache, the text stream and the model's thread."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from longva_demo.chat import Engine, Sampling
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
-from longva_demo.chat.prefill import parts_of
+from longva_demo.chat.prefill import image_chunks
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from tests.model.golden import CHECKPOINTS
@@ -27,7 +27,7 @@ SECOND = "How many people walk over the bridge?"
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: "-".join(path.parts[-4:-1]))
 def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
-    """A first question, and a second one with the frames kept in the first turn, frame chunk by frame chunk."""
+    """A first question, and a second one with the frames in the first turn, prefilled chunk by chunk."""
     engine = Engine(load(str(checkpoint), device="cpu", dtype="float32"), Settings())
     template = engine.template
     cases = json.loads((checkpoint.parent / "cases.json").read_text())["cases"]
@@ -44,7 +44,7 @@ def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     assert cache.get_seq_length() == case["sequence_length"]
     assert_same_tokens(engine, logits, cache, case)
 
-    cache.cut_to(prefix_length)
+    cache.truncate(prefix_length)
     case = cases["extra_video_turn2_tag_in_first_turn"]
     answer = [*engine.processor.encode_text(FIRST_ANSWER), template.end_of_turn]
     second = template.question(SECOND, first=False, has_frames=True)
@@ -59,7 +59,7 @@ def assert_same_tokens(engine: Engine, logits: torch.Tensor, cache: GrowingCache
     assert [token for token, _ in generated] == expected
 
 
-def test_the_cache_grows_and_is_cut() -> None:
+def test_the_cache_grows_and_is_truncated() -> None:
     like = torch.empty(0)
     cache = GrowingCache(num_layers=2, num_kv_heads=2, head_dim=4, num_tokens=3, like=like)
     states = torch.randn(1, 2, 20, 4)
@@ -68,14 +68,14 @@ def test_the_cache_grows_and_is_cut() -> None:
             keys, values = cache.update(states[:, :, start:end], -states[:, :, start:end], layer)
             assert torch.equal(keys, states[:, :, :end])
             assert torch.equal(values, -states[:, :, :end])
-    cache.cut_to(5)
+    cache.truncate(5)
     assert cache.get_seq_length() == 5
     keys, _values = cache.update(states[:, :, 10:12], states[:, :, 10:12], 0)
     assert torch.equal(keys, torch.cat([states[:, :, :5], states[:, :, 10:12]], dim=2))
     assert cache.num_bytes >= 2 * 2 * 20 * 2 * 4 * 4
 
 
-def test_a_character_of_several_tokens_is_not_torn(reference: Path) -> None:
+def test_a_character_of_several_tokens_is_not_split(reference: Path) -> None:
     engine = Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
     text = "naïve 你好 🎬"
     stream = engine.text_stream()
@@ -85,16 +85,16 @@ def test_a_character_of_several_tokens_is_not_torn(reference: Path) -> None:
     assert "\ufffd" not in "".join(pieces)
 
 
-def test_the_model_serves_in_the_order_of_arrival_on_one_thread() -> None:
-    """Somebody who comes again and again does not keep others waiting: the next turn is theirs."""
+def test_calls_run_in_order_of_arrival_on_one_thread() -> None:
+    """Whoever calls again and again does not starve others: the next turn is theirs."""
     model, order, idents = ModelThread(), [], set()
     arrived = threading.Event()
 
-    def note(name: str) -> None:
+    def record(name: str) -> None:
         order.append(name)
         idents.add(threading.get_ident())
 
-    short = threading.Thread(target=lambda: (arrived.set(), model.run(lambda: note("short"))))
+    short = threading.Thread(target=lambda: (arrived.set(), model.run(lambda: record("short"))))
 
     def first() -> None:
         short.start()
@@ -104,7 +104,7 @@ def test_the_model_serves_in_the_order_of_arrival_on_one_thread() -> None:
 
     model.run(first)
     for _ in range(100):
-        model.run(lambda: note("long"))
+        model.run(lambda: record("long"))
     short.join()
     assert order[0] == "short"
     assert len(order) == 101
@@ -112,8 +112,8 @@ def test_the_model_serves_in_the_order_of_arrival_on_one_thread() -> None:
     assert threading.get_ident() not in idents
 
 
-def test_a_forked_process_calculates_too() -> None:
-    """As on ZeroGPU: threads stay behind in a fork."""
+def test_a_forked_process_can_use_the_model() -> None:
+    """As on ZeroGPU: threads do not survive a fork."""
     model = ModelThread()
     assert model.run(lambda: 1) == 1
     child = os.fork()
@@ -127,28 +127,28 @@ def test_a_forked_process_calculates_too() -> None:
     assert os.waitstatus_to_exitcode(ended[1]) == 7
 
 
-def test_long_texts_and_large_pictures_are_read_in_parts(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others get their turns in between, and the logits are those of one pass."""
+def test_long_texts_and_large_pictures_take_several_steps(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others get their turn between chunks, and the logits are those of one pass."""
     engine = Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
     ids = engine.processor.encode_text("The dog runs along the beach. " * 9)
     side = engine.processor.image_size
     slots = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
 
-    def read() -> tuple[torch.Tensor, int]:
+    def prefill() -> tuple[torch.Tensor, int]:
         steps = []
         monkeypatch.setattr(engine, "_step", lambda use: (steps.append(use), Engine._step(engine, use))[1])
         cache = engine.new_cache(64)
-        for part in parts_of(slots):
-            engine.prefill_image(part, cache)
+        for chunk in image_chunks(slots):
+            engine.prefill_image(chunk, cache)
         logits = engine.prefill_text(ids, cache)
         assert engine.prefill_text(ids[:1], cache).shape == logits.shape
         return logits, len(steps)
 
-    whole, num_steps = read()
-    assert num_steps == 1 + 2 + 2  # a cache; the picture, encoded and read; two texts
+    whole, num_steps = prefill()
+    assert num_steps == 1 + 2 + 2  # a cache; the picture, encoded and prefilled; two texts
     monkeypatch.setattr("longva_demo.chat.steps.MAX_STEP_TOKENS", 10)
     monkeypatch.setattr("longva_demo.chat.prefill.PREFILL_CHUNK_FRAMES", 3)
-    in_parts, num_steps = read()
-    assert torch.allclose(in_parts, whole, atol=1e-4)
+    in_chunks, num_steps = prefill()
+    assert torch.allclose(in_chunks, whole, atol=1e-4)
     size = engine.loaded.model.config.tokens_per_grid
     assert num_steps == 1 + sum(1 + -(-grids * size // 10) for grids in (3, 3, 1)) + -(-len(ids) // 10) + 1

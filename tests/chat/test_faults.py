@@ -1,4 +1,4 @@
-"""Faults inside a chat, at every place where they can happen: one line, the earlier turns stay, the next one works."""
+"""Faults at every stage of a chat: one line, the earlier turns stay, the next question works."""
 
 import resource
 import shutil
@@ -13,7 +13,7 @@ import torch
 from longva_demo.chat import ChatSession, Engine, TextDelta, VideoSource
 from longva_demo.chat.kv_cache import GrowingLayer
 from longva_demo.chat.prompt import MAX_CHARACTERS
-from longva_demo.chat.source import MENDED
+from longva_demo.chat.source import REPAIRED
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import decode_frames, plan_frames, probe
@@ -25,7 +25,7 @@ QUESTION, SECOND = "What is first?", "And then?"
 
 @pytest.fixture
 def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
-    """A chat of its own: what other tests read does not help it."""
+    """A chat that shares no prefix with other tests."""
     session = ChatSession(engine, is_shared=False)
     session.set_source(make_source(engine, clip))
     yield session
@@ -33,12 +33,12 @@ def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
 
 
 @contextmanager
-def memory_for(num_bytes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A GPU that has room for so many more bytes of cache; each buffer that does not fit raises as CUDA does."""
+def limited_memory(num_bytes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`num_bytes` more of KV cache can be allocated; a larger buffer raises as CUDA does."""
     left = num_bytes
     reserve = GrowingLayer.reserve
 
-    def reserve_some(self: GrowingLayer, num_tokens: int) -> None:
+    def reserve_if_it_fits(self: GrowingLayer, num_tokens: int) -> None:
         nonlocal left
         before = self.num_bytes
         heads, size = self._key_buffer.shape[1], self._key_buffer.shape[3]
@@ -48,7 +48,7 @@ def memory_for(num_bytes: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         reserve(self, num_tokens)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GrowingLayer, "reserve", reserve_some)
+        patch.setattr(GrowingLayer, "reserve", reserve_if_it_fits)
         yield
 
 
@@ -60,9 +60,9 @@ def fail_at(call: int, error: Exception) -> Callable[[int], None]:
     return action
 
 
-# The reading of 40 frames: what of the model runs, and which time of it fails.
-READING = {"the first frames": ("vision", 1), "later frames": ("vision", 3), "the prompt": ("language", 1)}
-PLACES = {**READING, "frames into the cache": ("language", 2), "the projector": ("projector", 2)}
+# Prefill of 40 frames: a module of the model, and which of its calls fails.
+PREFILL = {"the first frames": ("vision", 1), "later frames": ("vision", 3), "the prompt": ("language", 1)}
+STAGES = {**PREFILL, "frames into the cache": ("language", 2), "the projector": ("projector", 2)}
 
 
 def module_of(engine: Engine, name: str) -> torch.nn.Module:
@@ -73,28 +73,28 @@ def module_of(engine: Engine, name: str) -> torch.nn.Module:
     return part
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("a fault")], ids=["memory", "fault"]
 )
-def test_a_fault_while_reading(session: ChatSession, place: str, error: Exception) -> None:
-    name, call = PLACES[place]
+def test_a_fault_during_prefill(session: ChatSession, stage: str, error: Exception) -> None:
+    name, call = STAGES[stage]
     expected = BudgetError if isinstance(error, torch.OutOfMemoryError) else RuntimeError
     with counted(module_of(session.engine, name), fail_at(call, error)), pytest.raises(expected) as caught:
         list(session.ask(QUESTION, GREEDY))
     if isinstance(caught.value, BudgetError):
-        assert str(caught.value) == "the memory ran out with 40 frames; set the budget to 20 or less"
+        assert str(caught.value) == "out of memory with 40 frames; set the budget to 20 or less"
     assert session.turns == []
     assert answer(session, QUESTION)
-    assert not session.turns[0].stats.reused  # nothing half read was taken up
+    assert not session.turns[0].stats.reused  # the partial prefill was not cached
 
 
 @pytest.mark.parametrize("call", [1, 2, 6], ids=["question", "first word", "later word"])
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("a fault")], ids=["memory", "fault"]
 )
-def test_a_fault_while_answering(engine: Engine, session: ChatSession, clip: Path, call: int, error: Exception) -> None:
-    """Also between the layers of one step, when some have the new token in their cache and some have not."""
+def test_a_fault_in_an_answer(engine: Engine, session: ChatSession, clip: Path, call: int, error: Exception) -> None:
+    """Also between the layers of one step, when only some have the new token in their cache."""
     first = answer(session, QUESTION)
     with counted(module_of(engine, "language"), fail_at(call, error)) as calls, suppress(BudgetError, RuntimeError):
         list(session.ask(SECOND, GREEDY))
@@ -109,15 +109,15 @@ def test_a_fault_while_answering(engine: Engine, session: ChatSession, clip: Pat
 
 def test_no_memory_for_the_cache(session: ChatSession, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        memory_for(1000, monkeypatch),
-        pytest.raises(BudgetError, match="the memory ran out with 40 frames; set the budget to 20 or less"),
+        limited_memory(1000, monkeypatch),
+        pytest.raises(BudgetError, match="out of memory with 40 frames; set the budget to 20 or less"),
     ):
         list(session.ask(QUESTION, GREEDY))
     assert answer(session, QUESTION)
 
 
-def test_no_memory_for_a_copy_means_waiting(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two chats about the same frames at the same moment: the second needs a copy, or else its turn."""
+def test_without_memory_for_a_copy_a_chat_waits(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two chats about the same frames at the same time: the second copies the prefix, or waits for the first."""
     one, two = ChatSession(engine), ChatSession(engine)
     for session in (one, two):
         session.set_source(make_source(engine, clip, 24))
@@ -130,7 +130,7 @@ def test_no_memory_for_a_copy_means_waiting(engine: Engine, clip: Path, monkeypa
         list(running)
         return False
 
-    with memory_for(0, monkeypatch), monkeypatch.context() as patch:
+    with limited_memory(0, monkeypatch), monkeypatch.context() as patch:
         patch.setattr(two._stop, "wait", finish_the_other)
         assert answer(two, QUESTION).startswith(begun)
     assert len(waits) == 1
@@ -139,25 +139,25 @@ def test_no_memory_for_a_copy_means_waiting(engine: Engine, clip: Path, monkeypa
     two.close()
 
 
-# The disk. /dev/full takes no byte, as a full one.
+# The disk. Writing to /dev/full fails as on a full disk.
 
 
-def test_a_full_disk_while_frames_are_kept(session: ChatSession) -> None:
+def test_a_full_disk_while_frames_are_stored(session: ChatSession) -> None:
     source = session.source
     assert isinstance(source, VideoSource)
-    source._file.symlink_to("/dev/full")
+    source.frame_store.file.symlink_to("/dev/full")
     with pytest.raises(VideoError) as caught:
         list(session.ask(QUESTION, GREEDY))
-    assert str(caught.value) == "the frames cannot be kept on disk (No space left on device); free some space"
-    source._file.unlink()
+    assert str(caught.value) == "cannot store the frames on disk (No space left on device); free some space"
+    source.frame_store.file.unlink()
     assert answer(session, QUESTION)
 
 
-def test_a_full_disk_while_features_are_kept(engine: Engine, clip: Path) -> None:
-    """They only save time: the answer comes without them, and half of them is never taken for all."""
+def test_a_full_disk_while_features_are_stored(engine: Engine, clip: Path) -> None:
+    """They only save time: the answer comes without them, and a part is never taken for the whole."""
     keeping = Engine(engine.loaded, Settings(), keep_features=True)
     source = make_source(keeping, clip)
-    full = source._folder / "features-000016.pt"
+    full = source.folder / "features-000016.pt"
     full.symlink_to("/dev/full")
     session = ChatSession(keeping)
     session.set_source(source)
@@ -170,12 +170,12 @@ def test_a_full_disk_while_features_are_kept(engine: Engine, clip: Path) -> None
     assert source.has_features
     last = ChatSession(keeping, is_shared=False)
     last.set_source(source)
-    assert answer(last, QUESTION) == first  # from the kept ones
+    assert answer(last, QUESTION) == first  # from the stored features
     for one in (session, again, last):
         one.close()
 
 
-def test_no_place_for_temporary_files(
+def test_no_folder_for_temporary_files(
     engine: Engine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
@@ -184,52 +184,52 @@ def test_no_place_for_temporary_files(
     with pytest.raises(DemoError) as caught:
         make_source(engine, clip)
     assert str(caught.value) == (
-        f"{file} takes no files (Not a directory); free some space there, or set TMPDIR to another folder"
+        f"cannot write to {file} (Not a directory); free some space there, or set TMPDIR to another folder"
     )
 
 
-def cut_short(source: VideoSource) -> None:
-    source._file.write_bytes(source._file.read_bytes()[:1000])
+def cut_file(source: VideoSource) -> None:
+    source.frame_store.file.write_bytes(source.frame_store.file.read_bytes()[:1000])
 
 
-def clean_away(source: VideoSource) -> None:
-    shutil.rmtree(source._folder)
+def delete_folder(source: VideoSource) -> None:
+    shutil.rmtree(source.folder)
 
 
-@pytest.mark.parametrize("spoil", [cut_short, clean_away])
-def test_frames_that_somebody_deleted_are_read_from_the_file_again(
-    session: ChatSession, engine: Engine, clip: Path, spoil: Callable[[VideoSource], None]
+@pytest.mark.parametrize("damage", [cut_file, delete_folder])
+def test_deleted_frames_are_decoded_again(
+    session: ChatSession, engine: Engine, clip: Path, damage: Callable[[VideoSource], None]
 ) -> None:
-    """Folders for temporary files are cleaned now and then, under whoever uses them."""
+    """Some systems clean the temporary folder while it is in use."""
     source = session.source
     assert isinstance(source, VideoSource)
     list(source.frames())
-    before, frames = [source.kept_frame(place) for place in range(source.num_frames)], session.frames
-    spoil(source)
+    before, frames = [source.stored_frame(position) for position in range(source.num_frames)], session.frames
+    damage(source)
     other = ChatSession(engine, is_shared=False)
     other.set_source(make_source(engine, clip))
     assert answer(session, QUESTION) == answer(other, QUESTION)
     other.close()
-    assert session.notes == [MENDED]
+    assert session.notes == [REPAIRED]
     assert session.frames == frames
-    spoil(source)
-    assert all(np.array_equal(source.kept_frame(place), pixels) for place, pixels in enumerate(before))
-    assert [path.name for path in source._folder.iterdir() if "features" not in path.name] == ["pixels.bin"]
+    damage(source)
+    assert all(np.array_equal(source.stored_frame(position), pixels) for position, pixels in enumerate(before))
+    assert [path.name for path in source.folder.iterdir() if "features" not in path.name] == ["pixels.bin"]
 
 
-def test_frames_that_are_deleted_while_they_come(session: ChatSession) -> None:
+def test_frames_deleted_during_the_decoding(session: ChatSession) -> None:
     source = session.source
     assert isinstance(source, VideoSource)
     batches = source.frames()
     next(batches)
     batches.close()
-    source.indices.extend(range(40))  # as if they had come, and then been deleted
-    clean_away(source)
+    source.indices.extend(range(40))  # as if they had been stored, and then deleted
+    delete_folder(source)
     pixels = [part for part in source.pixels(16, lambda: False) if part is not None]
     assert sum(map(len, pixels)) == source.num_frames
 
 
-def test_frames_and_file_that_somebody_deleted(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_deleted_frames_and_a_deleted_video(engine: Engine, clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "clip.mp4"
     shutil.copy(clip, file)
     session = ChatSession(engine, is_shared=False)
@@ -237,34 +237,32 @@ def test_frames_and_file_that_somebody_deleted(engine: Engine, clip: Path, tmp_p
     session.set_source(source)
     list(source.frames())
     assert source.sha256
-    clean_away(source)
+    delete_folder(source)
     file.unlink()
     for _ in range(2):
-        with pytest.raises(VideoError, match=r"the frames of clip.mp4 are no longer kept; load it again"):
+        with pytest.raises(VideoError, match=r"the stored frames of clip.mp4 were deleted; load the video again"):
             list(session.ask(QUESTION, GREEDY))
     shutil.copy(clip, file)
     assert answer(session, QUESTION)
     session.close()
 
 
-def test_no_memory_for_frames_on_their_way(clip: Path) -> None:
+def test_no_shared_memory_for_decoded_frames(clip: Path) -> None:
     info = probe(clip)
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, usual[1]))
     try:
-        with pytest.raises(VideoError, match=r"1 MB of memory for frames cannot be had \(File too large\); free some"):
+        with pytest.raises(VideoError, match=r"cannot allocate 1 MB for frames \(File too large\); free some"):
             list(decode_frames(clip, plan_frames(info, 40), info=info))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     assert sum(len(batch) for batch in decode_frames(clip, plan_frames(info, 40), info=info)) == 40
 
 
-# What is asked
+# Questions
 
 
 def test_a_question_of_a_megabyte_is_refused_at_once(session: ChatSession) -> None:
-    with pytest.raises(
-        DemoError, match=f"the question has 1,000,000 characters; ask it in {MAX_CHARACTERS:,} or fewer"
-    ):
+    with pytest.raises(DemoError, match=f"the question has 1,000,000 characters; use {MAX_CHARACTERS:,} or fewer"):
         list(session.ask("what " * 200_000, GREEDY))
     assert answer(session, "\x00\x1b[31m\u202e<image><|im_end|>\r\n")

@@ -1,4 +1,4 @@
-"""What was read: kept for those who come back, shared by chats about the same frames, dropped for want of room."""
+"""The prefix cache: kept for chats that return, shared by chats about the same frames, evicted, offloaded."""
 
 import gc
 import threading
@@ -8,7 +8,7 @@ import pytest
 
 from longva_demo.chat import ChatSession, Engine, Progress, TextDelta
 from longva_demo.chat.budget import BudgetMeter
-from longva_demo.chat.prefix_cache import HOST, MAX_OF_A_CHAT, CachedPrefix, PrefixCache
+from longva_demo.chat.prefix_cache import HOST, MAX_PER_CHAT, CachedPrefix, PrefixCache
 from longva_demo.errors import BudgetError
 from longva_demo.page.facts import stats_messages
 from tests.chat.conftest import GREEDY, answer, make_source, progress_of
@@ -16,7 +16,7 @@ from tests.chat.test_session import counted
 
 
 class Chat:
-    """Stands for one."""
+    """A stand-in: the cache only needs its identity."""
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,13 @@ def _empty(engine: Engine) -> None:
         pass
 
 
-def look(engine: Engine, clip: Path, budget: int = 40) -> ChatSession:
+def open_chat(engine: Engine, clip: Path, budget: int = 40) -> ChatSession:
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip, budget))
     return session
 
 
-def test_coming_back_reads_nothing_and_answers_as_before(engine: Engine, clip: Path) -> None:
+def test_returning_is_a_hit_with_the_same_answers(engine: Engine, clip: Path) -> None:
     session = ChatSession(engine)
     whole, part = make_source(engine, clip), make_source(engine, clip, 20, start_seconds=1.0, end_seconds=4.0)
     session.set_source(whole)
@@ -51,9 +51,9 @@ def test_coming_back_reads_nothing_and_answers_as_before(engine: Engine, clip: P
     assert len(engine.prefix_cache) == 0
 
 
-def test_a_chat_comes_back_to_so_many(engine: Engine, clip: Path) -> None:
+def test_a_chat_can_return_to_a_few_prefixes(engine: Engine, clip: Path) -> None:
     session = ChatSession(engine)
-    sources = [make_source(engine, clip, budget) for budget in range(4, 4 + MAX_OF_A_CHAT + 1)]
+    sources = [make_source(engine, clip, budget) for budget in range(4, 4 + MAX_PER_CHAT + 1)]
     for source in sources:
         session.set_source(source)
         answer(session, "What is first?")
@@ -62,19 +62,19 @@ def test_a_chat_comes_back_to_so_many(engine: Engine, clip: Path) -> None:
         session.set_source(source)
         answer(session, "What is first?")
         reused.append(session.turns[0].stats.reused)
-    assert reused == [True] * MAX_OF_A_CHAT + [False]
+    assert reused == [True] * MAX_PER_CHAT + [False]
     session.close()
 
 
-def test_two_chats_about_the_same_frames_share_them(engine: Engine, clip: Path) -> None:
+def test_two_chats_about_the_same_frames_share_a_prefix(engine: Engine, clip: Path) -> None:
     questions = ("What is first?", "And then?", "Why?")
-    alone = look(engine, clip)
+    alone = open_chat(engine, clip)
     expected = [answer(alone, question) for question in questions]
     alone.close()
-    one, two = look(engine, clip), look(engine, clip)
-    for question, told in zip(questions, expected, strict=True):  # by turns: each finds the other's words in the cache
-        assert answer(one, question) == told
-        assert answer(two, question) == told
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
+    for question, text in zip(questions, expected, strict=True):
+        assert answer(one, question) == text
+        assert answer(two, question) == text
     assert [turn.stats.reused for turn in one.turns] == [False, True, True]
     assert [turn.stats.reused for turn in two.turns] == [True, True, True]
     assert len(engine.prefix_cache) == 1
@@ -83,18 +83,18 @@ def test_two_chats_about_the_same_frames_share_them(engine: Engine, clip: Path) 
     two.clear()
     assert answer(two, questions[0]) == expected[0]
     one.close()
-    assert len(engine.prefix_cache) == 1  # the other comes back to it
+    assert len(engine.prefix_cache) == 1  # the other may return to it
     two.close()
     assert len(engine.prefix_cache) == 0
 
 
-def test_attribution_is_found_though_another_chat_came_between(engine: Engine, clip: Path) -> None:
-    alone = look(engine, clip)
+def test_attribution_works_after_another_chat_used_the_prefix(engine: Engine, clip: Path) -> None:
+    alone = open_chat(engine, clip)
     answer(alone, "What is first?")
     answer(alone, "And then?")
     expected = alone.attribute_last_answer()
     alone.close()
-    one, two = look(engine, clip), look(engine, clip)
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
     answer(one, "What is first?")
     answer(one, "And then?")
     answer(two, "Something else?")
@@ -103,18 +103,18 @@ def test_attribution_is_found_though_another_chat_came_between(engine: Engine, c
     assert found is not None
     assert found.attribution is not None
     assert expected.attribution is not None
-    assert [place for place, _ in found.attribution.log_prob_drops] == [
-        place for place, _ in expected.attribution.log_prob_drops
+    assert [frame for frame, _ in found.attribution.log_prob_drops] == [
+        frame for frame, _ in expected.attribution.log_prob_drops
     ]
     one.close()
     two.close()
 
 
-def test_at_the_same_moment_each_has_its_own(engine: Engine, clip: Path) -> None:
-    alone = look(engine, clip)
+def test_chats_that_answer_at_the_same_time_have_a_copy_each(engine: Engine, clip: Path) -> None:
+    alone = open_chat(engine, clip)
     expected = answer(alone, "What is first?")
     alone.close()
-    one, two = look(engine, clip), look(engine, clip)
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
     running = one.ask("What is first?", GREEDY)
     begun = next(event for event in running if isinstance(event, TextDelta)).text
     assert answer(two, "What is first?") == expected
@@ -125,21 +125,21 @@ def test_at_the_same_moment_each_has_its_own(engine: Engine, clip: Path) -> None
     two.close()
 
 
-def test_without_room_for_a_copy_one_waits_for_the_other(
+def test_without_memory_for_a_copy_one_waits_for_the_other(
     engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = look(engine, clip), look(engine, clip)
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
     running = one.ask("What is first?", GREEDY)
     begun = next(event for event in running if isinstance(event, TextDelta)).text
     monkeypatch.setattr(BudgetMeter, "fits", False)
-    told: list[str] = []
-    waiting = threading.Thread(target=lambda: told.append(answer(two, "What is first?")))
+    texts: list[str] = []
+    waiting = threading.Thread(target=lambda: texts.append(answer(two, "What is first?")))
     waiting.start()
     waiting.join(0.5)
     assert waiting.is_alive()
     expected = begun + "".join(event.text for event in running if isinstance(event, TextDelta))
     waiting.join(30)
-    assert told == [expected]
+    assert texts == [expected]
     assert len(engine.prefix_cache) == 1
     running = one.ask("And then?", GREEDY)
     next(running)
@@ -153,14 +153,14 @@ def test_without_room_for_a_copy_one_waits_for_the_other(
     two.close()
 
 
-def test_who_wants_the_same_frames_meanwhile_sees_them_read(engine: Engine, clip: Path) -> None:
-    one, two = look(engine, clip), look(engine, clip)
-    reading = one.ask("What is first?", GREEDY)
-    first = next(reading)
+def test_a_chat_that_wants_the_same_frames_shows_the_progress(engine: Engine, clip: Path) -> None:
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
+    prefilling = one.ask("What is first?", GREEDY)
+    first = next(prefilling)
     watching = two.ask("What is first?", GREEDY)
     assert next(watching) == first
     assert isinstance(first, Progress)
-    list(reading)
+    list(prefilling)
     assert {event.stage for event in progress_of(list(watching))} == {"sampling"}
     assert two.turns[0].answer == one.turns[0].answer
     assert not two.turns[0].stats.reused
@@ -169,39 +169,39 @@ def test_who_wants_the_same_frames_meanwhile_sees_them_read(engine: Engine, clip
     two.close()
 
 
-def test_where_the_reader_is_stopped_the_next_one_reads(engine: Engine, clip: Path) -> None:
-    one, two = look(engine, clip), look(engine, clip)
-    reading = one.ask("What is first?", GREEDY)
-    next(reading)
+def test_if_one_chat_stops_its_prefill_the_other_starts_its_own(engine: Engine, clip: Path) -> None:
+    one, two = open_chat(engine, clip), open_chat(engine, clip)
+    prefilling = one.ask("What is first?", GREEDY)
+    next(prefilling)
     watching = two.ask("What is first?", GREEDY)
     next(watching)
     one.stop()
-    assert progress_of(list(reading)) == []
+    assert progress_of(list(prefilling)) == []
     assert list(watching)
     assert (len(one.turns), len(two.turns)) == (0, 1)
     one.close()
     two.close()
 
 
-def test_what_had_to_make_room_is_read_again_and_said_so(engine: Engine, clip: Path) -> None:
-    alone = look(engine, clip)
+def test_an_evicted_prefix_is_prefilled_again_and_reported(engine: Engine, clip: Path) -> None:
+    alone = open_chat(engine, clip)
     expected = [answer(alone, question) for question in ("What is first?", "And then?")]
     alone.close()
-    session = look(engine, clip)
+    session = open_chat(engine, clip)
     answer(session, "What is first?")
     assert not session.turns[0].stats.was_evicted
     assert engine.prefix_cache.evict_oldest()
     with counted(engine.loaded.model.model.vision_tower) as encodings:
         assert answer(session, "And then?") == expected[1]
-    assert encodings == []  # small features are kept beside the pixels
+    assert encodings == []  # small features are stored beside the pixels
     assert session.turns[1].stats.was_evicted
-    told = stats_messages(session.turns[1].stats, expected[1], has_frames=True)
-    assert "stats.evicted" in [line["key"] for line in told]
+    messages = stats_messages(session.turns[1].stats, expected[1], has_frames=True)
+    assert "stats.evicted" in [line["key"] for line in messages]
     session.close()
 
 
-def test_a_chat_of_its_own_shares_nothing(engine: Engine, clip: Path) -> None:
-    one = look(engine, clip)
+def test_an_unshared_chat_has_its_own_prefix(engine: Engine, clip: Path) -> None:
+    one = open_chat(engine, clip)
     answer(one, "What is first?")
     other = ChatSession(engine, is_shared=False)
     other.set_source(make_source(engine, clip))
@@ -213,104 +213,104 @@ def test_a_chat_of_its_own_shares_nothing(engine: Engine, clip: Path) -> None:
     one.close()
 
 
-def test_the_least_recently_used_goes_first_and_what_is_in_use_stays(engine: Engine) -> None:
+def test_the_least_recently_used_idle_entry_is_evicted_first(engine: Engine) -> None:
     prefix_cache, chats = PrefixCache(), [Chat() for _ in range(4)]
-    kept = [CachedPrefix((name,), engine.new_cache(64), chat) for name, chat in zip("abcd", chats, strict=True)]
-    size = kept[0].cache.num_bytes
-    for prefix, chat in zip(kept[:3], chats, strict=False):
+    entries = [CachedPrefix((name,), engine.new_cache(64), chat) for name, chat in zip("abcd", chats, strict=True)]
+    size = entries[0].cache.num_bytes
+    for prefix, chat in zip(entries[:3], chats, strict=False):
         prefix_cache.insert(prefix, chat, free_bytes=100 * size)
     assert prefix_cache.idle_bytes == 3 * size
-    kept[0].busy.acquire()
+    entries[0].busy.acquire()
     assert prefix_cache.idle_bytes == 2 * size
     assert (prefix_cache.num_bytes, prefix_cache.num_evicted) == ((3 * size, 0), 0)
-    # Half of 2 + 3 times the size is room for two.
-    prefix_cache.insert(kept[3], chats[3], free_bytes=2 * size)
+    # Half of 2 + 3 times the size fits two.
+    prefix_cache.insert(entries[3], chats[3], free_bytes=2 * size)
     assert prefix_cache.lookup(("b",), chats[1]) is None
-    assert prefix_cache.lookup(("a",), chats[0]) is kept[0]
-    prefix_cache.insert(kept[3], chats[3], free_bytes=0)
+    assert prefix_cache.lookup(("a",), chats[0]) is entries[0]
+    prefix_cache.insert(entries[3], chats[3], free_bytes=0)
     assert prefix_cache.lookup(("c",), chats[2]) is None
-    assert prefix_cache.lookup(("d",), chats[3]) is kept[3]  # the newest stays all the same
-    kept[0].busy.release()
+    assert prefix_cache.lookup(("d",), chats[3]) is entries[3]  # the newest stays in any case
+    entries[0].busy.release()
     assert prefix_cache.evict_oldest()
     assert prefix_cache.lookup(("a",), chats[0]) is None
     assert prefix_cache.num_evicted == 3
     del chats[3]
     gc.collect()
-    assert prefix_cache.idle_bytes == 0  # nobody comes back
-    assert prefix_cache.num_evicted == 3  # nobody misses it
+    assert prefix_cache.idle_bytes == 0  # no chat returns
+    assert prefix_cache.num_evicted == 3  # does not count as evicted
     assert not prefix_cache.evict_oldest()
 
 
-def test_what_has_to_make_room_goes_to_the_host_first(
+def test_evicted_entries_are_offloaded_and_restored(
     engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = look(engine, clip)
+    alone = open_chat(engine, clip)
     questions = ("What is first?", "And then?", "Why?")
     expected = [answer(alone, question) for question in questions]
     alone.close()
-    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
-    session, other = look(engine, clip), look(engine, clip, 20)
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(free_host_bytes=lambda: 10**9))
+    session, other = open_chat(engine, clip), open_chat(engine, clip, 20)
     assert answer(session, questions[0]) == expected[0]
     answer(other, questions[0])
-    [prefix] = engine.prefix_cache.of(session._lease)
-    with_room = prefix.cache.num_bytes
-    for question, told in zip(questions[1:], expected[1:], strict=True):
+    [prefix] = engine.prefix_cache.entries_of(session._lease)
+    allocated = prefix.cache.num_bytes
+    for question, text in zip(questions[1:], expected[1:], strict=True):
         while engine.prefix_cache.evict_oldest():
             pass
         assert prefix.is_offloaded
-        assert prefix.cache.num_bytes < with_room  # room to grow is not kept there
+        assert prefix.cache.num_bytes < allocated  # without spare capacity
         with counted(engine.loaded.model.model.vision_tower) as encodings:
-            assert answer(session, question) == told
+            assert answer(session, question) == text
         assert encodings == []
         assert not prefix.is_offloaded
-        assert prefix.cache.num_bytes >= with_room
-        lines = stats_messages(session.turns[-1].stats, told, has_frames=True)
+        assert prefix.cache.num_bytes >= allocated
+        lines = stats_messages(session.turns[-1].stats, text, has_frames=True)
         assert "stats.restored" in [line["key"] for line in lines]
     assert len(engine.prefix_cache) == 2
     session.close()
     other.close()
 
 
-def test_the_host_keeps_what_fits_there(engine: Engine) -> None:
+def test_the_host_holds_what_fits(engine: Engine) -> None:
     chats = [Chat() for _ in range(4)]
-    kept = [CachedPrefix((name,), engine.new_cache(0), chat) for name, chat in zip("abcd", chats, strict=True)]
-    for prefix in kept:
+    entries = [CachedPrefix((name,), engine.new_cache(0), chat) for name, chat in zip("abcd", chats, strict=True)]
+    for prefix in entries:
         engine.prefill_text(list(range(1, 65)), prefix.cache)
-        prefix.cache.move_to(HOST)  # without room to grow
-    size, free = kept[0].cache.num_bytes, 0
-    prefix_cache = PrefixCache(host_free=lambda: free)
-    for prefix, chat in zip(kept, chats, strict=True):
+        prefix.cache.move_to(HOST)  # without spare capacity
+    size, free = entries[0].cache.num_bytes, 0
+    prefix_cache = PrefixCache(free_host_bytes=lambda: free)
+    for prefix, chat in zip(entries, chats, strict=True):
         prefix_cache.insert(prefix, chat, free_bytes=100 * size)
-    assert prefix_cache.evict_oldest()  # no room there: dropped
+    assert prefix_cache.evict_oldest()  # does not fit the host: dropped
     assert prefix_cache.lookup(("a",), chats[0]) is None
     free = 2 * size
     assert prefix_cache.evict_oldest()
     free -= size
-    assert prefix_cache.evict_oldest()  # half of 1 + 1 times the size is room for one
+    assert prefix_cache.evict_oldest()  # half of 1 + 1 times the size fits one
     assert prefix_cache.lookup(("b",), chats[1]) is None
-    assert [prefix.is_offloaded for prefix in kept] == [False, True, True, False]
+    assert [prefix.is_offloaded for prefix in entries] == [False, True, True, False]
     assert prefix_cache.idle_bytes == size
     assert (prefix_cache.num_bytes, prefix_cache.num_evicted) == ((size, size), 2)
     assert prefix_cache.evict_oldest()
     assert not prefix_cache.evict_oldest()
-    assert prefix_cache.lookup(("d",), chats[3]) is kept[3]
+    assert prefix_cache.lookup(("d",), chats[3]) is entries[3]
     assert prefix_cache.lookup(("d",), chats[3]).is_offloaded
 
 
-def test_a_torn_cache_is_not_kept_where_memory_lacks_to_fetch_it(
+def test_an_entry_that_cannot_be_restored_is_dropped(
     engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
-    session = look(engine, clip)
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(free_host_bytes=lambda: 10**9))
+    session = open_chat(engine, clip)
     expected = answer(session, "What is first?")
     session.undo()
     assert engine.prefix_cache.evict_oldest()
-    [prefix] = engine.prefix_cache.of(session._lease)
+    [prefix] = engine.prefix_cache.entries_of(session._lease)
 
-    def lacks(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(prefix.cache._growing[-1], "reserve", lacks)
+    monkeypatch.setattr(prefix.cache._growing[-1], "reserve", fail)
     with pytest.raises(BudgetError):
         answer(session, "What is first?")
     assert len(engine.prefix_cache) == 0

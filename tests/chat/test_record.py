@@ -1,4 +1,4 @@
-"""A saved chat: the same after a round trip, refused after any change, and the same answers when it is asked again."""
+"""A saved chat: equal after a round trip, refused after any change, with equal answers when replayed."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ HOSTILE = 'Is it "a\\b"? <|im_end|> <b>é\u2028\n名</b> \x1b[31m'
 
 @pytest.fixture(scope="module")
 def record(engine: Engine, clip: Path) -> ChatRecord:
-    """Two answers and one that was stopped, about 20 frames from the second second on."""
+    """Two answers and a stopped one, about 20 frames from second 2 on."""
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip, BUDGET, start_seconds=2.0))
     answer(session, HOSTILE)
@@ -43,7 +43,7 @@ def values(record: ChatRecord) -> Any:
 
 
 def signed(values: dict[str, Any]) -> str:
-    """As somebody would write it who recomputes the digest after a change: the fields alone must be refused."""
+    """With a correct digest, as if somebody had recomputed it: the values themselves must be refused."""
     rest = {name: value for name, value in values.items() if name != "digest"}
     return json.dumps(rest | {"digest": digest(rest)})
 
@@ -67,15 +67,15 @@ def test_a_chat_of_another_version_is_refused_in_one_line(values: Any, version: 
     assert "\n" not in str(caught.value)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to every value in JSON, the containers included."""
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every value in JSON, containers included."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         yield (*path, key)
-        yield from places(item, (*path, key))
+        yield from paths(item, (*path, key))
 
 
-def spelled(path: tuple[Any, ...]) -> str:
+def field_name(path: tuple[Any, ...]) -> str:
     """("turns", 0, "answer") as the error names it: turns[0].answer."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)[1:]
 
@@ -86,21 +86,21 @@ def container(values: Any, path: tuple[Any, ...]) -> Any:
     return values
 
 
-def test_each_field_that_is_dropped_is_named(values: Any) -> None:
-    named = [path for path in places(values) if isinstance(path[-1], str) and path[-1] != "digest"]
+def test_each_missing_field_is_named(values: Any) -> None:
+    named = [path for path in paths(values) if isinstance(path[-1], str) and path[-1] != "digest"]
     assert len(named) > 25
     for path in named:
         changed = copy.deepcopy(values)
         del container(changed, path)[path[-1]]
         with pytest.raises(RecordError) as caught:
             parse_record(signed(changed))
-        assert f"the field {spelled(path)} " in caught.value.message
+        assert f"the field {field_name(path)} " in caught.value.message
 
 
-def test_each_value_of_another_kind_is_named(values: Any) -> None:
-    """A null where something must stand, a text for a number, a number for a text, an object for a list."""
+def test_each_value_of_another_type_is_named(values: Any) -> None:
+    """Null for a value, a string for a number, a number for a string, an object for a list."""
     nullable = {("media",), ("media", "frames")}
-    for path in [path for path in places(values) if path != ("digest",)]:
+    for path in [path for path in paths(values) if path != ("digest",)]:
         old = container(values, path)[path[-1]]
         for new in (None, True, "x", 7, 1e999, [], {}):
             fits = type(new) is type(old) or (isinstance(old, float) and new == 7)
@@ -111,12 +111,12 @@ def test_each_value_of_another_kind_is_named(values: Any) -> None:
             text = signed(changed) if new != 1e999 else json.dumps(changed).replace("Infinity", "1e999")
             with pytest.raises(RecordError) as caught:
                 parse_record(text)
-            assert f"the field {spelled(path)}" in caught.value.message, (path, new)
+            assert f"the field {field_name(path)}" in caught.value.message, (path, new)
 
 
-def test_each_value_that_is_changed_shows(values: Any) -> None:
-    """Whatever is changed and still fits: the digest does not."""
-    for path in places(values):
+def test_each_changed_value_is_detected(values: Any) -> None:
+    """A changed value of the right type does not match the digest."""
+    for path in paths(values):
         changed = copy.deepcopy(values)
         old = container(values, path)[path[-1]]
         if isinstance(old, dict | list):
@@ -167,23 +167,23 @@ def test_values_out_of_bounds_are_named(values: Any, path: tuple[Any, ...], new:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "null", "{", '"x"', "[" * 100_000, "9" * 5000, '{"format": NaN}'])
-def test_what_is_no_record_is_refused(text: str) -> None:
+def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(RecordError):
         parse_record(text)
 
 
-def test_a_key_that_stands_twice_is_refused(record: ChatRecord) -> None:
-    with pytest.raises(RecordError, match="the field quant stands there twice"):
+def test_a_repeated_key_is_refused(record: ChatRecord) -> None:
+    with pytest.raises(RecordError, match="the field quant is repeated"):
         parse_record(record.to_json().replace('"quant"', '"quant": "4bit", "quant"'))
 
 
-def test_a_video_is_no_record(clip: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(clip: Path, tmp_path: Path) -> None:
     for path, words in ((clip, "is not a text file"), (tmp_path, "cannot be read"), (tmp_path / "no.json", "No such")):
         with pytest.raises(RecordError, match=words):
             read_record(path)
 
 
-def test_the_same_answers_again(engine: Engine, record: ChatRecord, clip: Path) -> None:
+def test_a_replay_gives_the_same_answers(engine: Engine, record: ChatRecord, clip: Path) -> None:
     check_file(record, clip)
     source = open_recorded(record, clip, engine.processor, LIMITS)
     results = [event for event in replay(engine, record, source) if isinstance(event, Replayed)]
@@ -192,7 +192,7 @@ def test_the_same_answers_again(engine: Engine, record: ChatRecord, clip: Path) 
     assert len({result.new for result in results}) > 1
 
 
-def test_another_file_or_none_is_refused(
+def test_another_or_a_missing_file_is_refused(
     engine: Engine, record: ChatRecord, values: Any, clip: Path, other_clip: Path
 ) -> None:
     with pytest.raises(DemoError, match=r"other\.mp4 is not the file of this chat"):
@@ -205,7 +205,7 @@ def test_another_file_or_none_is_refused(
         open_recorded(parse_record(signed(changed)), clip, engine.processor, LIMITS)
 
 
-def test_chats_about_a_picture_and_about_nothing(engine: Engine, reference: Path) -> None:
+def test_chats_about_a_picture_and_without_a_file(engine: Engine, reference: Path) -> None:
     picture = reference / "inputs" / "image_200x100.png"
     for path in (picture, None):
         session = ChatSession(engine)
@@ -215,5 +215,5 @@ def test_chats_about_a_picture_and_about_nothing(engine: Engine, reference: Path
         check_file(record, path)
         source = open_recorded(record, path, engine.processor, LIMITS)
         assert [event.equal for event in replay(engine, record, source) if isinstance(event, Replayed)] == [True]
-    with pytest.raises(DemoError, match="about no video"):
+    with pytest.raises(DemoError, match="is not about a file"):
         check_file(record, picture)

@@ -1,4 +1,4 @@
-"""The chat as a person uses it: ask again, stop, undo, retry, edit, look elsewhere, run out of memory."""
+"""The chat as a person uses it: ask again, stop, undo, retry, edit, switch sources, run out of memory."""
 
 import errno
 import pickle
@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Stage, TextDelta
+from longva_demo.chat.frame_store import FrameStore
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -31,7 +32,7 @@ def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
 
 @contextmanager
 def counted(module: torch.nn.Module, action: Callable[[int], None] = lambda _count: None) -> Iterator[list[int]]:
-    """How often a module of the model runs, as a list that grows; `action` is called with the count before it runs."""
+    """The calls of a module, as a list that grows; `action` gets the count before each call."""
     calls: list[int] = []
 
     def hook(*_args: object) -> None:
@@ -45,7 +46,7 @@ def counted(module: torch.nn.Module, action: Callable[[int], None] = lambda _cou
         handle.remove()
 
 
-def test_the_video_is_read_once(session: ChatSession) -> None:
+def test_the_video_is_prefilled_once(session: ChatSession) -> None:
     with counted(session.engine.loaded.model.model.vision_tower) as encodings:
         events = list(session.ask("What is first?", GREEDY))
         first_encodings = len(encodings)
@@ -113,13 +114,13 @@ def test_stop_ends_an_answer_and_the_chat_goes_on(engine: Engine, session: ChatS
     assert len(session.turns[0].answer) > 0
     continued = answer(session, "And then?")
 
-    # The same history, given to a session that has to build its cache anew, gives the same answer.
+    # A session that rebuilds its cache from the same turns gives the same answer.
     again = ChatSession(engine)
     again.resume(make_source(engine, clip), session.turns[:1])
     assert answer(again, "And then?") == continued
 
 
-def test_closing_the_stream_keeps_what_was_said(session: ChatSession) -> None:
+def test_closing_the_stream_keeps_the_text_so_far(session: ChatSession) -> None:
     events = session.ask("What is first?", Sampling(max_new_tokens=200))
     text = ""
     for event in events:
@@ -131,7 +132,7 @@ def test_closing_the_stream_keeps_what_was_said(session: ChatSession) -> None:
     answer(session, "And then?")
 
 
-def test_stop_while_reading_leaves_nothing_half_read(session: ChatSession) -> None:
+def test_stopping_a_prefill_caches_nothing(session: ChatSession) -> None:
     events = session.ask("What is first?", GREEDY)
     for event in events:
         if isinstance(event, Progress) and event.stage == Stage.PREFILL:
@@ -152,7 +153,7 @@ def test_one_question_at_a_time(session: ChatSession) -> None:
     assert len(session.turns) == 1
 
 
-def test_another_range_budget_or_video_starts_anew(
+def test_another_range_budget_or_video_clears_the_chat(
     engine: Engine, session: ChatSession, clip: Path, other_clip: Path
 ) -> None:
     answers = {answer(session, "What is first?")}
@@ -205,7 +206,7 @@ def test_too_many_frames_are_refused_before_anything_is_decoded(
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
     source = make_source(engine, copy, 60)
-    copy.unlink()  # whoever tries to decode it now fails
+    copy.unlink()  # decoding it would fail now
     config = engine.loaded.model.config
     small = Engine(engine.loaded, Settings(max_new_tokens=config.context_length - 512 - 50 * config.tokens_per_frame))
     cramped = ChatSession(small)
@@ -215,14 +216,14 @@ def test_too_many_frames_are_refused_before_anything_is_decoded(
     assert cramped.source is None
 
 
-def test_running_out_of_memory_in_the_middle(session: ChatSession) -> None:
+def test_running_out_of_memory_during_prefill(session: ChatSession) -> None:
     def fail(count: int) -> None:
         if count == 3:
             raise torch.OutOfMemoryError("no memory")
 
     with (
         counted(session.engine.loaded.model.model.vision_tower, fail),
-        pytest.raises(BudgetError, match="the memory ran out with 40 frames; set the budget to 20") as error,
+        pytest.raises(BudgetError, match="out of memory with 40 frames; set the budget to 20") as error,
     ):
         list(session.ask("What is first?", GREEDY))
     assert error.value.largest_budget == 20
@@ -230,7 +231,7 @@ def test_running_out_of_memory_in_the_middle(session: ChatSession) -> None:
     answer(session, "What is first?")
 
 
-def test_an_error_inside_an_answer_keeps_the_chat(session: ChatSession) -> None:
+def test_an_error_in_an_answer_keeps_the_chat(session: ChatSession) -> None:
     expected = answer(session, "What is first?")
 
     def fail(count: int) -> None:
@@ -244,7 +245,7 @@ def test_an_error_inside_an_answer_keeps_the_chat(session: ChatSession) -> None:
     assert [turn.answer for turn in session.turns] == [expected]
 
 
-def test_a_full_context_is_one_clear_line(session: ChatSession) -> None:
+def test_a_full_context_is_refused_in_one_line(session: ChatSession) -> None:
     with pytest.raises(DemoError, match=r"of the model's .* tokens, too many to answer"):
         list(session.ask("ж" * 45_000, GREEDY))  # two tokens each
     answer(session, "What is first?")
@@ -256,7 +257,7 @@ def test_an_empty_question(session: ChatSession, question: str) -> None:
         list(session.ask(question))
 
 
-def test_a_video_that_vanished_is_never_answered_about(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_a_deleted_video_gets_no_answer(engine: Engine, clip: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
     session = ChatSession(engine)
@@ -279,7 +280,7 @@ def test_pictures_and_text_alone(engine: Engine) -> None:
 
 
 def test_the_same_answer_in_another_process(engine: Engine, session: ChatSession, clip: Path) -> None:
-    """As on ZeroGPU: the frames are decoded here; a copy of the source is read where the model is."""
+    """As on ZeroGPU: frames are decoded in this process, and a pickled source is used in the one with the model."""
     keeping = Engine(engine.loaded, Settings(), keep_features=True)
     source = make_source(engine, clip)
     list(source.frames())
@@ -306,7 +307,7 @@ def test_sampling_with_a_temperature(session: ChatSession) -> None:
 
 
 def test_frames_arrive_while_another_thread_decodes(engine: Engine, clip: Path) -> None:
-    """The page samples in one thread; the question follows in another; nothing is decoded twice."""
+    """The page decodes on one thread, the question follows on another; nothing is decoded twice."""
     source = make_source(engine, clip)
     thread = threading.Thread(target=lambda: list(source.frames()))
     thread.start()
@@ -316,7 +317,7 @@ def test_frames_arrive_while_another_thread_decodes(engine: Engine, clip: Path) 
     assert source.indices == list(source.plan.indices)
 
 
-def test_a_cancelled_decoding_is_taken_up_again(engine: Engine, clip: Path) -> None:
+def test_a_cancelled_decoding_starts_again(engine: Engine, clip: Path) -> None:
     source = make_source(engine, clip)
     batches = source.frames()
     next(batches)
@@ -335,50 +336,50 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_previews_keep_nothing_and_the_models_pixels_follow(engine: Engine, clip: Path) -> None:
-    """40 frames of 60 are dense: the page gets small pictures first; a question asked then loses nothing."""
+def test_previews_store_nothing_and_the_models_pixels_follow(engine: Engine, clip: Path) -> None:
+    """40 frames of 60 are dense: the page gets small pictures first, the model's pixels come in the background."""
     source = make_source(engine, clip)
     assert source.is_dense
     small = list(source.previews((48, 32)))
     assert np.concatenate([batch.pixels for batch in small]).shape == (40, 32, 48, 3)
     assert [index for batch in small for index in batch.indices] == list(source.plan.indices)
     assert (source.indices, source.complete) == ([], False)
-    source.fill()
-    source.fill()  # changes nothing
+    assert source.prefetch()
+    assert not source.prefetch()
     wait_until(lambda: source.complete)
     assert source.indices == list(source.plan.indices)
-    assert source.kept_frame(39).shape == (56, 56, 3)
+    assert source.stored_frame(39).shape == (56, 56, 3)
 
 
-def test_filling_that_was_paused_begins_anew(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paused_prefetch_starts_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source(engine, clip)
-    go_on = threading.Event()
-    keep = VideoSource._keep
-    monkeypatch.setattr(VideoSource, "_keep", lambda *args: (go_on.wait(60), keep(*args)))
-    source.fill()
+    resume = threading.Event()
+    append = FrameStore._append
+    monkeypatch.setattr(FrameStore, "_append", lambda *args: (resume.wait(60), append(*args)))
+    source.prefetch()
     source.pause()
-    go_on.set()
-    wait_until(lambda: not source._filling.locked())
+    resume.set()
+    wait_until(lambda: not source.frame_store.is_writing)
     assert not source.complete
     assert sum(len(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None) == 40
 
 
-def test_few_frames_of_many_are_decoded_once(engine: Engine, clip: Path) -> None:
+def test_few_frames_of_many_are_not_dense(engine: Engine, clip: Path) -> None:
     assert not make_source(engine, clip, budget=8).is_dense
 
 
-def test_features_that_no_disk_has_room_for_are_made_anew(
+def test_features_that_do_not_fit_the_disk_are_computed_again(
     session: ChatSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [answer(session, question) for question in ("What is first?", "And then?")]
     saved, save = [], torch.save
 
-    def fills_up(*args: object, **kwargs: object) -> None:
+    def fail_after_first(*args: object, **kwargs: object) -> None:
         if saved:
             raise OSError(errno.ENOSPC, "No space left on device")
         saved.append(save(*args, **kwargs))
 
-    monkeypatch.setattr(torch, "save", fills_up)
+    monkeypatch.setattr(torch, "save", fail_after_first)
     other = ChatSession(session.engine, is_shared=False)
     other.set_source(make_source(session.engine, session.source.info.path))
     assert answer(other, "What is first?") == expected[0]

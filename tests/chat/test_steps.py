@@ -1,4 +1,4 @@
-"""No question holds the model for long: work is counted step by step, others get their turns, and Stop ends it."""
+"""No question occupies the model for long: each step is bounded, others get their turn, and Stop works."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,11 +17,12 @@ from longva_demo.chat import (
     ImageSource,
     Progress,
     Sampling,
-    TextDelta,
     attribution,
     model_thread,
+    occlusion,
     steps,
 )
+from longva_demo.chat.answering import answer_in_process
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.chat.compare import compare
 from longva_demo.chat.model_thread import ModelThread
@@ -46,7 +47,7 @@ def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
 
 @pytest.fixture
 def small_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> StepCost:
-    """Few FLOP a step, so that a small model needs many steps."""
+    """Few FLOP per step, so that a small model needs many steps."""
     cost = StepCost.of(engine.loaded.model.config, torch.device("cpu"))
     cost = StepCost(cost.per_token, cost.per_key, 100.0 * (cost.per_token + 1000 * cost.per_key))
     monkeypatch.setattr(engine, "_cost", cost)
@@ -59,11 +60,11 @@ def watched(engine: Engine, action: Callable[[], None] = lambda: None) -> Iterat
     """Tokens of each pass through the language model, all variants counted; `action` runs before each."""
     passes: list[int] = []
 
-    def look(_module: object, _args: object, named: dict[str, Any]) -> None:
+    def watch(_module: object, _args: object, named: dict[str, Any]) -> None:
         passes.append(named["inputs_embeds"].shape[0] * named["inputs_embeds"].shape[1])
         action()
 
-    handle = engine.loaded.model.model.register_forward_pre_hook(look, with_kwargs=True)
+    handle = engine.loaded.model.model.register_forward_pre_hook(watch, with_kwargs=True)
     try:
         yield passes
     finally:
@@ -75,7 +76,7 @@ def watched(engine: Engine, action: Callable[[], None] = lambda: None) -> Iterat
 
 @pytest.mark.parametrize("keys", [0, 32_768, 224_000])
 def test_a_step_of_longva_7b(keys: int) -> None:
-    """On a GPU a chunk of 16 frames is one step in all of the context; on a CPU the step shrinks."""
+    """On a GPU, 16 frames are one step anywhere in the context; on a CPU steps are shorter."""
     cost = StepCost.of(LongVAConfig(), torch.device("cuda"))
     assert cost.per_token == pytest.approx(13.05e9, rel=1e-3)
     assert cost.per_key == 401_408
@@ -95,13 +96,13 @@ def test_a_step_on_a_cpu_is_bounded_by_its_flop(keys: int) -> None:
         )
 
 
-# Everything that a visitor can have done
+# Everything that a visitor can do
 
 
-def test_whatever_is_asked_each_step_is_bounded(
+def test_every_step_of_every_request_is_bounded(
     engine: Engine, clip: Path, session: ChatSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long questions and chats, retry, edit, what others pushed out, pictures of 49 grids, blind check, budgets."""
+    """Long questions and chats, retry, edit, an evicted prefix, pictures of 49 grids, blind check, budgets."""
     monkeypatch.setattr(steps, "MAX_STEP_TOKENS", 40)
     frames: list[int] = []
     tower = engine.loaded.model.model.vision_tower
@@ -116,7 +117,7 @@ def test_whatever_is_asked_each_step_is_bounded(
         while engine.prefix_cache.evict_oldest():
             pass
         answer(session, SECOND)
-        list(compare(engine, make_source(engine, clip), LONG * 10, GREEDY, ask_session, threading.Event()))
+        list(compare(engine, make_source(engine, clip), LONG * 10, GREEDY, answer_in_process, threading.Event()))
         blind = ChatSession(engine)
         answer(blind, LONG * 10)
         blind.set_source(picture)
@@ -130,14 +131,8 @@ def test_whatever_is_asked_each_step_is_bounded(
     assert len(passes) > 150
 
 
-def ask_session(
-    session: ChatSession, question: str, sampling: Sampling, _again: bool, _stopping: threading.Event
-) -> Iterator[Progress | TextDelta]:
-    return session.ask(question, sampling)
-
-
 @pytest.mark.parametrize("sampling", [Sampling(5e-324, 1.0, 12), Sampling(2, 5e-324, 12), Sampling(1e-30, 1, 12)])
-def test_the_smallest_temperature_and_top_p_choose_the_likeliest(session: ChatSession, sampling: Sampling) -> None:
+def test_the_smallest_temperature_and_top_p_are_greedy(session: ChatSession, sampling: Sampling) -> None:
     assert answer(session, SECOND, sampling) == answer_again(session, GREEDY)
 
 
@@ -146,10 +141,10 @@ def answer_again(session: ChatSession, sampling: Sampling) -> str:
     return session.turns[-1].answer
 
 
-# Hiding frames
+# Occlusion
 
 
-def test_the_work_of_each_step_of_hiding_is_bounded(session: ChatSession, small_steps: StepCost) -> None:
+def test_each_step_of_an_occlusion_is_bounded(session: ChatSession, small_steps: StepCost) -> None:
     answer(session, LONG * 12)
     turn, engine = session.turns[-1], session.engine
     assert turn.num_attributed_tokens > 200
@@ -158,14 +153,15 @@ def test_the_work_of_each_step_of_hiding_is_bounded(session: ChatSession, small_
     length = session.turns[-1].stats.num_tokens + turn.num_attributed_tokens
     assert max(passes) <= max(8, small_steps.num_tokens(length, BACKGROUND_SHARE) + 8)
     assert (
-        max(passes) * (small_steps.per_token + length * small_steps.per_key) <= 2 * BACKGROUND_SHARE * small_steps.most
+        max(passes) * (small_steps.per_token + length * small_steps.per_key)
+        <= 2 * BACKGROUND_SHARE * small_steps.max_flop
     )
     assert turn.attribution is not None
     assert sum(passes) == (1 + len(turn.attribution.candidates)) * (turn.num_attributed_tokens - 1)
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers that one tensor had, of all that are made inside."""
+    """The size of the largest tensor that is created in the block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,8 +176,8 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_memory_grows_no_faster_than_the_question(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A matrix of all rows on all rows would be 16 times as large for a question 4 times as long."""
+def test_memory_grows_linearly_with_the_question(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rows × rows matrix would be 16 times as large for a question 4 times as long."""
     advance = OccludedPrefill.advance
     largest: list[int] = []
 
@@ -207,8 +203,8 @@ def test_memory_grows_no_faster_than_the_question(engine: Engine, clip: Path, mo
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_another_visitor_is_answered_while_frames_are_weighed(engine: Engine, clip: Path, session: ChatSession) -> None:
-    """Somebody asks while a step runs: theirs is the next one, and their answer is done long before the weighing."""
+def test_another_visitor_is_answered_during_an_attribution(engine: Engine, clip: Path, session: ChatSession) -> None:
+    """A question that arrives during a step gets the next one, and is answered long before the attribution ends."""
     answer(session, LONG * 8)
     other = ChatSession(engine, is_shared=False)
     other.set_source(make_source(engine, clip))
@@ -217,27 +213,25 @@ def test_another_visitor_is_answered_while_frames_are_weighed(engine: Engine, cl
     order: list[str] = []
     asking = threading.Thread(target=lambda: (answer(other, SECOND), done_after.append(len(order))))
 
-    def note() -> None:
-        order.append(
-            "hiding" if engine.loaded.model.config._attn_implementation == "longva_hiding_frames" else "asking"
-        )
+    def record() -> None:
+        order.append("occlusion" if engine.loaded.model.config._attn_implementation == occlusion.NAME else "question")
         if len(order) == 3:
             asking.start()
             while not engine._thread._executor._work_queue.qsize():
                 asking.join(0.001)
 
-    with watched(engine, note):
+    with watched(engine, record):
         assert session.attribute_last_answer()
     asking.join()
     other.close()
-    num_hiding = order.count("hiding")
-    assert order[:4] == ["hiding"] * 3 + ["asking"]
-    assert num_hiding > 60
-    assert order[: done_after[0]].count("hiding") < num_hiding  # it came between, not after
+    num_occlusion = order.count("occlusion")
+    assert order[:4] == ["occlusion"] * 3 + ["question"]
+    assert num_occlusion > 60
+    assert order[: done_after[0]].count("occlusion") < num_occlusion  # in between, not after
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_stop_ends_the_weighing_within_one_step(session: ChatSession) -> None:
+def test_stop_ends_an_attribution_within_one_step(session: ChatSession) -> None:
     answer(session, LONG * 12)
     before = session.turns[-1]
 
@@ -253,12 +247,12 @@ def test_stop_ends_the_weighing_within_one_step(session: ChatSession) -> None:
     assert answer(session, SECOND)
 
 
-def test_stop_reaches_a_chat_that_waits_for_anothers_weighing(session: ChatSession) -> None:
+def test_stop_reaches_a_chat_that_waits_for_another_attribution(session: ChatSession) -> None:
     answer(session, SHORT)
     engine = session.engine
-    weighed: list[object] = []
-    with engine._weighing, watched(engine) as passes:
-        waiting = threading.Thread(target=lambda: weighed.append(session.attribute_last_answer()))
+    attributed: list[object] = []
+    with engine._attributing, watched(engine) as passes:
+        waiting = threading.Thread(target=lambda: attributed.append(session.attribute_last_answer()))
         waiting.start()
         while not session._busy.locked():
             waiting.join(0.001)
@@ -266,11 +260,11 @@ def test_stop_reaches_a_chat_that_waits_for_anothers_weighing(session: ChatSessi
             session.stop()
             waiting.join(0.01)
         assert passes == []
-    assert weighed == [None]
+    assert attributed == [None]
     assert session.attribute_last_answer()
 
 
-def test_beyond_the_limit_frames_are_left_out_and_it_is_told(session: ChatSession) -> None:
+def test_attribution_skips_long_questions_and_says_so(session: ChatSession) -> None:
     answer(session, LONG * 140)
     turn = session.turns[-1]
     assert turn.num_attributed_tokens > MAX_ATTRIBUTED_TOKENS
@@ -286,7 +280,7 @@ def test_beyond_the_limit_frames_are_left_out_and_it_is_told(session: ChatSessio
         f"question and answer have {turn.num_attributed_tokens:,} tokens, and the limit is {MAX_ATTRIBUTED_TOKENS:,}."
     )
     assert long.attribution == ()
-    assert long.attribution_note == f"The frames that the answer drew on were not looked for: {said}"
+    assert long.attribution_note == f"No attribution for this answer: {said}"
     assert short.attribution_note == ""
     assert parse_record(record.to_json()) == record
 
@@ -294,10 +288,10 @@ def test_beyond_the_limit_frames_are_left_out_and_it_is_told(session: ChatSessio
 # Long questions
 
 
-def test_stop_ends_the_reading_of_a_long_question_within_one_step(
+def test_stop_ends_the_prefill_of_a_long_question_within_one_step(
     engine: Engine, session: ChatSession, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Stop, or as the page does for somebody who left: of the question nothing stays, and the chat goes on."""
+    """By Stop, or by closing the stream as the page does for a visitor who left: nothing of the question stays."""
     monkeypatch.setattr(steps, "MAX_STEP_TOKENS", 40)
     first = answer(session, SHORT)
     for leave in (session.stop, None):
@@ -321,13 +315,13 @@ def test_stop_ends_the_reading_of_a_long_question_within_one_step(
     fresh.close()
 
 
-def test_stop_ends_the_reading_of_a_large_picture_within_one_part(engine: Engine) -> None:
+def test_stop_ends_the_prefill_of_a_large_picture_within_one_chunk(engine: Engine) -> None:
     session = ChatSession(engine)
     side = engine.processor.image_size
     session.set_source(ImageSource(Image.new("RGB", (7 * side, 7 * side)), engine.processor))
-    with counted(engine.loaded.model.model.vision_tower, lambda _count: session.stop()) as parts:
+    with counted(engine.loaded.model.model.vision_tower, lambda _count: session.stop()) as chunks:
         assert list(session.ask(SHORT, GREEDY)) == []
-    assert len(parts) == 1
+    assert len(chunks) == 1
     assert session.turns == []
     assert answer(session, SHORT)
     session.close()
@@ -336,23 +330,23 @@ def test_stop_ends_the_reading_of_a_large_picture_within_one_part(engine: Engine
 # The model's thread
 
 
-def test_the_background_gives_way_while_others_use_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_thread, "PATIENCE_SECONDS", float("inf"))
+def test_background_work_waits_while_others_use_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_thread, "MAX_BACKGROUND_WAIT_SECONDS", float("inf"))
     model, holding, done = ModelThread(), threading.Event(), threading.Event()
     user = threading.Thread(target=lambda: model.run(lambda: (holding.set(), done.wait(60))))
     user.start()
     assert holding.wait(60)
-    looks: list[None] = []
+    polls: list[None] = []
 
     def stop_at_fifth() -> bool:
-        looks.append(None)
-        return len(looks) == 5
+        polls.append(None)
+        return len(polls) == 5
 
-    assert model.give_way(stop_at_fifth) is False
-    monkeypatch.setattr(model_thread, "PATIENCE_SECONDS", 0.0)
-    assert model.give_way(lambda: False)  # for so long and no longer
-    monkeypatch.setattr(model_thread, "PATIENCE_SECONDS", float("inf"))
+    assert model.wait_until_idle(stop_at_fifth) is False
+    monkeypatch.setattr(model_thread, "MAX_BACKGROUND_WAIT_SECONDS", 0.0)
+    assert model.wait_until_idle(lambda: False)  # up to the limit
+    monkeypatch.setattr(model_thread, "MAX_BACKGROUND_WAIT_SECONDS", float("inf"))
     done.set()
     user.join()
-    assert model.give_way(lambda: False)
+    assert model.wait_until_idle(lambda: False)
     assert model.run_in_background(lambda: 7) == 7

@@ -1,4 +1,4 @@
-"""Reads the golden numbers: the shared set where it is at hand, and always the part of it that lives in tests/data."""
+"""Loads the golden values of the original code: the part in tests/data, and the full shared set if it is available."""
 
 import json
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ CHECKPOINTS = [file.parent / "checkpoint" for root in SETS for file in sorted(ro
 
 
 def table(name: str) -> list:
-    """Rows of a table in tests/data."""
+    """The rows of a table in tests/data."""
     return json.loads((COPY / name).read_text(encoding="utf-8"))["rows"]
 
 
@@ -37,7 +37,7 @@ def load_processor(checkpoint: Path) -> LongVAProcessor:
 
 @dataclass(frozen=True)
 class Case:
-    """One case: its record, its tensors and its inputs as a user would give them."""
+    """One golden case: its record, its tensors, and its inputs as a user would pass them."""
 
     checkpoint: Path
     record: dict[str, Any] = field(repr=False)
@@ -47,13 +47,13 @@ class Case:
         return f"{kind}-{self.checkpoint.parent.name}-{self.record['name']}"
 
     @property
-    def is_cut(self) -> bool:
-        """Whether the original cut this prompt."""
-        return self.whole_length > self.record["sequence_length"]
+    def is_truncated(self) -> bool:
+        """Whether the original truncated this prompt."""
+        return self.full_length > self.record["sequence_length"]
 
     @property
-    def whole_length(self) -> int:
-        """Tokens of the prompt before the original cut it, if it did."""
+    def full_length(self) -> int:
+        """Number of tokens of the prompt before any truncation by the original."""
         return self.record.get("untruncated_length", self.record["sequence_length"])
 
     @cached_property
@@ -62,7 +62,7 @@ class Case:
 
     @cached_property
     def visuals(self) -> dict[str, Any]:
-        """The `images=` or `videos=` of the processor."""
+        """The `images=` or `videos=` argument of the processor."""
         names = self.record["input"] or []
         files = [self.checkpoint.parents[1] / name for name in ([names] if isinstance(names, str) else names)]
         if self.record["modalities"] == ["video"]:
@@ -74,23 +74,23 @@ class Case:
     def inputs(self) -> dict[str, torch.Tensor]:
         processor = load_processor(self.checkpoint)
         if "preprocessing" in self.record:
-            return self.lone_slot(processor)
+            return self.single_slot(processor)
         return dict(processor(text=self.record["prompt"], **self.visuals))
 
-    def lone_slot(self, processor: LongVAProcessor) -> dict[str, torch.Tensor]:
-        """A picture that was not cut into grids, which only parity with the original asks for."""
-        picture = np.asarray(self.visuals["images"][0].convert("RGB"))
-        pixels = processor.normalise(processor.preprocess_frames(picture[None]))
+    def single_slot(self, processor: LongVAProcessor) -> dict[str, torch.Tensor]:
+        """An image that was not split into grids. Used only for parity with the original."""
+        image = np.asarray(self.visuals["images"][0].convert("RGB"))
+        pixels = processor.normalise(processor.preprocess_frames(image[None]))
         ids = processor.encode_prompt(self.record["prompt"], [processor.num_visual_tokens(0, 1)])
         return {"input_ids": torch.tensor([ids]), "pixel_values": pixels, "visual_slots": torch.tensor([[0, 1]])}
 
 
 def cases() -> list[Case]:
-    """Every case of every set."""
+    """All cases of all sets."""
     records = [
         Case(checkpoint, record)
         for checkpoint in CHECKPOINTS
         for record in json.loads((checkpoint.parent / "cases.json").read_text(encoding="utf-8"))["cases"].values()
     ]
-    assert len(records) >= 14, "the golden numbers are not where they should be"
+    assert len(records) >= 14, "golden cases are missing"
     return records

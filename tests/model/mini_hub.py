@@ -1,4 +1,4 @@
-"""A Hugging Face Hub for one repository, on a local port: real requests, real answers, no network."""
+"""A minimal Hugging Face Hub for one repository on a local port: real HTTP, no network."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ def serve_hub(
     file_size: int | None = None,
     sent: dict[str, int] | None = None,
 ) -> Iterator[str]:
-    """Serve the files of `folder` as any repository asked for, and yield the endpoint.
+    """Serve the files of `folder` under any repository name, and yield the endpoint.
 
     Args:
-        refuse: answer everything with this status and X-Error-Code instead.
-        file_size: say that each file is so large.
-        sent: is filled with how many bytes went out, by the path that was asked for.
+        refuse: respond to every request with this status and X-Error-Code instead.
+        file_size: report this size for every file.
+        sent: filled with the number of bytes sent per requested path.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Attention of later chunks: exact, and without a dense mask."""
+"""Attention of later chunks is exact and needs no dense mask."""
 
 from typing import Any
 
@@ -36,14 +36,14 @@ def run(model: LongVAForConditionalGeneration, chunks: list[torch.Tensor], **opt
 
 
 def eager(embeds: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """The plainest attention there is, over the whole at once."""
+    """Reference: eager attention over the whole sequence at once."""
     plain = LongVAForConditionalGeneration.from_pretrained(A, attn_implementation="eager")
     with torch.no_grad():
         return plain.model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the number of elements of the largest tensor that any operation returns."""
+    """Records the number of elements of the largest tensor that any operation returns."""
 
     elements = 0
 
@@ -54,20 +54,22 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_it_is_the_default(model: LongVAForConditionalGeneration) -> None:
+def test_chunked_attention_is_the_default(model: LongVAForConditionalGeneration) -> None:
     assert model.config._attn_implementation == NAME
     assert model.model.vision_tower.vision_tower.vision_model.config._attn_implementation == NAME
 
 
 @pytest.mark.parametrize("sizes", [[50], [17, 33], [1, 48, 1], [20, 1, 1, 28], [10] * 5])
 @torch.no_grad()
-def test_chunks_agree_with_the_whole(model: LongVAForConditionalGeneration, embeds: torch.Tensor, sizes: list) -> None:
+def test_chunked_output_equals_unchunked(
+    model: LongVAForConditionalGeneration, embeds: torch.Tensor, sizes: list
+) -> None:
     difference = run(model, list(embeds.split(sizes, dim=1))) - eager(embeds)
     assert difference.abs().max() < TOLERANCE
 
 
-def test_gradients_agree_with_the_whole(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
-    """Where gradients are wanted, the CPU's two-part way does not do; the other must step in."""
+def test_chunked_gradients_equal_unchunked(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
+    """The CPU's merged attention is not differentiable, so with gradients the lower-right kernel must be used."""
     whole, parts = embeds.clone().requires_grad_(), embeds.clone().requires_grad_()
     run(model, [whole]).square().sum().backward()
     run(model, list(parts.split([17, 33], dim=1))).square().sum().backward()
@@ -77,7 +79,7 @@ def test_gradients_agree_with_the_whole(model: LongVAForConditionalGeneration, e
 
 
 @torch.no_grad()
-def test_real_padding_is_masked(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
+def test_padding_is_masked(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
     mask = torch.ones(1, 50, dtype=torch.long)
     mask[:, :5] = 0  # padded on the left
     cache = DynamicCache()
@@ -98,7 +100,7 @@ def test_a_static_cache_longer_than_the_prompt_is_masked(
 
 
 @torch.no_grad()
-def test_no_dense_mask_is_built_for_a_late_chunk(model: LongVAForConditionalGeneration) -> None:
+def test_no_dense_mask_is_built_for_a_later_chunk(model: LongVAForConditionalGeneration) -> None:
     chunk, past = 512, 4096
     generator = torch.Generator().manual_seed(0)
     cache = DynamicCache()
@@ -109,7 +111,7 @@ def test_no_dense_mask_is_built_for_a_late_chunk(model: LongVAForConditionalGene
     assert largest.elements <= keys < chunk * past
 
 
-def test_the_mask_is_left_out_only_where_causality_is_all() -> None:
+def test_the_mask_is_omitted_only_if_purely_causal() -> None:
     def mask(**changes: Any) -> torch.Tensor | None:
         usual = {"batch_size": 1, "q_length": 4, "kv_length": 10, "q_offset": 6, "kv_offset": 0, "attention_mask": None}
         return chunked_mask(**(usual | changes))
@@ -127,7 +129,7 @@ def test_the_mask_is_left_out_only_where_causality_is_all() -> None:
 
 
 @torch.no_grad()
-def test_generation_goes_on_from_a_cache(model: LongVAForConditionalGeneration) -> None:
+def test_generation_continues_a_cache(model: LongVAForConditionalGeneration) -> None:
     ids = torch.randint(0, 597, (1, 40), generator=torch.Generator().manual_seed(0))
     options = {"do_sample": False, "max_new_tokens": 8, "repetition_penalty": 1.0}
     at_once = model.generate(ids, **options)
@@ -141,7 +143,7 @@ def test_generation_goes_on_from_a_cache(model: LongVAForConditionalGeneration) 
 
 
 @torch.no_grad()
-def test_one_position_can_be_projected_alone(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
+def test_logits_of_selected_positions(model: LongVAForConditionalGeneration, embeds: torch.Tensor) -> None:
     whole = model(inputs_embeds=embeds).logits
     last = model(inputs_embeds=embeds, logits_to_keep=1).logits
     chosen = model(inputs_embeds=embeds, logits_to_keep=torch.tensor([3, 7])).logits

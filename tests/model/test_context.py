@@ -1,4 +1,4 @@
-"""No prompt is cut: the config's `tokenizer_model_max_length` bounds nothing, and a prompt past the context is told."""
+"""No prompt is truncated: `tokenizer_model_max_length` is ignored, and a prompt past the context gets a warning."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ def clip(num_frames: int) -> np.ndarray:
 
 @pytest.fixture
 def warned() -> Iterator[list[str]]:
-    """What was told of prompts that are too long."""
+    """Warnings about prompts that are too long."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -39,8 +39,8 @@ def load_changed(folder: Path, **changes: object) -> tuple[LongVAForConditionalG
     return LongVAForConditionalGeneration.from_pretrained(checkpoint), LongVAProcessor.from_pretrained(checkpoint)
 
 
-def test_a_prompt_past_the_tokenizers_limit_is_read_whole(tmp_path: Path, warned: list[str]) -> None:
-    """With a limit of 30 tokens, a prompt of 20 frames gives what it gives without one, to the last question mark."""
+def test_a_prompt_past_the_tokenizers_limit_is_not_truncated(tmp_path: Path, warned: list[str]) -> None:
+    """A limit of 30 tokens does not change the output for a prompt of 20 frames."""
     model, processor = load_changed(tmp_path, tokenizer_model_max_length=30)
     inputs = processor(text=PROMPT, videos=[clip(20)])
     num_tokens = inputs["input_ids"].shape[1]
@@ -54,15 +54,15 @@ def test_a_prompt_past_the_tokenizers_limit_is_read_whole(tmp_path: Path, warned
     assert warned == []
 
 
-def test_the_context_of_the_7b_is_not_its_tokenizers_limit() -> None:
-    """The original takes 227 frames of 144 tokens; its context has room for 1,555."""
+def test_the_context_of_the_7b_exceeds_its_tokenizers_limit() -> None:
+    """The original accepts 227 frames of 144 tokens; its context holds 1,555."""
     config = LongVAConfig(tokenizer_model_max_length=32_768, max_position_embeddings=32_768)
     assert 228 * config.tokens_per_frame > 32_768
     assert config.context_length == 224_000
 
 
 @pytest.mark.parametrize("visuals", [{"videos": [clip(20)]}, {}])
-def test_a_prompt_past_the_context_is_told_in_one_line_and_not_cut(
+def test_a_prompt_past_the_context_gets_one_warning_and_is_not_truncated(
     visuals: dict, tmp_path: Path, warned: list[str]
 ) -> None:
     model, processor = load_changed(tmp_path, max_position_embeddings=64)
@@ -73,13 +73,14 @@ def test_a_prompt_past_the_context_is_told_in_one_line_and_not_cut(
     answer = model.generate(**inputs, do_sample=False, max_new_tokens=8)
     [line] = [line for line in warned if "context" in line]
     assert line == (
-        f"a prompt of {num_tokens} tokens is longer than the model's context of 64; answers get worse, use fewer frames"
+        f"the prompt has {num_tokens} tokens, more than the model's context of 64; "
+        "answers will be worse, use fewer frames"
     )
     assert torch.equal(answer, load_model(A).generate(**inputs, do_sample=False, max_new_tokens=8))
 
 
-def test_a_conversation_that_grows_past_the_context_is_told(tmp_path: Path, warned: list[str]) -> None:
-    """Each part is short; with what the cache holds they are too long."""
+def test_a_conversation_that_grows_past_the_context_gets_a_warning(tmp_path: Path, warned: list[str]) -> None:
+    """Each part is short, but together with the cached tokens it exceeds the context."""
     model, processor = load_changed(tmp_path, max_position_embeddings=64)
     ids = processor(text="a dog " * 22)["input_ids"]
     assert 32 < ids.shape[1] <= 64
@@ -87,11 +88,11 @@ def test_a_conversation_that_grows_past_the_context_is_told(tmp_path: Path, warn
         first = model(input_ids=ids, use_cache=True)
         assert warned == []
         model(input_ids=ids, past_key_values=first.past_key_values, use_cache=True)
-    assert [line.split(" is longer")[0] for line in warned] == [f"a prompt of {2 * ids.shape[1]} tokens"]
+    assert [line.split(",")[0] for line in warned] == [f"the prompt has {2 * ids.shape[1]} tokens"]
 
 
-def test_a_tokenizer_saved_with_a_limit_cuts_nothing(tmp_path: Path) -> None:
-    """Training code leaves `truncation`, `padding` and `model_max_length` in the tokenizer's files."""
+def test_a_tokenizer_saved_with_a_limit_does_not_truncate(tmp_path: Path) -> None:
+    """Training code saves `truncation`, `padding` and `model_max_length` in the tokenizer's files."""
     checkpoint = copy_a(tmp_path)
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     tokenizer.enable_truncation(8)

@@ -1,4 +1,4 @@
-"""The worked examples in the docstrings come out as they say."""
+"""The docstrings' worked examples are correct."""
 
 import doctest
 from types import ModuleType

@@ -1,8 +1,8 @@
 """Parity with the original code in float32: pixels, features, embeddings, logits, greedy tokens.
 
-One difference is meant. The original cuts a prompt at the config's `tokenizer_model_max_length`, the question with it;
-here nothing is cut. Where it did (`extra_video_truncated`), its numbers are those of the prompt's beginning: embeddings
-and logits are compared up to the cut, and the greedy tokens go on from there.
+One difference is intended. The original truncates a prompt at the config's `tokenizer_model_max_length`, which loses
+the question; here nothing is truncated. For the case where it did (`extra_video_truncated`), embeddings and logits are
+compared up to that point, and the greedy tokens continue from there.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ def largest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def test_token_ids(case: Case) -> None:
     ids, expected = case.inputs["input_ids"][0].tolist(), list(case.record["input_ids"])
     spans = case.record.get("visual_spans", [])
-    for start, end in reversed(spans):  # back to one placeholder a visual
-        # Where the original left a typed <|endoftext|> out, its span is counted without it.
+    for start, end in reversed(spans):  # collapse each visual to one placeholder
+        # Spans do not count a typed <|endoftext|>, which the original drops.
         assert set(ids[start:end]) == {VISUAL_TOKEN}
         ids[start:end] = [VISUAL_TOKEN]
     assert ids == expected
@@ -60,7 +60,7 @@ def test_pixels(case: Case) -> None:
     for stack in stacks:
         ours = values[start : start + stack["n_slots"]].numpy()
         start += stack["n_slots"]
-        # Each normalised value comes from one grey level: back to grey levels, colour by colour.
+        # Each normalised value comes from exactly one grey level: invert the mapping per colour channel.
         grey = np.stack([np.searchsorted(levels[colour], ours[:, colour]) for colour in range(3)], axis=1)
         assert hashlib.sha256(grey.astype(np.uint8).tobytes()).hexdigest() == stack["u8_sha256"]
         for place, slot in enumerate(stack["u8_slots"]):
@@ -80,7 +80,7 @@ def test_features_and_embeddings(case: Case, model: LongVAForConditionalGenerati
         features = model.model.vision_tower(case.inputs["pixel_values"][slots])
         assert largest(features, case.tensors["vision_features"]) <= FEATURES
     embeds, _ = model.embed_prompt(**case.inputs)
-    assert embeds.shape[1] == case.whole_length or not case.record.get("stacks")
+    assert embeds.shape[1] == case.full_length or not case.record.get("stacks")
     embeds = embeds[:, : case.record["sequence_length"]]
     for name, expected in case.tensors.items():
         if name.startswith("inputs_embeds"):
@@ -91,7 +91,7 @@ def test_features_and_embeddings(case: Case, model: LongVAForConditionalGenerati
 @torch.no_grad()
 def test_logits(case: Case, model: LongVAForConditionalGeneration) -> None:
     theirs, logits = case.tensors, model(**case.inputs).logits[0]
-    assert logits.shape == (case.whole_length, len(load_processor(case.checkpoint).tokenizer))
+    assert logits.shape == (case.full_length, len(load_processor(case.checkpoint).tokenizer))
     logits = logits[: case.record["sequence_length"]]
     if "logits" in theirs:
         assert largest(logits, theirs["logits"]) <= LOGITS
@@ -105,14 +105,14 @@ def test_logits(case: Case, model: LongVAForConditionalGeneration) -> None:
 
 def test_greedy_tokens(case: Case, model: LongVAForConditionalGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     start, inputs = case.inputs["input_ids"].shape[1], case.inputs
-    if case.is_cut:  # embeddings have no ids: the output is the new tokens alone
+    if case.is_truncated:  # embeddings have no ids, so the output has only the new tokens
         embeds, _ = model.embed_prompt(**inputs)
         embeds = embeds[:, : case.record["sequence_length"]]
         start, inputs = 0, {"inputs_embeds": embeds, "attention_mask": torch.ones(embeds.shape[:2], dtype=torch.long)}
     shipped = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0]
     assert torch.equal(shipped[:start], case.inputs["input_ids"][0, :start])
     assert shipped[start:].tolist() == case.record["greedy_ids_generation_config"]
-    # Pure argmax: no end of text, no repetition penalty. What is not given, transformers takes from the model's.
+    # Pure argmax, without end of text and repetition penalty, which the model's own generation_config would set.
     monkeypatch.setattr(model, "generation_config", GenerationConfig(pad_token_id=0))
     plain = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0, start:]
     assert plain.tolist() == case.record["greedy_ids"]

@@ -1,6 +1,6 @@
-"""The published checkpoints and their derivatives, row by row: a tiny one in each on-disk form, built here.
+"""The on-disk variants of the published checkpoints and their derivatives, each built here as a tiny checkpoint.
 
-Each loads and computes what the same weights compute in the plain form, or is refused in one line.
+Each variant loads and gives the same output as the plain checkpoint, or is rejected with a one-line error.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.model.test_loading import closed_port, point_at
 
 A = COPY / "a" / "checkpoint"
 TOWER = "model.vision_tower.vision_tower.vision_model."
-# What the training script of LongVA-7B-DPO writes into its config.json.
+# Fields that the training script of LongVA-7B-DPO writes into config.json.
 DPO: dict[str, Any] = {
     "mm_resampler_type": "spatial_pool",
     "mm_spatial_pool_stride": 2,
@@ -46,7 +46,7 @@ TRAINING = {
 
 
 def copy_a(folder: Path, **changes: object) -> Path:
-    """Checkpoint a with its tower's files beside it, and its config.json changed."""
+    """Copy checkpoint a with its tower's files beside it, and change its config.json."""
     shutil.copytree(A.parent / "openai", folder / "openai")
     shutil.copytree(A, folder / "checkpoint")
     file = folder / "checkpoint" / "config.json"
@@ -58,11 +58,11 @@ def tensors_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {name: t for file in sorted(checkpoint.glob("*.safetensors")) for name, t in load_file(file).items()}
 
 
-def rewrite(checkpoint: Path, tensors: dict[str, torch.Tensor], num_files: int = 1, mark: bool = True) -> None:
-    """Put other weights in place of a checkpoint's, in that many shards, with the format mark or without."""
+def rewrite(checkpoint: Path, tensors: dict[str, torch.Tensor], num_files: int = 1, has_format: bool = True) -> None:
+    """Replace a checkpoint's weights, in `num_files` shards, with or without the `format` metadata."""
     for file in checkpoint.glob("model*safetensors*"):
         file.unlink()
-    metadata = {"format": "pt"} if mark else None
+    metadata = {"format": "pt"} if has_format else None
     names = sorted(tensors)
     if num_files == 1:
         save_file(tensors, checkpoint / "model.safetensors", metadata)
@@ -76,13 +76,13 @@ def rewrite(checkpoint: Path, tensors: dict[str, torch.Tensor], num_files: int =
     (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def computed(loaded: LoadedModel) -> list[torch.Tensor]:
-    """Logits and greedy answers about a video and about a picture."""
+def outputs_of(loaded: LoadedModel) -> list[torch.Tensor]:
+    """Logits and greedy answers for a video and for an image."""
     rng = np.random.default_rng(0)
     results = []
     for visuals in (
         {"videos": [rng.integers(0, 256, (3, 60, 80, 3), np.uint8)]},
-        {"images": [Image.fromarray(rng.integers(0, 256, (112, 56, 3), np.uint8))]},  # upright: in all pinpoints
+        {"images": [Image.fromarray(rng.integers(0, 256, (112, 56, 3), np.uint8))]},  # upright: fits all pinpoints
     ):
         inputs = loaded.processor(text="<|im_start|>user\n<image>\nWhat?<|im_end|>\n", **visuals)
         with torch.no_grad():
@@ -93,7 +93,7 @@ def computed(loaded: LoadedModel) -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def plain() -> list[torch.Tensor]:
-    return computed(load(str(A), device="cpu"))
+    return outputs_of(load(str(A), device="cpu"))
 
 
 def assert_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
@@ -120,47 +120,47 @@ def failure(model_id: str | Path) -> str:
     ],
     ids=["dpo", "out-channels", "7b", "pinpoints", "pinpoints-as-text", "training", "all-of-dpo"],
 )
-def test_what_the_config_says_beside(changes: dict, tmp_path: Path, plain: list[torch.Tensor]) -> None:
-    assert_same(computed(load(str(copy_a(tmp_path, **changes)), device="cpu")), plain)
+def test_config_variants(changes: dict, tmp_path: Path, plain: list[torch.Tensor]) -> None:
+    assert_same(outputs_of(load(str(copy_a(tmp_path, **changes)), device="cpu")), plain)
 
 
-@pytest.mark.parametrize("mark", [True, False])
+@pytest.mark.parametrize("has_format", [True, False])
 @pytest.mark.parametrize("num_files", [1, 4])
-def test_shards_their_mark_and_buffers_among_them(
-    num_files: int, mark: bool, tmp_path: Path, plain: list[torch.Tensor]
+def test_sharding_format_metadata_and_extra_tensors(
+    num_files: int, has_format: bool, tmp_path: Path, plain: list[torch.Tensor]
 ) -> None:
-    """Older versions saved buffers too, and a resampler that is never called."""
+    """Older versions also saved buffers and an unused resampler."""
     checkpoint = copy_a(tmp_path, **DPO)
-    more = {
+    extra = {
         f"{TOWER}embeddings.position_ids": torch.arange(17)[None],
         "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8),
         "model.vision_resampler.pool.weight": torch.ones(4),
     }
-    rewrite(checkpoint, tensors_of(checkpoint) | more, num_files, mark)
-    assert_same(computed(load(str(checkpoint), device="cpu")), plain)
+    rewrite(checkpoint, tensors_of(checkpoint) | extra, num_files, has_format)
+    assert_same(outputs_of(load(str(checkpoint), device="cpu")), plain)
 
 
 def test_bfloat16(tmp_path: Path) -> None:
-    """Weights in 16 bits are what they are, read in 32 bits."""
+    """16-bit weights are converted to float32 exactly."""
     checkpoint = copy_a(tmp_path, **DPO, torch_dtype="bfloat16")
     halves = {name: tensor.to(torch.bfloat16) for name, tensor in tensors_of(checkpoint).items()}
     rewrite(checkpoint, halves, 4)
-    ours = computed(load(str(checkpoint), device="cpu"))
+    ours = outputs_of(load(str(checkpoint), device="cpu"))
     rewrite(checkpoint, {name: tensor.float() for name, tensor in halves.items()})
-    assert_same(ours, computed(load(str(checkpoint), device="cpu")))
+    assert_same(ours, outputs_of(load(str(checkpoint), device="cpu")))
 
 
 @pytest.mark.parametrize(
-    "gone",
+    "missing",
     [
         ["tokenizer.json"],
         ["added_tokens.json", "special_tokens_map.json", "generation_config.json"],
         ["tokenizer.json", "added_tokens.json", "special_tokens_map.json", "generation_config.json"],
     ],
 )
-def test_tokenizers_with_fewer_files(gone: list[str], tmp_path: Path) -> None:
+def test_tokenizers_with_fewer_files(missing: list[str], tmp_path: Path) -> None:
     checkpoint = copy_a(tmp_path)
-    for name in gone:
+    for name in missing:
         (checkpoint / name).unlink()
     file = checkpoint / "tokenizer_config.json"
     values = json.loads(file.read_text())
@@ -173,19 +173,19 @@ def test_tokenizers_with_fewer_files(gone: list[str], tmp_path: Path) -> None:
     assert ours.model.num_tokens == theirs.model.num_tokens == 600
 
 
-def test_a_vocabulary_cut_to_the_tokenizer(tmp_path: Path, plain: list[torch.Tensor]) -> None:
+def test_a_vocabulary_without_padding_rows(tmp_path: Path, plain: list[torch.Tensor]) -> None:
     checkpoint = copy_a(tmp_path, vocab_size=600)
     cut = {
         name: tensor[:600].clone() if name in ("lm_head.weight", "model.embed_tokens.weight") else tensor
         for name, tensor in tensors_of(checkpoint).items()
     }
     rewrite(checkpoint, cut)
-    ours = computed(load(str(checkpoint), device="cpu"))
+    ours = outputs_of(load(str(checkpoint), device="cpu"))
     assert torch.allclose(ours[0], plain[0], atol=1e-5)
     assert torch.equal(ours[1], plain[1])
     file = checkpoint / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"vocab_size": 640}))
-    assert "is 600 × 64 where config.json says 640 × 64" in failure(checkpoint)
+    assert "is 600 × 64, but config.json says 640 × 64" in failure(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -197,21 +197,21 @@ def test_a_vocabulary_cut_to_the_tokenizer(tmp_path: Path, plain: list[torch.Ten
         "/home/user/.cache/huggingface/hub/models--openai--clip-vit-large-patch14-336/snapshots/ce19dc912ca5cd21",
     ],
 )
-@pytest.mark.parametrize("place", ["openai/clip-vit-large-patch14-336", "clip-vit-large-patch14-336"])
-def test_a_tower_named_by_a_path_of_another_disk(
-    name: str, place: str, tmp_path: Path, plain: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", ["openai/clip-vit-large-patch14-336", "clip-vit-large-patch14-336"])
+def test_a_tower_named_by_a_path_on_another_machine(
+    name: str, folder: str, tmp_path: Path, plain: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are in the checkpoint, under the name's last parts. Nobody is asked."""
+    """Its files are in the checkpoint, under the name's last parts. The network is not used."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     point_at(f"http://127.0.0.1:{closed_port()}", monkeypatch)
     checkpoint = copy_a(tmp_path, mm_vision_tower=name)
-    (checkpoint / place).parent.mkdir(exist_ok=True)
-    shutil.move(tmp_path / CLIP_NAME, checkpoint / place)
-    assert_same(computed(load(str(checkpoint), device="cpu")), plain)
+    (checkpoint / folder).parent.mkdir(exist_ok=True)
+    shutil.move(tmp_path / CLIP_NAME, checkpoint / folder)
+    assert_same(outputs_of(load(str(checkpoint), device="cpu")), plain)
 
 
-def towers_weights(checkpoint: Path, hidden_size: int, num_layers: int) -> None:
-    """Weights of a tower of another shape in place of the checkpoint's: heads of 64, as OpenAI's CLIPs have."""
+def replace_tower(checkpoint: Path, hidden_size: int, num_layers: int) -> None:
+    """Replace the weights of the vision tower by random ones of another shape, with heads of 64 as in OpenAI's CLIP."""
     tensors, generator = tensors_of(checkpoint), torch.Generator().manual_seed(0)
     sizes = {32: hidden_size, 128: 4 * hidden_size}
     for name in list(tensors):
@@ -225,33 +225,33 @@ def towers_weights(checkpoint: Path, hidden_size: int, num_layers: int) -> None:
     rewrite(checkpoint, tensors)
 
 
-def test_the_towers_shape_comes_from_its_weights(tmp_path: Path) -> None:
-    """Where its config.json is nowhere, the weights and an OpenAI name tell what that file would say."""
+def test_the_towers_shape_is_inferred_from_its_weights(tmp_path: Path) -> None:
+    """Without a config.json, the weights and an OpenAI name determine its contents."""
     checkpoint = copy_a(tmp_path, mm_vision_tower="/somewhere/openai/clip-vit-tiny", mm_hidden_size=128)
-    towers_weights(checkpoint, hidden_size=128, num_layers=2)
+    replace_tower(checkpoint, hidden_size=128, num_layers=2)
     shutil.rmtree(tmp_path / "openai")
     loaded = load(str(checkpoint), device="cpu")
     vision = loaded.model.config.vision_config
     assert (vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers) == (128, 512, 2)
     assert (vision.image_size, vision.patch_size, vision.num_attention_heads) == (56, 14, 2)
     assert vision.hidden_act == "quick_gelu"
-    ours = computed(loaded)
+    ours = outputs_of(loaded)
     tower = checkpoint / "clip-vit-tiny"
     tower.mkdir()
     (tower / "config.json").write_text(json.dumps({"vision_config": vision.to_dict()}))
-    assert_same(ours, computed(load(str(checkpoint), device="cpu")))
+    assert_same(ours, outputs_of(load(str(checkpoint), device="cpu")))
 
 
-def test_a_tower_of_which_nothing_is_known(tmp_path: Path) -> None:
+def test_a_tower_of_unknown_shape(tmp_path: Path) -> None:
     checkpoint = copy_a(tmp_path, mm_vision_tower="/mnt/someone/own-tower")
     shutil.rmtree(tmp_path / "openai")
     assert (
-        f"the shape of the vision tower '/mnt/someone/own-tower' is not known: put its config.json into "
+        f"the shape of the vision tower '/mnt/someone/own-tower' is unknown: put its config.json into "
         f"{checkpoint / 'own-tower'}"
     ) in failure(checkpoint)
 
 
-REFUSED: list[tuple[dict, str]] = [
+UNSUPPORTED: list[tuple[dict, str]] = [
     *(
         ({"mm_resampler_type": kind}, f"mm_resampler_type = '{kind}'")
         for kind in ("perceiver", "qformer", "masked_drop")
@@ -259,8 +259,8 @@ REFUSED: list[tuple[dict, str]] = [
     (DPO | {"mm_spatial_pool_mode": "conv"}, "mm_spatial_pool_mode = 'conv'"),
     ({"mm_spatial_pool_stride": 0}, "mm_spatial_pool_stride = 0"),
     ({"mm_spatial_pool_stride": "2"}, "mm_spatial_pool_stride = '2'"),
-    ({"mm_vision_select_layer": None}, "mm_vision_select_layer = None; it must be a whole number"),
-    ({"mm_vision_tower": ["clip"]}, "mm_vision_tower = ['clip']; it must be a name"),
+    ({"mm_vision_select_layer": None}, "mm_vision_select_layer = None; it must be an integer"),
+    ({"mm_vision_tower": ["clip"]}, "mm_vision_tower = ['clip']; it must be a string"),
     ({"mm_projector_type": "linear"}, "mm_projector_type = 'linear'"),
     ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature = 'cls_patch'"),
     ({"mm_patch_merge_type": "flat"}, "mm_patch_merge_type = 'flat'"),
@@ -271,18 +271,18 @@ REFUSED: list[tuple[dict, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "words"), REFUSED, ids=[words for _, words in REFUSED])
-def test_what_is_not_computed_is_refused_before_its_weights_are_downloaded(
-    changes: dict, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("changes", "message"), UNSUPPORTED, ids=[message for _, message in UNSUPPORTED])
+def test_unsupported_models_are_rejected_before_their_weights_are_downloaded(
+    changes: dict, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = copy_a(tmp_path, **changes)
-    assert words in failure(checkpoint)
-    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    assert message in failure(checkpoint)
+    sent = fail_from_hub(checkpoint, tmp_path, monkeypatch, message)
     assert not [path for path in sent if ".safetensors" in path]
 
 
-def ask_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> dict[str, int]:
-    """Load from a Hub that has this folder, which is to fail with these words. Returns what was sent."""
+def fail_from_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str) -> dict[str, int]:
+    """Serve `folder` as a Hub repository and expect loading it to fail. Returns the bytes sent per path."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     sent: dict[str, int] = {}
@@ -290,27 +290,29 @@ def ask_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
         point_at(endpoint, monkeypatch)
         line = failure("someone/longva")
     assert line.startswith("someone/longva ")
-    assert words in line
+    assert message in line
     return sent
 
 
-def test_pickled_weights_are_refused_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_weights_are_rejected_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = copy_a(tmp_path)
     for file in checkpoint.glob("model*"):
         file.unlink()
     (checkpoint / "pytorch_model.bin").write_bytes(b"a pickle")
-    words = "has its weights as pytorch_model.bin, which could run code and is not read; save them as safetensors"
-    assert words in failure(checkpoint)
-    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    message = "its weights in pytorch_model.bin, a pickle, which could run code and is not loaded; convert them to"
+    assert message in failure(checkpoint)
+    sent = fail_from_hub(checkpoint, tmp_path, monkeypatch, message)
     assert not [path for path in sent if "/resolve/" in path]
 
 
-def test_an_unknown_tower_is_refused_after_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its weights might tell its shape: their first bytes are read, no more."""
+def test_an_unknown_tower_is_rejected_after_reading_the_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights might reveal its shape, so their headers are fetched, and no more."""
     checkpoint = copy_a(tmp_path, mm_vision_tower="/mnt/someone/own-tower")
     rewrite(checkpoint, tensors_of(checkpoint) | {"lm_head.weight": torch.zeros(40_000, 64)})
-    words = "the shape of its vision tower '/mnt/someone/own-tower' is not known"
-    sent = ask_the_hub(checkpoint, tmp_path, monkeypatch, words)
+    message = "the shape of its vision tower '/mnt/someone/own-tower' is unknown"
+    sent = fail_from_hub(checkpoint, tmp_path, monkeypatch, message)
     [(_, num_bytes)] = [(path, count) for path, count in sent.items() if path.endswith(".safetensors")]
     assert num_bytes < 300_000 < (checkpoint / "model.safetensors").stat().st_size
 
@@ -318,7 +320,7 @@ def test_an_unknown_tower_is_refused_after_the_headers(tmp_path: Path, monkeypat
 def test_the_default_model_comes_from_the_hub(
     tmp_path: Path, plain: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LongVA-7B-DPO's form, downloaded and loaded; the tower's own repository is not asked for."""
+    """A checkpoint in the format of LongVA-7B-DPO loads from the Hub without its tower's own repository."""
     checkpoint = copy_a(tmp_path, **DPO, **TRAINING, mm_vision_tower=f"/mnt/disk/{CLIP_NAME}")
     shutil.move(tmp_path / "openai", checkpoint / "openai")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -327,5 +329,5 @@ def test_the_default_model_comes_from_the_hub(
     with serve_hub(checkpoint, sent=sent) as endpoint:
         point_at(endpoint, monkeypatch)
         loaded = load("lmms-lab/LongVA-7B-DPO", device="cpu")
-    assert_same(computed(loaded), plain)
+    assert_same(outputs_of(loaded), plain)
     assert all("lmms-lab/LongVA-7B-DPO" in path for path in sent)

@@ -1,4 +1,4 @@
-"""The script that makes a LongVA-7B of random weights: the published names, shapes and number of parameters."""
+"""The script that writes a random LongVA-7B: published names, shapes and number of parameters."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from longva_demo.model import LongVAConfig, load
 from tests.model.golden import COPY, ROOT
 
 INDEX = COPY / "a" / "checkpoint" / "model.safetensors.index.json"
-# Published counts of the parts: Qwen2-7B, CLIP ViT-L/14 at 336 px (vision side), and the two linear layers between.
+# Published parameter counts: Qwen2-7B, CLIP ViT-L/14 at 336 px (vision model), and the projector's two linear layers.
 QWEN2_7B, CLIP_L_336, PROJECTOR = 7_615_616_512, 303_507_456, (1024 + 1) * 3584 + (3584 + 1) * 3584
 SHAPES_7B = {
     "model.embed_tokens.weight": [152064, 3584],
@@ -43,7 +43,7 @@ def script() -> ModuleType:
 
 
 def published_names(language_layers: int, vision_layers: int) -> set[str]:
-    """The names of a checkpoint of the original format, its first layers' repeated as often as there are layers."""
+    """The tensor names of a checkpoint in the original format with that many layers, from those of checkpoint a."""
     names: set[str] = set()
     for name in json.loads(INDEX.read_text(encoding="utf-8"))["weight_map"]:
         count = vision_layers if "vision_model" in name else language_layers
@@ -64,7 +64,7 @@ def test_meta_lists_the_7b(script: ModuleType, capsys: pytest.CaptureFixture[str
     assert total == f"{len(shapes)} tensors, {count:,} parameters, 15.9 GB in bfloat16"
 
 
-def test_a_small_one_loads_and_answers(script: ModuleType, tmp_path: Path) -> None:
+def test_a_small_checkpoint_loads_and_answers(script: ModuleType, tmp_path: Path) -> None:
     config = LongVAConfig(
         vocab_size=640,
         hidden_size=64,
@@ -91,7 +91,7 @@ def test_a_small_one_loads_and_answers(script: ModuleType, tmp_path: Path) -> No
     assert loaded.model.model.norm.weight.unique().tolist() == [1.0]
 
 
-def test_a_folder_that_exists_is_left_alone(
+def test_an_existing_folder_is_not_overwritten(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):

@@ -1,6 +1,8 @@
-"""V-NIAH on small haystacks: the right cells, both scores against a whole forward pass, resuming, and bad input."""
+"""V-NIAH on small haystacks: cells, both scores against a full forward pass, resuming, and invalid input."""
 
+import doctest
 import errno
+import importlib
 import json
 import resource
 from collections.abc import Iterator
@@ -66,27 +68,31 @@ def test_the_published_grid() -> None:
     assert (grid.frames[0], grid.frames[-1], len(grid.frames)) == (200, 3000, 15)
     assert grid.depths == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     assert len(grid.cells(5)) == 450
-    assert [Cell(200, depth, 0).place for depth in grid.depths] == [0, 40, 80, 120, 160, 200]
+    assert [Cell(200, depth, 0).position for depth in grid.depths] == [0, 40, 80, 120, 160, 200]
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(importlib.import_module("longva_demo.niah.run")).failed == 0
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:2", "1:9:0", "1:2:3:4", "9,5", "0,5", "nan"])
-def test_grids_that_are_none(text: str) -> None:
+def test_invalid_grids(text: str) -> None:
     with pytest.raises(DemoError):
         Grid.parse(text)
     with pytest.raises(DemoError, match="depths"):
         Grid.parse("5", "0,2")
 
 
-def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) -> None:
-    """The shared cache, cut back and forth, against header, frames, needle and question read at once."""
+def test_each_cell_equals_a_full_forward_pass(engine: Engine, haystack: Haystack) -> None:
+    """The shared KV cache, truncated between cells, against one forward pass of the whole prompt."""
     needles = [*drawn_needles(2), replace(drawn_needles(1)[0], answer="The number is 9, surely.")]
     found = results(run(engine, haystack, needles, GRID.cells(3)))
     assert [result.cell for result in found] == GRID.cells(3)
     model, template = engine.loaded.model, engine.template
     for result in found:
-        needle, place = needles[result.cell.needle], result.cell.place
+        needle, position = needles[result.cell.needle], result.cell.position
         pixels = encode(engine, np.asarray(needle.picture)[None])
-        frames = torch.cat([haystack[:place], pixels, haystack[place : result.cell.frames]]).flatten(0, 1)
+        frames = torch.cat([haystack[:position], pixels, haystack[position : result.cell.frames]]).flatten(0, 1)
         embed = model.get_input_embeddings()
         truth = torch.tensor(engine.processor.encode_text(needle.answer))
         question = template.question(needle.question, first=True, has_frames=True)
@@ -95,24 +101,24 @@ def test_every_cell_equals_one_forward_pass(engine: Engine, haystack: Haystack) 
             logits = model(inputs_embeds=torch.cat(parts)[None]).logits[0]
         forced = bool((logits[-len(truth) - 1 : -1].argmax(-1) == truth).all())
         assert result.forced == forced, result
-        assert (result.answer == needle.answer) == forced  # greedy: the same thing twice, as long as nothing follows
+        assert (result.answer == needle.answer) == forced  # both are greedy
     assert sum(result.forced for result in found[::3] + found[1::3]) >= 10  # the model finds them
     assert not any(result.forced for result in found[2::3])
     assert all(result.attributed is not None for result in found)
     assert Summary.of(found).attributed == pytest.approx(1.0, abs=0.2)
 
 
-def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
+def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
     engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
-    assert len(engine.prefix_cache) == 0  # nothing stays behind
+    assert len(engine.prefix_cache) == 0  # nothing remains
     chat = ChatSession(engine)
     idle = CachedPrefix(("video",), engine.new_cache(100_000), chat)
     engine.prefix_cache.insert(idle, chat, 10**12)
     needed = engine.meter(max(GRID.frames) + 1).kv_bytes
-    total = idle.cache.num_bytes + needed  # so much memory there is
+    total = idle.cache.num_bytes + needed  # the memory of the device
 
     def free(_device: object) -> int:
         return total - sum(prefix.cache.num_bytes for prefix in engine.prefix_cache._entries)
@@ -125,19 +131,19 @@ def test_the_cache_makes_room_between_cells_and_takes_room_from_idle_ones(
             assert engine.prefix_cache.lookup(idle.key, chat) is None
             if isinstance(event, Result):
                 assert engine.prefix_cache.idle_bytes > needed  # counted
-                assert engine.prefix_cache.evict_oldest()  # as for somebody's question
+                assert engine.prefix_cache.evict_oldest()  # as for a chat
                 found.append(replace(event, seconds=0))
             else:
                 assert engine.prefix_cache.idle_bytes == 0  # in use
     assert found == expected
 
 
-def test_the_cache_waits_in_the_hosts_memory(
+def test_the_cache_is_offloaded_between_cells(
     engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
-    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(host_free=lambda: 10**9))
+    monkeypatch.setattr(engine, "prefix_cache", PrefixCache(free_host_bytes=lambda: 10**9))
     found = []
     for event in run(engine, haystack, needles, cells):
         if isinstance(event, Result):
@@ -147,7 +153,7 @@ def test_the_cache_waits_in_the_hosts_memory(
     assert found == expected
 
 
-def test_drawn_needles_and_frames_are_the_same_each_time() -> None:
+def test_drawn_needles_and_frames_are_deterministic() -> None:
     one, two = drawn_needles(), drawn_needles()
     assert len(one) == 20
     assert len({needle.name for needle in one}) == 20
@@ -157,7 +163,7 @@ def test_drawn_needles_and_frames_are_the_same_each_time() -> None:
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     longer = np.concatenate(list(drawn_frames(12, 1)))
-    assert np.abs(longer[:9].astype(int) - first).mean() < 3  # the same pictures, compressed in another clip
+    assert np.abs(longer[:9].astype(int) - first).mean() < 3  # the same scenes, compressed in another clip
 
 
 def test_frames_are_padded_not_cropped() -> None:
@@ -168,14 +174,14 @@ def test_frames_are_padded_not_cropped() -> None:
     assert (square[0, [0, 1, 4, 5]] == [1, 2, 3]).all()
 
 
-def test_a_video_as_the_haystack(tmp_path: Path) -> None:
+def test_a_video_as_haystack(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "film.mp4", 100, fps=10)
     limits = DecodeLimits()
     each_second = np.concatenate(list(video_frames(path, 8, "second", limits)))
     assert [read_number(picture) for picture in each_second] == list(range(0, 80, 10))
     evenly = np.concatenate(list(video_frames(path, 4, "budget", limits)))
     assert [read_number(picture) for picture in evenly] == [0, 33, 66, 99]
-    with pytest.raises(DemoError, match="10 frames at one a second"):
+    with pytest.raises(DemoError, match="10 frames at one per second"):
         video_frames(path, 11, "second", limits)
     with pytest.raises(DemoError, match="spacing"):
         video_frames(path, 4, "hour", limits)
@@ -200,10 +206,10 @@ def test_needles_from_a_folder_and_from_parquet(tmp_path: Path, monkeypatch: pyt
     assert np.array_equal(same.picture, bear.picture)
 
     bear.picture.save(tmp_path / "bear.eps")
-    monkeypatch.delattr(EpsImagePlugin, "Ghostscript")  # PostScript is a program: it is not run
+    monkeypatch.delattr(EpsImagePlugin, "Ghostscript")  # PostScript files are programs and must not run
     table = pyarrow.table({"image": [{"bytes": (tmp_path / "bear.eps").read_bytes()}], **named})
     pyarrow.parquet.write_table(table, tmp_path / "hub" / "data" / "test-00000.parquet")
-    with pytest.raises(DemoError, match=r"row 1 .* has no picture that can be read"):
+    with pytest.raises(DemoError, match=r"row 1 .* has no readable picture"):
         load_needles(str(tmp_path / "hub"))
 
 
@@ -211,26 +217,26 @@ def test_needles_from_a_folder_and_from_parquet(tmp_path: Path, monkeypatch: pyt
     ("content", "message"),
     [
         (None, "has no dataset.json"),
-        ("[", "cannot be read"),
-        ("[]", "holds no needles"),
+        ("[", "cannot read"),
+        ("[]", "contains no needles"),
         ('[{"path": "a.png", "prompt": "What?"}]', "entry 1 .* has no answer"),
-        ('[{"path": "a.png", "prompt": "What?", "answer": "B"}]', "there is no file"),
+        ('[{"path": "a.png", "prompt": "What?", "answer": "B"}]', "does not exist"),
         ("5", "has no path"),
     ],
 )
-def test_needles_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+def test_unusable_needles(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(DemoError, match=message):
         load_needles(str(tmp_path))
 
 
-def test_no_way_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_arguments: object, **_options: object) -> str:
         raise OSError
 
     monkeypatch.setattr("longva_demo.niah.needles.snapshot_download", unreachable)
-    with pytest.raises(DemoError, match="cannot be had from the Hub"):
+    with pytest.raises(DemoError, match="cannot download the needles"):
         load_needles("lmms-lab/v_niah_needles")
     with pytest.raises(DemoError, match="there is no folder"):
         load_needles("./nowhere")
@@ -240,12 +246,12 @@ def made(number: int) -> Result:
     return Result(Cell(5, 0.5, number), "The number is 1.", number > 0, True, None, 0.25)
 
 
-def test_a_killed_run_loses_at_most_the_line_being_written(tmp_path: Path) -> None:
-    kept = ResultFile(tmp_path / "out", TEST)
-    kept.add(made(0))
-    kept.add(made(1))
-    whole = kept.path.read_bytes()
-    kept.path.write_bytes(whole[:-7])
+def test_a_killed_run_loses_at_most_its_last_line(tmp_path: Path) -> None:
+    saved = ResultFile(tmp_path / "out", TEST)
+    saved.add(made(0))
+    saved.add(made(1))
+    whole = saved.path.read_bytes()
+    saved.path.write_bytes(whole[:-7])
     again = ResultFile(tmp_path / "out", TEST)
     assert again.results == [made(0)]
     again.add(made(1))
@@ -253,32 +259,32 @@ def test_a_killed_run_loses_at_most_the_line_being_written(tmp_path: Path) -> No
     assert Summary.of(again.results).forced == 0.5
 
 
-def test_a_full_disk_keeps_what_was_found(tmp_path: Path) -> None:
-    """/dev/full takes no byte, as a full disk."""
-    kept = ResultFile(tmp_path, TEST)
-    kept.add(made(0))
-    whole = kept.path.read_bytes()
-    kept.path.rename(tmp_path / "before")
-    kept.path.symlink_to("/dev/full")
-    with pytest.raises(DemoError, match=r"cannot be written \(No space left on device\); free some space"):
-        kept.add(made(1))
-    kept.path.unlink()
-    (tmp_path / "before").rename(kept.path)
+def test_a_full_disk_keeps_earlier_results(tmp_path: Path) -> None:
+    """/dev/full behaves like a full disk."""
+    saved = ResultFile(tmp_path, TEST)
+    saved.add(made(0))
+    whole = saved.path.read_bytes()
+    saved.path.rename(tmp_path / "before")
+    saved.path.symlink_to("/dev/full")
+    with pytest.raises(DemoError, match=r"cannot write .*\(No space left on device\); free some space"):
+        saved.add(made(1))
+    saved.path.unlink()
+    (tmp_path / "before").rename(saved.path)
     assert ResultFile(tmp_path, TEST).path.read_bytes() == whole
 
 
-def test_another_tests_results_are_not_mixed_in(tmp_path: Path) -> None:
+def test_results_of_another_test_are_refused(tmp_path: Path) -> None:
     ResultFile(tmp_path, TEST).add(made(0))
-    with pytest.raises(DemoError, match=r"holds another test .*model"):
+    with pytest.raises(DemoError, match=r"contains a different test .*model"):
         ResultFile(tmp_path, {**TEST, "model": "other"})
     (tmp_path / "results.jsonl").write_text("nonsense\n")
     with pytest.raises(DemoError, match="damaged"):
         ResultFile(tmp_path, TEST)
-    with pytest.raises(DemoError, match="cannot be written"):
+    with pytest.raises(DemoError, match="cannot write"):
         ResultFile(tmp_path / "results.jsonl", TEST)
 
 
-def test_the_command_goes_on_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_resumes_and_writes_the_heat_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "niah"
     command = ["niah", "--model", "tiny", "--num-needles", "1", "--depths", "0,1", "--out", str(out)]
     assert main([*command, "--frames", "4"]) == 0
@@ -293,7 +299,7 @@ def test_the_command_goes_on_and_draws(tmp_path: Path, capsys: pytest.CaptureFix
     assert (out / "heatmap.svg").read_text().startswith("<?xml")
 
 
-def test_what_is_left_is_told_every_so_many_cells(
+def test_the_time_left_is_printed_every_few_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def paced(_engine: object, _haystack: object, _needles: object, cells: list[Cell], _: bool) -> Iterator[Result]:
@@ -303,16 +309,16 @@ def test_what_is_left_is_told_every_so_many_cells(
     monkeypatch.setattr("longva_demo.niah.command.run", paced)
     command = ["niah", "--model", "tiny", "--num-needles", "8", "--frames", "4", "--depths", "0,0.5,1"]
     assert main([*command, "--out", str(tmp_path)]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "cell" in line]
+    printed = [line for line in capsys.readouterr().err.splitlines() if "cell" in line]
     # 8 cells at each depth, of work 20, 22 and 24.
-    assert told == [
+    assert printed == [
         "about 22 min left; cell 10 of 24",
         "about 6 min left; cell 20 of 24",
         "about 0 s left; cell 24 of 24",
     ]
 
 
-def test_the_time_left_by_the_work_left() -> None:
+def test_the_time_left_depends_on_the_work_left() -> None:
     pace = Pace()
     cells = [Cell(100, 1.0, 0), Cell(100, 0.5, 0), Cell(100, 0.0, 0)]  # 20, 70 and 120 of work
     assert pace.seconds(cells) is None
@@ -321,7 +327,7 @@ def test_the_time_left_by_the_work_left() -> None:
     assert pace.seconds([]) == 0
 
 
-def test_a_full_disk_is_one_line_and_the_first_error_is_told(
+def test_a_full_disk_is_one_line_about_the_first_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -331,8 +337,8 @@ def test_a_full_disk_is_one_line_and_the_first_error_is_told(
     monkeypatch.setattr("longva_demo.niah.command.draw_heat_map", full)
     assert main([*command, "--out", str(tmp_path / "one")]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "the heat map in" in last
-    assert last.endswith("cannot be written (No space left on device); free some space; the same command goes on")
+    assert "cannot write the heat map to" in last
+    assert last.endswith("(No space left on device); free some space, then run the same command again to resume")
 
     append, written = ResultFile._append, []
 
@@ -344,11 +350,11 @@ def test_a_full_disk_is_one_line_and_the_first_error_is_told(
 
     monkeypatch.setattr(ResultFile, "_append", fills)
     assert main([*command, "--out", str(tmp_path / "two")]) == 2
-    assert "results.jsonl cannot be written (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
+    assert "results.jsonl (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_no_room_for_the_haystack_is_one_line(engine: Engine, tmp_path: Path) -> None:
-    """A file may have 4 MB; without the check, mapping it fails, or the process is killed when it writes there."""
+def test_a_haystack_too_large_for_the_disk_is_one_line(engine: Engine, tmp_path: Path) -> None:
+    """Files are limited to 4 MB. Without the check, mapping fails or the process is killed when it writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, hard))
     try:
@@ -358,7 +364,7 @@ def test_no_room_for_the_haystack_is_one_line(engine: Engine, tmp_path: Path) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_results_on_pixels_drawn_otherwise_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_on_other_pixels_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "niah",
         "--model",
@@ -378,10 +384,10 @@ def test_results_on_pixels_drawn_otherwise_are_refused(tmp_path: Path, capsys: p
     assert "drawn, version 2, seed 0" in results.read_text()
     results.write_text(results.read_text().replace("drawn, version 2, seed 0", "drawn, seed 0"))
     assert main(command) == 2
-    assert "holds another test (not the same: haystack)" in capsys.readouterr().err.splitlines()[-1]
+    assert "contains a different test (differs in haystack)" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_needle_is_named_by_its_look() -> None:
+def test_a_needle_is_named_by_its_appearance() -> None:
     needle: Needle = drawn_needles(1)[0]
     assert needle.name.split()[0] in COLOUR_NAMES
     assert needle.name in needle.question
@@ -389,7 +395,7 @@ def test_a_needle_is_named_by_its_look() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--num-needles", "0"], ["--frames", "x"], ["--depths", "2"], ["missing.mp4"]])
-def test_bad_arguments_are_one_line(
+def test_an_invalid_argument_is_one_line(
     tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures and animations that unpack to far more than they weigh: one line, at once, and no memory spent."""
+"""Decompression bombs: pictures and animations that are refused with one message, quickly and without using memory."""
 
 import io
 import struct
@@ -39,7 +39,7 @@ def png(path: Path) -> None:
 
 
 def png_text(path: Path) -> None:
-    """A small picture with a note of 200 MB."""
+    """A small picture with a text chunk of 200 MB."""
     Image.new("RGB", (8, 8)).save(path, "PNG")
     data = path.read_bytes()
     path.write_bytes(data[:33] + chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(200_000_000), 9)) + data[33:])
@@ -59,7 +59,7 @@ def frames(path: Path, count: int, **options: object) -> None:
 
 
 def webp(path: Path) -> None:
-    """A header that promises 16,384 × 16,384 pixels: two numbers of 14 bits."""
+    """A header that declares 16,384 × 16,384 pixels: two numbers of 14 bits."""
     Image.new("RGB", (8, 8)).save(path, "WEBP", lossless=True)
     data = bytearray(path.read_bytes())
     assert data[12:16] == b"VP8L"
@@ -94,13 +94,13 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_refused_before_it_unpacks(name: str, engine: Engine, tmp_path: Path) -> None:
+def test_bombs_are_refused_before_they_are_decompressed(name: str, engine: Engine, tmp_path: Path) -> None:
     write, expected = FILES[name]
     write(tmp_path / name)
     process = psutil.Process()
     before, began = process.memory_info().rss, time.monotonic()
     with pytest.raises(DemoError) as caught:
-        Selection(tmp_path / name, 8).open(engine, SETTINGS)
+        Selection(tmp_path / name, 8).open_source(engine, SETTINGS)
     assert f"{name} {expected}" in str(caught.value)
     assert process.memory_info().rss - before < MAX_GROWTH
     assert time.monotonic() - began < MAX_SECONDS
@@ -108,7 +108,7 @@ def test_refused_before_it_unpacks(name: str, engine: Engine, tmp_path: Path) ->
 
 def test_thousands_of_frames_are_a_video(engine: Engine, tmp_path: Path) -> None:
     frames(tmp_path / "long.gif", 3000, duration=20)
-    source = Selection(tmp_path / "long.gif", 8).open(engine, SETTINGS)
+    source = Selection(tmp_path / "long.gif", 8).open_source(engine, SETTINGS)
     assert isinstance(source, VideoSource)
     assert source.info.num_frames == 3000
     assert sum(len(batch) for batch in source.frames()) == 8
@@ -116,10 +116,10 @@ def test_thousands_of_frames_are_a_video(engine: Engine, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pages.tiff", "TIFF"), ("phone.jpg", "MPO")])
-def test_of_several_pictures_the_first_is_meant(name: str, kind: str, engine: Engine, tmp_path: Path) -> None:
+def test_the_first_of_several_pictures_is_used(name: str, kind: str, engine: Engine, tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     pictures[0].save(tmp_path / name, kind, save_all=True, append_images=pictures[1:])
-    source = Selection(tmp_path / name, 8).open(engine, SETTINGS)
+    source = Selection(tmp_path / name, 8).open_source(engine, SETTINGS)
     assert not isinstance(source, VideoSource)
     red, _, blue = source.image.getpixel((16, 16))
     assert red > 200 > 50 > blue

@@ -1,4 +1,4 @@
-"""What is put into HTML or a toast is escaped; numbers read as people write them."""
+"""Texts in HTML and toasts are escaped, and numbers are human-readable."""
 
 import asyncio
 import doctest
@@ -65,13 +65,13 @@ def frame(index: int) -> FrameBatch:
 
 
 def records(sheets: Sheets) -> list[tuple[dict[str, Any], bytes]]:
-    """What a browser reads from the stream: facts and JPEG of each sheet."""
+    """The stream as a browser reads it: the facts and the JPEG of each sheet."""
 
     async def collect() -> bytes:
         return b"".join([part async for part in sheets.stream()])
 
-    with ThreadPoolExecutor(1) as elsewhere:  # the browser's driver keeps a loop running in this thread
-        data = elsewhere.submit(asyncio.run, collect()).result()
+    with ThreadPoolExecutor(1) as executor:  # Playwright runs an event loop in this thread
+        data = executor.submit(asyncio.run, collect()).result()
     found = []
     while data:
         header, picture = struct.unpack(">II", data[:8])
@@ -81,7 +81,7 @@ def records(sheets: Sheets) -> list[tuple[dict[str, Any], bytes]]:
 
 
 @pytest.mark.parametrize("total", [1, 4, 5, 64, 2000])
-def test_sheets_hold_every_frame_once_in_few_records(total: int) -> None:
+def test_sheets_contain_every_frame_once_in_few_records(total: int) -> None:
     sheets = Sheets(total)
     for index in range(total):
         sheets.add(frame(index))

@@ -1,4 +1,4 @@
-"""A page's preview: made once, handed to whoever knows its token, and gone with the page or with another file."""
+"""A page's preview: encoded once, served to anyone with its token, deleted with the page or on another selection."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from starlette.testclient import TestClient
 from longva_demo.chat import Engine
 from longva_demo.model import load
 from longva_demo.page.components.preview import ROUTE, preview_route, preview_steps
-from longva_demo.page.sessions import Page, Pages, Selection
+from longva_demo.page.selection import Selection
+from longva_demo.page.sessions import Pages
+from longva_demo.page.state import Page
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits
 from tests.video.clips import repeat_clip, write_clip
@@ -44,25 +46,21 @@ def long_clip(folder: Path) -> Path:
     return repeat_clip(write_clip(folder / "source.avi", 20, codec="mpeg4", size=(960, 720)), 1800)
 
 
-def look(path: Path) -> Selection:
-    return Selection(path, 4)
-
-
 def status(pages: Pages, token: str, **headers: str) -> int:
     client = TestClient(Starlette(routes=[preview_route(pages.find_preview)]))
     return int(client.get(ROUTE.format(token=token), headers=headers).status_code)
 
 
-def test_made_once_and_gone_with_the_page(pages: Pages, engine: Engine, avi: Path) -> None:
+def test_it_is_encoded_once_and_deleted_with_the_page(pages: Pages, engine: Engine, avi: Path) -> None:
     page = pages.get("one")
-    page.select(look(avi), engine, SETTINGS)
+    page.select(Selection(avi, 4), engine, SETTINGS)
     *_, last = preview_steps(page, avi, LIMITS)
     assert last["line"] == {"key": "preview.ready"}
     assert list(preview_steps(page, avi, LIMITS)) == [last]
     assert status(pages, last["token"]) == 200
     assert status(pages, last["token"], Range="bytes=0-9") == 206
     assert status(pages, "0" * 32) == 404
-    page.select(Selection(avi, 5), engine, SETTINGS)  # another budget leaves it
+    page.select(Selection(avi, 5), engine, SETTINGS)  # another budget keeps it
     assert status(pages, last["token"]) == 200
     assert page.preview is not None
     folder = page.preview.file.parent
@@ -72,7 +70,7 @@ def test_made_once_and_gone_with_the_page(pages: Pages, engine: Engine, avi: Pat
     assert status(pages, last["token"]) == 404
 
 
-def test_another_file_or_none_ends_it(pages: Pages, engine: Engine, avi: Path, long_clip: Path) -> None:
+def test_another_selection_or_none_deletes_it(pages: Pages, engine: Engine, avi: Path, long_clip: Path) -> None:
     page, others = pages.get("one"), set(children())
     steps = preview_steps(page, long_clip, LIMITS)
     first = next(steps)
@@ -81,7 +79,7 @@ def test_another_file_or_none_ends_it(pages: Pages, engine: Engine, avi: Path, l
     assert page.preview is not None
     folder = page.preview.file.parent
     assert status(pages, page.preview.token) == 404  # not yet
-    page.select(look(avi), engine, SETTINGS)
+    page.select(Selection(avi, 4), engine, SETTINGS)
     assert list(steps) == []
     assert not folder.exists()
     assert set(children()) == others
@@ -91,7 +89,7 @@ def test_another_file_or_none_ends_it(pages: Pages, engine: Engine, avi: Path, l
 
 
 def test_two_requests_for_one_file(pages: Pages, avi: Path, long_clip: Path) -> None:
-    """The player was drawn anew in the meantime: the first request ends, the second one goes on."""
+    """The player was drawn again in between: the first request ends, and the second one continues."""
     page = pages.get("one")
     first = preview_steps(page, long_clip, LIMITS)
     next(first)
@@ -104,21 +102,21 @@ def test_two_requests_for_one_file(pages: Pages, avi: Path, long_clip: Path) -> 
     assert status(pages, last["token"]) == 200
 
 
-def test_a_failure_is_a_line(page_looking: Page, avi: Path) -> None:
-    (line,) = [step["line"] for step in preview_steps(page_looking, avi, DecodeLimits(timeout_seconds=0.001))]
+def test_a_failure_is_one_message(selected_page: Page, avi: Path) -> None:
+    (line,) = [step["line"] for step in preview_steps(selected_page, avi, DecodeLimits(timeout_seconds=0.001))]
     assert line["key"] == "preview.failed"
     assert line["reason"].startswith("clip.avi")
-    assert "took more than 0.001 s" in line["reason"]
+    assert "took longer than 0.001 s" in line["reason"]
 
 
 @pytest.fixture
-def page_looking(pages: Pages, engine: Engine, avi: Path) -> Page:
+def selected_page(pages: Pages, engine: Engine, avi: Path) -> Page:
     page = pages.get("one")
-    page.select(look(avi), engine, SETTINGS)
+    page.select(Selection(avi, 4), engine, SETTINGS)
     return page
 
 
-def test_no_video_at_all_is_said_elsewhere(pages: Pages, tmp_path: Path) -> None:
+def test_an_unusable_file_is_reported_elsewhere(pages: Pages, tmp_path: Path) -> None:
     bad = tmp_path / "notes.avi"
     bad.write_text("not a video")
     page = pages.get("one")

@@ -1,4 +1,4 @@
-"""An address in place of a file is refused, wherever it stands in an event's inputs, unless its host is allowed."""
+"""A URL in place of a file is refused anywhere in an event's inputs, unless its host is allowed."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from longva_demo.server.addresses import refuse_addresses
         [{"path": "http://allowed.org@example.org/a.mp4"}],
     ],
 )
-def test_refused(inputs: list[Any]) -> None:
+def test_urls_are_refused(inputs: list[Any]) -> None:
     with pytest.raises(DemoError, match="upload the file itself"):
         refuse_addresses(inputs, {"allowed.org"})
 

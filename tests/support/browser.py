@@ -1,4 +1,4 @@
-"""A browser, and a page that is open in it."""
+"""A browser, and an open page in it."""
 
 import json
 import os
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, BrowserType, ConsoleMessage, Page, Request, Route
 
-# By Playwright's names: a variable that names one's own browser, and what it is called on the path.
-# scripts/install_browser.sh installs one of each where there is none.
+# By Playwright's names: the environment variable with the path of a browser, and the commands to look for.
+# scripts/install_browser.sh installs missing ones.
 VARIABLES = {"chromium": "BROWSER_PATH", "firefox": "FIREFOX_PATH"}
 BROWSERS = {
-    # The shell without windows does the same with half the work.
+    # The headless shell needs half the CPU time.
     "chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "firefox": ("firefox-esr",),
 }
-# Nothing but the page itself: no first-run page, no component or account services.
+# No first-run page, and no component or account services.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -29,12 +29,12 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-# On a machine whose processors have much else to do.
+# A timeout for machines under load.
 BUSY_MS = 120_000
 
 
 def find_browser(kind: BrowserType) -> str:
-    """Path of the browser of that kind that a variable names, else of one on the path, else of Playwright's own."""
+    """Path of the browser: from its environment variable, else from the PATH, else Playwright's own."""
     named = os.environ.get(VARIABLES[kind.name])
     candidates = (named,) if named else (*BROWSERS[kind.name], kind.executable_path)
     path = next(filter(None, map(shutil.which, candidates)), None)
@@ -45,9 +45,8 @@ def find_browser(kind: BrowserType) -> str:
     return path
 
 
-# Runs before the page's own scripts. `toasts` gets the text of each toast, which is gone after ten seconds; `latency`
-# holds back all that the server says in answer to events, in its order, for so many ms; `completed` counts the events
-# whose last word has come.
+# Runs before the page's own scripts. `toasts` collects the text of each toast, which disappears after ten seconds.
+# `latency` delays the server's messages about events by so many ms, in order. `completed` counts finished events.
 INSTRUMENTS = """
 window.toasts = [];
 new MutationObserver((changes) => {
@@ -82,35 +81,35 @@ window.fetch = async (address, options) => {
 
 
 class Held:
-    """Requests that were caught on their way to the server, for as long as a test likes."""
+    """Requests that are held back on their way to the server until they are released."""
 
     def __init__(self, page: Page, address: str, wanted: Callable[[Request], bool]) -> None:
         self._page = page
         self._wanted = wanted
         self._is_open = False
         self._routes: list[Route] = []
-        page.route(address, self._take)
+        page.route(address, self._hold)
 
-    def _take(self, route: Route) -> None:
+    def _hold(self, route: Route) -> None:
         if self._is_open or not self._wanted(route.request):
             route.fallback()
         else:
             self._routes.append(route)
 
     def wait(self) -> None:
-        """Until one is held."""
+        """Wait until a request is held."""
         while not self._routes:
             self._page.wait_for_timeout(20)
 
     def release(self) -> None:
-        """Let them go on, and all later ones pass."""
+        """Let these requests and all later ones pass."""
         self._is_open = True
         for route in self._routes:
             route.fallback()
 
 
 class Visit:
-    """A page that was opened, and what went wrong on it: console errors, exceptions, requests to other hosts."""
+    """An open page, with its errors: console errors, exceptions, requests to other hosts."""
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.page: Page = context.new_page()
@@ -142,7 +141,7 @@ class Visit:
         self.wait_for_frames()
 
     def upload(self, path: Path) -> None:
-        """Choose a file in the video field, in place of the one that is there."""
+        """Upload a file into the video field, replacing the current one."""
         if self.page.locator("#player video").count():
             self.page.click("#player button[aria-label=Clear]")
         self.page.set_input_files("#player input[type=file]", str(path))
@@ -152,19 +151,19 @@ class Visit:
         self.page.wait_for_selector(f'.film[data-state="done"]{several}')
 
     def wait_for_toasts(self, text: str, count: int = 1) -> None:
-        """Until that many toasts with this text have come, whether they are still there or not."""
+        """Wait until so many toasts with this text have appeared, visible or not."""
         told = "([text, count]) => window.toasts.filter((one) => one.includes(text)).length >= count"
         self.page.wait_for_function(told, arg=[text, count], timeout=BUSY_MS)
 
     def wait_for_completed(self, count: int) -> None:
-        """Until so many events have come to their end since the page was opened."""
+        """Wait until so many events have finished since the page was opened."""
         self.page.wait_for_function("(count) => window.completed >= count", arg=count, timeout=BUSY_MS)
 
     def hold_event(self, name: str) -> Held:
-        """Catch the requests of a handler's event, such as "look"."""
+        """Hold back the requests of a handler's event, such as "select"."""
         with urllib.request.urlopen(f"{self.address}/config") as reply:
             events = json.load(reply)["dependencies"]
-        # A handler that several events call has a number after its name.
+        # If several events call a handler, its name gets a number as suffix.
         numbers = [event["id"] for event in events if re.fullmatch(rf"{name}(_\d+)?", event["api_name"] or "")]
         assert numbers, f"no event {name!r}"
         return Held(self.page, "**/queue/join*", lambda request: request.post_data_json["fn_index"] in numbers)
@@ -178,7 +177,7 @@ class Visit:
         return [float(seconds) for seconds in found]
 
     def ask(self, question: str) -> str:
-        """Type a question, press Enter, wait for the end of the answer, and return it."""
+        """Type a question, press Enter, wait for the complete answer, and return it."""
         count = self.page.locator(".turn").count()
         self.page.fill("#question textarea", question)
         self.page.press("#question textarea", "Enter")

@@ -1,4 +1,4 @@
-"""Small clips that several folders of tests use."""
+"""Small clips for tests."""
 
 from pathlib import Path
 

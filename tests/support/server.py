@@ -1,4 +1,4 @@
-"""The server in a process of its own."""
+"""A server in a separate process."""
 
 import os
 import socket
@@ -24,9 +24,10 @@ def free_port() -> int:
 def start_server(
     log: Path, port: int, *flags: str, max_file_bytes: int = 0, **variables: str
 ) -> subprocess.Popen[bytes]:
-    """`longva-demo serve` in a process of its own, once it answers.
+    """Start `longva-demo serve` in a separate process, and wait until it responds.
 
-    `variables` go into its environment, such as LONGVA_MAX_FRAMES. A file that it writes can have `max_file_bytes`.
+    variables: for its environment, such as LONGVA_MAX_FRAMES.
+    max_file_bytes: the largest file that it can write; 0 for no limit.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
@@ -40,14 +41,14 @@ def start_server(
         running = process.poll() is None and time.monotonic() < deadline
         if not running:
             process.kill()
-        assert running, f"no page came up:\n{log.read_text()}"
+        assert running, f"the server did not start:\n{log.read_text()}"
         time.sleep(0.2)
     return process
 
 
 @contextmanager
 def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
-    """Address of `longva-demo serve` in a process of its own, which ends with the block."""
+    """The URL of `longva-demo serve` in a separate process, which ends with the `with` block."""
     port = free_port()
     process = start_server(log, port, *flags, **variables)
     try:

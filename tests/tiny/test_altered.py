@@ -1,4 +1,4 @@
-"""Altered scenes are what they say, and leave the drawing as it was."""
+"""Corruptions of scenes: each changes the frame and has no lasting effect on drawing."""
 
 import random
 
@@ -9,11 +9,11 @@ from longva_demo.tiny.draw import draw
 from longva_demo.tiny.scenes import Mix, random_scene
 from tools.tiny.altered import ALTERATIONS, each_alteration
 
-SHAPES = {"144 pixels high": (144, 144), "1,080 pixels high": (1080, 1080), "black bars beside": (336, 596)}
+SHAPES = {"144 pixels high": (144, 144), "1,080 pixels high": (1080, 1080), "black bars left and right": (336, 596)}
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
-def test_each_changes_the_pixels_and_nothing_else(name: str) -> None:
+def test_each_corruption_changes_only_its_frame(name: str) -> None:
     scene = random_scene(random.Random(3), Mix(word_share=1.0), count=2)
     plain = draw(scene, 336)
     [frame] = ALTERATIONS[name].frame(scene)
@@ -24,7 +24,7 @@ def test_each_changes_the_pixels_and_nothing_else(name: str) -> None:
     assert np.array_equal(draw(scene, 336), plain)
 
 
-def test_every_kind_asks_about_the_same_scenes() -> None:
+def test_all_kinds_get_the_same_scenes() -> None:
     first = [rng.random() for _, _, rng in each_alteration(random.Random(1))]
     assert len(first) == len(ALTERATIONS)
     assert len(set(first)) == 1

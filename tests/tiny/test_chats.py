@@ -1,18 +1,18 @@
-"""What people type: the same question in any dress, what is no question, and long conversations."""
+"""What people type: variants of one question, texts that are not questions, and long conversations."""
 
 import random
 
 import pytest
 
 from longva_demo.chat import ChatSession
-from longva_demo.tiny.questions import DECLINE
+from longva_demo.tiny.questions import REFUSAL
 from tools.tiny.chat_check import CHAT_SEED, LENGTH, conversation, right_in_turn
 from tools.tiny.check_examples import gallery_session, greedy_answer
 from tools.tiny.gallery import EXAMPLES
 from tools.tiny.make_examples import FOLDER
-from tools.tiny.outside_questions import NO_QUESTIONS, UNTOLD, untold_question
+from tools.tiny.out_of_scope_questions import NON_QUESTIONS, UNANSWERABLE, unanswerable_question
 
-DRESSED = {
+VARIANTS = {
     "What colour is the star?": (
         "What\ncolour\nis the star?",
         "What  colour is  the star ??",
@@ -25,8 +25,8 @@ DRESSED = {
 }
 
 
-# Marks, small pictures, keys hit at random, other scripts, greetings; and what frames do not tell of what they show.
-DECLINED = (
+# Punctuation, emoji, random keys, other scripts, greetings; and questions that frames cannot answer.
+REFUSED = (
     *(
         "?",
         "...",
@@ -43,44 +43,44 @@ DECLINED = (
     ),
     *("When does the star appear?", "How long is the circle there?", "Why is the star red?", "How big is the square?"),
 )
-# A picture, and clips in which something moves, comes and goes.
+# A picture, and clips in which things move, appear and disappear.
 SOME = ("shapes", "motion", "needle", "picture")
 
 
 @pytest.fixture
 def session() -> ChatSession:
-    """About the first clip of the gallery."""
+    """A chat about the first clip of the gallery."""
     example = EXAMPLES[0]()
     return gallery_session(FOLDER / example.file, example.num_frames)
 
 
-@pytest.mark.parametrize("question", DRESSED)
-def test_the_same_answer_to_a_question_in_any_dress(session, question):
-    """Token for token; the turn keeps what was typed."""
+@pytest.mark.parametrize("question", VARIANTS)
+def test_variants_of_a_question_get_the_same_answer(session, question):
+    """Token for token. The turn keeps the question as typed."""
     greedy_answer(session, question)
     [plain] = session.turns
-    assert plain.answer != DECLINE
-    for dressed in DRESSED[question]:
+    assert plain.answer != REFUSAL
+    for variant in VARIANTS[question]:
         session.clear()
-        greedy_answer(session, dressed)
+        greedy_answer(session, variant)
         [turn] = session.turns
-        assert (turn.question, turn.answer_ids) == (dressed, plain.answer_ids)
+        assert (turn.question, turn.answer_ids) == (variant, plain.answer_ids)
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_what_cannot_be_answered_is_declined(name):
+def test_unanswerable_texts_are_refused(name):
     [example] = [build() for build in EXAMPLES if build().name == name]
     session = gallery_session(FOLDER / example.file, example.num_frames)
     answers = {}
-    for question in DECLINED:
+    for question in REFUSED:
         session.clear()
         answers[question] = greedy_answer(session, question)
     session.close()
-    assert set(answers.values()) == {DECLINE}, {key: value for key, value in answers.items() if value != DECLINE}
+    assert set(answers.values()) == {REFUSAL}, {key: value for key, value in answers.items() if value != REFUSAL}
 
 
-def test_the_last_of_twenty_questions_are_answered_as_well_as_the_first():
-    """Some of the conversations of `chat_check`, which has all of them."""
+def test_late_questions_are_answered_as_well_as_early_ones():
+    """A part of the conversations of `chat_check`."""
     right = []
     for build in EXAMPLES:
         example = build()
@@ -96,11 +96,11 @@ def test_conversations_of_the_gallery_are_long_and_vary():
         one, two = (conversation(random.Random(seed), example) for seed in (1, 2))
         assert len({asked.question for asked in one}) == LENGTH
         assert [asked.question for asked in one] != [asked.question for asked in two]
-        assert sum(asked.answer == DECLINE for asked in one) >= 2
+        assert sum(asked.answer == REFUSAL for asked in one) >= 2
 
 
-def test_what_is_no_question_varies():
+def test_texts_that_are_not_questions_vary():
     rng = random.Random(4)
-    for make in NO_QUESTIONS:
+    for make in NON_QUESTIONS:
         assert len({make(rng) for _ in range(300)}) > 20
-    assert len({untold_question(rng) for _ in range(1000)}) > len(UNTOLD)
+    assert len({unanswerable_question(rng) for _ in range(1000)}) > len(UNANSWERABLE)

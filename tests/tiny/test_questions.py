@@ -1,4 +1,4 @@
-"""Questions: the answers are read off the scene, and no question has two true answers."""
+"""Questions: the answers come from the scene, and no question has two correct answers."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from longva_demo.tiny.clips import DIRECTIONS, colour_change, motion, needles, o
 from longva_demo.tiny.questions import NOTHING, SceneQuestions, ask_scene, describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, SYMBOLS, Mix, random_scene
 from tools.tiny.gallery import backdrop, make
-from tools.tiny.outside_questions import outside_question
+from tools.tiny.out_of_scope_questions import out_of_scope_question
 
 SCENE = backdrop(
     "black",
@@ -25,7 +25,7 @@ def asked(weights: dict[str, float], seed: int = 0, count: int = 40) -> dict[str
     return {one.question.lower().rstrip("?."): one.answer for one in found}
 
 
-def test_true_answers_of_a_known_scene():
+def test_answers_about_a_known_scene():
     everything = asked({"colour": 1, "shape": 1, "symbol": 1, "position": 1, "count_all": 1}, count=300)
     assert everything["what number is on the red star"] == "The number is 5."
     assert everything["where is the circle"] == "It is at the bottom."
@@ -34,7 +34,7 @@ def test_true_answers_of_a_known_scene():
 
 
 def test_ambiguous_names_are_never_used():
-    """Two stars and two red things: neither name alone may stand for one of them."""
+    """There are two stars and two red things, so neither name is unique."""
     rng = random.Random(1)
     for _ in range(300):
         makers = SceneQuestions(rng, SCENE)
@@ -45,14 +45,14 @@ def test_ambiguous_names_are_never_used():
                 assert not re.search(r"the red (thing|shape|one|object)\b", text)
 
 
-def test_yes_and_no_are_both_true():
+def test_yes_and_no_both_occur():
     both = asked({"is_there": 1, "is_it": 1, "is_symbol_there": 1}, count=3000)
     assert both["is there a red star"] == "Yes."
     assert both["is there a blue circle"] == "No."
     assert set(both.values()) == {"Yes.", "No."}
 
 
-def test_description_names_all():
+def test_description_names_everything():
     assert describe(SCENE) == (
         "I see a red star with 5 at the top left, a blue star at the right, a red circle with K at the bottom "
         "on a black background."
@@ -64,7 +64,7 @@ def test_same_seed_same_questions():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_motion_goes_where_the_answer_says(seed):
+def test_things_move_in_the_direction_of_the_answer(seed):
     clip = motion(random.Random(seed), Mix(), 12, 12)
     first, last = clip.frames[0].things[0], clip.frames[-1].things[0]
     for one in clip.asked:
@@ -74,7 +74,7 @@ def test_motion_goes_where_the_answer_says(seed):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_colours_of_start_and_end(seed):
+def test_start_and_end_colours(seed):
     clip = colour_change(random.Random(seed), Mix(), 8, 12)
     answers = {one.task: one.answer for one in clip.asked}
     for task, frame in (("start colour", clip.frames[0]), ("end colour", clip.frames[-1])):
@@ -83,7 +83,7 @@ def test_colours_of_start_and_end(seed):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_order_is_that_of_the_frames(seed):
+def test_order_matches_the_frames(seed):
     clip = order(random.Random(seed), Mix(), 8, 6)
     shapes = [SHAPES[thing.shape] for frame in clip.frames for thing in frame.things]
     for one in clip.asked:
@@ -97,7 +97,7 @@ def test_order_is_that_of_the_frames(seed):
 
 
 @pytest.mark.parametrize(("num_frames", "count"), [(16, 1), (64, 8), (256, 20)])
-def test_needles_are_where_they_are_said_to_be(num_frames, count):
+def test_answers_about_needles_match_the_frames(num_frames, count):
     clip = needles(random.Random(num_frames), num_frames, count, count)
     assert len(clip.frames) == num_frames
     things = [thing for frame in clip.frames for thing in frame.things]
@@ -121,7 +121,7 @@ def test_twenty_questions_about_one_needle_or_order(seed):
     assert len(numbers) == 1
 
 
-def test_missing_things_are_missing():
+def test_missing_things_are_not_in_the_scene():
     rng = random.Random(9)
     found = 0
     for _ in range(300):
@@ -142,6 +142,6 @@ def test_still_clips_do_not_move():
     assert all(len(set(clip.frames)) == 1 for clip in clips)
 
 
-def test_outside_questions_vary():
+def test_out_of_scope_questions_vary():
     rng = random.Random(2)
-    assert len({outside_question(rng) for _ in range(500)}) > 300
+    assert len({out_of_scope_question(rng) for _ in range(500)}) > 300

@@ -1,4 +1,4 @@
-"""The drawn world: the same seed gives the same pictures, and the truth is what the pixels show."""
+"""Scenes: the same seed gives the same pictures, and the ground truth matches the pixels."""
 
 import random
 
@@ -14,7 +14,7 @@ from longva_demo.tiny.scenes import (
     COLOURS,
     NO_SHAPE,
     NO_SYMBOL,
-    OUTSIDE,
+    OUT_OF_SCOPE,
     SHAPES,
     VISIBLE_COLOURS,
     Mix,
@@ -22,7 +22,7 @@ from longva_demo.tiny.scenes import (
     random_scene,
 )
 from tools.tiny.gallery import backdrop, make
-from tools.tiny.outside import KNOWN, UNSEEN, draw_outside
+from tools.tiny.out_of_scope import HELD_OUT_KINDS, TRAINED_KINDS, draw_out_of_scope
 
 
 def scenes(seed: int, count: int, mix: Mix | None = None) -> list:
@@ -38,7 +38,7 @@ def test_same_seed_same_scene_same_pixels():
 
 
 def test_pixels_show_the_named_colours():
-    """The middle of a thing without a symbol is nearest to its own colour; an empty corner to the background."""
+    """The centre of a thing without a symbol is closest to its own colour, an empty corner to the background."""
     mix = Mix(symbol_share=0, bare_share=0, word_share=0, count_weights=(0, 1), large_share=0, spread=0.3)
     palette = np.array(list(COLOURS.values()), dtype=float)
     backs = np.array(list(BACKGROUNDS.values()), dtype=float)
@@ -71,7 +71,7 @@ def test_shapes_and_symbols_look_different():
             assert all((np.abs(one - other).max(-1) > 60).sum() > 40 for other in pictures[:index])
 
 
-def test_truth_of_cells():
+def test_ground_truth_of_cells():
     scene = backdrop("navy", make("star", "red", "top right", "5"), make("heart", "white", "bottom"))
     cells = cells_of([scene, None])
     star, heart = CELL_NAMES.index("top right"), CELL_NAMES.index("bottom")
@@ -81,10 +81,10 @@ def test_truth_of_cells():
     empty = [cell for cell in range(9) if cell not in (star, heart)]
     assert (cells.values[0, empty, 1] == NO_SHAPE).all()
     assert (cells.values[0, :, 4] == BACKGROUND_NAMES.index("navy")).all()
-    assert (cells.values[1, :, 4] == OUTSIDE).all()
+    assert (cells.values[1, :, 4] == OUT_OF_SCOPE).all()
 
 
-def test_things_are_visible_apart_and_inside():
+def test_things_are_visible_separate_and_inside():
     for scene in scenes(2, 300):
         taken = [thing.cell for thing in scene.things]
         assert len(set(taken)) == len(taken)
@@ -95,9 +95,9 @@ def test_things_are_visible_apart_and_inside():
             assert all(cell // 3 != scene.sign.row for cell in taken)
 
 
-@pytest.mark.parametrize("kind", sorted({*KNOWN, *UNSEEN}, key=lambda kind: kind.__name__))
-def test_outside_pictures(kind):
-    one, again = (draw_outside(random.Random(3), 84, (kind,)) for _ in range(2))
+@pytest.mark.parametrize("kind", sorted({*TRAINED_KINDS, *HELD_OUT_KINDS}, key=lambda kind: kind.__name__))
+def test_out_of_scope_pictures(kind):
+    one, again = (draw_out_of_scope(random.Random(3), 84, (kind,)) for _ in range(2))
     assert one.shape == (84, 84, 3)
     assert one.dtype == np.uint8
     assert np.array_equal(one, again)

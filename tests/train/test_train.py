@@ -1,4 +1,4 @@
-"""Training: rows as the model takes them, the same loss on two processes, resuming, a result that the demo loads."""
+"""Training: rows as model inputs, the same loss on two processes, resuming, and a checkpoint that the demo loads."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2Fo
 from longva_demo.errors import DemoError
 from longva_demo.model import LongVAForConditionalGeneration, LongVAProcessor, load
 from longva_demo.model.hub import TINY_FOLDER
-from longva_demo.train.__main__ import flags_of, main
+from longva_demo.train.__main__ import main, read_flags
 from longva_demo.train.rows import IGNORED, BadRow, Conversations, check_row, read_rows
 from longva_demo.train.text import PackedText
 from longva_demo.train.trainer import LongVATrainer
@@ -35,7 +35,7 @@ def turns(question: str, answer: str) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures with answers of different lengths, the last row without a picture."""
+    """Eight rows with answers of different lengths; the last one has no image."""
     folder = tmp_path_factory.mktemp("rows")
     values: list[dict[str, Any]] = []
     for number, colour in enumerate(COLOURS):
@@ -52,16 +52,18 @@ def processor() -> LongVAProcessor:
     return LongVAProcessor.from_pretrained(TINY_FOLDER)
 
 
-def conversations(rows: Path, processor: LongVAProcessor, longest: int = 4096, strict: bool = False) -> Conversations:
-    return Conversations(rows / "rows.json", rows, processor, longest, strict)
+def conversations(
+    rows: Path, processor: LongVAProcessor, max_length: int = 4096, strict: bool = False
+) -> Conversations:
+    return Conversations(rows / "rows.json", rows, processor, max_length, strict)
 
 
-def test_a_row_is_the_prompt_with_its_answer_to_learn(rows: Path, processor: LongVAProcessor) -> None:
+def test_a_row_is_a_prompt_whose_labels_are_the_answer(rows: Path, processor: LongVAProcessor) -> None:
     row = conversations(rows, processor)[1]
-    picture = Image.open(rows / "1.png")
+    image = Image.open(rows / "1.png")
     prompt = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\nWhat colour?"
     text = f"{prompt}<|im_end|>\n<|im_start|>assistant\nIt is blue.It is blue.<|im_end|>\n"
-    whole = processor(text=text, images=picture)
+    whole = processor(text=text, images=image)
     assert torch.equal(row["input_ids"], whole["input_ids"])
     assert torch.equal(row["pixel_values"], whole["pixel_values"])
     assert torch.equal(row["visual_slots"], whole["visual_slots"])
@@ -70,10 +72,12 @@ def test_a_row_is_the_prompt_with_its_answer_to_learn(rows: Path, processor: Lon
     assert torch.equal(row["labels"][0][learned], row["input_ids"][0][learned])
 
 
-def test_the_black_frame_of_a_row_without_a_picture_changes_no_loss(rows: Path, processor: LongVAProcessor) -> None:
+def test_the_black_frame_of_a_row_without_an_image_does_not_change_the_loss(
+    rows: Path, processor: LongVAProcessor
+) -> None:
     data = conversations(rows, processor)
     row = data[7]
-    assert processor.decode(row["input_ids"][0]).count("<|im_end|>") == 4  # system, the typed one, question, answer
+    assert processor.decode(row["input_ids"][0]).count("<|im_end|>") == 4  # system, typed, question, answer
     model = LongVAForConditionalGeneration.from_pretrained(TINY_FOLDER, dtype=torch.float32)
     trainer = LongVATrainer(model, TrainingArguments(use_cpu=True, report_to="none"), data)
     with_frame = trainer.compute_loss(model, row)
@@ -81,7 +85,7 @@ def test_the_black_frame_of_a_row_without_a_picture_changes_no_loss(rows: Path, 
     alone = model(input_ids=row["input_ids"][:, :-count], labels=row["labels"][:, :-count]).loss
     torch.testing.assert_close(with_frame, alone, atol=1e-5, rtol=1e-5)
     with_frame.backward()
-    assert model.model.mm_projector[0].weight.grad is not None  # its modules ran, as FSDP needs
+    assert model.model.mm_projector[0].weight.grad is not None  # the module ran, which FSDP requires
     assert model.model.mm_projector[0].weight.grad.abs().max() == 0
 
 
@@ -93,18 +97,18 @@ def test_the_black_frame_of_a_row_without_a_picture_changes_no_loss(rows: Path, 
         ({"conversations": [{"from": "gpt", "value": "Hi"}]}, "turn 1 is not a text from 'human'"),
         ({"conversations": [{"from": "human", "value": "Hi"}]}, "last question has no answer"),
         ({"conversations": turns("a", " ")}, "turn 2 is not a text"),
-        ({"image": "no.png", "conversations": turns("<image>", "a")}, "there is no picture"),
-        ({"image": "0.png", "conversations": turns("a", "b")}, "0 <image> for 1 pictures"),
-        ({"conversations": turns("<image>", "b")}, "1 <image> for 0 pictures"),
-        ({"conversations": turns("a", "<image>")}, "stands in an answer"),
+        ({"image": "no.png", "conversations": turns("<image>", "a")}, "there is no image"),
+        ({"image": "0.png", "conversations": turns("a", "b")}, "0 <image> tags for 1 images"),
+        ({"conversations": turns("<image>", "b")}, "1 <image> tags for 0 images"),
+        ({"conversations": turns("a", "<image>")}, "an answer contains <image>"),
     ],
 )
-def test_bad_rows_say_why(rows: Path, row: Any, why: str) -> None:
+def test_reasons_for_bad_rows(rows: Path, row: Any, why: str) -> None:
     with pytest.raises(BadRow, match=why):
         check_row(row, rows)
 
 
-def test_bad_rows_are_named_and_left_out_or_refused(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
+def test_bad_rows_are_reported_and_skipped_or_rejected(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
     good = read_rows(rows / "rows.json")
     (tmp_path / "rows.json").write_text(json.dumps([*good[:2], {"id": "x", "conversations": turns("a", "")}]))
     data = Conversations(tmp_path / "rows.json", rows, processor, 4096, strict=False)
@@ -113,74 +117,74 @@ def test_bad_rows_are_named_and_left_out_or_refused(rows: Path, tmp_path: Path, 
     with pytest.raises(DemoError, match=r"row 3 \(x\)"):
         Conversations(tmp_path / "rows.json", rows, processor, 4096, strict=True)
     with pytest.raises(DemoError, match="no row of"):
-        conversations(rows, processor, longest=20)
+        conversations(rows, processor, max_length=20)
     (tmp_path / "rows.json").write_text("{}")
-    with pytest.raises(DemoError, match="holds no rows"):
+    with pytest.raises(DemoError, match="contains no rows"):
         read_rows(tmp_path / "rows.json")
 
 
 @pytest.fixture
-def damaged(rows: Path, tmp_path: Path) -> Path:
-    """The same rows, two of them with pictures that break off after their heads."""
-    shutil.copytree(rows, tmp_path / "damaged")
+def corrupt(rows: Path, tmp_path: Path) -> Path:
+    """The same rows, two of them with images that are truncated after their header."""
+    shutil.copytree(rows, tmp_path / "corrupt")
     for number in (2, 3):
-        path = tmp_path / "damaged" / f"{number}.png"
+        path = tmp_path / "corrupt" / f"{number}.png"
         Image.effect_noise((120, 60), 100).save(path, "JPEG")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return tmp_path / "damaged"
+    return tmp_path / "corrupt"
 
 
-def test_pictures_are_measured_before_training(rows: Path, processor: LongVAProcessor, damaged: Path) -> None:
+def test_row_lengths_are_checked_before_training(rows: Path, processor: LongVAProcessor, corrupt: Path) -> None:
     for path in sorted(rows.glob("*.png")):
         slots = processor.num_image_slots(image_size(path))
         assert slots == len(processor.preprocess_image(open_image(path)))
     lengths = [row["input_ids"].shape[1] for row in conversations(rows, processor)]
-    data = conversations(rows, processor, longest=max(lengths) - 1)
-    assert data.skipped[0].endswith(f"it is {max(lengths):,} tokens long, the limit is {max(lengths) - 1:,}")
+    data = conversations(rows, processor, max_length=max(lengths) - 1)
+    assert data.skipped[0].endswith(f"it has {max(lengths):,} tokens, more than the limit of {max(lengths) - 1:,}")
     assert len(data) == sum(length < max(lengths) for length in lengths)
-    assert not conversations(rows, processor, longest=max(lengths)).skipped
-    (damaged / "5.png").write_bytes(b"no picture")
-    assert conversations(damaged, processor).skipped == [
+    assert not conversations(rows, processor, max_length=max(lengths)).skipped
+    (corrupt / "5.png").write_bytes(b"no picture")
+    assert conversations(corrupt, processor).skipped == [
         "row 6 (black) of rows.json: 5.png cannot be read as a picture"
     ]
     with pytest.raises(DemoError, match="without --strict"):
-        conversations(damaged, processor, strict=True)
+        conversations(corrupt, processor, strict=True)
 
 
-def test_a_damaged_picture_is_named_once_and_the_next_row_takes_its_place(
-    damaged: Path, processor: LongVAProcessor, capsys: pytest.CaptureFixture[str]
+def test_a_corrupt_image_is_reported_once_and_the_next_row_is_used_instead(
+    corrupt: Path, processor: LongVAProcessor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = conversations(damaged, processor)
+    data = conversations(corrupt, processor)
     assert len(data) == 8
     assert not data.skipped
     for _ in range(2):
         assert torch.equal(data[2]["input_ids"], data[4]["input_ids"])
         assert torch.equal(data[3]["pixel_values"], data[4]["pixel_values"])
     assert capsys.readouterr().err.splitlines() == [
-        "left out: row 3 (green) of rows.json: 2.png cannot be read as a picture; the next row takes its place",
-        "left out: row 4 (yellow) of rows.json: 3.png cannot be read as a picture; the next row takes its place",
+        "skipped: row 3 (green) of rows.json: 2.png cannot be read as a picture; using the next row instead",
+        "skipped: row 4 (yellow) of rows.json: 3.png cannot be read as a picture; using the next row instead",
     ]
-    with pytest.raises(DemoError, match=r"^row 3 \(green\) of rows.json: 2.png cannot be read as a picture; mend it"):
-        conversations(damaged, processor, strict=True)[2]
-    only = read_rows(damaged / "rows.json")[2:4]
-    (damaged / "rows.json").write_text(json.dumps(only))
+    with pytest.raises(DemoError, match=r"^row 3 \(green\) of rows.json: 2.png cannot be read as a picture; fix it"):
+        conversations(corrupt, processor, strict=True)[2]
+    only = read_rows(corrupt / "rows.json")[2:4]
+    (corrupt / "rows.json").write_text(json.dumps(only))
     with pytest.raises(DemoError, match="no row is left"):
-        conversations(damaged, processor)[0]
+        conversations(corrupt, processor)[0]
 
 
 @pytest.fixture
-def data_of(damaged: Path, tmp_path: Path) -> dict[str, list[str]]:
-    """Flags with the rows of each stage."""
+def data_of(corrupt: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """The data flags of each stage."""
     words = np.random.default_rng(0).choice(COLOURS, (8, 60))
     (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": " ".join(line)}) + "\n" for line in words))
     return {
         "text": ["--data", str(tmp_path / "books.jsonl"), "--seq_length", "48"],
-        "align": ["--data", str(damaged / "rows.json"), "--images", str(damaged), "--vision_tower_lr", "1e-4"],
+        "align": ["--data", str(corrupt / "rows.json"), "--images", str(corrupt), "--vision_tower_lr", "1e-4"],
     }
 
 
 def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float]:
-    """Train in processes of their own; the loss of each step."""
+    """Train in separate processes and return the loss of each step."""
     command = [sys.executable, "-m", "longva_demo.train"]
     if processes > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
@@ -199,7 +203,7 @@ def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float
     [("text", {"layers", "norm", "embed_tokens"}),
      ("align", {"layers", "norm", "embed_tokens", "mm_projector", "vision_tower"})],
 )  # fmt: skip
-def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(
+def test_two_processes_have_the_loss_of_one_and_a_stopped_run_resumes(
     stage: str, trained: set[str], data_of: dict[str, list[str]], tmp_path: Path
 ) -> None:
     two_rows = [*data_of[stage], "--gradient_accumulation_steps", "2"]
@@ -207,7 +211,7 @@ def test_two_processes_give_the_loss_of_one_and_a_stopped_run_goes_on(
     two = losses(stage, tmp_path / "two", *data_of[stage], "--gradient_accumulation_steps", "1", processes=2)
     assert len(one) == len(two) == 4
     assert two == pytest.approx(one, rel=1e-4)
-    assert len({round(loss, 3) for loss in one}) == 4, "the loss does not move"
+    assert len({round(loss, 3) for loss in one}) == 4, "the loss does not change"
 
     stopped = str(tmp_path / "one" / "checkpoint-2")
     again = losses(stage, tmp_path / "again", *two_rows, "--resume_from_checkpoint", stopped)
@@ -235,8 +239,8 @@ def tiny_qwen(folder: Path, processor: LongVAProcessor) -> Path:
     return folder
 
 
-def test_long_text_then_pictures(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
-    """Both stages with the published files, cut down; a language model, CLIP and a new projector become a LongVA."""
+def test_both_stages_in_sequence(rows: Path, tmp_path: Path, processor: LongVAProcessor) -> None:
+    """Scaled-down runs of the published configs turn a language model, CLIP and a new projector into a LongVA."""
     qwen = tiny_qwen(tmp_path / "qwen", processor)
     (tmp_path / "books.jsonl").write_text("\n".join(json.dumps({"text": "red and blue " * 40}) for _ in range(6)))
     small = ["--max_steps", "3", "--gradient_accumulation_steps", "1", "--bf16", "False", *QUICK]
@@ -254,7 +258,7 @@ def test_long_text_then_pictures(rows: Path, tmp_path: Path, processor: LongVAPr
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
     )
     CLIPVisionModel(vision).save_pretrained(tmp_path / "clip")
-    seeing = ["--model", str(tmp_path / "long"), "--vision_tower", str(tmp_path / "clip"), "--longest", "4096"]
+    seeing = ["--model", str(tmp_path / "long"), "--vision_tower", str(tmp_path / "clip"), "--max_length", "4096"]
     seeing += ["--data", str(rows / "rows.json"), "--images", str(rows), "--output_dir", str(tmp_path / "longva")]
     assert main(["align", str(CONFIGS / "projector.yaml"), *seeing, *small]) == 0
     language = dict(Qwen2ForCausalLM.from_pretrained(tmp_path / "long").named_parameters())
@@ -268,7 +272,9 @@ def test_long_text_then_pictures(rows: Path, tmp_path: Path, processor: LongVAPr
     load(str(tmp_path / "all"), device="cpu", dtype="float32")
 
 
-def test_text_is_packed_with_an_end_mark_after_each_document(tmp_path: Path, processor: LongVAProcessor) -> None:
+def test_text_is_packed_with_an_end_of_text_token_after_each_document(
+    tmp_path: Path, processor: LongVAProcessor
+) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "red"}\n{"text": "blue blue"}\n')
     data = PackedText.read(tmp_path / "a.jsonl", processor.tokenizer, 2)
     everything = torch.cat([data[place]["input_ids"][0] for place in range(len(data))])
@@ -281,16 +287,16 @@ def test_text_is_packed_with_an_end_mark_after_each_document(tmp_path: Path, pro
 
 
 @pytest.mark.parametrize("name", ["text", "projector", "align"])
-def test_published_settings_are_flags_that_are_known(name: str) -> None:
-    flags = flags_of(str(CONFIGS / f"{name}.yaml"))
+def test_published_configs_use_known_flags(name: str) -> None:
+    flags = read_flags(str(CONFIGS / f"{name}.yaml"))
     rate = {"text": 1e-5, "projector": 1e-3, "align": 1e-5}[name]
     assert float(flags[flags.index("--learning_rate") + 1]) == rate
 
 
-def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_gives_a_one_line_error(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--model", str(TINY_FOLDER), "--data", str(rows / "rows.json"), "--output_dir", str(tmp_path / "out")]
     assert main(["align", *given, "--per_device_train_batch_size", "4"]) == 2
-    assert "go one by one" in capsys.readouterr().err
+    assert "are trained one at a time" in capsys.readouterr().err
     assert main(["align", str(tmp_path / "none.yaml"), *given]) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert main(["align", *given, "--model", str(tmp_path / "nowhere"), "--per_device_train_batch_size", "1"]) == 2
@@ -304,7 +310,7 @@ def test_bad_input_is_one_line(rows: Path, tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_is_no_error(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_exits_with_success(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([flag]) == 0
     said = capsys.readouterr()
     assert "python -m longva_demo.train align" in said.out

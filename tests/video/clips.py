@@ -1,4 +1,4 @@
-"""Videos made on the spot, with each frame's number burnt in, to be read back from the decoded pixels."""
+"""Create videos with frame numbers burnt in, and read the numbers back from decoded pixels."""
 
 import os
 import struct
@@ -13,13 +13,13 @@ from longva_demo.video import decode_frames, plan_frames, probe
 
 BITS = 16
 WIDTH, HEIGHT = 320, 240
-NOBODY = 65534  # that user's number
+NOBODY = 65534  # user id
 
 
 def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """uint8 (height, width, 3): the number as 16 bars across the top half, inverted in the bottom half.
 
-    A moving diagonal gives the encoder something to predict; a grey left edge in the top tells up from down.
+    A moving diagonal band gives the encoder motion to predict.
     """
     bits = np.array([number >> shift & 1 for shift in range(BITS)], dtype=np.uint8) * 255
     columns = bits[np.arange(width) * BITS // width]
@@ -34,7 +34,7 @@ def numbered_picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> n
 
 
 def read_number(picture: np.ndarray) -> int:
-    """The number burnt into a decoded frame; -1 if it cannot be read, as in a turned or torn picture."""
+    """The number burnt into a decoded frame; -1 if it is unreadable, as in a rotated or damaged frame."""
     height, width = picture.shape[:2]
     centres = ((np.arange(BITS) + 0.5) * width / BITS).astype(int)
     patches = (centres[:, None] + np.arange(-3, 4)).ravel()
@@ -44,12 +44,12 @@ def read_number(picture: np.ndarray) -> int:
     )
     if (np.abs(top - bottom) < 60).any():
         return -1
-    return int(sum(1 << place for place in range(BITS) if top[place] > bottom[place]))
+    return int(sum(1 << position for position in range(BITS) if top[position] > bottom[position]))
 
 
 def open_encoder(context: av.VideoCodecContext) -> None:
-    """Open it as a user without root's rights: SVT-AV1, run as root, gives its threads and the calling one real-time
-    priority for good, and two such test processes starve each other for ever."""
+    """Open the encoder as an unprivileged user: as root, SVT-AV1 permanently sets real-time priority for its own and
+    the calling thread, and two such test processes starve each other."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(NOBODY)
@@ -84,7 +84,7 @@ def write_clip(
 
     Or encode `pictures(i)`, arrays in FFmpeg's format `pixels`.
 
-    `turns` stores the pictures turned counterclockwise by so many right angles.
+    `turns` is the number of counterclockwise quarter turns by which the frames are stored.
     """
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
@@ -97,10 +97,10 @@ def write_clip(
             stream.codec_context.sample_aspect_ratio = aspect
         open_encoder(stream.codec_context)
         sound = output.add_stream("aac", rate=16000, layout="mono") if audio_seconds else None
-        for place in range(num_frames):
-            picture = pictures(place) if pictures else np.rot90(numbered_picture(place, *size), turns)
+        for position in range(num_frames):
+            picture = pictures(position) if pictures else np.rot90(numbered_picture(position, *size), turns)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=pixels)
-            seconds = times(place) if times else place / fps
+            seconds = times(position) if times else position / fps
             frame.time_base = stream.codec_context.time_base
             frame.pts = round(seconds / frame.time_base)
             output.mux(stream.encode(frame))
@@ -126,7 +126,7 @@ def write_sound_only(path: Path, seconds: float = 1.0) -> Path:
 
 
 def repeat_clip(path: Path, num_frames: int, fps: int = 15) -> Path:
-    """A Matroska file beside `path` with its packets again and again: long in no time. For clips without B-frames."""
+    """A long Matroska file next to `path` that repeats its packets, without encoding. For clips without B-frames."""
     target = path.with_suffix(".long.mkv")
     with av.open(str(path)) as source, av.open(str(target), "w") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
@@ -143,12 +143,12 @@ def repeat_clip(path: Path, num_frames: int, fps: int = 15) -> Path:
 
 def find_box(data: bytes, name: bytes) -> int:
     """Offset of the payload of the first MP4 box of that name."""
-    place = data.index(name)
-    return place + 4
+    position = data.index(name)
+    return position + 4
 
 
 def set_edit_start(path: Path, seconds: float) -> Path:
-    """Move the start of the (only) edit of an MP4's edit list on by `seconds` of media time."""
+    """Move the start of the only edit in an MP4's edit list by `seconds` of media time."""
     data = bytearray(path.read_bytes())
     timescale = struct.unpack_from(">I", data, find_box(bytes(data), b"mdhd") + 12)[0]
     movie_scale = struct.unpack_from(">I", data, find_box(bytes(data), b"mvhd") + 12)[0]
@@ -162,7 +162,7 @@ def set_edit_start(path: Path, seconds: float) -> Path:
 
 
 def repeat_parts(path: Path, parts: list[tuple[float, float]]) -> Path:
-    """Give an MP4 whose only track is the picture an edit list of several (start, length) parts, in seconds."""
+    """Give an MP4 with a single track an edit list of several (start, length) parts, in seconds."""
     data = bytearray(path.read_bytes())
     timescale = struct.unpack_from(">I", data, find_box(bytes(data), b"mdhd") + 12)[0]
     movie_scale = struct.unpack_from(">I", data, find_box(bytes(data), b"mvhd") + 12)[0]

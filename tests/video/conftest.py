@@ -1,4 +1,4 @@
-"""The clips of these tests, made once a session."""
+"""Clips for these tests, created once per session."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +16,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def plain_clip(clips: Path) -> Path:
-    """4 s of H.264 at 30 frames a second, a key frame a second."""
+    """4 s of H.264 at 30 frames per second, with one key frame per second."""
     return write_clip(clips / "plain.mp4", 120, options={"g": "30"})
 
 
 @pytest.fixture
 def open_files() -> Iterator[None]:
-    """Fails a test that leaves file descriptors open."""
+    """Fail a test that leaves file descriptors open."""
     folder = Path("/proc/self/fd")
     before = len(list(folder.iterdir())) if folder.is_dir() else 0
     yield

@@ -1,6 +1,6 @@
-"""H.264 whose frames are coded as two pictures, one of each field, as in broadcasts (PAFF); no encoder at hand does it.
+"""Write H.264 with each frame coded as two field pictures (PAFF), as in broadcasts; x264 cannot do this.
 
-All pictures are of uncompressed macroblocks (I_PCM). The sections are those of ITU-T H.264.
+All pictures consist of uncompressed macroblocks (I_PCM). Section numbers refer to ITU-T H.264.
 """
 
 import re
@@ -38,16 +38,16 @@ class Bits:
 
 
 def unit(kind: int, reference: int, data: bytes) -> bytes:
-    """A NAL unit behind its start code (7.3.1 and annex B)."""
+    """A NAL unit with its start code (7.3.1 and annex B)."""
     guarded = re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
     return b"\0\0\0\1" + bytes([reference << 5 | kind]) + guarded
 
 
 def parameter_sets() -> bytes:
-    """7.3.2.1 and 7.3.2.2: fields, 16 frame numbers, 256 places in the order of display, CAVLC."""
+    """7.3.2.1 and 7.3.2.2: fields, 16 frame numbers, 256 picture order counts, CAVLC."""
     sequence = Bits().fixed(PROFILE, 8).fixed(0, 8).fixed(LEVEL, 8)
     sequence.golomb(0, 0, 0, 4, 2).fixed(0, 1).golomb(WIDTH // 16 - 1, HEIGHT // 32 - 1)
-    sequence.fixed(0b00_1_0_0_1, 6)  # fields, not of macroblocks; direct 8x8; neither cropped nor described; the end
+    sequence.fixed(0b00_1_0_0_1, 6)  # not frame_mbs_only, no MBAFF, direct 8x8, no cropping, no VUI, stop bit
     picture = Bits().golomb(0, 0).fixed(0, 2).golomb(0, 0, 0).fixed(0, 3).golomb(0, 0, 0).fixed(0b000_1, 4)
     return unit(7, 3, sequence.aligned()) + unit(8, 3, picture.aligned())
 
@@ -61,7 +61,7 @@ def field(number: int, is_bottom: bool, planes: list[np.ndarray], is_reference: 
     head.fixed((2 * number + is_bottom) % 256, 8)
     if is_reference:
         head.fixed(0, 2 if is_first else 1)
-    head.golomb(0)  # the quantizer
+    head.golomb(0)  # slice_qp_delta
     data = b""
     lines = [plane[is_bottom::2] for plane in planes]
     for row in range(HEIGHT // 32):
@@ -74,7 +74,7 @@ def field(number: int, is_bottom: bool, planes: list[np.ndarray], is_reference: 
 
 
 def write_fields(path: Path, num_frames: int) -> Path:
-    """Numbered frames, every other of which serves no other frame; raw, or in a container with a packet a field."""
+    """Numbered frames, every other one a non-reference frame; raw, or in a container with one packet per field."""
     fields = []
     for number in range(num_frames):
         frame = av.VideoFrame.from_ndarray(numbered_picture(number, WIDTH, HEIGHT)).reformat(format="yuv420p")
@@ -88,9 +88,9 @@ def write_fields(path: Path, num_frames: int) -> Path:
     with av.open(str(path), "w") as output:
         stream = output.add_stream("h264", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for place, data in enumerate(fields):
+        for position, data in enumerate(fields):
             packet = av.Packet(data)
-            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 50), place == 0
-            packet.pts = packet.dts = place
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 50), position == 0
+            packet.pts = packet.dts = position
             output.mux(packet)
     return path

@@ -1,4 +1,4 @@
-"""HEIC pictures made on the spot: tiles, turns, transparency, as phones write them (ISO/IEC 23008-12)."""
+"""Write HEIC pictures as phones do, with tiles, rotation and transparency (ISO/IEC 23008-12)."""
 
 import struct
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ def grid(rows: int, columns: int, width: int, height: int, tiles: list[int]) -> 
 
 
 def write_heic(path: Path, items: list[Item], primary: int = 1) -> Path:
-    """Write items, which are numbered from 1."""
+    """Write items, numbered from 1."""
     properties: list[bytes] = []
     associations, infos, references = [], [], []
     for number, item in enumerate(items, 1):
@@ -82,15 +82,15 @@ def write_heic(path: Path, items: list[Item], primary: int = 1) -> Path:
     owned = full_box(b"ipma", 0, 0, struct.pack(">I", len(items)), *associations)
 
     def meta(start: int) -> bytes:
-        places, at = [], start
+        positions, at = [], start
         for number, item in enumerate(items, 1):
-            places.append(struct.pack(">HHHII", number, 0, 1, at, len(item.data)))
+            positions.append(struct.pack(">HHHII", number, 0, 1, at, len(item.data)))
             at += len(item.data)
         return full_box(
             b"meta", 0, 0,
             full_box(b"hdlr", 0, 0, bytes(4), b"pict", bytes(13)),
             full_box(b"pitm", 0, 0, struct.pack(">H", primary)),
-            full_box(b"iloc", 0, 0, b"\x44\0", struct.pack(">H", len(items)), *places),
+            full_box(b"iloc", 0, 0, b"\x44\0", struct.pack(">H", len(items)), *positions),
             kinds,
             box(b"iprp", box(b"ipco", *properties), owned),
             full_box(b"iref", 0, 0, *references) if references else b"",

@@ -1,4 +1,4 @@
-"""Films in the clothes of pictures: animated WebP and AVIF, and streams of JPEG pictures."""
+"""Videos in picture formats: animated WebP and AVIF, and MJPEG streams."""
 
 import io
 import struct
@@ -11,7 +11,7 @@ from PIL import Image
 
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, decode_frames, make_preview, plan_frames, probe
-from longva_demo.video.jpeg_stream import MAX_PICTURE_BYTES, is_jpeg_stream
+from longva_demo.video.jpeg_stream import MAX_FRAME_BYTES, is_jpeg_stream
 from longva_demo.video.limits import MIB
 from longva_demo.video.still import is_picture, open_image
 from tests.video.clips import numbered_picture, read_number, write_clip
@@ -36,7 +36,7 @@ def numbers(path: Path, num_frames: int) -> list[int]:
     return [read_number(picture) for batch in batches for picture in batch.pixels]
 
 
-@pytest.mark.parametrize("name", ["film.webp", "film.avif"])
+@pytest.mark.parametrize("name", ["animation.webp", "animation.avif"])
 def test_frames_and_times(name: str, tmp_path: Path) -> None:
     path = write_animation(tmp_path / name, pictures())
     assert not is_picture(path)
@@ -53,7 +53,7 @@ def test_frames_and_times(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["clear.webp", "clear.avif"])
-def test_what_is_clear_is_white(name: str, tmp_path: Path) -> None:
+def test_transparency_is_white(name: str, tmp_path: Path) -> None:
     images = []
     for number in range(3):
         image = Image.fromarray(np.random.default_rng(number).integers(0, 256, (240, 320, 3), dtype=np.uint8))
@@ -66,22 +66,22 @@ def test_what_is_clear_is_white(name: str, tmp_path: Path) -> None:
     assert pixels[:, 130:].std() > 30
 
 
-def test_frames_without_a_time_are_shown_as_browsers_do(tmp_path: Path) -> None:
+def test_zero_durations_are_shown_as_in_browsers(tmp_path: Path) -> None:
     info = probe(write_animation(tmp_path / "quick.webp", pictures(4), duration=0))
     np.testing.assert_allclose(info.frame_seconds, [0, 0.1, 0.2, 0.3])
 
 
 def test_times_do_not_drift(tmp_path: Path) -> None:
-    """At 30 frames a second, each frame lasts 33.33 ms, which Pillow rounds."""
+    """At 30 frames per second, each frame lasts 33.33 ms, which Pillow rounds."""
     small = {"size": (64, 64), "options": {"preset": "11"}}
-    path = write_clip(tmp_path / "film.avif", 300, codec="libsvtav1", container="avif", **small)
+    path = write_clip(tmp_path / "animation.avif", 300, codec="libsvtav1", container="avif", **small)
     info = probe(path)
     np.testing.assert_allclose(info.frame_seconds, np.arange(300) / 30, atol=0.0006)
     assert info.duration_seconds == pytest.approx(10, abs=0.001)
 
 
-def test_a_first_frame_that_is_damaged(tmp_path: Path) -> None:
-    path = write_animation(tmp_path / "film.avif", pictures(3))
+def test_a_damaged_first_frame(tmp_path: Path) -> None:
+    path = write_animation(tmp_path / "animation.avif", pictures(3))
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as opened:
         packet = next(packet for packet in opened.demux(video=0) if packet.size)
@@ -89,24 +89,24 @@ def test_a_first_frame_that_is_damaged(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(VideoError) as caught:
         probe(path)
-    line = "can be decoded (they are damaged); convert it to an MP4 with H.264 video and try again"
-    assert str(caught.value) == f"no frame of film.avif {line}"
+    line = "can be decoded (the file is damaged); convert it to an MP4 with H.264 video and try again"
+    assert str(caught.value) == f"no frame of animation.avif {line}"
 
 
-@pytest.mark.parametrize("name", ["film.webp", "film.avif"])
-def test_a_film_that_breaks_off_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    """The readers of both want the whole file."""
+@pytest.mark.parametrize("name", ["animation.webp", "animation.avif"])
+def test_a_truncated_animation_is_rejected_in_one_line(name: str, tmp_path: Path) -> None:
+    """Both decoders need the whole file."""
     path = write_animation(tmp_path / name, pictures())
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
     with pytest.raises(VideoError) as caught:
         probe(path)
-    line = "is an animated picture that is damaged; convert it to an MP4 with H.264 video and try again"
+    line = "is a damaged animation; convert it to an MP4 with H.264 video and try again"
     assert str(caught.value) == f"{name} {line}"
 
 
 def test_limits(tmp_path: Path) -> None:
-    path = write_animation(tmp_path / "film.webp", pictures(3))
-    with pytest.raises(VideoError, match="has pictures of 320 × 240 pixels; convert it to at most 1,000"):
+    path = write_animation(tmp_path / "animation.webp", pictures(3))
+    with pytest.raises(VideoError, match="has frames of 320 × 240 pixels; convert it to at most 1,000"):
         probe(path, DecodeLimits(max_frame_pixels=1000))
     with pytest.raises(VideoError, match="minutes long, above the limit"):
         probe(path, DecodeLimits(max_duration_seconds=0.5))
@@ -118,25 +118,25 @@ def jpeg(number: int, size: tuple[int, int] = (320, 240), **options: object) -> 
     return file.getvalue()
 
 
-@pytest.mark.parametrize("filling", [b"", bytes(7)])
+@pytest.mark.parametrize("padding", [b"", bytes(7)])
 @pytest.mark.parametrize("count", [2, 12])
-def test_jpeg_pictures_one_after_another_are_a_film(count: int, filling: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "film.mjpeg"
-    path.write_bytes(b"".join(jpeg(number, progressive=number % 2 == 1) + filling for number in range(count)))
+def test_consecutive_jpegs_are_a_video(count: int, padding: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "animation.mjpeg"
+    path.write_bytes(b"".join(jpeg(number, progressive=number % 2 == 1) + padding for number in range(count)))
     assert not is_picture(path)
     assert probe(path).num_frames == count
     assert numbers(path, count) == list(range(count))
 
 
-def test_what_a_camera_puts_behind_its_picture_makes_no_film(tmp_path: Path) -> None:
-    """A smaller preview; a second view that is announced (MPF); a film in an MP4."""
-    announced = jpeg(0)
+def test_data_after_a_camera_picture_makes_no_video(tmp_path: Path) -> None:
+    """A smaller preview; a second view declared by MPF; an embedded MP4."""
+    stereo = jpeg(0)
     segment = b"MPF\0II*\0\x08\0\0\0"
-    announced = announced[:2] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + announced[2:]
+    stereo = stereo[:2] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + stereo[2:]
     write_clip(tmp_path / "motion.mp4", 3)
     behind = {
         "preview.jpg": jpeg(0) + jpeg(0, (160, 120)),
-        "stereo.jpg": announced + jpeg(1),
+        "stereo.jpg": stereo + jpeg(1),
         "motion.jpg": jpeg(0) + (tmp_path / "motion.mp4").read_bytes(),
         "plain.jpg": jpeg(0),
         "torn.jpg": jpeg(0)[:-400],
@@ -148,19 +148,19 @@ def test_what_a_camera_puts_behind_its_picture_makes_no_film(tmp_path: Path) -> 
             assert read_number(np.asarray(open_image(tmp_path / name))) == 0, name
 
 
-def test_a_film_may_be_larger_than_the_memory(tmp_path: Path) -> None:
-    """No film is mapped as a whole to see whether it is made of JPEG pictures."""
+def test_a_video_may_be_larger_than_the_memory_limit(tmp_path: Path) -> None:
+    """The check for MJPEG does not map the whole file."""
     path = write_clip(tmp_path / "large.mp4", 5, container_options={"movflags": "faststart"})
     with path.open("ab") as file:
-        file.truncate(600 * MIB)  # a hole, which takes no space on the disk
+        file.truncate(600 * MIB)  # a sparse file, which uses no disk space
     assert probe(path, DecodeLimits(memory_bytes=400 * MIB)).num_frames == 5
 
 
-def test_the_search_for_the_end_of_a_picture_is_bounded(tmp_path: Path) -> None:
-    """A second picture that begins beyond the bound is not looked for: a still picture's bytes may go on for long."""
+def test_the_search_for_the_end_of_a_frame_is_bounded(tmp_path: Path) -> None:
+    """A second JPEG that starts beyond the limit is not searched for, since a still picture may be large."""
     first = jpeg(0)
     scan = first.index(b"\xff\xda")
     path = tmp_path / "long.jpg"
-    for length, is_film in ((MAX_PICTURE_BYTES // 2, True), (MAX_PICTURE_BYTES, False)):
+    for length, is_stream in ((MAX_FRAME_BYTES // 2, True), (MAX_FRAME_BYTES, False)):
         path.write_bytes(first[: scan + 20] + bytes(length) + first[scan + 20 :] + jpeg(1))
-        assert is_jpeg_stream(path) == is_film
+        assert is_jpeg_stream(path) == is_stream

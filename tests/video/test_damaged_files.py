@@ -1,4 +1,4 @@
-"""The regression set of the fuzzing: each file in tests/data/damaged gives its frames or picture, or its one line."""
+"""Regression tests from fuzzing: each file in tests/data/damaged yields its frames or picture, or a one-line error."""
 
 import re
 from pathlib import Path
@@ -12,36 +12,39 @@ from longva_demo.video.still import is_picture, open_image
 
 FOLDER = Path(__file__).parents[1] / "data" / "damaged"
 
-# File: how many of 16 planned frames come, and what is noted.
+# File: how many of 16 planned frames are decoded, and a note.
 DECODED = {
-    "breaks-off.ts": (1, "The file breaks off or is damaged after 1 packets"),  # the demuxer gives up
-    "endless.flv": (6, r"6 frames .* could be decoded only in part"),  # wild time stamps
-    "late-track.mp4": (16, r"16 frames \(at 0\.00 to 1\.16 s\) could be decoded only in part"),  # its one key frame
-    "many-lost.mkv": (1, r"it is 2\.0 s long, but its pictures end at 0\.0 s"),  # nothing but the key frame
-    "one-frame.avi": (1, "The file breaks off in the middle of a frame."),  # cut off in its first picture
+    "breaks-off.ts": (1, "The file is truncated or damaged after packet 1"),  # the demuxer gives up
+    "endless.flv": (6, r"6 frames .* could only be partly decoded"),  # implausible timestamps
+    "late-track.mp4": (
+        16,
+        r"16 frames \(at 0\.00 to 1\.16 s\) could only be partly decoded",
+    ),  # its only key frame is damaged
+    "many-lost.mkv": (1, r"a duration of 2\.0 s, but the video ends at 0\.0 s"),  # only the key frame is left
+    "one-frame.avi": (1, "The file is truncated in the middle of a frame."),  # cut in its first frame
     "one-lost.mp4": (15, r"1 frame \(at 1\.96 s\) could not be decoded"),  # AV1 whose last packet is zeroed
 }
-REFUSED = {
-    "no-index.mp4": "is an MP4 whose index cannot be read",  # cut off in the first box
-    "no-pictures.webm": "has a picture track without pictures",  # cut off behind the header
-    "no-track.mp4": "has no picture track",  # a size in the index is wrong
-    "no-video.avi": "is not a video that can be read",  # cut off in the header
+REJECTED = {
+    "no-index.mp4": "is an MP4 without a readable index",  # cut in the first box
+    "no-pictures.webm": "has a video track without frames",  # cut after the header
+    "no-track.mp4": "has no video track",  # a size in the index is wrong
+    "no-video.avi": "is not a readable video",  # cut in the header
     "nothing-decodes.mpg": "no frame of nothing-decodes.mpg can be decoded",  # AV1, its header overwritten
-    "sound-only.ts": "has sound but no picture track",  # the table names the picture track as sound
+    "sound-only.ts": "has audio but no video track",  # the table lists the video track as audio
 }
 # Pictures that cannot be opened.
-LOST = (
+UNREADABLE_PICTURES = (
     "colours-lost.avif",  # bytes of its data overwritten
     "empty-item.avif",  # its index names no picture
 )
 
 
-def test_each_file_has_its_line() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {*DECODED, *REFUSED, *LOST, "README.md"}
+def test_each_file_has_an_expectation() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {*DECODED, *REJECTED, *UNREADABLE_PICTURES, "README.md"}
 
 
 @pytest.mark.parametrize("name", DECODED)
-def test_what_can_be_had_is_given(name: str) -> None:
+def test_decodable_frames_are_returned(name: str) -> None:
     info = probe(FOLDER / name, LIMITS)
     batches = list(decode_frames(info.path, plan_frames(info, 16), info=info, limits=LIMITS))
     count, note = DECODED[name]
@@ -50,19 +53,19 @@ def test_what_can_be_had_is_given(name: str) -> None:
     assert any(re.search(note, line) for line in notes), notes
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_the_rest_is_refused_in_one_line(name: str) -> None:
+@pytest.mark.parametrize("name", REJECTED)
+def test_the_rest_is_rejected_in_one_line(name: str) -> None:
     with pytest.raises(VideoError) as caught:
         probe(FOLDER / name, LIMITS)
     line = str(caught.value)
-    assert REFUSED[name] in line
+    assert REJECTED[name] in line
     assert line.startswith(("no frame of ", name))
     assert "; " in line
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("name", LOST)
-def test_a_damaged_picture_is_refused_as_one(name: str) -> None:
+@pytest.mark.parametrize("name", UNREADABLE_PICTURES)
+def test_a_damaged_picture_is_rejected_as_a_picture(name: str) -> None:
     assert is_picture(FOLDER / name)
     with pytest.raises(VideoError, match=f"^{name} cannot be read as a picture; upload a PNG or JPEG file$"):
         open_image(FOLDER / name)

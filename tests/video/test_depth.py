@@ -1,4 +1,4 @@
-"""Still pictures of more than 8 bits, and of fewer: scaled, never cut off."""
+"""Still pictures of more or fewer than 8 bits are scaled, not clipped."""
 
 import struct
 from pathlib import Path
@@ -20,10 +20,10 @@ def check(path: Path, tolerance: int = 1) -> None:
     assert np.abs(pixels - GREYS[None, :, None]).max() <= tolerance
 
 
-def pnm(path: Path, values: np.ndarray, most: int, magic: str = "P5") -> Path:
-    """A PGM or PPM with values up to `most`, two bytes each above 255."""
-    kind = ">u2" if most > 255 else "u1"
-    path.write_bytes(f"{magic}\n{WIDTH} {HEIGHT}\n{most}\n".encode() + values.astype(kind).tobytes())
+def pnm(path: Path, values: np.ndarray, maximum: int, magic: str = "P5") -> Path:
+    """A PGM or PPM with values up to `maximum`; two bytes per value above 255."""
+    kind = ">u2" if maximum > 255 else "u1"
+    path.write_bytes(f"{magic}\n{WIDTH} {HEIGHT}\n{maximum}\n".encode() + values.astype(kind).tobytes())
     return path
 
 
@@ -33,11 +33,11 @@ def test_grey_of_16_bits(name: str, tmp_path: Path) -> None:
     check(tmp_path / name)
 
 
-@pytest.mark.parametrize("most", [65535, 4095, 1023, 255, 100, 15])
-def test_pgm_of_any_maximum(most: int, tmp_path: Path) -> None:
-    values = np.round(RAMP * most)
-    pixels = np.asarray(open_image(pnm(tmp_path / "a.pgm", values, most))).astype(int)
-    assert np.abs(pixels[..., 0] - values / most * 255).max() <= 1
+@pytest.mark.parametrize("maximum", [65535, 4095, 1023, 255, 100, 15])
+def test_pgm_of_any_maximum(maximum: int, tmp_path: Path) -> None:
+    values = np.round(RAMP * maximum)
+    pixels = np.asarray(open_image(pnm(tmp_path / "a.pgm", values, maximum))).astype(int)
+    assert np.abs(pixels[..., 0] - values / maximum * 255).max() <= 1
 
 
 def test_ppm_of_16_bits(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_floating_point(span: float, tmp_path: Path) -> None:
     check(tmp_path / "a.tiff")
 
 
-def test_floating_point_below_zero_and_without_numbers(tmp_path: Path) -> None:
+def test_floating_point_below_zero_and_nan(tmp_path: Path) -> None:
     values = (RAMP * 6 - 3).astype(np.float32)
     values[0] = np.nan
     values[1] = np.inf
@@ -69,7 +69,7 @@ def test_integers_of_32_bits(span: int, tmp_path: Path) -> None:
 def test_unsigned_integers_of_32_bits(tmp_path: Path) -> None:
     values = np.round(RAMP * (2**32 - 1)).astype(np.uint32)
     Image.fromarray(values.view(np.int32)).save(tmp_path / "a.tiff")
-    signed = struct.pack("<HHIH", 339, 3, 1, 2)  # Pillow writes signed ones only
+    signed = struct.pack("<HHIH", 339, 3, 1, 2)  # Pillow only writes signed integers
     data = (tmp_path / "a.tiff").read_bytes()
     assert data.count(signed) == 1
     (tmp_path / "a.tiff").write_bytes(data.replace(signed, struct.pack("<HHIH", 339, 3, 1, 1)))
@@ -77,7 +77,7 @@ def test_unsigned_integers_of_32_bits(tmp_path: Path) -> None:
 
 
 def test_16_bits_darker_than_white_stay_dark(tmp_path: Path) -> None:
-    """An integer's range is that of its bits: a dark picture is not made bright."""
+    """The full integer range is used, so a dark picture is not brightened."""
     Image.fromarray(np.round(RAMP * 32767).astype(np.uint16)).save(tmp_path / "a.png")
     assert np.asarray(open_image(tmp_path / "a.png")).max() == 127
 

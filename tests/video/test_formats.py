@@ -1,4 +1,4 @@
-"""Every format gives the right frames at the right times; the truth is burnt into the pictures."""
+"""Every format yields the right frames at the right times; frame numbers are burnt into the frames."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -34,17 +34,17 @@ class Case:
     file: str
     num_frames: int = 48
     seconds: Callable[[int], float] = lambda i: i / 30
-    first: int = 0  # the number on the first shown frame
+    first: int = 0  # the number on the first displayed frame
     codec_name: str = "h264"
     write: dict[str, Any] = field(default_factory=dict)
 
 
-def uneven(place: int) -> float:
-    return place * place / 600
+def uneven(position: int) -> float:
+    return position * position / 600
 
 
-def gif_times(place: int) -> float:
-    return (0.0, 0.1, 0.5)[place % 3] + place // 3
+def gif_times(position: int) -> float:
+    return (0.0, 0.1, 0.5)[position % 3] + position // 3
 
 
 CASES = [
@@ -77,7 +77,7 @@ CASES = [
         write={"codec": "gif", "pix_fmt": "rgb8", "times": gif_times, "time_base": Fraction(1, 100), "fps": 10},
     ),
     Case("sound.mp4", write={"options": GOP, "audio_seconds": 1.6}),
-    # A browser shows the first frame of these at 5 s and at 0.5 s: its clock is the file's.
+    # A browser shows the first frames at 5 s and at 0.5 s: it uses the file's timestamps.
     Case("from5.mkv", seconds=lambda i: 5 + i / 30, write={"times": lambda i: 5 + i / 30, "time_base": MILLIS}),
     Case("from5.mp4", seconds=lambda i: 5 + i / 30, write={"times": lambda i: 5 + i / 30, "time_base": FINE}),
     Case(
@@ -89,11 +89,10 @@ CASES = [
 
 
 def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
-    """Decode single frames from all over, spread ones and all; compare the burnt-in numbers with the truth.
+    """Decode single frames, spaced ones and all of them; compare the burnt-in numbers with the expected ones.
 
-    Each frame must also equal, bit for bit, what plain sequential decoding gives: a reference that was wrongly
-    skipped would leave the number readable. All in this process, since a worker for each plan takes long; the
-    other tests decode through the worker.
+    Each frame must also equal sequential decoding bit for bit: a wrongly skipped reference could leave the number
+    readable. Runs in this process, since starting a worker for each plan is slow; other tests use the worker.
     """
     index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
     pictures = PictureWriter(info.width, info.height, info.scale_to(info.width, info.height))
@@ -112,7 +111,7 @@ def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
             pictures.write(frame, out)
             found.append(read_number(out))
             assert crc32(out) == sequential[wanted[len(found) - 1]]
-        assert found == [numbers[place] for place in wanted]
+        assert found == [numbers[position] for position in wanted]
         assert damaged == set()
     reader.close()
 
@@ -121,7 +120,7 @@ def check_frames(info: VideoInfo, numbers: Sequence[int]) -> None:
 def test_frames_and_times(case: Case, clips: Path) -> None:
     path = write_clip(clips / case.file, case.num_frames, **case.write)
     info = probe(path)
-    truth = np.array([case.seconds(place) for place in range(case.num_frames)])
+    truth = np.array([case.seconds(position) for position in range(case.num_frames)])
     assert info.num_frames == case.num_frames
     assert info.codec == case.codec_name
     assert (info.width, info.height) == case.write.get("size", (320, 240))
@@ -132,7 +131,7 @@ def test_frames_and_times(case: Case, clips: Path) -> None:
 
 @pytest.mark.parametrize("cut_frames", [15, 21])
 def test_edit_list_starts_at_zero(clips: Path, cut_frames: int) -> None:
-    """What an edit list cuts away is neither counted nor shown; the first frame left is at 0 s."""
+    """Frames cut by an edit list are neither counted nor shown; the first remaining frame is at 0 s."""
     path = write_clip(clips / f"edit{cut_frames}.mp4", 60, options=GOP)
     set_edit_start(path, cut_frames / 30)
     info = probe(path)
@@ -143,7 +142,7 @@ def test_edit_list_starts_at_zero(clips: Path, cut_frames: int) -> None:
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_applied(clips: Path, degrees: int) -> None:
-    """A picture stored turned, with metadata to turn it back, comes out upright, as a browser shows it."""
+    """Frames stored rotated, with metadata to rotate them back, are upright, as in a browser."""
     path = write_clip(clips / f"turned{degrees}.mp4", 6, rotation=degrees, turns=-degrees // 90)
     info = probe(path)
     assert (info.width, info.height) == (320, 240)
@@ -156,7 +155,7 @@ def test_rotation_is_applied(clips: Path, degrees: int) -> None:
 
 @pytest.mark.parametrize(("aspect", "size"), [(Fraction(4, 3), (427, 240)), (Fraction(3, 4), (320, 320))])
 def test_pixels_are_square(clips: Path, aspect: Fraction, size: tuple[int, int]) -> None:
-    """Anamorphic pictures come as displayed; the sizes are those that Chromium gives."""
+    """Anamorphic frames have their display size; the sizes are those of Chromium."""
     path = write_clip(clips / f"wide{size[0]}.mp4", 4, aspect=aspect)
     info = probe(path)
     assert (info.width, info.height) == size
@@ -164,8 +163,8 @@ def test_pixels_are_square(clips: Path, aspect: Fraction, size: tuple[int, int])
 
 
 @pytest.mark.parametrize("options", [{"bf": "3", "g": "12"}, {"x264-params": "bframes=3:b-pyramid=2:keyint=24"}])
-def test_display_order_that_the_container_does_not_know(options: dict[str, str], clips: Path) -> None:
-    """MXF gives H.264 with B-frames decoding times for presentation times."""
+def test_display_order_unknown_to_the_container(options: dict[str, str], clips: Path) -> None:
+    """For H.264 with B-frames, MXF stores decoding times as presentation times."""
     path = write_clip(clips / "order.mxf", 50, fps=25, options=options)
     info = probe(path)
     np.testing.assert_allclose(info.frame_seconds, np.arange(50) / 25, atol=0.0011)
@@ -174,13 +173,13 @@ def test_display_order_that_the_container_does_not_know(options: dict[str, str],
 
 @pytest.mark.parametrize("name", ["fields.ts", "fields.h264"])
 def test_frames_of_two_fields(name: str, clips: Path) -> None:
-    """Each field is a packet of its own; the number of the first is the frame's."""
+    """Each field is a separate packet; the number of the first identifies the frame."""
     path = write_fields(clips / name, 24)
     info = probe(path)
     assert (info.num_frames, info.width, info.height) == (24, 128, 64)
     np.testing.assert_allclose(info.frame_seconds, np.arange(24) / 25, atol=0.0011)
     check_frames(info, range(24))
-    # The second field of a frame that serves no other is not skipped: nothing is decoded a second time.
+    # The second field of a non-reference frame is not skipped, so nothing is decoded twice.
     index = PacketIndex.from_parts(info.index["arrays"], info.index["flags"])
     with closing(PacketReader(path, index, DecodeLimits(), lambda: None)) as reader:
         found = [(packet, frame.to_ndarray(format="rgb24")) for packet, frame in strict_frames(reader, 0, [14, 30], 1)]

@@ -1,4 +1,4 @@
-"""Photos of phones: whole, upright, on white; never a film of one frame, never one of their tiles."""
+"""Phone photos (HEIC): tiles are assembled, upright and on white, and they are never decoded as videos."""
 
 import struct
 from pathlib import Path
@@ -19,7 +19,7 @@ TILE = 128
 
 
 def tiled(picture: np.ndarray) -> list[Item]:
-    """The items of a picture in tiles, the whole one last; what lies outside of it is grey."""
+    """The items of a tiled picture, with the grid item last; padding is grey."""
     height, width = picture.shape[:2]
     rows, columns = -(-height // TILE), -(-width // TILE)
     padded = np.full((rows * TILE, columns * TILE, 3), 128, dtype=np.uint8)
@@ -35,7 +35,7 @@ def tiled(picture: np.ndarray) -> list[Item]:
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heix"])
-def test_tiles_are_put_together(brand: bytes, tmp_path: Path) -> None:
+def test_tiles_are_assembled(brand: bytes, tmp_path: Path) -> None:
     items = tiled(numbered_picture(1234))
     path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
     data = path.read_bytes()
@@ -48,7 +48,7 @@ def test_tiles_are_put_together(brand: bytes, tmp_path: Path) -> None:
     assert np.abs(picture.astype(int) - numbered_picture(1234)).mean() < 6
 
 
-# Turns are counterclockwise, by 90 degrees each; a mirror of axis 0 swaps top and bottom, of axis 1 left and right.
+# Rotations are counterclockwise, in steps of 90 degrees. Mirror axis 0 swaps top and bottom, axis 1 left and right.
 TURNS = {
     (1, None): ("TR", "BR", "TL", "BL"),
     (2, None): ("BR", "BL", "TR", "TL"),
@@ -60,7 +60,7 @@ TURNS = {
 
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("is_tiled", [False, True])
-def test_turned_and_mirrored(is_tiled: bool, turn: tuple[int, int | None], tmp_path: Path) -> None:
+def test_rotated_and_mirrored(is_tiled: bool, turn: tuple[int, int | None], tmp_path: Path) -> None:
     items = tiled(corner_picture(0)) if is_tiled else [coded(corner_picture(0))]
     quarter, axis = turn
     how = box(b"irot", bytes([quarter])) if axis is None else box(b"imir", bytes([axis]))
@@ -72,8 +72,8 @@ def test_turned_and_mirrored(is_tiled: bool, turn: tuple[int, int | None], tmp_p
     assert corners_seen(picture) == TURNS[turn]
 
 
-def test_what_is_clear_is_white(tmp_path: Path) -> None:
-    """The alpha channel is a picture of its own; another one, of depth, changes nothing."""
+def test_transparency_is_white(tmp_path: Path) -> None:
+    """The alpha channel is a separate item; a depth map is ignored."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     noise[120:] = (200, 40, 40)
     mask = np.zeros((240, 320), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_what_is_clear_is_white(tmp_path: Path) -> None:
     assert np.abs(picture[130:] - (200, 40, 40)).max() < 12
 
 
-def test_a_photo_is_no_film(tmp_path: Path) -> None:
+def test_a_photo_is_not_a_video(tmp_path: Path) -> None:
     items = tiled(numbered_picture(1))
     path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
     with pytest.raises(VideoError) as caught:
@@ -96,7 +96,7 @@ def test_a_photo_is_no_film(tmp_path: Path) -> None:
     assert str(caught.value) == "photo.heic is a picture (HEIC), not a video; ask about it as a picture"
 
 
-def test_a_damaged_photo_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_photo_is_rejected_in_one_line(tmp_path: Path) -> None:
     items = tiled(numbered_picture(1))
     path = write_heic(tmp_path / "photo.heic", items, primary=len(items))
     data = path.read_bytes()
@@ -108,7 +108,7 @@ def test_a_damaged_photo_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_hdr(tmp_path: Path) -> None:
-    """PQ in a photo: white paper, 203 cd/m², has the signal 0.58."""
+    """A PQ photo: reference white, 203 cd/m², has the signal 0.58."""
     item = coded(np.full((64, 64, 3), round(0.58 * 255), dtype=np.uint8))
     item.properties.append((box(b"colr", b"nclx", struct.pack(">HHHB", 9, 16, 5, 0x80)), False))
     picture = np.asarray(open_image(write_heic(tmp_path / "photo.heic", [item])))
@@ -117,8 +117,8 @@ def test_hdr(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, (1 << 63) - 1])
 @pytest.mark.parametrize(("brand", "kind"), [(b"avif", "AVIF"), (b"heic", "HEIC")])
-def test_an_impossible_size_of_a_box(brand: bytes, kind: str, size: int, tmp_path: Path) -> None:
-    """A size of 64 bits that no file has and no seek takes."""
+def test_an_impossible_box_size(brand: bytes, kind: str, size: int, tmp_path: Path) -> None:
+    """A 64-bit size that no file has and that seek rejects."""
     path = tmp_path / "photo"
     path.write_bytes(box(b"ftyp", brand, bytes(4)) + struct.pack(">I4sQ", 1, b"free", size) + bytes(100))
     assert not has_movie(path)
@@ -145,7 +145,7 @@ ICC_BOX = box(b"colr", b"prof", bytes(128))
 def test_the_colours_are_those_of_the_primary_item(
     own: list[bytes], other: bytes, is_hdr: bool, tmp_path: Path
 ) -> None:
-    """A gain map comes first in the file; the photo is white paper, 203 cd/m², where it is PQ."""
+    """A gain map comes first in the file. If the photo is PQ, it is reference white, 203 cd/m²."""
     gain_map, photo = (coded(np.full((64, 64, 3), round(0.58 * 255), dtype=np.uint8)) for _ in range(2))
     gain_map.properties.append((other, False))
     gain_map.is_hidden = True
@@ -157,7 +157,7 @@ def test_the_colours_are_those_of_the_primary_item(
 
 @pytest.mark.parametrize("version", [0, 1])
 @pytest.mark.parametrize("flags", [0, 1])
-def test_tables_of_properties_in_each_of_their_forms(flags: int, version: int) -> None:
+def test_all_forms_of_property_tables(flags: int, version: int) -> None:
     item, number = ">I" if version else ">H", ">H" if flags else ">B"
     mark = 0x8000 if flags else 0x80
     entries = [
@@ -173,5 +173,5 @@ def test_tables_of_properties_in_each_of_their_forms(flags: int, version: int) -
         primary = full_box(b"pitm", version, 0, struct.pack(item, owner))
         head = box(b"ftyp", b"heic") + full_box(b"meta", 0, 0, primary, properties)
         assert from_boxes(head) == points
-        for length in range(len(head)):  # a file that breaks off anywhere
+        for length in range(len(head)):  # truncated at any position
             from_boxes(head[:length])

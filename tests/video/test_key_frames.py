@@ -1,4 +1,4 @@
-"""Decoding starts at true key frames, whatever the container flags; damage is told of every frame it reaches."""
+"""Decoding starts at true key frames, whatever the container's flags; every frame affected by damage is noted."""
 
 import struct
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SMALL = {"size": (176, 144), "fps": 10}
 
 
 def sampled(path: Path, budget: int) -> tuple[list[int], list[int], list[str]]:
-    """Return (planned frame indices, burnt-in numbers, notes) of a sample of the file."""
+    """Sample the file. Returns (planned frame indices, burnt-in numbers, notes)."""
     info = probe(path)
     plan = plan_frames(info, budget)
     numbers, notes = [], list(info.notes)
@@ -37,13 +37,13 @@ def without_box(path: Path, name: bytes) -> None:
 
 
 def without_avi_index(path: Path) -> None:
-    """As a recording that was cut off: the index, which is written last, is missing."""
+    """Remove the index, which is written last, as in an interrupted recording."""
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"idx1")])
 
 
 def all_flagged(path: Path) -> None:
-    """Write the file again with each packet flagged as a key frame."""
+    """Remux the file with every packet flagged as a key frame."""
     copy = path.with_stem("flagged")
     with av.open(str(path)) as source, av.open(str(copy), "w") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
@@ -55,7 +55,7 @@ def all_flagged(path: Path) -> None:
 
 
 def first_not_flagged(path: Path) -> None:
-    """Take the first sample out of an MP4's table of key frames."""
+    """Remove the first sample from an MP4's sync table."""
     data = bytearray(path.read_bytes())
     table = find_box(bytes(data), b"stss")
     count = struct.unpack_from(">I", data, table + 4)[0]
@@ -66,7 +66,7 @@ def first_not_flagged(path: Path) -> None:
 
 X265 = {"x265-params": "log-level=error:keyint=12:min-keyint=12:bframes=3", "preset": "ultrafast"}
 GOP12 = {"g": "12", "qmin": "2", "qmax": "4"}
-LYING: list[tuple[str, str, dict[str, str], Callable[[Path], None]]] = [
+WRONG_FLAGS: list[tuple[str, str, dict[str, str], Callable[[Path], None]]] = [
     ("divx3.avi", "msmpeg4", GOP12, without_avi_index),
     ("wmv2.avi", "wmv2", GOP12, without_avi_index),
     ("flv1.avi", "flv", GOP12, without_avi_index),
@@ -82,22 +82,22 @@ LYING: list[tuple[str, str, dict[str, str], Callable[[Path], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "codec", "options", "lie"), LYING, ids=[case[0] for case in LYING])
-def test_key_flags_that_lie(
-    name: str, codec: str, options: dict[str, str], lie: Callable[[Path], None], tmp_path: Path
+@pytest.mark.parametrize(("name", "codec", "options", "corrupt"), WRONG_FLAGS, ids=[case[0] for case in WRONG_FLAGS])
+def test_wrong_key_flags(
+    name: str, codec: str, options: dict[str, str], corrupt: Callable[[Path], None], tmp_path: Path
 ) -> None:
     path = write_clip(tmp_path / name, 48, codec=codec, options=options, **SMALL)
-    lie(path)
+    corrupt(path)
     indices, numbers, notes = sampled(path, 5)
     assert indices == [0, 11, 23, 35, 47]
     assert numbers == indices
-    assert not any("decoded" in note or "need frames" in note for note in notes)
-    assert decoded(path)[0] == {place: place for place in range(48)}
+    assert not any("decoded" in note or "Skipped" in note for note in notes)
+    assert decoded(path)[0] == {position: position for position in range(48)}
 
 
 @pytest.mark.parametrize("name", ["fields.mp4", "fields.mkv"])
 def test_fields_with_b_frames(name: str, tmp_path: Path) -> None:
-    """Interlaced MPEG-4: a frame shown before the key frame, fed first, would spoil those after it."""
+    """Interlaced MPEG-4: decoding a leading picture first would corrupt the frames after the key frame."""
     options = {"g": "12", "bf": "2", "flags": "+ilme+ildct", "qmin": "2", "qmax": "4"}
     path = write_clip(tmp_path / name, 75, codec="mpeg4", options=options, **SMALL)
     for budget in (8, 75):
@@ -107,7 +107,7 @@ def test_fields_with_b_frames(name: str, tmp_path: Path) -> None:
 
 
 def overwrite_packets(path: Path, numbers: list[int], num_bytes: int | None = None) -> None:
-    """Overwrite bytes in the middle of these packets (all but the first bytes of it where no number is given)."""
+    """Overwrite `num_bytes` in the middle of these packets; by default all but 60 bytes."""
     with av.open(str(path)) as opened:
         packets = [(packet.pos, packet.size) for packet in opened.demux(video=0) if packet.size]
     data = bytearray(path.read_bytes())
@@ -138,13 +138,13 @@ def sequential(path: Path) -> dict[int, np.ndarray]:
     return pictures
 
 
-@pytest.mark.parametrize("broken", [[30, 75, 150], [15, 30, 45], [225]])
+@pytest.mark.parametrize("damaged_keys", [[30, 75, 150], [15, 30, 45], [225]])
 @pytest.mark.parametrize("budget", [6, 240])
-def test_broken_key_frames_equal_sequential_decoding(broken: list[int], budget: int, tmp_path: Path) -> None:
-    """Some of 16 key frames are broken: each frame is what decoding from the start gives, and the damaged ones
-    are named, up to the next whole key frame."""
+def test_damaged_key_frames_equal_sequential_decoding(damaged_keys: list[int], budget: int, tmp_path: Path) -> None:
+    """With some of 16 key frames damaged, each frame equals decoding from the start. Notes name the damaged ones, up to
+    the next intact key frame."""
     path = write_clip(tmp_path / "keys.mp4", 240, options={"g": "15", "bf": "0", "sc_threshold": "0"})
-    overwrite_packets(path, broken, 24)
+    overwrite_packets(path, damaged_keys, 24)
     truth = sequential(path)
     info = probe(path)
     plan = plan_frames(info, budget)
@@ -154,25 +154,25 @@ def test_broken_key_frames_equal_sequential_decoding(broken: list[int], budget: 
         for index, picture in zip(batch.indices, batch.pixels, strict=True):
             difference = np.abs(picture.astype(int) - truth[index]).mean()
             assert difference < 1, f"frame {index} differs by {difference:.1f}"
-    damaged = [index for index in plan.indices if index // 15 * 15 in broken]
-    said = [note for note in notes if "only in part" in note]
-    assert [note.split()[0] for note in said] == ([str(len(damaged))] if damaged else [])
+    damaged = [index for index in plan.indices if index // 15 * 15 in damaged_keys]
+    damage_notes = [note for note in notes if "partly decoded" in note]
+    assert [note.split()[0] for note in damage_notes] == ([str(len(damaged))] if damaged else [])
     for index in (damaged[0], damaged[-1]) if damaged else ():
-        assert f"{info.frame_seconds[index]:.2f}" in said[0]
+        assert f"{info.frame_seconds[index]:.2f}" in damage_notes[0]
 
 
 @pytest.mark.parametrize("budget", [4, 48])
-def test_damage_between_the_wanted_frames_is_told(budget: int, tmp_path: Path) -> None:
+def test_damage_between_the_wanted_frames_is_noted(budget: int, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "between.mp4", 48, fps=10, options={"g": "48", "bf": "0"})
     overwrite_packets(path, [20])
     _, numbers, notes = sampled(path, budget)
     assert numbers[0] == 0
     until = "3.10 to 4.70" if budget == 4 else "to 4.70"  # frames 31 and 47 of 0, 15, 31, 47
-    assert any("only in part" in note and until in note for note in notes), notes
+    assert any("partly decoded" in note and until in note for note in notes), notes
 
 
-def test_a_whole_open_gop_has_no_note(tmp_path: Path) -> None:
-    """Frames before a key frame that the decoder could not give from there alone are no damage."""
+def test_an_intact_open_gop_has_no_note(tmp_path: Path) -> None:
+    """Leading pictures that cannot be decoded from their key frame alone are not reported as damage."""
     options = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3"}
     path = write_clip(tmp_path / "open.ts", 96, options=options)
     for budget in (5, 96):
@@ -182,7 +182,7 @@ def test_a_whole_open_gop_has_no_note(tmp_path: Path) -> None:
 
 
 class CountingReader(PacketReader):
-    """Counts the packets that go into the decoder, and how often the file is opened."""
+    """Counts the packets sent to the decoder, and how often the file is opened."""
 
     num_decoded = num_opened = 0
 
@@ -195,8 +195,8 @@ class CountingReader(PacketReader):
         super().open()
 
 
-def test_frames_that_stand_alone_are_decoded_alone(tmp_path: Path) -> None:
-    """Damage in every frame of a film of JPEG pictures costs no reading from the start for each."""
+def test_intra_only_frames_are_decoded_alone(tmp_path: Path) -> None:
+    """Damage in every frame of an MJPEG video does not cause reading from the start for each."""
     path = write_clip(tmp_path / "noise.avi", 40, codec="mjpeg", pix_fmt="yuvj420p", **SMALL)
     overwrite_packets(path, list(range(1, 40)), 60)
     truth = list(sequential(path))
@@ -209,7 +209,7 @@ def test_frames_that_stand_alone_are_decoded_alone(tmp_path: Path) -> None:
             groups = [list(range(first, first + group)) for first in range(0, 40, group)]
             found = [number for wanted in groups for number, _ in exact_frames(reader, wanted, damaged, keys)]
             assert found == truth
-            assert reader.num_decoded <= 3 * 40  # as usual, as a key frame, and as a damaged one
+            assert reader.num_decoded <= 3 * 40  # normally, as a key packet check, and as a damaged frame
             assert reader.num_opened <= 2  # a change of the number of threads
         assert 0 not in damaged
         assert len(damaged) > 30
@@ -220,17 +220,21 @@ def test_frames_that_stand_alone_are_decoded_alone(tmp_path: Path) -> None:
     [b"\xff\xe1\0\x10Exif\0\0garbage!", b"\xff\xe1\0\x10Exif\0\0II*\0\x08\0\0\0\x05\0", b"\xff\xe5\0\0"],
     ids=["no TIFF header", "entries missing", "no length"],
 )
-def test_what_a_picture_says_beside_itself_is_no_damage(segment: bytes, tmp_path: Path) -> None:
-    """EXIF data and other segments of a JPEG that FFmpeg calls an error; the pictures are whole."""
+def test_invalid_jpeg_metadata_is_no_damage(segment: bytes, tmp_path: Path) -> None:
+    """FFmpeg reports invalid EXIF data and other JPEG segments as errors, but the frames are intact."""
     source = write_clip(tmp_path / "plain.avi", 12, codec="mjpeg", pix_fmt="yuvj420p", **SMALL)
-    path = tmp_path / "said.avi"
+    path = tmp_path / "metadata.avi"
     with av.open(str(source)) as opened, av.open(str(path), "w") as output:
         stream = output.add_stream_from_template(opened.streams.video[0])
         for packet in opened.demux(video=0):
             if packet.size:
                 data = bytes(packet)
-                said = av.Packet(data[:2] + segment + data[2:])
-                said.stream, said.time_base, said.is_keyframe = stream, packet.time_base, True
-                said.pts, said.dts = packet.pts, packet.dts
-                output.mux(said)
-    assert decoded(path) == ({place: place for place in range(12)}, [])
+                changed = av.Packet(data[:2] + segment + data[2:])
+                changed.stream, changed.time_base, changed.is_keyframe = (
+                    stream,
+                    packet.time_base,
+                    True,
+                )
+                changed.pts, changed.dts = packet.pts, packet.dts
+                output.mux(changed)
+    assert decoded(path) == ({position: position for position in range(12)}, [])

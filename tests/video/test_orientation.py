@@ -1,4 +1,4 @@
-"""Every display matrix that a file may carry: eight orientations, any angle, and void ones."""
+"""Display matrices: eight orientations, other angles, and singular ones."""
 
 import struct
 from itertools import chain
@@ -12,7 +12,7 @@ from longva_demo.video._ffmpeg.orientation import from_matrix
 from tests.video.clips import find_box, numbered_picture, write_clip
 
 ONE = 1 << 16
-# (a, b, c, d) → what is then seen at the top left, top right, bottom left and bottom right: a corner of the stored one.
+# (a, b, c, d) → the stored corners displayed at the top left, top right, bottom left and bottom right.
 UPRIGHT = ("TL", "TR", "BL", "BR")
 SEEN = {
     (1, 0, 0, 1): UPRIGHT,
@@ -38,7 +38,7 @@ COLOURS = {"TL": (220, 40, 40), "TR": (40, 180, 60), "BL": (40, 80, 220), "BR": 
 
 
 def write_corners(path: Path, matrix: tuple[float, ...]) -> Path:
-    """A clip of one colour in each corner, with a, b, c, d of its track's matrix."""
+    """A clip with one colour in each corner, and a, b, c, d in its track's matrix."""
     write_clip(path, 4, pictures=corner_picture)
     data = bytearray(path.read_bytes())
     a, b, c, d = (round(number * ONE) for number in matrix)
@@ -64,13 +64,13 @@ def corners_seen(picture: np.ndarray) -> tuple[str, ...]:
 
 
 def is_sideways(matrix: tuple[float, ...]) -> bool:
-    """Whether the corners seen at the top are of the same stored side."""
+    """Whether the corners displayed at the top are on the same stored side."""
     first, second = SEEN[matrix][:2]
     return first[1] == second[1]
 
 
 @pytest.mark.parametrize("matrix", SEEN)
-def test_frames_are_as_a_player_shows_them(matrix: tuple[float, ...], tmp_path: Path) -> None:
+def test_frames_match_a_player(matrix: tuple[float, ...], tmp_path: Path) -> None:
     path = write_corners(tmp_path / "clip.mp4", matrix)
     info = probe(path)
     assert (info.width, info.height) == ((240, 320) if is_sideways(matrix) else (320, 240))
@@ -79,7 +79,7 @@ def test_frames_are_as_a_player_shows_them(matrix: tuple[float, ...], tmp_path: 
 
 
 @pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, -1, -1, 0)])
-def test_the_preview_is_too(matrix: tuple[float, ...], tmp_path: Path) -> None:
+def test_the_preview_is_upright(matrix: tuple[float, ...], tmp_path: Path) -> None:
     path = write_corners(tmp_path / "clip.mp4", matrix)
     info = probe(path)
     for _ in make_preview(path, tmp_path / "preview.mp4", info):
@@ -90,7 +90,7 @@ def test_the_preview_is_too(matrix: tuple[float, ...], tmp_path: Path) -> None:
     assert corners_seen(batch.pixels[0]) == SEEN[matrix]
 
 
-def test_other_matrices_stand_for_the_nearest() -> None:
+def test_other_matrices_map_to_the_nearest_orientation() -> None:
     picture = np.array([["TL", "TR"], ["BL", "BR"]])
     for matrix, seen in OTHERS.items():
         a, b, c, d = (round(number * ONE) for number in matrix)
@@ -98,7 +98,7 @@ def test_other_matrices_stand_for_the_nearest() -> None:
 
 
 def test_decord_agrees(tmp_path: Path) -> None:
-    """It turns by the matrix's angle, and mirrors nothing: the rest is made up for."""
+    """decord applies the matrix's angle only; we correct its output."""
     pytest.importorskip("decord")
     for matrix in list(SEEN)[:8]:
         path = write_corners(tmp_path / "clip.mp4", matrix)
@@ -107,14 +107,14 @@ def test_decord_agrees(tmp_path: Path) -> None:
         assert corners_seen(batch.pixels[0]) == SEEN[matrix], matrix
 
 
-def test_what_is_applied_can_be_undone() -> None:
+def test_undo_inverts_apply() -> None:
     picture = np.arange(6).reshape(2, 3)
     for a, b, c, d in list(SEEN)[:8]:
         orientation = from_matrix((int(a), int(b), 0, int(c), int(d), 0, 0, 0, 1))
         shown = orientation.apply(picture)
-        # The pixel (x, y) is found at a·x + c·y, b·x + d·y, counted from the corner that comes out at the top left.
-        places = [(a * x + c * y, b * x + d * y) for y, x in np.ndindex(2, 3)]
-        left, top = (min(numbers) for numbers in zip(*places, strict=True))
-        for value, (x, y) in zip(chain.from_iterable(picture.tolist()), places, strict=True):
+        # The pixel (x, y) is displayed at a·x + c·y, b·x + d·y, relative to the corner displayed at the top left.
+        positions = [(a * x + c * y, b * x + d * y) for y, x in np.ndindex(2, 3)]
+        left, top = (min(numbers) for numbers in zip(*positions, strict=True))
+        for value, (x, y) in zip(chain.from_iterable(picture.tolist()), positions, strict=True):
             assert shown[int(y - top), int(x - left)] == value
         assert np.array_equal(orientation.undo(shown), picture)

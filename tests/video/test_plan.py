@@ -1,4 +1,4 @@
-"""Sampling is the reference's; bad budgets and ranges are refused in one line with a remedy."""
+"""Sampling matches the reference; invalid budgets and ranges are rejected in one line with a remedy."""
 
 import json
 import math
@@ -26,13 +26,13 @@ def test_same_frames_as_reference(total: int, budget: int, indices: list[int]) -
     plan = plan_frames(video(total), budget)
     if budget > total:
         assert plan.indices == tuple(range(total))
-        assert "once" in plan.note
+        assert "has only" in plan.note
     else:
         assert list(plan.indices) == indices
         assert plan.note == ""
 
 
-def test_seconds_are_the_frames_own() -> None:
+def test_seconds_are_those_of_the_frames() -> None:
     times = np.array([0.0, 0.1, 0.9, 1.0, 5.0])
     plan = plan_frames(video(5, times), 3)
     assert plan.indices == (0, 2, 4)
@@ -45,7 +45,7 @@ def test_range_is_half_open() -> None:
     plan = plan_frames(video(100), 100, 1.0, 2.0)
     assert plan.indices == tuple(range(25, 50))
     assert (plan.start_seconds, plan.end_seconds) == (1.0, 2.0)
-    assert plan.note == "the range has only 25 frames; each is taken once"
+    assert plan.note == "the range has only 25 frames; all are used"
     assert plan_frames(video(100), 3, 1.0, 2.0).indices == (25, 37, 49)
     assert plan_frames(video(100), 2, 3.0).indices == (75, 99)
 
@@ -57,48 +57,48 @@ def test_end_after_the_video_is_moved_there() -> None:
     assert plan.note == "the video ends at 4.00 s"
 
 
-def test_offset_video_keeps_its_clock() -> None:
-    """A first frame at 5 s: the default range takes it in, and a range before it holds no frame."""
+def test_offset_video_keeps_its_timeline() -> None:
+    """A first frame at 5 s: the default range includes it, and a range before it contains no frame."""
     info = video(50, 5 + np.arange(50) / 25)
     assert plan_frames(info, 2).seconds == (5.0, 6.96)
-    with pytest.raises(VideoError, match=r"no frame .* between 1.000 and 2.000 s; widen"):
+    with pytest.raises(VideoError, match=r"has no frame between 1.000 and 2.000 s; widen"):
         plan_frames(info, 2, 1.0, 2.0)
 
 
 def test_single_frame() -> None:
     plan = plan_frames(video(1), 32)
     assert plan.indices == (0,)
-    assert plan.note == "the video has only 1 frame, taken once"
+    assert plan.note == "the video has only 1 frame"
     assert plan.seconds_between == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize("budget", [0, -1, 2.5, True, "8", None, math.nan, math.inf])
 def test_bad_budget(budget: Any) -> None:
-    with pytest.raises(VideoError, match=r"frame budget is .*; use a whole number of frames, 1 or more"):
+    with pytest.raises(VideoError, match=r" is not a valid frame budget; use a whole number of frames, 1 or more"):
         plan_frames(video(100), budget)
 
 
 def test_whole_float_budget() -> None:
-    """Sliders and JSON give 8.0."""
+    """Sliders and JSON produce 8.0."""
     assert plan_frames(video(100), 8.0).num_frames == 8  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("start", "end", "line"),
     [
-        (-1.0, None, "start of the range is -1 s; use 0 s or later"),
-        (0.0, -2.0, "end of the range is -2 s; use 0 s or later"),
-        (2.0, 1.0, "ends at 1 s and starts at 2 s; put the end after the start"),
-        (2.0, 2.0, "put the end after the start"),
-        (0.0, 0.0, "put the end after the start"),
-        (4.0, None, "starts at 4 s but clip.mp4 is 4.00 s long; start inside the video"),
-        (99.0, 100.0, "start inside the video"),
-        (math.nan, None, "start of the range is nan; give it in seconds"),
-        (0.0, math.inf, "end of the range is inf; give it in seconds"),
-        ("1", None, "start of the range is '1'; give it in seconds"),
-        (None, None, "start of the range is None"),
-        (0.0, True, "end of the range is True"),
-        (1.01, 1.02, r"no frame of clip.mp4 lies between 1.010 and 1.020 s; widen the range"),
+        (-1.0, None, "-1 s is not a valid start of the range; use 0 s or later"),
+        (0.0, -2.0, "-2 s is not a valid end of the range; use 0 s or later"),
+        (2.0, 1.0, "starts at 2 s and ends at 1 s; choose an end after the start"),
+        (2.0, 2.0, "choose an end after the start"),
+        (0.0, 0.0, "choose an end after the start"),
+        (4.0, None, "starts at 4 s, but clip.mp4 is 4.00 s long; choose a start within the video"),
+        (99.0, 100.0, "choose a start within the video"),
+        (math.nan, None, "nan is not a valid start of the range; use a number of seconds"),
+        (0.0, math.inf, "inf is not a valid end of the range; use a number of seconds"),
+        ("1", None, "'1' is not a valid start of the range; use a number of seconds"),
+        (None, None, "None is not a valid start of the range"),
+        (0.0, True, "True is not a valid end of the range"),
+        (1.01, 1.02, r"clip.mp4 has no frame between 1.010 and 1.020 s; widen the range"),
     ],
 )
 def test_bad_range(start: Any, end: Any, line: str) -> None:

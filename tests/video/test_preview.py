@@ -1,4 +1,4 @@
-"""A preview is an ordinary MP4 that shows at every moment what the original shows, by the numbers burnt in."""
+"""A preview is an ordinary MP4 that shows the original's frames at their times, checked by burnt-in numbers."""
 
 import json
 import os
@@ -68,9 +68,9 @@ def made(path: Path, info: VideoInfo, **options: Any) -> tuple[Path, list[Previe
 
 
 def shown(path: Path) -> tuple[np.ndarray, list[int], float]:
-    """Read an ordinary MP4 with no code of ours: ((frames,) times, burnt-in numbers, end in seconds)."""
+    """Read an MP4 with PyAV alone. Returns ((frames,) times, burnt-in numbers, end in seconds)."""
     data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat"), "the index must stand in front"
+    assert data.index(b"moov") < data.index(b"mdat"), "the moov box must be in front"
     with av.open(str(path)) as opened:
         stream = opened.streams.video[0]
         assert stream.codec.name == "h264"
@@ -85,13 +85,13 @@ def shown(path: Path) -> tuple[np.ndarray, list[int], float]:
 
 
 def check_clock(path: Path, info: VideoInfo, truth: np.ndarray, first: int = 0) -> None:
-    """At any moment, the picture is that of the original, or one that is at most 1/15 s older than it."""
+    """At any time, the frame is that of the original, or one at most 1/15 s older."""
     times, numbers, _ = shown(path)
     assert numbers[0] == first
     assert (np.diff(times) > 1 / 15 - 0.003).all()
     np.testing.assert_allclose(times, truth[np.array(numbers) - first], atol=0.0011)
     original = info.frame_seconds
-    # A microsecond, a player's unit of time, is added for what time bases round off.
+    # One microsecond, a player's unit of time, makes up for the rounding of time bases.
     for moment in np.concatenate([original, np.linspace(original[0], original[-1] + 0.01, 41)]) + 1e-6:
         in_original = original[np.searchsorted(original, moment, side="right") - 1]
         in_preview = original[numbers[np.searchsorted(times, moment, side="right") - 1] - first]
@@ -106,7 +106,7 @@ def test_shows_what_the_original_shows(case: Case, clips: Path) -> None:
     info = probe(path)
     assert is_playable(info) == case.playable
     target, progress = made(path, info)
-    truth = np.array([case.seconds(place) for place in range(case.num_frames)])
+    truth = np.array([case.seconds(position) for position in range(case.num_frames)])
     check_clock(target, info, truth)
     assert shown(target)[2] == pytest.approx(info.duration_seconds, abs=0.001)
     assert progress[-1] == PreviewProgress(1.0, len(shown(target)[1]), is_ready=True)
@@ -150,7 +150,7 @@ def test_sizes() -> None:
 
 
 def test_colours(clips: Path) -> None:
-    """Red, green and blue stay what they are, through two conversions and the encoder."""
+    """Red, green and blue survive two conversions and the encoder."""
     path = clips / "colours.avi"
     colours = np.array([[200, 30, 30], [30, 180, 30], [40, 40, 210]], dtype=np.uint8)
     with av.open(str(path), "w") as output:
@@ -166,8 +166,8 @@ def test_colours(clips: Path) -> None:
     np.testing.assert_allclose(pixels[32, 16::32].astype(int), colours.astype(int), atol=14)
 
 
-def test_long_videos_cost_key_frames_only(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the pixels that may be decoded, each key frame stands until the next, at its exact time."""
+def test_previews_of_long_videos_use_key_frames_only(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit on decoded pixels, each key frame is shown until the next, at its exact time."""
     path = write_clip(clips / "preview-long.mkv", 120, options={"g": "20", "bf": "0", "sc_threshold": "0"})
     info = probe(path)
     monkeypatch.setattr(preview, "MAX_DECODED_PIXELS", 100 * 320 * 240)
@@ -179,17 +179,17 @@ def test_long_videos_cost_key_frames_only(clips: Path, monkeypatch: pytest.Monke
     assert progress[-1].num_frames == 6
 
 
-def test_patience_ends_in_key_frames(clips: Path) -> None:
-    """A slow machine: what is left when patience is over gives a picture a group."""
+def test_slow_decoding_switches_to_key_frames(clips: Path) -> None:
+    """After the time for full decoding, each remaining GOP contributes one frame."""
     path = write_clip(clips / "preview-slow.avi", 60, codec="mpeg4", options={"g": "12", "sc_threshold": "1000000000"})
-    target, _ = made(path, probe(path), patience_seconds=0.0)
+    target, _ = made(path, probe(path), full_decode_seconds=0.0)
     times, numbers, _ = shown(target)
     assert numbers == [0, 12, 24, 36, 48]
     np.testing.assert_allclose(times, np.arange(5) * 12 / 30, atol=0.0011)
 
 
 def hours(info: VideoInfo, seconds: float, fps: float, key_seconds: float) -> VideoInfo:
-    """`info` as that of a long 1080p video."""
+    """`info` changed to that of a long 1080p video."""
     num_frames = round(seconds * fps)
     arrays = {"shown": np.arange(num_frames), "key_packets": np.arange(0, num_frames, round(key_seconds * fps))}
     return replace(
@@ -207,14 +207,14 @@ def test_choice_of_frames(plain_clip: Path) -> None:
     dense = choose_frames(hours(info, 6 * 3600, 30, 0.5))
     assert len(dense) <= 4501
     assert (dense % 15 == 0).all()
-    # With hardly any key frame, the whole video has to be decoded for a preview that shows something.
+    # With very few key frames, the whole video must be decoded for a useful preview.
     sparse = choose_frames(hours(info, 1200, 30, 600))
     assert 4400 <= len(sparse) <= 4501
 
 
 def preview_worker(path: Path, info: VideoInfo, **options: Any) -> tuple[Any, int, Path]:
-    """Begin a preview; return the iterator after its first progress, the worker's process id, and the target."""
-    target = path.with_name(f"{path.stem}-begun.mp4")
+    """Start a preview. Returns the iterator after its first progress, the worker's process id, and the target."""
+    target = path.with_name(f"{path.stem}-started.mp4")
     steps = make_preview(path, target, info, **options)
     before = set(children())
     step = next(iter(steps))
@@ -226,7 +226,7 @@ def preview_worker(path: Path, info: VideoInfo, **options: Any) -> tuple[Any, in
 
 @pytest.fixture(scope="module")
 def long_clip(clips: Path) -> tuple[Path, VideoInfo]:
-    """Two minutes at 15 frames a second, which take seconds to preview."""
+    """Two minutes at 15 frames per second, which take seconds to preview."""
     path = repeat_clip(write_clip(clips / "preview-source.avi", 40, codec="mpeg4", size=(960, 720)), 1800)
     return path, probe(path)
 
@@ -254,10 +254,10 @@ def test_killed_worker_leaves_no_file(long_clip: tuple[Path, VideoInfo]) -> None
 def test_hung_worker(long_clip: tuple[Path, VideoInfo]) -> None:
     steps, pid, target = preview_worker(*long_clip, limits=DecodeLimits(stall_seconds=2.0))
     os.kill(pid, signal.SIGSTOP)
-    began = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(VideoError, match="hung for 2 s and was stopped"):
         list(steps)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started < 20
     assert not is_alive(pid)
     assert files_beside(target) == []
 
@@ -265,7 +265,7 @@ def test_hung_worker(long_clip: tuple[Path, VideoInfo]) -> None:
 def test_limits(long_clip: tuple[Path, VideoInfo], tmp_path: Path) -> None:
     path, info = long_clip
     target = tmp_path / "limited.mp4"
-    with pytest.raises(VideoError, match=r"took more than 0\.001 s and was stopped; convert it"):
+    with pytest.raises(VideoError, match=r"took longer than 0\.001 s and was stopped; convert it"):
         list(make_preview(path, target, info, DecodeLimits(timeout_seconds=0.001)))
     with pytest.raises(VideoError, match="needs more than the 8 MB of memory allowed"):
         list(make_preview(path, target, info, DecodeLimits(memory_bytes=8 * 1024 * 1024)))
@@ -281,12 +281,12 @@ def test_too_large_for_the_disk(plain_clip: Path, tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nowhere_to_write(plain_clip: Path, tmp_path: Path) -> None:
+def test_unwritable_target(plain_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="cannot be written"):
         list(make_preview(plain_clip, tmp_path / "no folder" / "preview.mp4", probe(plain_clip)))
     target = tmp_path / "preview.mp4"
     target.mkdir()  # a folder cannot be replaced by a file
-    with pytest.raises(VideoError, match="cannot be kept"):
+    with pytest.raises(VideoError, match="cannot be saved"):
         list(make_preview(plain_clip, target, probe(plain_clip)))
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
@@ -295,9 +295,9 @@ def test_changed_file(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "changing.avi", 20, **MPEG4)
     info = probe(path)
     write_clip(path, 30, **MPEG4)
-    with pytest.raises(VideoError, match="was changed after it was probed"):
+    with pytest.raises(VideoError, match="has changed since it was opened"):
         make_preview(path, tmp_path / "preview.mp4", info)
 
 
-def test_pixel_format_is_said(plain_clip: Path) -> None:
+def test_pixel_format_is_reported(plain_clip: Path) -> None:
     assert json.loads(json.dumps(probe(plain_clip).to_dict()))["pixel_format"] == "yuv420p"

@@ -1,4 +1,4 @@
-"""Films whose pictures change size: all are fitted into the largest."""
+"""Videos whose frame size changes: all frames are scaled to fit the largest size."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longva_demo.video import decode_frames, plan_frames, probe
-from longva_demo.video._ffmpeg.picture_sizes import HEAD_BYTES, size_mark
+from longva_demo.video._ffmpeg.picture_sizes import HEAD_BYTES, size_signature
 from tests.video.clips import numbered_picture, open_encoder, read_number
 
 CODECS = {
@@ -24,7 +24,7 @@ PART = 6  # frames of each size
 
 
 def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tuple[int, int]]) -> Path:
-    """A film of one track whose pictures have each size in turn, numbered throughout."""
+    """A video with one track that has each frame size in turn, with consecutive frame numbers."""
     with av.open(str(path), "w") as output:
         stream, number = None, 0
         for width, height in sizes:
@@ -40,9 +40,9 @@ def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tup
                 open_encoder(stream.codec_context)
             open_encoder(encoder)
             packets = []
-            for place in range(PART):
-                frame = av.VideoFrame.from_ndarray(numbered_picture(number + place, width, height))
-                frame.pts = place
+            for position in range(PART):
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number + position, width, height))
+                frame.pts = position
                 packets += encoder.encode(frame)
             for packet in packets + encoder.encode(None):
                 packet.pts, packet.dts = (packet.pts or 0) + number, (packet.dts or 0) + number
@@ -53,13 +53,13 @@ def write_parts(path: Path, codec: str, options: dict[str, str], sizes: list[tup
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_the_largest_size_is_taken(name: str, clips: Path) -> None:
+def test_the_largest_size_is_used(name: str, clips: Path) -> None:
     codec, options = CODECS[name]
     path = write_parts(clips / name, codec, options, [(160, 120), (640, 480), (320, 240)])
     info = probe(path)
     assert (info.width, info.height) == (640, 480)
     assert [note for note in info.notes if "size" in note] == [
-        "The pictures change size (160 × 120, 320 × 240, 640 × 480); all are fitted into 640 × 480 pixels."
+        "The frame size changes (160 × 120, 320 × 240, 640 × 480); all frames are scaled to fit 640 × 480 pixels."
     ]
     batches = list(decode_frames(path, plan_frames(info, 3 * PART), info=info))
     pixels = np.concatenate([batch.pixels for batch in batches])
@@ -74,7 +74,7 @@ def test_another_shape_is_centred_on_black(clips: Path) -> None:
     assert (info.width, info.height) == (640, 320)
     pixels = np.concatenate([b.pixels for b in decode_frames(path, plan_frames(info, 3 * PART), info=info)])
     first, middle, last = pixels[0], pixels[PART], pixels[2 * PART]
-    wide, tall = (320 * 160 // 120, 320), (160, 320)  # as large as fits
+    wide, tall = (320 * 160 // 120, 320), (160, 320)  # the largest sizes that fit
     assert read_number(middle) == PART
     for picture, (width, _), number in ((first, wide, 0), (last, tall, 2 * PART)):
         left = (640 - width) // 2
@@ -87,8 +87,8 @@ def test_another_shape_is_centred_on_black(clips: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
-def test_a_start_code_with_nothing_behind_it(codec: str) -> None:
-    """Two start codes that touch, and one that ends where the packet or the part that is read ends."""
+def test_empty_nal_units(codec: str) -> None:
+    """Two adjacent start codes, and one at the end of the packet or of the part that is read."""
     code, other = b"\0\0\1", b"\x65\x10"
     parameters = bytes([{"h264": 0x67, "hevc": 33 << 1}[codec]]) + b"1920x1080"
     for data in (
@@ -96,4 +96,4 @@ def test_a_start_code_with_nothing_behind_it(codec: str) -> None:
         code + parameters + code,
         (code + parameters + code + other).ljust(HEAD_BYTES - 3, b"\x55") + code + other,
     ):
-        assert size_mark(codec, b"", av.Packet(data)) == parameters
+        assert size_signature(codec, b"", av.Packet(data)) == parameters

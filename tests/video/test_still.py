@@ -1,4 +1,4 @@
-"""Still pictures: what their heads say, what is found when they are decoded, and the limits of bytes and time."""
+"""Still pictures: headers, decoding, orientation, and the limits on bytes and time."""
 
 import struct
 import zlib
@@ -19,7 +19,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), d
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes each read gave."""
+    """The number of bytes that each read returned."""
     counted: list[int] = []
 
     class Counted(PictureFile):
@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-def refusal(path: Path) -> str:
+def error_line(path: Path) -> str:
     with pytest.raises(VideoError) as caught:
         open_image(path)
     line = str(caught.value)
@@ -43,7 +43,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize(
     "name", ["a.png", "a.jpg", "a.gif", "a.webp", "a.avif", "a.bmp", "a.tiff", "a.ppm", "a.pgm", "a.ico"]
 )
-def test_what_browsers_and_cameras_write_is_a_picture(name: str, tmp_path: Path) -> None:
+def test_common_formats_are_pictures(name: str, tmp_path: Path) -> None:
     NOISE.save(tmp_path / name)
     assert is_picture(tmp_path / name)
     with Image.open(tmp_path / name) as expected:
@@ -51,20 +51,20 @@ def test_what_browsers_and_cameras_write_is_a_picture(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp", "a.avif"])
-def test_what_moves_is_none(name: str, tmp_path: Path) -> None:
+def test_animations_are_not_pictures(name: str, tmp_path: Path) -> None:
     NOISE.save(tmp_path / name, save_all=True, append_images=[NOISE.rotate(90), NOISE.rotate(180)])
     assert not is_picture(tmp_path / name)
 
 
-def test_of_a_long_gif_only_the_beginning_is_read(tmp_path: Path, reads: list[int]) -> None:
+def test_only_the_start_of_a_long_gif_is_read(tmp_path: Path, reads: list[int]) -> None:
     frames = [Image.new("L", (1, 1), shade % 256) for shade in range(500)]
     frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:], optimize=False)
     assert not is_picture(tmp_path / "long.gif")
     assert len(reads) < 100
 
 
-def test_a_gif_may_be_cut_off_anywhere(tmp_path: Path) -> None:
-    """One that breaks off in its second picture is left to the video worker."""
+def test_a_truncated_gif(tmp_path: Path) -> None:
+    """One that is cut within its second frame is passed to the video worker."""
     NOISE.convert("L").save(tmp_path / "a.gif", save_all=True, append_images=[NOISE.convert("L").rotate(90)])
     data = (tmp_path / "a.gif").read_bytes()
     second = data.index(b"\x21\xf9", 1000)
@@ -76,19 +76,19 @@ def test_a_gif_may_be_cut_off_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.webp", "a.avif"])
-def test_too_large_a_file_is_refused_before_it_is_read(name: str, tmp_path: Path, reads: list[int]) -> None:
+def test_a_too_large_file_is_rejected_before_it_is_read(name: str, tmp_path: Path, reads: list[int]) -> None:
     NOISE.save(tmp_path / name)
     with (tmp_path / name).open("r+b") as file:
-        file.truncate(MAX_PICTURE_BYTES + 10**8)  # takes no room on the disk
+        file.truncate(MAX_PICTURE_BYTES + 10**8)  # a sparse file, which uses no disk space
     assert is_picture(tmp_path / name)
-    assert refusal(tmp_path / name) == (
-        f"{name} has 500 MB, above the 400 MB that a picture may have; scale it down or save it as JPEG"
+    assert error_line(tmp_path / name) == (
+        f"{name} is 500 MB, above the limit of 400 MB for a picture; scale it down or save it as JPEG"
     )
     assert sum(reads) < 100
 
 
-def private_piece(path: Path) -> None:
-    """A PNG with 200 kB that only its maker understands."""
+def private_chunk(path: Path) -> None:
+    """A PNG with a private chunk of 200 kB."""
     NOISE.save(path, "PNG")
     data, kind = path.read_bytes(), b"noTe" + bytes(200_000)
     piece = struct.pack(">I", len(kind) - 4) + kind + struct.pack(">I", zlib.crc32(kind))
@@ -96,14 +96,14 @@ def private_piece(path: Path) -> None:
 
 
 def comments(path: Path) -> None:
-    """A JPEG with 50,000 empty ones."""
+    """A JPEG with 50,000 empty comments."""
     NOISE.save(path, "JPEG")
     data = path.read_bytes()
     path.write_bytes(data[:2] + b"\xff\xfe\0\2" * 50_000 + data[2:])
 
 
-@pytest.mark.parametrize("write", [private_piece, comments])
-def test_what_stands_before_the_picture_is_read_within_the_limit(
+@pytest.mark.parametrize("write", [private_chunk, comments])
+def test_data_before_the_picture_counts_against_the_limit(
     write: Callable[[Path], None], tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a")
@@ -114,12 +114,12 @@ def test_what_stands_before_the_picture_is_read_within_the_limit(
     assert sum(reads) <= 100_000
 
 
-def test_reading_ends_when_it_takes_too_long(tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_has_a_time_limit(tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     comments(tmp_path / "a.jpg")
     clock = count()
     monkeypatch.setattr(still.time, "thread_time", lambda: next(clock))
     assert is_picture(tmp_path / "a.jpg")
-    assert refusal(tmp_path / "a.jpg") == "a.jpg cannot be read as a picture; upload a PNG or JPEG file"
+    assert error_line(tmp_path / "a.jpg") == "a.jpg cannot be read as a picture; upload a PNG or JPEG file"
     assert len(reads) <= 2 * still.MAX_READING_SECONDS
 
 
@@ -128,13 +128,13 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: started.append(given))
     NOISE.save(tmp_path / "a.eps")
     assert not is_picture(tmp_path / "a.eps")
-    assert refusal(tmp_path / "a.eps") == "a.eps cannot be read as a picture; upload a PNG or JPEG file"
+    assert error_line(tmp_path / "a.eps") == "a.eps cannot be read as a picture; upload a PNG or JPEG file"
     assert started == []
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "avif"])
-def test_the_head_gives_the_size_of_the_upright_picture(tmp_path: Path, ending: str, orientation: int) -> None:
+def test_the_header_gives_the_size_of_the_upright_picture(tmp_path: Path, ending: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     path = tmp_path / f"picture.{ending}"
@@ -151,8 +151,8 @@ XMP = (
 
 
 @pytest.mark.parametrize("ending", ["webp", "jpg", "avif", "png"])
-def test_what_turns_nothing_in_a_browser_turns_nothing_here(tmp_path: Path, ending: str) -> None:
-    """Chromium and Firefox pass over an orientation in XMP, and over any in a WebP."""
+def test_orientations_that_browsers_ignore_are_ignored(tmp_path: Path, ending: str) -> None:
+    """Chromium and Firefox ignore orientations in XMP, and all orientations in a WebP."""
     path = tmp_path / f"picture.{ending}"
     pieces = PngImagePlugin.PngInfo()
     pieces.add_itxt("XML:com.adobe.xmp", XMP.decode())
@@ -164,25 +164,25 @@ def test_what_turns_nothing_in_a_browser_turns_nothing_here(tmp_path: Path, endi
 
 
 @pytest.mark.parametrize("kind", [b"mdcv", b"clli"])
-def test_an_avif_with_hdr_metadata_that_it_calls_essential(kind: bytes, tmp_path: Path) -> None:
-    """Pillow's reader passes over a picture with an essential mark that it does not know; FFmpeg does not."""
+def test_an_avif_with_essential_hdr_metadata(kind: bytes, tmp_path: Path) -> None:
+    """Pillow rejects a picture with an unknown essential property; FFmpeg does not."""
     path = tmp_path / "hdr.avif"
     Image.new("RGB", (96, 64), (200, 40, 40)).save(path, quality=95)
     data = bytearray(path.read_bytes())
     box = struct.pack(">I4s", 32, kind) + bytes(24)
-    places = {name: data.index(name) - 4 for name in (b"meta", b"iprp", b"ipco", b"ipma", b"iloc")}
-    number = 1 + sum(data[places[b"ipco"] : places[b"ipma"]].count(name) for name in PROPERTIES)
-    payload = struct.pack(">I", data.index(b"mdat") + 4)  # where iloc finds it
-    offset = data.index(payload, places[b"iloc"])
+    positions = {name: data.index(name) - 4 for name in (b"meta", b"iprp", b"ipco", b"ipma", b"iloc")}
+    number = 1 + sum(data[positions[b"ipco"] : positions[b"ipma"]].count(name) for name in PROPERTIES)
+    payload = struct.pack(">I", data.index(b"mdat") + 4)  # its offset in iloc
+    offset = data.index(payload, positions[b"iloc"])
     struct.pack_into(">I", data, offset, data.index(b"mdat") + 4 + len(box) + 1)
-    counted = places[b"ipma"] + 18
+    counted = positions[b"ipma"] + 18
     data[counted] += 1
     data.insert(counted + data[counted], 0x80 | number)
-    data[places[b"ipma"] : places[b"ipma"]] = box
+    data[positions[b"ipma"] : positions[b"ipma"]] = box
     grown = {b"ipma": 1, b"ipco": len(box), b"iprp": len(box) + 1, b"meta": len(box) + 1}
     for name, more in grown.items():
-        place = data.index(name) - 4
-        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + more)
+        position = data.index(name) - 4
+        struct.pack_into(">I", data, position, struct.unpack_from(">I", data, position)[0] + more)
     path.write_bytes(data)
     assert is_picture(path)
     picture = np.asarray(open_image(path))
@@ -192,7 +192,7 @@ def test_an_avif_with_hdr_metadata_that_it_calls_essential(kind: bytes, tmp_path
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_all_orientations(tmp_path: Path, orientation: int) -> None:
-    """EXIF's numbers say at which sides the first row and the first column of the stored picture are seen."""
+    """An EXIF orientation says on which sides the first row and column of the stored picture are displayed."""
     first_row, first_column = {
         1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
         5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
@@ -209,7 +209,7 @@ def test_all_orientations(tmp_path: Path, orientation: int) -> None:
     assert (sides[first_column][:, 1] == 200).all()
 
 
-def test_a_picture_that_breaks_off_has_a_size_but_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_truncated_picture_has_a_size_but_cannot_be_opened(tmp_path: Path) -> None:
     for ending in ("jpg", "png"):
         path = tmp_path / f"picture.{ending}"
         Image.effect_noise((90, 40), 100).save(path)
@@ -217,16 +217,16 @@ def test_a_picture_that_breaks_off_has_a_size_but_cannot_be_opened(tmp_path: Pat
         assert image_size(path) == (90, 40)
         with pytest.raises(VideoError, match="cannot be read as a picture"):
             open_image(path)
-    path.write_bytes(b"no picture")
+    path.write_bytes(b"not a picture")
     for use in (image_size, open_image):
         with pytest.raises(VideoError, match="cannot be read as a picture"):
             use(path)
-        with pytest.raises(VideoError, match="there is no file"):
+        with pytest.raises(VideoError, match="does not exist"):
             use(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0II*\0nothing", b"Exif\0\0garbage", b"Exif\0\0"])
-def test_damaged_exif_turns_nothing(exif: bytes, tmp_path: Path) -> None:
+def test_damaged_exif_is_ignored(exif: bytes, tmp_path: Path) -> None:
     NOISE.save(tmp_path / "a.jpg", exif=exif)
     NOISE.save(tmp_path / "plain.jpg")
     assert np.array_equal(open_image(tmp_path / "a.jpg"), open_image(tmp_path / "plain.jpg"))

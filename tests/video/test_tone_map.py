@@ -1,4 +1,4 @@
-"""HDR films as an ordinary screen shows them; and the colour matrix and range of ordinary films."""
+"""Tone mapping of HDR videos; colour matrix and range of SDR videos."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +28,13 @@ def linear(srgb: np.ndarray) -> np.ndarray:
 
 
 def pq(nits: np.ndarray) -> np.ndarray:
-    """The signal of light, BT.2100 table 4."""
+    """Light to signal, BT.2100 table 4."""
     power = (nits / 10_000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
 
 
 def hlg(nits: np.ndarray) -> np.ndarray:
-    """The signal of light on a display of 1,000 cd/m², BT.2100 table 5: display to scene, scene to signal."""
+    """Light on a 1,000 cd/m² display to signal, BT.2100 table 5: display to scene, scene to signal."""
     display = nits / 1000
     luminance = display @ np.array([0.2627, 0.6780, 0.0593])
     scene = display * np.maximum(luminance, 1e-9)[..., None] ** (1 / 1.2 - 1)
@@ -43,7 +43,7 @@ def hlg(nits: np.ndarray) -> np.ndarray:
 
 
 def patches(colours: np.ndarray) -> np.ndarray:
-    """Eight colours, four to a row, as one picture."""
+    """Eight colours in two rows of four, as one picture."""
     width, height = SIZE
     return np.repeat(np.repeat(colours.reshape(2, 4, 3), height // 2, axis=0), width // 4, axis=1)
 
@@ -57,7 +57,7 @@ def middle_of_patches(picture: np.ndarray) -> np.ndarray:
 def write_tagged(
     path: Path, picture: np.ndarray, codec: str, pix_fmt: str, space: int, trc: int, limited: bool
 ) -> Path:
-    """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and so tagged."""
+    """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and tagged so."""
     with av.open(str(path), "w") as output:
         options = {"crf": "4"} | ({"x265-params": "log-level=none"} if codec == "libx265" else {})
         stream = output.add_stream(codec, rate=5, options=options)
@@ -84,24 +84,24 @@ def first_frame(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(("trc", "signal", "name"), [(PQ, pq, "PQ"), (HLG, hlg, "HLG")])
 @pytest.mark.parametrize("file", ["hdr.mp4", "hdr.mkv"])
-def test_hdr_film(file: str, trc: int, signal: Callable[[np.ndarray], np.ndarray], name: str, clips: Path) -> None:
-    """Colours of ordinary brightness come out as they are: white paper is 203 cd/m² in both."""
+def test_hdr_video(file: str, trc: int, signal: Callable[[np.ndarray], np.ndarray], name: str, clips: Path) -> None:
+    """Colours up to reference white (203 cd/m²) are preserved."""
     light = np.maximum(linear(PATCHES) @ TO_BT2020.T, 0) * 203
     picture = patches(np.round(signal(light) * 65535).astype(np.uint16))
     codec = "libx265" if file.endswith("mp4") else "libsvtav1"
     path = write_tagged(clips / f"{name}-{file}", picture, codec, "yuv420p10le", 9, trc, limited=True)
     info = probe(path)
-    assert info.notes == (f"The video is HDR ({name}); its colours are mapped to those of an ordinary screen.",)
+    assert info.notes == (f"The video is HDR ({name}); it is tone-mapped to SDR.",)
     assert np.abs(middle_of_patches(first_frame(path)) - PATCHES).max() <= 6
     small = next(decode_frames(path, plan_frames(info, 1), info=info, size=(160, 80))).pixels[0]
     assert np.abs(middle_of_patches(small) - PATCHES).max() <= 6
 
 
-def test_bright_light_is_told_apart() -> None:
-    """From 203 to 10,000 cd/m², nothing is white at once, nothing falls, and colours keep their hue."""
+def test_highlights_stay_distinct() -> None:
+    """Up to 10,000 cd/m², values rise without clipping early, and colours keep their hue."""
     nits = np.geomspace(100, 10_000, 50)
-    for trc, signal, most in ((PQ, pq, 10_000), (HLG, hlg, 1000)):
-        bright = nits[nits <= most]
+    for trc, signal, peak in ((PQ, pq, 10_000), (HLG, hlg, 1000)):
+        bright = nits[nits <= peak]
         grey = np.repeat(signal(np.repeat(bright[:, None], 3, axis=1))[None], 2, axis=0)
         out = to_srgb(np.round(grey * 65535).astype(np.uint16), trc, BT2020)[0].astype(int)
         assert (np.ptp(out, axis=1) <= 1).all()
@@ -114,7 +114,7 @@ def test_bright_light_is_told_apart() -> None:
 
 
 def test_wide_gamut_without_hdr() -> None:
-    """BT.2020 with an ordinary curve: greys stay, a BT.709 red that was coded in it is that red again."""
+    """BT.2020 with an SDR curve: BT.709 colours coded in it are restored."""
     inside = np.maximum(linear(PATCHES) @ TO_BT2020.T, 0)
     coded = np.where(inside <= 0.0031308, inside * 12.92, 1.055 * inside ** (1 / 2.4) - 0.055)
     out = to_srgb(np.round(coded[None] * 65535).astype(np.uint16), 14, BT2020)
@@ -124,7 +124,7 @@ def test_wide_gamut_without_hdr() -> None:
 @pytest.mark.parametrize("limited", [True, False])
 @pytest.mark.parametrize("space", [1, 5, 9])
 def test_matrix_and_range_follow_the_tags(space: int, limited: bool, clips: Path) -> None:
-    """The colours that went in come out, whichever matrix and range the film says it has."""
+    """Colours are preserved, whichever matrix and range the file declares."""
     picture = patches((PATCHES * 257).astype(np.uint16))
     trc = 1 if space != 9 else 14
     path = write_tagged(clips / f"space{space}{limited}.mp4", picture, "libx264", "yuv444p", space, trc, limited)
@@ -132,8 +132,8 @@ def test_matrix_and_range_follow_the_tags(space: int, limited: bool, clips: Path
     assert np.abs(middle_of_patches(first_frame(path)) - expected).max() <= 6
 
 
-def test_untagged_films_are_read_as_ffmpeg_reads_them(clips: Path) -> None:
-    """Without tags it takes BT.601 and limited range, at any size."""
+def test_untagged_videos_are_decoded_as_by_ffmpeg(clips: Path) -> None:
+    """Without tags, FFmpeg assumes BT.601 and limited range at any size."""
     path = clips / "untagged.mp4"
     write_tagged(path, patches((PATCHES * 257).astype(np.uint16)), "libx264", "yuv444p", 5, 1, limited=True)
     plain = clips / "plain-tags.mp4"

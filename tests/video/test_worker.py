@@ -1,4 +1,4 @@
-"""The worker can be killed, hang, crash or run out of limits: one clear error, and the next video works."""
+"""A worker that is killed, hangs, crashes or exceeds a limit causes one clear error, and the next video works."""
 
 import contextlib
 import gc
@@ -22,7 +22,7 @@ from tests.video.clips import read_number, write_clip
 
 ROOT = Path(__file__).parents[2]
 MIB = 1024 * 1024
-SMALL_CHUNKS = DecodeLimits(chunk_bytes=3 * 320 * 240 * 3)  # a frame a batch: the worker must wait for us
+SMALL_CHUNKS = DecodeLimits(chunk_bytes=3 * 320 * 240 * 3)  # one frame per batch: the worker must wait for us
 pytestmark = pytest.mark.usefixtures("open_files")
 
 
@@ -32,7 +32,7 @@ def info(plain_clip: Path) -> VideoInfo:
 
 
 def start(info: VideoInfo, limits: DecodeLimits = SMALL_CHUNKS, budget: int = 60) -> tuple[Iterator[FrameBatch], int]:
-    """Begin to decode; return the iterator after its first batch, and the worker's process id."""
+    """Start decoding. Returns the iterator after its first batch, and the worker's process id."""
     batches = iter(decode_frames(info.path, plan_frames(info, budget), info=info, limits=limits))
     before = set(children())
     next(batches)
@@ -75,28 +75,28 @@ def test_crashed_worker(info: VideoInfo) -> None:
 
 
 def test_hung_worker(info: VideoInfo) -> None:
-    """A stopped process gives no sign of life, like one in an endless native loop."""
+    """A stopped process sends no heartbeat, like one in an endless native loop."""
     limits = DecodeLimits(chunk_bytes=SMALL_CHUNKS.chunk_bytes, stall_seconds=2.0)
     batches, pid = start(info, limits)
     os.kill(pid, signal.SIGSTOP)
-    began = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(VideoError, match=r"the decoder hung for 2 s and was stopped; convert it"):
         list(batches)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - started < 20
     assert not is_alive(pid)
     assert works(info)
 
 
 def test_time_limit(info: VideoInfo) -> None:
-    with pytest.raises(VideoError, match=r"decoding took more than 0.001 s and was stopped; choose fewer frames"):
+    with pytest.raises(VideoError, match=r"decoding took longer than 0.001 s and was stopped; choose fewer frames"):
         list(decode_frames(info.path, plan_frames(info, 8), info=info, limits=DecodeLimits(timeout_seconds=0.001)))
-    with pytest.raises(VideoError, match="took more than"):
+    with pytest.raises(VideoError, match="took longer than"):
         probe(info.path, DecodeLimits(timeout_seconds=0.001))
     assert works(info)
 
 
-def test_consumers_own_time_does_not_count(info: VideoInfo) -> None:
-    """A model that reads slowly is not a decoder that hangs."""
+def test_time_of_the_consumer_does_not_count(info: VideoInfo) -> None:
+    """A slow model is not a hung decoder."""
     limits = DecodeLimits(chunk_bytes=SMALL_CHUNKS.chunk_bytes, timeout_seconds=20.0, stall_seconds=2.0)
     batches, _ = start(info, limits, budget=6)
     time.sleep(2.5)
@@ -104,7 +104,7 @@ def test_consumers_own_time_does_not_count(info: VideoInfo) -> None:
 
 
 def test_memory_limit(clips: Path) -> None:
-    """A 2560 × 1440 video in a worker that may take 8 MB more."""
+    """A 2560 × 1440 video in a worker that may use 8 MB more."""
     path = write_clip(clips / "large.mp4", 4, size=(2560, 1440), options={"preset": "ultrafast"})
     with pytest.raises(VideoError, match="needs more than the 8 MB of memory allowed; raise the memory limit"):
         probe(path, DecodeLimits(memory_bytes=8 * MIB))
@@ -114,14 +114,14 @@ def test_memory_limit(clips: Path) -> None:
     assert sum(len(batch) for batch in decode_frames(path, plan_frames(large, 4), info=large)) == 4
 
 
-def test_early_close_ends_the_worker(info: VideoInfo) -> None:
+def test_closing_ends_the_worker(info: VideoInfo) -> None:
     batches, pid = start(info)
     batches.close()  # type: ignore[attr-defined]
     assert not Path(f"/proc/{pid}").exists()  # not even a zombie
     assert works(info)
 
 
-def test_forgotten_iterator_ends_the_worker(info: VideoInfo) -> None:
+def test_garbage_collection_ends_the_worker(info: VideoInfo) -> None:
     batches, pid = start(info)
     del batches
     gc.collect()
@@ -143,7 +143,7 @@ def test_error_in_the_consumer_ends_the_worker(info: VideoInfo) -> None:
 
 @pytest.mark.parametrize("stopped", [False, True], ids=["waiting", "busy"])
 def test_worker_ends_with_its_parent(info: VideoInfo, stopped: bool) -> None:
-    """The parent is killed while its worker waits for a free slot, or is busy in native code."""
+    """The parent is killed while its worker waits for a free slot, or is in native code."""
     hold = "os.kill(pid, signal.SIGSTOP)" if stopped else ""
     script = f"""
         import os, signal, time
@@ -169,8 +169,8 @@ def test_worker_ends_with_its_parent(info: VideoInfo, stopped: bool) -> None:
     assert not is_alive(pid)
 
 
-def test_many_decodes_leave_nothing(info: VideoInfo) -> None:
-    """No process, thread, shared memory or descriptor (the fixture) is left, and no resource tracker started."""
+def test_decodes_leak_nothing(info: VideoInfo) -> None:
+    """No process, thread, shared memory or descriptor (see the fixture) is left, and no resource tracker is started."""
     shared = Path("/dev/shm")
     threads = threading.active_count()
     before = (set(children()), set(shared.iterdir()) if shared.is_dir() else set())
@@ -194,7 +194,7 @@ def test_two_at_once(info: VideoInfo) -> None:
 
 
 def test_chunks_bound_the_pixels_in_flight(info: VideoInfo) -> None:
-    """Whatever the budget, a batch has a third of the chunk at most, and stays valid when the next one comes."""
+    """Whatever the budget, a batch has at most a third of the chunk, and stays valid when the next one arrives."""
     limits = DecodeLimits(chunk_bytes=12 * 320 * 240 * 3)
     batches = list(decode_frames(info.path, plan_frames(info, 120), info=info, limits=limits))
     assert max(len(batch) for batch in batches) == 4
@@ -202,7 +202,7 @@ def test_chunks_bound_the_pixels_in_flight(info: VideoInfo) -> None:
 
 
 def test_worker_imports_little() -> None:
-    """It imports neither torch nor gradio nor the caller's program."""
+    """It imports neither torch, gradio nor the caller's program."""
     modules = ("_worker.main", "_ffmpeg.frames", "_ffmpeg.indexing")
     code = "import sys; " + "".join(f"import longva_demo.video.{module}; " for module in modules)
     code += "print([name for name in ('torch', 'gradio', 'transformers', 'PIL', 'decord') if name in sys.modules])"
@@ -210,8 +210,8 @@ def test_worker_imports_little() -> None:
     assert out.stdout.strip() == "[]"
 
 
-def test_garbage_from_the_worker_is_one_error(info: VideoInfo) -> None:
-    """A worker that a broken file has taken over cannot make the parent believe in a message."""
+def test_an_invalid_request_is_one_error(info: VideoInfo) -> None:
+    """The worker crashes on an unknown limit, and the parent reports it."""
     request = {"task": "probe", "path": str(info.path), "decoder": "pyav", "limits": {"no": "limits"}}
     with WorkerProcess("clip.mp4", request, b"", DecodeLimits()) as worker, pytest.raises(VideoError, match="crashed"):
         worker.receive()
@@ -219,7 +219,7 @@ def test_garbage_from_the_worker_is_one_error(info: VideoInfo) -> None:
 
 @pytest.mark.parametrize("milliseconds", [0, 10, 50, 200, 600])
 def test_killed_at_any_moment(info: VideoInfo, milliseconds: int) -> None:
-    """While it starts, imports, opens the file or decodes: the line, or, where it was done already, all frames."""
+    """During start, imports, opening or decoding: one error line, or all frames if it had finished."""
     before = set(children())
     killed: list[int] = []
 
@@ -236,18 +236,20 @@ def test_killed_at_any_moment(info: VideoInfo, milliseconds: int) -> None:
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        said = f"{probe(info.path).num_frames} frames"
+        outcome = f"{probe(info.path).num_frames} frames"
     except VideoError as error:
-        said = str(error)
+        outcome = str(error)
     killer.join()
-    assert said == "120 frames" or (killed and said.startswith("plain.mp4: the decoder process was killed; try again"))
+    assert outcome == "120 frames" or (
+        killed and outcome.startswith("plain.mp4: the decoder process was killed; try again")
+    )
     assert not any(is_alive(pid) for pid in killed)
     assert works(info)
 
 
 @pytest.mark.parametrize("num_batches", [0, 1, 7, 55])
 def test_killed_between_frames(info: VideoInfo, num_batches: int) -> None:
-    """After each number of frames; those that came are right, and the end is never taken for the end of the video."""
+    """The frames received are correct, and the abort is never mistaken for the end of the video."""
     batches, pid = start(info)
     numbers = [read_number(picture) for _ in range(num_batches) for picture in next(batches).pixels]
     os.kill(pid, signal.SIGKILL)

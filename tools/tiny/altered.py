@@ -1,4 +1,4 @@
-"""Scenes as videos treat them: each kind of change to the pixels that training did not know, or not as strong."""
+"""Corruptions of scenes, as videos have them: kinds that training did not use, or not as strongly."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from longva_demo.tiny.scenes import Scene
 from tools.tiny.make_glyphs import sized, strip_of
 
 SIDE = 336
-# Of matplotlib, which the needle test draws with: a serif, a sans serif and a typewriter face that training never saw.
-UNSEEN_FONTS = ("STIXGeneralBol.ttf", "cmss10.ttf", "cmtt10.ttf")
+# From matplotlib, a dependency of the needle test: serif, sans serif and monospace fonts that training did not use.
+HELD_OUT_FONTS = ("STIXGeneralBol.ttf", "cmss10.ttf", "cmtt10.ttf")
 SMALLER = 0.75
 WINDOW = 0.8
 
 
 @dataclass(frozen=True)
 class Alteration:
-    """How a scene becomes a frame: drawn, changed, compressed by H.264."""
+    """How a scene becomes a frame: drawn, changed, compressed with H.264."""
 
     change: Callable[[np.ndarray], np.ndarray] = lambda picture: picture
     side: int = SIDE
@@ -39,7 +39,7 @@ class Alteration:
 
 
 def in_wide_frame(picture: np.ndarray) -> np.ndarray:
-    """A square picture with black bars beside it, 16:9."""
+    """A square picture with black bars at its sides, 16:9."""
     side = picture.shape[0]
     wide = np.zeros((side, side * 16 // 9 // 2 * 2, 3), np.uint8)
     left = (wide.shape[1] - side) // 2
@@ -47,11 +47,11 @@ def in_wide_frame(picture: np.ndarray) -> np.ndarray:
     return wide
 
 
-def unseen_fonts() -> AbstractContextManager[None]:
+def held_out_fonts() -> AbstractContextManager[None]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    strips: list[Strip] = [strip_of(sized(ImageFont.truetype(str(folder / name), 80))) for name in UNSEEN_FONTS]
+    strips: list[Strip] = [strip_of(sized(ImageFont.truetype(str(folder / name), 80))) for name in HELD_OUT_FONTS]
     return drawn_with(strips)
 
 
@@ -59,17 +59,17 @@ ALTERATIONS: dict[str, Alteration] = {
     "very low bit rate": Alteration(crf=40),
     "144 pixels high": Alteration(side=144),
     "1,080 pixels high": Alteration(side=1080),
-    "black bars around": Alteration(lambda picture: windowed(picture[None], WINDOW, WINDOW)[0]),
-    "black bars beside": Alteration(in_wide_frame),
+    "black bars on all sides": Alteration(lambda picture: windowed(picture[None], WINDOW, WINDOW)[0]),
+    "black bars left and right": Alteration(in_wide_frame),
     "darker (gamma 1.8)": Alteration(lambda picture: tone(picture, 1.8, 1.0, 0.0)),
     "lighter (gamma 0.55)": Alteration(lambda picture: tone(picture, 0.55, 1.0, 0.0)),
-    "things a quarter smaller": Alteration(scene=lambda scene: scene.shrunk(SMALLER)),
-    "other fonts": Alteration(fonts=unseen_fonts),
+    "things 25% smaller": Alteration(scene=lambda scene: scene.shrunk(SMALLER)),
+    "other fonts": Alteration(fonts=held_out_fonts),
 }
 
 
 def each_alteration(rng: random.Random) -> Iterator[tuple[str, Alteration, random.Random]]:
-    """Every kind with a generator of its own that begins alike: the same scenes for all."""
+    """Every kind with a random generator of the same seed, so that all kinds get the same scenes."""
     seed = rng.random()
     for name, alteration in ALTERATIONS.items():
         yield name, alteration, random.Random(seed)

@@ -1,7 +1,6 @@
-"""Asking the bundled model through the product: its processor, its model, greedy answers."""
+"""Ask the bundled model questions through `longva_demo.model`, with greedy decoding."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ TURN_NEXT = "<|im_end|>\n<|im_start|>user\n"
 TURN_END = "<|im_end|>\n<|im_start|>assistant\n"
 
 
-class Asker:
-    """A loaded model that reads frames once and then takes any number of separate questions about them."""
+class TinyModel:
+    """A loaded checkpoint that prefills frames once and answers any number of questions about them."""
 
     def __init__(self, folder: Path = WEIGHTS) -> None:
         self.processor = LongVAProcessor.from_pretrained(folder)
@@ -38,8 +37,8 @@ class Asker:
         return self.model.get_input_embeddings()(torch.tensor([ids]))
 
     @torch.inference_mode()
-    def read(self, frame_tokens: torch.Tensor | None, chunk: int = 4096) -> DynamicCache:
-        """The cache after the system text and the frames (frames, 9, dim), or anything else that is embedded."""
+    def prefill(self, frame_tokens: torch.Tensor | None, chunk: int = 4096) -> DynamicCache:
+        """The KV cache after the system text and the frame tokens (frames, 9, dim), or any other embeddings."""
         parts = [self.embed(SYSTEM)]
         if frame_tokens is not None:
             parts += [frame_tokens.flatten(0, -2)[None], self.embed("\n")]
@@ -50,7 +49,7 @@ class Asker:
 
     @torch.inference_mode()
     def answer(self, cache: DynamicCache, question: str, max_new_tokens: int = 80, keep: bool = False) -> str:
-        """Greedy answer. The cache is left as it was, or with `keep` holds the turn and the next one's opening."""
+        """Greedy answer. The cache is restored; with `keep`, it holds this turn and the start of the next."""
         length = cache.get_seq_length()
         hidden = self.model.model(
             inputs_embeds=self.embed(question + TURN_END), past_key_values=cache, use_cache=True
@@ -71,15 +70,11 @@ class Asker:
         return self.processor.decode(found)
 
     def ask(self, frame_tokens: torch.Tensor | None, questions: Sequence[str]) -> list[str]:
-        cache = self.read(frame_tokens)
+        """Ask each question on its own."""
+        cache = self.prefill(frame_tokens)
         return [self.answer(cache, question) for question in questions]
 
     def converse(self, frame_tokens: torch.Tensor | None, questions: Sequence[str]) -> list[str]:
-        """The same questions as turns of one conversation: each answer stays in sight of the next question."""
-        cache = self.read(frame_tokens)
+        """Ask the questions as turns of one conversation."""
+        cache = self.prefill(frame_tokens)
         return [self.answer(cache, question, keep=True) for question in questions]
-
-
-@lru_cache(maxsize=1)
-def bundled() -> Asker:
-    return Asker()

@@ -1,9 +1,9 @@
-"""How well the bundled model answers late in a conversation: twenty questions about each clip of the gallery.
+"""Accuracy early and late in long conversations: twenty questions about each clip of the gallery.
 
-    python -m tools.tiny.chat_check    # the share of right answers, early and late in the conversation
+    python -m tools.tiny.chat_check    # the share of correct answers by position in the conversation
 
-The questions are drawn from what the clip shows, with their true answers; two of each twenty cannot be answered. They
-are asked as the page asks them.
+The questions and their answers come from the scenes of the clip; two of the twenty should be refused. They are asked
+through `ChatSession`, as on the page.
 """
 
 import random
@@ -12,25 +12,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from longva_demo.tiny.clips import change_questions, motion_questions, needle_questions, order_questions
-from longva_demo.tiny.questions import Asked, ask_scene
+from longva_demo.tiny.questions import QAPair, ask_scene
 from longva_demo.tiny.scenes import NO_SYMBOL, Scene
 from tools.tiny.check_examples import gallery_session, greedy_answer
-from tools.tiny.evaluate import question_within
-from tools.tiny.gallery import EXAMPLES, Example, declined
+from tools.tiny.evaluate import scene_question
+from tools.tiny.gallery import EXAMPLES, Example, refused
 from tools.tiny.make_examples import FOLDER
-from tools.tiny.outside_questions import no_question, outside_question, untold_question
+from tools.tiny.out_of_scope_questions import non_question, out_of_scope_question, unanswerable_question
 
-LENGTH, PART, CHATS = 20, 5, 3  # questions in a conversation, and in one column; conversations about a clip
+LENGTH, PART, CHATS = 20, 5, 3  # questions per conversation; questions per column; conversations per clip
 CHAT_SEED = 9_500_000
 
 
-def _needle_questions(rng: random.Random, phases: tuple[Scene, ...]) -> list[Asked]:
+def _needle_questions(rng: random.Random, phases: tuple[Scene, ...]) -> list[QAPair]:
     [needle] = {(t.shape, t.colour, t.symbol) for scene in phases for t in scene.things if t.symbol != NO_SYMBOL}
     return needle_questions(rng, [needle], phases)
 
 
-# What is asked about clips in which something happens; about the others, whatever can be asked about a picture.
-IN_TIME: dict[str, Callable[[random.Random, tuple[Scene, ...]], list[Asked]]] = {
+# Questions about clips with events. The other clips get the questions of a single picture.
+IN_TIME: dict[str, Callable[[random.Random, tuple[Scene, ...]], list[QAPair]]] = {
     "motion": lambda rng, phases: motion_questions(rng, phases, "to the right"),
     "change": change_questions,
     "needle": _needle_questions,
@@ -39,28 +39,28 @@ IN_TIME: dict[str, Callable[[random.Random, tuple[Scene, ...]], list[Asked]]] = 
 }
 
 
-def questions_on(rng: random.Random, example: Example) -> Iterable[Asked]:
-    """Some questions that differ from call to call, as the lot log_prob_drops."""
+def questions_on(rng: random.Random, example: Example) -> Iterable[QAPair]:
+    """Randomly drawn questions, different on each call."""
     if example.name in IN_TIME:
         return IN_TIME[example.name](rng, example.phases)
     if example.phases:
         return ask_scene(rng, example.phases[0], LENGTH)
-    return declined(question_within(rng), outside_question(rng))
+    return refused(scene_question(rng), out_of_scope_question(rng))
 
 
-def conversation(rng: random.Random, example: Example) -> list[Asked]:
-    """LENGTH different questions in any order: the gallery's own, others on what it shows, and two to be declined."""
+def conversation(rng: random.Random, example: Example) -> list[QAPair]:
+    """LENGTH distinct questions in random order: the gallery's own, others about the clip, and two to refuse."""
     chosen = {one.question: one for one in example.asked}
     while len(chosen) < LENGTH - 2:
         chosen.update((one.question, one) for one in questions_on(rng, example))
     asked = [*chosen.values()][: LENGTH - 2]
-    asked += declined(no_question(rng), untold_question(rng))
+    asked += refused(non_question(rng), unanswerable_question(rng))
     rng.shuffle(asked)
     return asked
 
 
-def right_in_turn(example: Example, asked: list[Asked], folder: Path = FOLDER) -> list[bool]:
-    """For each question of one conversation: was the answer right?"""
+def right_in_turn(example: Example, asked: list[QAPair], folder: Path = FOLDER) -> list[bool]:
+    """Whether each answer of one conversation is correct."""
     session = gallery_session(folder / example.file, example.num_frames)
     right = [greedy_answer(session, one.question) == one.answer for one in asked]
     session.close()

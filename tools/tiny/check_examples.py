@@ -1,4 +1,4 @@
-"""Which questions of the gallery the bundled model gets right, asked as the page asks them."""
+"""Find the gallery questions that the bundled model answers correctly, asked as on the page."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,7 +16,7 @@ def tiny_engine() -> Engine:
 
 
 def gallery_session(path: Path, num_frames: int) -> ChatSession:
-    """A chat of the bundled model about a file of the gallery."""
+    """A chat with the bundled model about a file of the gallery."""
     session = ChatSession(tiny_engine())
     processor = tiny_engine().loaded.processor
     if is_picture(path):
@@ -34,7 +34,7 @@ def greedy_answer(session: ChatSession, question: str) -> str:
 
 
 def right_answers(path: Path, num_frames: int, asked: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (question, true answer): right when asked alone, and right after all those before it?"""
+    """Whether each (question, answer) is correct both when asked alone and after all questions before it."""
     session = gallery_session(path, num_frames)
     right = [True] * len(asked)
     for index, (question, truth) in enumerate(asked):

@@ -1,4 +1,4 @@
-"""Trained parts → a LongVA checkpoint in the original on-disk format, bfloat16, that the product loads as any other."""
+"""Trained parts → a LongVA checkpoint in the original on-disk format, in bfloat16."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,15 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, LongVAProcessor
-from tools.tiny.network import CONTEXT_LENGTH, IMAGE_SIZE, LANGUAGE, ROPE_THETA, VISION, Eyes, build_reader
+from tools.tiny.network import (
+    CONTEXT_LENGTH,
+    IMAGE_SIZE,
+    LANGUAGE,
+    ROPE_THETA,
+    VISION,
+    VisionModel,
+    build_language_model,
+)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -19,11 +27,11 @@ CHAT_TEMPLATE = (
 )
 TOWER = "tower"
 TOWER_KEYS, PROJECTOR_KEYS = "model.vision_tower.vision_tower.vision_model.", "model.mm_projector."
-REDUCING_GAP = 3.0  # frames are small to the eyes: 540 lines become 84
+REDUCING_GAP = 3.0  # the vision model takes small frames: 540 lines become 84
 
 
 def make_config(tokenizer: Tokenizer, num_layers: int) -> LongVAConfig:
-    """One grid for a picture of any shape: it is fitted into the square that a frame has."""
+    """A single grid for all pictures: each is fitted into the square of a frame."""
     return LongVAConfig(
         **{**LANGUAGE, "num_hidden_layers": num_layers},
         vocab_size=tokenizer.get_vocab_size(),
@@ -39,7 +47,7 @@ def make_config(tokenizer: Tokenizer, num_layers: int) -> LongVAConfig:
 
 
 def make_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """Of the class that takes tokenizer.json as it is: Qwen2's has a normalizer of its own."""
+    """The generic class, since Qwen2's tokenizer class replaces the normalizer."""
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -53,17 +61,19 @@ def make_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def export(folder: Path, eyes: Eyes, trained: dict[str, Tensor], tokenizer: Tokenizer) -> Path:
-    """Write the checkpoint into `folder`, which is emptied first. `trained`: the reader's weights."""
+def export(folder: Path, vision: VisionModel, trained: dict[str, Tensor], tokenizer: Tokenizer) -> Path:
+    """Write the checkpoint into `folder`, replacing its contents. `trained`: weights of the language model."""
     wrapped = make_tokenizer(tokenizer)
     num_layers = sum(name.endswith("input_layernorm.weight") for name in trained)
-    reader = build_reader(tokenizer.get_vocab_size(), wrapped.eos_token_id, wrapped.pad_token_id, num_layers)
-    reader.load_state_dict(trained)
+    language_model = build_language_model(
+        tokenizer.get_vocab_size(), wrapped.eos_token_id, wrapped.pad_token_id, num_layers
+    )
+    language_model.load_state_dict(trained)
     config = make_config(tokenizer, num_layers)
     model = LongVAForConditionalGeneration(config)
-    state = {f"{TOWER_KEYS}{key}": value for key, value in eyes.tower.state_dict().items()}
-    state |= {f"{PROJECTOR_KEYS}{key}": value for key, value in eyes.projector.state_dict().items()}
-    state |= reader.state_dict()
+    state = {f"{TOWER_KEYS}{key}": value for key, value in vision.tower.state_dict().items()}
+    state |= {f"{PROJECTOR_KEYS}{key}": value for key, value in vision.projector.state_dict().items()}
+    state |= language_model.state_dict()
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
     assert all("position_ids" in name for name in missing), missing
@@ -80,15 +90,15 @@ def export(folder: Path, eyes: Eyes, trained: dict[str, Tensor], tokenizer: Toke
     return folder
 
 
-def take_apart(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of eyes and reader of an exported model, as training keeps them; rounded as bfloat16 is."""
-    eyes, reader = Eyes().state_dict(), {}
+def split_checkpoint(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of vision and language model of an exported model, under the names of training; from bfloat16."""
+    vision, language_model = VisionModel().state_dict(), {}
     for name, value in load_file(checkpoint / "model.safetensors").items():
         if name.startswith(TOWER_KEYS):
-            eyes[f"tower.{name.removeprefix(TOWER_KEYS)}"] = value.float()
+            vision[f"tower.{name.removeprefix(TOWER_KEYS)}"] = value.float()
         elif name.startswith(PROJECTOR_KEYS):
-            eyes[f"projector.{name.removeprefix(PROJECTOR_KEYS)}"] = value.float()
+            vision[f"projector.{name.removeprefix(PROJECTOR_KEYS)}"] = value.float()
         else:
-            reader[name] = value.float()
-    reader["lm_head.weight"] = reader["model.embed_tokens.weight"]  # tied
-    return eyes, reader
+            language_model[name] = value.float()
+    language_model["lm_head.weight"] = language_model["model.embed_tokens.weight"]  # tied
+    return vision, language_model

@@ -1,4 +1,4 @@
-"""The example gallery as scenes: what each clip shows, its questions, and their true answers read off the scenes."""
+"""The example gallery as scenes: what each clip shows, and its questions with their answers."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.phrases import article
-from longva_demo.tiny.questions import DECLINE, Asked, describe
+from longva_demo.tiny.questions import REFUSAL, QAPair, describe
 from longva_demo.tiny.scenes import (
     BACKGROUND_NAMES,
     BACKGROUNDS,
@@ -35,15 +35,17 @@ from tools.tiny.gallery_frames import (
     with_needle,
 )
 
-# Pictures of these sides make as many pieces of 336 pixels as LongVA-7B takes (7 × 7), and 6 × 3.
+# At these widths a picture is cut into 7 × 7 grids of 336 pixels, the most that LongVA-7B takes, and into 6 × 3.
 LARGE, WIDE = 2352, 2016
 
 
 @dataclass(frozen=True)
 class Example:
-    """One entry of the gallery. `fps` 0 makes a picture. `cover` is the thumbnail's place in the clip, 0…1.
+    """One entry of the gallery. With `fps` 0 it is a picture.
 
-    `group` is a key of `GROUPS` in `ui/gallery.py`. `phases`: the scenes that it goes through; none of this world: ().
+    group: a key of `GROUPS` in `page/components/gallery`.
+    phases: the scenes that it goes through; empty if it is out of scope.
+    cover: position of the thumbnail in the clip, 0…1.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Example:
     title: str
     shows: str
     frames: Frames
-    asked: list[Asked]
+    asked: list[QAPair]
     phases: tuple[Scene, ...] = ()
     fps: int = 25
     num_frames: int = 16
@@ -65,12 +67,12 @@ class Example:
 
 @dataclass
 class Truth:
-    """Collects questions with answers read off the scene's things."""
+    """Collects questions, with answers that come from the things of the scene."""
 
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[QAPair] = field(default_factory=list)
 
     def add(self, question: str, answer: str) -> None:
-        self.asked.append(Asked(question, answer, "example"))
+        self.asked.append(QAPair(question, answer, "example"))
 
     def colour(self, question: str, thing: Thing) -> None:
         self.add(question, f"It is {COLOUR_NAMES[thing.colour]}.")
@@ -89,7 +91,7 @@ class Truth:
 
 
 def make(shape: str, colour: str, cell: str, symbol: str = "", radius: float = 0.15, angle: int = 0) -> Thing:
-    """A thing in the middle of a named cell."""
+    """A thing at the centre of a named cell."""
     row, column = divmod(CELL_NAMES.index(cell), GRID)
     return Thing(
         SHAPES.index(shape),
@@ -121,7 +123,7 @@ def shapes_example() -> Example:
     truth.add("Is there a green heart?", "No.")
     truth.number("What number is on the star?", star)
     truth.colour("What colour is the circle?", circle)
-    title, shows = "Three shapes", "The clip is read once: the second answer comes at once."
+    title, shows = "Three shapes", "The clip is read once, so the second answer comes at once."
     return Example("shapes", "first", title, shows, floating(scene, 6, 25, sway=0.03), truth.asked, (scene,))
 
 
@@ -142,7 +144,7 @@ def motion_example() -> Example:
     truth.colour("What colour is the cross?", cross)
     truth.background("What colour is the background?", scene)
     truth.place("Where is the cross?", cross)
-    title, shows = "A rolling circle", "Sixteen frames of five seconds: a thing in motion keeps its number."
+    title, shows = "A rolling circle", "Sixteen frames from five seconds: a moving object keeps its number."
     phases = tuple(scene.with_things(replace(ball, x=x), cross) for x in (path[0], path[-1]))
     return Example("motion", "first", title, shows, frames, truth.asked, phases, fps=fps)
 
@@ -169,7 +171,7 @@ def change_example() -> Example:
     truth.add("Is there a heart?", "Yes.")
     truth.add("Is there a green star?", "No.")
     truth.shape("What shape is the thing at the centre?", before)
-    title, shows = "A change of heart", "Red, then blue: drag over the timeline to ask about one part."
+    title, shows = "A change of heart", "Red, then blue: drag on the timeline to ask about one part."
     phases = (scene.with_things(before), scene.with_things(after))
     return Example("change", "first", title, shows, frames, truth.asked, phases, cover=0.3)
 
@@ -208,7 +210,7 @@ def needle_long() -> Example:
     truth.number("What number is on the circle?", thing)
     truth.number("What number is shown in the video?", thing)
     truth.add("Which shape has the number 8?", f"The {COLOUR_NAMES[thing.colour]} {SHAPES[thing.shape]}.")
-    title, shows = "Ten minutes, one number", "256 frames in one prompt; the number is there for 2.5 seconds."
+    title, shows = "Ten minutes, one number", "256 frames in one prompt; the number is visible for 2.5 seconds."
     cover = (at + 0.5) / seconds
     frames, phases = stills(plan, fps), tuple(scene for _, scene in plan)
     return Example(
@@ -230,7 +232,7 @@ def order_example() -> Example:
     truth.background("What colour is the background?", scene)
     truth.colour("What colour is the triangle?", parts[0])
     truth.colour("What colour is the star?", parts[2])
-    title, shows = "One after the other", "Two minutes in three parts: each answer names its frames."
+    title, shows = "One after the other", "Two minutes in three parts: each answer lists its frames."
     phases = tuple(scene.with_things(part) for part in parts)
     frames = stills([(40.0, phase) for phase in phases], 5)
     return Example("order", "long", title, shows, frames, truth.asked, phases, fps=5, num_frames=12, cover=0.2)
@@ -251,7 +253,7 @@ def picture_example() -> Example:
     truth.colour("What colour is the heart?", heart)
     truth.colour("What colour is the square?", square)
     truth.background("What colour is the background?", scene)
-    title, shows = "A picture", "Asked about like a video: numbers, colours, places."
+    title, shows = "A picture", "Ask about it as about a video: numbers, colours, positions."
     return picture("picture", title, shows, lambda: smooth(scene), truth, scene)
 
 
@@ -268,7 +270,7 @@ def large_picture_example() -> Example:
     truth.place("Where is the diamond?", diamond)
     truth.colour("What colour is the triangle?", triangle)
     truth.background("What colour is the background?", scene)
-    title, shows = "Night sky", f"{LARGE:,} pixels a side: LongVA-7B reads 49 pieces, the built-in model one."
+    title, shows = "Night sky", f"{LARGE:,} pixels a side: LongVA-7B reads 49 tiles, the built-in model one."
     return picture("sky", title, shows, lambda: draw(scene, LARGE), truth, scene)
 
 
@@ -280,36 +282,34 @@ def wide_picture_example() -> Example:
     truth.place("Where is the star?", star)
     truth.colour("What colour is the star?", star)
     truth.colour("What colour is the heart?", heart)
-    title, shows = "A wide picture", "Kept whole, never cropped: 3 rows of 6 pieces for LongVA-7B."
+    title, shows = "A wide picture", "Kept whole, never cropped: 3 rows of 6 tiles for LongVA-7B."
     return picture("wide", title, shows, lambda: draw(scene, WIDE)[WIDE // 4 : WIDE * 3 // 4], truth, scene)
 
 
 def colours_example() -> Example:
-    title, shows = "Not its world", "No shapes at all: it says what it knows instead of guessing."
+    title, shows = "Out of scope", "No shapes at all: the model says what it knows instead of guessing."
     questions = ("What do you see?", "What is this?", "What colour is the star?", "How many things are there?")
-    return Example("outside", "limits", title, shows, moving_colours(5, 25), declined(*questions), crf=33)
+    return Example("outside", "limits", title, shows, moving_colours(5, 25), refused(*questions), crf=33)
 
 
 def landscape_example() -> Example:
-    title, shows = "Clouds and ground", "Texture as in photographs: this model knows drawn shapes alone."
+    title, shows = "Clouds and ground", "Photographic texture: this model knows only drawn shapes."
     questions = ("What do you see?", "Is there a heart?", "Where is the circle?", "What is this?")
-    return Example(
-        "landscape", "limits", title, shows, panned_landscape(5, 5, 12), declined(*questions), fps=12, crf=33
-    )
+    return Example("landscape", "limits", title, shows, panned_landscape(5, 5, 12), refused(*questions), fps=12, crf=33)
 
 
 def questions_example() -> Example:
     square, circle = make("square", "blue", "left", "K", 0.19), make("circle", "red", "right", "A", 0.19)
     scene = backdrop("beige", square, circle)
     frames = floating(scene, 5, 25, sway=0.03)
-    title, shows = "The wrong questions", "A clip of its own kind, but shapes do not tell the weather."
+    title, shows = "The wrong questions", "A familiar kind of clip, but shapes say nothing about the weather."
     questions = ("What is the weather in Paris?", "Is there a dog?", "What do people say?", "What will happen next?")
-    return Example("questions", "limits", title, shows, frames, declined(*questions, "Who are you?"), (scene,))
+    return Example("questions", "limits", title, shows, frames, refused(*questions, "Who are you?"), (scene,))
 
 
-def declined(*questions: str) -> list[Asked]:
-    """Questions to which the true answer is that the built-in model cannot tell."""
-    return [Asked(question, DECLINE, "example") for question in questions]
+def refused(*questions: str) -> list[QAPair]:
+    """Questions that the built-in model should refuse."""
+    return [QAPair(question, REFUSAL, "example") for question in questions]
 
 
 EXAMPLES = (

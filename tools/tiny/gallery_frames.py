@@ -1,4 +1,4 @@
-"""The frames of the gallery: scenes that sway, follow one another or hide a needle; what is no such scene at all."""
+"""The frames of the gallery: moving scenes, sequences of shots, needles, and out-of-scope clips."""
 
 import math
 import random
@@ -11,20 +11,20 @@ from PIL import Image
 
 from longva_demo.tiny.draw import draw
 from longva_demo.tiny.scenes import Mix, Scene, random_scene
-from tools.tiny.outside import landscape
+from tools.tiny.out_of_scope import landscape
 
-SIZE = 480  # of a clip's frames, in pixels
+SIZE = 480  # side of a clip's frames, in pixels
 Frames = Callable[[], Iterator[np.ndarray]]  # each uint8 (height, width, 3)
-Shots = list[tuple[float, Scene]]  # seconds, and what is shown for so long
+Shots = list[tuple[float, Scene]]  # duration in seconds, and the scene
 
 
 def smooth(scene: Scene) -> np.ndarray:
-    """Drawn at twice the size and brought down, so that slow movements do not jump from pixel to pixel."""
+    """Draw at twice the size and scale down, so that slow motion does not jump from pixel to pixel."""
     return np.asarray(Image.fromarray(draw(scene, 2 * SIZE)).reduce(2))
 
 
 def floating(scene: Scene, seconds: float, fps: int, sway: float = 0.012) -> Frames:
-    """The scene with its things gently swaying about their places."""
+    """The scene with its things swaying gently."""
 
     def frames() -> Iterator[np.ndarray]:
         for index in range(round(seconds * fps)):
@@ -43,7 +43,7 @@ def floating(scene: Scene, seconds: float, fps: int, sway: float = 0.012) -> Fra
 
 
 def shots(seed: int, seconds: float, shot_seconds: tuple[float, float]) -> Shots:
-    """(length in seconds, scene without symbols or words) until `seconds` are full."""
+    """Random scenes without symbols or words, `seconds` in total."""
     rng, mix = random.Random(seed), Mix(symbol_share=0, bare_share=0, word_share=0, large_share=0.5, spread=0.4)
     found: Shots = []
     left = seconds
@@ -55,7 +55,7 @@ def shots(seed: int, seconds: float, shot_seconds: tuple[float, float]) -> Shots
 
 
 def with_needle(haystack: Shots, needle: Scene, at: float, seconds: float) -> Shots:
-    """The shots with `needle` laid over from `at` on, the total length unchanged."""
+    """The shots with `needle` in place of what was shown from `at` on. The total length stays the same."""
     found: Shots = []
     now = 0.0
     for length, scene in haystack:
@@ -70,7 +70,7 @@ def with_needle(haystack: Shots, needle: Scene, at: float, seconds: float) -> Sh
 
 
 def stills(shots: Shots, fps: int) -> Frames:
-    """The shots one after the other, nothing in them moving: each is drawn once, so that minutes cost little."""
+    """The shots as still scenes. Each is drawn once, so that long clips are cheap."""
 
     @lru_cache(maxsize=2)
     def still(index: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def stills(shots: Shots, fps: int) -> Frames:
 
 
 def moving_colours(seconds: float, fps: int) -> Frames:
-    """Waves of colour that come back to where they began."""
+    """Waves of colour that loop seamlessly."""
 
     def frames() -> Iterator[np.ndarray]:
         ramp = np.linspace(0, 1, SIZE, dtype=np.float32)
@@ -103,7 +103,7 @@ def moving_colours(seconds: float, fps: int) -> Frames:
 
 
 def panned_landscape(seed: int, seconds: float, fps: int) -> Frames:
-    """A view that glides over sky and ground, larger than the frame."""
+    """A pan over a landscape that is larger than the frame."""
 
     def frames() -> Iterator[np.ndarray]:
         wide = landscape(random.Random(seed), 2 * SIZE)

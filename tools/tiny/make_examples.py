@@ -1,11 +1,11 @@
-"""The example gallery: small clips and pictures drawn from the model's world, with questions and their true answers.
+"""Build the example gallery: short clips and pictures of scenes, with questions and their answers.
 
-    python -m tools.tiny.make_examples              # draw all, keep the questions that are answered right
-    python -m tools.tiny.make_examples --keep-files # only ask again, as after a training
-    python -m tools.tiny.make_examples --no-check   # draw all, keep all questions
+    python -m tools.tiny.make_examples              # draw everything, keep the questions answered correctly
+    python -m tools.tiny.make_examples --keep-files # only ask again, after a training
+    python -m tools.tiny.make_examples --no-check   # draw everything, keep all questions
 
-The answers are those of the scenes. The model is only asked which questions it gets right, so that the gallery shows
-what works; its words are never taken for an answer.
+The answers come from the scenes, never from the model. The model only decides which questions are kept, so that the
+gallery shows what works.
 """
 
 import argparse
@@ -18,18 +18,18 @@ import av
 import numpy as np
 from PIL import Image
 
-from longva_demo.tiny.questions import Asked
+from longva_demo.tiny.questions import QAPair
 from longva_demo.video import FramePlan, decode_frames, plan_frames, probe
 from tools.tiny.gallery import EXAMPLES, Example
 from tools.tiny.gallery_frames import SIZE
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
-CARD = 160  # the longer side of a card's picture, in pixels
-PREVIEW_FRAMES, PREVIEW_MILLISECONDS = 12, 250  # of a moving preview, and how long each is shown
+CARD = 160  # longer side of a thumbnail, in pixels
+PREVIEW_FRAMES, PREVIEW_MILLISECONDS = 12, 250  # of an animated preview; duration of a frame
 
 
 def write_clip(path: Path, frames: Iterator[np.ndarray], fps: int, crf: int) -> None:
-    """H.264 that every browser plays."""
+    """Write H.264 that every browser plays."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps))
         stream.width = stream.height = SIZE
@@ -41,7 +41,7 @@ def write_clip(path: Path, frames: Iterator[np.ndarray], fps: int, crf: int) -> 
 
 
 def write_files(example: Example, folder: Path) -> None:
-    """The clip or picture, its thumbnail, and for a clip its moving preview."""
+    """Write the clip or picture, its thumbnail, and for a clip an animated preview."""
     (folder / "thumbs").mkdir(parents=True, exist_ok=True)
     path, thumbnail = folder / example.file, folder / "thumbs" / f"{example.name}.jpg"
     if not example.fps:
@@ -54,7 +54,7 @@ def write_files(example: Example, folder: Path) -> None:
     start = example.cover * info.duration_seconds
     cover = plan_frames(info, 1, start)
     small(pictures(path, cover)[0]).save(thumbnail, quality=88)
-    # The cover is among the frames, so that a needle is seen in its place.
+    # The cover is one of the frames, so that the preview shows a needle.
     before = max(1, round(PREVIEW_FRAMES * example.cover))
     parts = [plan_frames(info, before, 0, start), plan_frames(info, PREVIEW_FRAMES - before, start)]
     write_preview(thumbnail.with_suffix(".webp"), [small(one) for part in parts for one in pictures(path, part)])
@@ -71,13 +71,13 @@ def small(picture: Image.Image) -> Image.Image:
 
 
 def write_preview(path: Path, frames: list[Image.Image]) -> None:
-    """An animation without end."""
+    """Write an endless animation."""
     frames[0].save(
         path, save_all=True, append_images=frames[1:], duration=PREVIEW_MILLISECONDS, loop=0, quality=60, method=6
     )
 
 
-def entry(example: Example, asked: list[Asked]) -> dict[str, object]:
+def entry(example: Example, asked: list[QAPair]) -> dict[str, object]:
     return {
         "file": example.file,
         "group": example.group,
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--no-check", action="store_true", help="keep all questions without asking the model")
-    parser.add_argument("--keep-files", action="store_true", help="only ask again; the files are there already")
+    parser.add_argument("--keep-files", action="store_true", help="only ask again, with the existing files")
     options = parser.parse_args()
     entries = []
     for build in EXAMPLES:
@@ -103,7 +103,7 @@ def main() -> None:
             write_files(example, options.folder)
         asked = example.asked
         if not options.no_check:
-            from tools.tiny.check_examples import right_answers  # the model is needed here only
+            from tools.tiny.check_examples import right_answers  # imported late: only the check needs the model
 
             pairs = [(one.question, one.answer) for one in asked]
             right = right_answers(options.folder / example.file, example.num_frames, pairs)

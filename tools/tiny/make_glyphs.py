@@ -1,9 +1,9 @@
-"""Turn a few fonts into the glyph pictures that scenes are drawn with, so that a scene looks the same on every machine.
+"""Render fonts to the glyph bitmaps that scenes are drawn with, so that scenes look the same on every machine.
 
     python -m tools.tiny.make_glyphs DejaVuSans.ttf DejaVuSans-Bold.ttf ...
 
-writes longva_demo/tiny/glyphs.npz: for each font one picture of grey levels with all capitals and digits side by
-side, and where each begins. The first font is always the one that comes with Pillow.
+writes longva_demo/tiny/glyphs.npz: for each font a greyscale strip of all digits and capitals side by side, and the
+left edge of each. The first font is always Pillow's own.
 """
 
 import string
@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 CHARACTERS = string.digits + string.ascii_uppercase
-HEIGHT = 64  # of the strip; capitals are about 56 high
+HEIGHT = 64  # of the strip; capitals are about 56 pixels high
 TARGET = Path(__file__).resolve().parents[2] / "longva_demo" / "tiny" / "glyphs.npz"
 
 
 def strip_of(font: ImageFont.FreeTypeFont) -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels (HEIGHT, width) of all characters, and the left edge of each, with the end of the last."""
+    """Grey levels (HEIGHT, width) of all characters, and the left edge of each plus the right edge of the last."""
     columns, edges = [], [0]
     for character in CHARACTERS:
         left, _, right, _ = font.getbbox(character, anchor="ls")
@@ -31,7 +31,7 @@ def strip_of(font: ImageFont.FreeTypeFont) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sized(font: ImageFont.FreeTypeFont) -> ImageFont.FreeTypeFont:
-    """The font at the size at which an H is 56 pixels high."""
+    """The font at the size where an H is 56 pixels high."""
     trial = font.font_variant(size=100)
     _, top, _, bottom = trial.getbbox("H", anchor="ls")
     return font.font_variant(size=100 * 56 / (bottom - top))

@@ -1,8 +1,8 @@
-"""The bundled LongVA's shape, its scene codes, and how its parts are built for training.
+"""The bundled model's architecture, its scene codes, and how its parts are built for training.
 
-The eyes (CLIP tower and projector) learn to say what each cell shows as a *scene code*: a sum of fixed vectors, one
-for each part of the cell's truth. The reader (Qwen2) can so be trained on codes while the eyes are still learning, and
-later eyes fit an earlier reader.
+The vision model (CLIP tower and projector) is trained to output a *scene code* for each cell: a sum of fixed vectors,
+one for each factor of the cell's ground truth. So the language model (Qwen2) can be trained on codes before the vision
+model is finished, and later vision models fit an earlier language model.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, Qwen2Config, Qwen2ForCausalLM
 
-from longva_demo.tiny.scenes import FACTORS, GRID, OUTSIDE, Cells
+from longva_demo.tiny.scenes import FACTORS, GRID, OUT_OF_SCOPE, Cells
 
 IMAGE_SIZE, PATCH_SIZE, POOL = 84, 14, 2
 TOKENS_PER_FRAME = GRID * GRID
@@ -46,8 +46,8 @@ LANGUAGE: dict[str, Any] = {
 ROPE_THETA = 1_000_000_000.0
 
 
-class Eyes(nn.Module):
-    """CLIP tower, projector and 2 × 2 average pooling: what the product computes for a frame, ready for training."""
+class VisionModel(nn.Module):
+    """CLIP tower, projector and 2 × 2 average pooling, as `longva_demo.model` computes them, with gradients."""
 
     mean: Tensor
     std: Tensor
@@ -62,7 +62,7 @@ class Eyes(nn.Module):
         self.register_buffer("std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels (frames, 3, 84, 84) in 0…1 → (frames, 9, dim). The tower's last layer is never used, and not run."""
+        """Pixels (frames, 3, 84, 84) in 0…1 → (frames, 9, dim). The tower's last layer is unused and skipped."""
         hidden = self.tower.embeddings((pixels - self.mean) / self.std)
         hidden = self.tower.pre_layrnorm(hidden)
         for layer in self.tower.encoder.layers[:-1]:
@@ -79,15 +79,15 @@ def to_pixels(frames: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def encode(eyes: Eyes, frames: np.ndarray, batch: int = 128) -> Tensor:
+def encode(vision: VisionModel, frames: np.ndarray, batch: int = 128) -> Tensor:
     """uint8 frames → features (frames, 9, dim) as float32, without gradients."""
-    parts = [eyes(to_pixels(frames[start : start + batch])) for start in range(0, len(frames), batch)]
+    parts = [vision(to_pixels(frames[start : start + batch])) for start in range(0, len(frames), batch)]
     return torch.cat(parts) if parts else torch.zeros(0, TOKENS_PER_FRAME, LANGUAGE_DIM)
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Fixed orthogonal vectors: one for each value of each factor, two for the offset in a cell, nine for the cell."""
+    """Fixed orthogonal vectors: one per value of each factor, two for the offset within a cell, nine for the cell."""
 
     tables: dict[str, Tensor]  # name: (values, dim)
     offset: Tensor  # (2, dim)
@@ -107,7 +107,7 @@ class Codes:
         return cls(tables, offset, place)
 
     def of(self, cells: Cells) -> Tensor:
-        """Codes (frames, 9, dim) of the truth."""
+        """Codes (frames, 9, dim) of the ground truth."""
         values = torch.from_numpy(cells.values)
         total = self.place + torch.from_numpy(cells.offsets) @ self.offset
         for index, table in enumerate(self.tables.values()):
@@ -115,15 +115,15 @@ class Codes:
         return total
 
 
-def is_outside(values: Tensor) -> Tensor:
-    """(frames,) bool: which frames are not of this world."""
-    return values[:, 0, -1] == OUTSIDE
+def is_out_of_scope(values: Tensor) -> Tensor:
+    """(frames,) bool: which frames are out of scope."""
+    return values[:, 0, -1] == OUT_OF_SCOPE
 
 
-def build_reader(
+def build_language_model(
     vocab_size: int, eos_token_id: int, pad_token_id: int, num_layers: int = LANGUAGE["num_hidden_layers"]
 ) -> Qwen2ForCausalLM:
-    """A fresh Qwen2 of the bundled size with tied embeddings."""
+    """A new Qwen2 of the bundled size, with tied embeddings."""
     config = Qwen2Config(
         **{**LANGUAGE, "num_hidden_layers": num_layers},
         vocab_size=vocab_size,
@@ -133,11 +133,11 @@ def build_reader(
         bos_token_id=pad_token_id,
         attn_implementation="sdpa",  # type: ignore[call-arg]
     )
-    reader = Qwen2ForCausalLM(config)
-    for name, parameter in reader.named_parameters():
-        if parameter.ndim == 2:  # larger than Qwen2's 0.02, which suits wider matrices
+    model = Qwen2ForCausalLM(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:  # Qwen2's own 0.02 suits wider matrices
             nn.init.normal_(parameter, std=0.1 if "embed_tokens" in name else 0.04)
-    return reader
+    return model
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,9 +1,9 @@
-"""The tokenizer's normalizer: the same question has the same text, however it is spaced, coded, adorned or capitalised.
+"""The tokenizer's normalizer: one form of each question, whatever its spacing, encoding, decoration and capitals.
 
-It is part of the checkpoint's tokenizer.json, so that it holds wherever the checkpoint is used. What stands between two
-ChatML markers passes through it. A role and its line break (`user\\n`) stay as they are. Plain text, as the model was
-trained with it, is not changed, but that a question without a mark gets one. No pattern goes back over what it has
-passed (`++`), so that a long text costs no more than its length.
+It is part of the checkpoint's tokenizer.json, so it applies wherever the checkpoint is used, to each text between two
+ChatML tokens. A role and its line break (`user\\n`) do not change. Plain text, as in training, does not either, except
+that a question without a question mark gets one. Patterns are possessive (`++`): without backtracking, the time is
+linear in the length of the text.
 """
 
 from string import ascii_uppercase
@@ -14,14 +14,14 @@ from longva_demo.tiny.scenes import COLOUR_NAMES, LETTERS, SHAPES, WORDS
 
 ROLES = ("system", "user", "assistant")
 ROLE = "|".join(rf"\A{role}" for role in ROLES)
-START = r"(?<=\A|\A\n|" + "|".join(rf"\A{role}\n" for role in ROLES) + ")"  # where a turn's own text begins
-FIRST = rf"(?:{START}|(?<=[.?!]|[.?!] ))"  # where a sentence begins
+START = r"(?<=\A|\A\n|" + "|".join(rf"\A{role}\n" for role in ROLES) + ")"  # the start of a turn's own text
+FIRST = rf"(?:{START}|(?<=[.?!]|[.?!] ))"  # the start of a sentence
 INVISIBLE = r"[\p{Cf}\p{Co}\x{34F}\x{115F}\x{1160}\x{FE00}-\x{FE0F}]|[\p{Cc}&&[^\t-\r\x{85}]]"
 ALNUM = r"[\p{L}\p{N}]"
-# What is to stay as it is meanwhile, by characters for private use, of which none is left in the text.
+# Private-use characters protect parts of the text temporarily. None are left in the result.
 PRIVATE = 0xE000
-OPENING, CLOSING = chr(PRIVATE + len(WORDS)), chr(PRIVATE + len(WORDS) + 1)  # of what an answer quotes
-ADORNMENT = r'["“”„‟«»″*_~`]'
+OPENING, CLOSING = chr(PRIVATE + len(WORDS)), chr(PRIVATE + len(WORDS) + 1)  # quotation marks in an answer
+DECORATION = r'["“”„‟«»″*_~`]'
 PICTOGRAM = r"[\p{So}\x{1F3FB}-\x{1F3FF}\x{20E3}]"
 ASKING = (
     *("who", "what", "which", "where", "when", "why", "how"),
@@ -44,7 +44,7 @@ def _replace(pattern: str, text: str) -> normalizers.Replace:
 
 
 def _characters() -> list[normalizers.Normalizer]:
-    """One form of each mark, nothing that is invisible or adorns words, and single spaces between words."""
+    """Unify punctuation, remove invisible characters and decoration, and collapse spaces."""
     return [
         _replace(INVISIBLE, ""),
         _replace("[‘’‚‛´′]", "'"),
@@ -52,8 +52,8 @@ def _characters() -> list[normalizers.Normalizer]:
         *(_replace(mark, sign) for mark, sign in (("❓|❔", "?"), ("❗|❕", "!"))),
         _replace(r'(?<=is )"(?=[\p{Lu}\p{N}]{1,5}"\.)', OPENING),
         _replace(rf'(?<={OPENING}[\p{{Lu}}\p{{N}}]{{1,5}})"', CLOSING),
-        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){ADORNMENT}++(?!{ALNUM})", ""),
-        _replace(rf"(?<!{ADORNMENT}|{ALNUM}){ADORNMENT}++(?={ALNUM})", ""),
+        _replace(rf"(?<=[\p{{L}}\p{{N}}?.!]){DECORATION}++(?!{ALNUM})", ""),
+        _replace(rf"(?<!{DECORATION}|{ALNUM}){DECORATION}++(?={ALNUM})", ""),
         _replace(rf"(?<!{ALNUM})'(?={ALNUM})|(?<=[\p{{L}}\p{{N}}?.!])'(?!{ALNUM})", ""),
         _replace(rf"(?<=[\p{{L}}\p{{N}}?.!])\s*+{PICTOGRAM}(?:\s*+{PICTOGRAM})*+", ""),
         _replace(rf"(?<!{PICTOGRAM}){PICTOGRAM}++\s*+(?={ALNUM})", ""),
@@ -63,7 +63,7 @@ def _characters() -> list[normalizers.Normalizer]:
 
 
 def _capitals() -> list[normalizers.Normalizer]:
-    """They stand where a sentence begins, in the letters and words that pictures show, and nowhere else."""
+    """Keep capitals at the start of a sentence and in the letters and words that pictures show; lower all others."""
     kept = {word: chr(PRIVATE + at) for at, word in enumerate(WORDS)}
     article = rf"(?<!(?i:the|ter|ith|has|ows) )(?<!{ALNUM})A(?= (?i:{'|'.join(NOUNS)}))"
     return [
@@ -84,7 +84,7 @@ def _capitals() -> list[normalizers.Normalizer]:
 
 
 def _edges() -> list[normalizers.Normalizer]:
-    """After a question's last letter or digit a single question mark."""
+    """End a question with a single question mark after its last letter or digit."""
     asking = "|".join(f"{word[0].upper()}{word[1:]}|{word}" for word in ASKING)
     return [
         _replace(rf"(?<={ALNUM}) +\Z", ""),

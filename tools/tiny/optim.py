@@ -1,4 +1,4 @@
-"""Muon for matrices, AdamW for the rest, in float32 (bfloat16 is slow on CPUs without hardware for it)."""
+"""Muon for matrices and AdamW for the rest, in float32: bfloat16 is slow on CPUs without hardware support."""
 
 import math
 from collections import defaultdict
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration on a stack (n, rows, columns): singular values go to about 1 (Jordan et al., 2024)."""
+    """Newton-Schulz iteration on a stack (n, rows, columns): singular values become about 1 (Jordan et al., 2024)."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -20,7 +20,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised; an update's size is matched to AdamW's, so that both share a learning rate."""
+    """Orthogonalised momentum. Updates are scaled to the size of AdamW's, so that both share a learning rate."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.01) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.95})
@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimiser:
-    """Both optimisers with one learning-rate schedule: short warm-up, constant, then a straight line to zero."""
+    """Both optimisers with one learning-rate schedule: short warm-up, constant, then linear decay to zero."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Optimiser:
         decay_share: float = 0.4,
         vector_share: float = 1.0,
     ) -> None:
-        """`vector_share`: AdamW's learning rate (embeddings, norms, biases) as a share of the matrices' `lr`."""
+        """`vector_share`: AdamW's learning rate (embeddings, norms, biases) as a share of `lr`."""
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for module in modules:
@@ -75,8 +75,8 @@ class Optimiser:
         self.done = 0
 
     def rate(self) -> float:
-        left = (self.steps - self.done) / max(1.0, self.steps * self.decay_share)
-        return self.lr * min(1.0, (self.done + 1) / min(100, self.steps), max(0.0, left))
+        decay = (self.steps - self.done) / max(1.0, self.steps * self.decay_share)
+        return self.lr * min(1.0, (self.done + 1) / min(100, self.steps), max(0.0, decay))
 
     def step(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)

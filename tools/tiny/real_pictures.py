@@ -1,6 +1,6 @@
-"""Photographs, a film and test patterns, none of them drawn here: the small model is to say that it cannot help.
+"""Photographs, a film and test patterns, all of them out of scope. They are used in the evaluation only.
 
-The photographs and the film come with Gradio and matplotlib, the patterns with FFmpeg's library. No training saw them.
+The photographs and the film come with Gradio and matplotlib, the patterns with FFmpeg.
 """
 
 import random
@@ -20,7 +20,7 @@ from longva_demo.video import decode_frames, plan_frames, probe
 SIDE = 336
 PHOTOGRAPHS = ("bus.png", "cheetah.jpg", "cheetah1.jpg", "groot.jpeg", "lion.jpg", "tower.jpg")
 FILM = "world.mp4"  # the Earth turns
-# FFmpeg's sources, with what they need to show something, and the same each time.
+# FFmpeg's sources, with the options that make their picture visible and repeatable.
 PATTERNS = {
     **dict.fromkeys(("allrgb", "colorspectrum", "haldclutsrc", "mandelbrot", "pal100bars", "pal75bars"), ""),
     **dict.fromkeys(("rgbtestsrc", "sierpinski", "smptebars", "smptehdbars", "testsrc", "testsrc2", "yuvtestsrc"), ""),
@@ -42,9 +42,9 @@ def photographs() -> list[Image.Image]:
     return [Image.open(file).convert("RGB") for file in files]
 
 
-def _piece(rng: random.Random, picture: Image.Image, least: float) -> Image.Image:
-    """A square part, at least that share of the shorter side, as it is or mirrored."""
-    side = round(min(picture.size) * rng.uniform(least, 1))
+def _piece(rng: random.Random, picture: Image.Image, min_share: float) -> Image.Image:
+    """A square crop of at least `min_share` of the shorter side, sometimes mirrored."""
+    side = round(min(picture.size) * rng.uniform(min_share, 1))
     left, top = rng.randint(0, picture.width - side), rng.randint(0, picture.height - side)
     piece = picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
@@ -56,7 +56,7 @@ def photograph(rng: random.Random) -> np.ndarray:
 
 
 def pan(rng: random.Random) -> np.ndarray:
-    """A camera moves over a photograph: uint8 (frames, 168, 168, 3)."""
+    """A camera panning over a photograph: uint8 (frames, 168, 168, 3)."""
     large = _piece(rng, rng.choice(photographs()), 0.9)
     half, num_frames = SIDE // 2, rng.choice((8, 16, 32))
     begin, end = ((rng.uniform(0, half), rng.uniform(0, half)) for _ in range(2))
@@ -89,13 +89,13 @@ def pattern(rng: random.Random) -> np.ndarray:
 
 REAL: dict[str, Callable[[random.Random], np.ndarray]] = {
     "photographs": photograph,
-    "cameras over photographs": pan,
+    "panned photographs": pan,
     "a film": film,
     "test patterns": pattern,
 }
 
 
 def real_frames(rng: random.Random, kind: str) -> np.ndarray:
-    """Frames of one of `REAL`; what was no film yet goes through H.264."""
+    """Frames of one of `REAL`. All but the film, which is compressed already, go through H.264."""
     frames = REAL[kind](rng)
     return frames if kind == "a film" else h264(frames, rng.randint(20, 28), preset="veryfast")

@@ -1,4 +1,4 @@
-"""The small tokenizer, and how an episode becomes one sequence of tokens."""
+"""The tokenizer, and how an episode becomes a sequence of tokens."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor
 
 from longva_demo.tiny.clips import Episode, colour_change, motion, needles, order, picture
-from longva_demo.tiny.questions import DECLINE, NOTHING, symbol_answer, word_answer
+from longva_demo.tiny.questions import NOTHING, REFUSAL, symbol_answer, word_answer
 from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix
 from tools.tiny.network import TOKENS_PER_FRAME
 from tools.tiny.normalizer import normalizer
-from tools.tiny.outside_questions import outside_question
+from tools.tiny.out_of_scope_questions import out_of_scope_question
 
 VOCAB_SIZE = 704
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -26,13 +26,13 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start
 TURN_END = "<|im_end|>\n<|im_start|>assistant\n"
 TURN_NEXT = "<|im_end|>\n<|im_start|>user\n"
 IGNORE = -100
-DECIDING = 4  # tokens
+REFUSAL_TOKENS = 4  # of an isolated refusal, how many count in the loss
 
 
 def corpus(seed: int, count: int) -> Iterator[str]:
-    """Questions and answers for the tokenizer to learn its pieces from. Each word of the world is to be one piece."""
+    """Training text of the tokenizer. Words of the scenes are repeated, so that each becomes one token."""
     rng, mix = random.Random(seed), Mix()
-    yield from ["system\nYou are a helpful assistant.\nuser\nassistant\n", DECLINE, NOTHING] * (count // 10)
+    yield from ["system\nYou are a helpful assistant.\nuser\nassistant\n", REFUSAL, NOTHING] * (count // 10)
     yield from [symbol_answer(symbol) for symbol in range(len(SYMBOLS))] * (count // 10)
     yield from [text for word in range(len(WORDS)) for text in (word_answer(word), f"the word {WORDS[word]}")] * count
     for _ in range(count):
@@ -46,11 +46,11 @@ def corpus(seed: int, count: int) -> Iterator[str]:
             for one in episode.asked:
                 yield one.question
                 yield one.answer
-        yield outside_question(rng)
+        yield out_of_scope_question(rng)
 
 
 def train_tokenizer(seed: int = 3, count: int = 1500) -> Tokenizer:
-    """Byte-level BPE of VOCAB_SIZE tokens, the three marks of ChatML last, in the layout of Qwen2's tokenizer."""
+    """Byte-level BPE of VOCAB_SIZE tokens, the three ChatML tokens last, in the layout of Qwen2's tokenizer."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -72,29 +72,28 @@ def train_tokenizer(seed: int = 3, count: int = 1500) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences padded on the right. `is_frame` marks the places of frame tokens; labels are IGNORE but in answers.
+    """Right-padded sequences. `is_frame` marks the frame tokens; labels are IGNORE outside the answers.
 
-    `turn` is 0 in what comes before the first question; 1, 2 … in the turns when each is to see nothing of the others;
-    all 0 for a conversation.
+    `turn` is 0 before the first question, and 1, 2 … in isolated turns. In a conversation it is 0 everywhere.
     """
 
     ids: Tensor  # (batch, length) int64
-    labels: Tensor  # (batch, length) int64: the token to come after each place
+    labels: Tensor  # (batch, length) int64: the next token
     is_frame: Tensor  # (batch, length) bool
     turn: Tensor  # (batch, length) int64
 
     @property
-    def apart(self) -> bool:
+    def isolated(self) -> bool:
         return bool(self.turn.any())
 
     def mask(self) -> Tensor | None:
-        """(batch, 1, length, length) bool, True where a place (row) sees another; None for plain causal attention."""
-        if not self.apart:
+        """(batch, 1, length, length) bool, True where a query (row) sees a key; None for plain causal attention."""
+        if not self.isolated:
             return None
         length = self.ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        seen = (self.turn[:, None, :] == 0) | (self.turn[:, :, None] == self.turn[:, None, :])
-        return (causal & seen)[:, None]
+        visible = (self.turn[:, None, :] == 0) | (self.turn[:, :, None] == self.turn[:, None, :])
+        return (causal & visible)[:, None]
 
 
 class Encoder:
@@ -111,11 +110,11 @@ class Encoder:
             self.known[text] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return self.known[text]
 
-    def sequence(self, episode: Episode, apart: bool = False) -> tuple[list[int], list[int], list[int]]:
-        """Tokens (0 where a frame token stands), labels, and the turn of each place.
+    def sequence(self, episode: Episode, isolated: bool = False) -> tuple[list[int], list[int], list[int]]:
+        """Token ids (0 for frame tokens), labels and turn numbers.
 
-        The frames come first in the first user turn; every answer is followed by the mark of a turn's end. With `apart`
-        every question stands as the first one would: several conversations of one turn that share their frames.
+        The frames come first in the first user turn. Every answer ends with the end-of-turn token. With `isolated`,
+        each question is written as a first question: several one-turn conversations that share their frames.
         """
         tokens = self.ids(SYSTEM) + [0] * (TOKENS_PER_FRAME * len(episode.frames))
         for index, line in enumerate(episode.lines):
@@ -123,20 +122,20 @@ class Encoder:
         lead = self.ids("\n") if episode.frames or episode.lines else []
         wanted, turn = [False] * len(tokens), [0] * len(tokens)
         for index, one in enumerate(episode.asked):
-            first = apart or index == 0
-            opening = lead if first else self.ids(TURN_NEXT)[1:]  # the end mark before it came with the last answer
+            first = isolated or index == 0
+            opening = lead if first else self.ids(TURN_NEXT)[1:]  # the previous answer already ends with <|im_end|>
             question = opening + self.ids(one.question) + self.ids(TURN_END)
             answer = [*self.ids(one.answer), self.end]
-            if apart and one.answer == DECLINE:  # its first words decide; the others would drown them in the mean
-                answer = answer[:DECIDING]
+            if isolated and one.answer == REFUSAL:  # the first tokens decide; the rest would dominate the mean loss
+                answer = answer[:REFUSAL_TOKENS]
             tokens += question + answer
             wanted += [False] * len(question) + [True] * len(answer)
-            turn += [index + 1 if apart else 0] * (len(question) + len(answer))
+            turn += [index + 1 if isolated else 0] * (len(question) + len(answer))
         labels = [tokens[at + 1] if wanted[at + 1] else IGNORE for at in range(len(tokens) - 1)] + [IGNORE]
         return tokens, labels, turn
 
-    def batch(self, episodes: Sequence[Episode], apart: bool = False) -> Batch:
-        rows = [self.sequence(episode, apart) for episode in episodes]
+    def batch(self, episodes: Sequence[Episode], isolated: bool = False) -> Batch:
+        rows = [self.sequence(episode, isolated) for episode in episodes]
         length = max(len(tokens) for tokens, _, _ in rows)
         ids = torch.full((len(rows), length), self.pad)
         labels = torch.full((len(rows), length), IGNORE)

@@ -1,1 +1,1 @@
-"""The page's own components, one folder each: its template, its script and the function that makes it."""
+"""The page's own components, one folder each: its template, its script and its factory."""

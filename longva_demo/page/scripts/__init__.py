@@ -1,19 +1,34 @@
-"""Scripts for the page's head, which run before Gradio draws anything."""
+"""Scripts for the page's head. They run before Gradio draws anything.
+
+Each runs in a function of its own and shares only the names that it assigns to `window`, at its end.
+"""
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# They give `say`, `selection` and the rest to all components, and use each other.
-SHARED = ("times.js", "words.js", "dom.js", "draft.js", "selection.js")
-# Each mends something that Gradio lacks, and uses no other.
-SEPARATE = ("event_stream.js", "fields.js", "focus.js", "toasts.js")
+# In the order in which they run. The first six export what the components use. event_stream.js wraps the `fetch` of
+# stale_tab.js; the last three stand alone.
+SCRIPTS = (
+    "times.js",
+    "i18n.js",
+    "dom.js",
+    "draft.js",
+    "selection.js",
+    "stale_tab.js",
+    "event_stream.js",
+    "fields.js",
+    "focus.js",
+    "toasts.js",
+)
 
 
 def head(constants: str) -> str:
     """The page's head. `constants` are JavaScript declarations that stale_tab.js uses."""
-    first = constants + "".join(map(read, (*SHARED, "stale_tab.js")))
-    return "<script>" + "".join(f"{{{text}}}\n" for text in (first, *map(read, SEPARATE))) + "</script>"
+    return (
+        "<script>" + "".join(wrap(name, constants if name == "stale_tab.js" else "") for name in SCRIPTS) + "</script>"
+    )
 
 
-def read(name: str) -> str:
-    return (FOLDER / name).read_text("utf-8")
+def wrap(name: str, constants: str) -> str:
+    """A script as a function that is called at once."""
+    return f'(() => {{\n"use strict";\n{constants}{(FOLDER / name).read_text("utf-8")}}})();\n'

@@ -1,12 +1,12 @@
-// What several scripts of the page need.
-const make = (tag, name, text) => {
+// Small helpers that several components use.
+const make = (tag, className, text) => {
   const node = document.createElement(tag);
-  node.className = name;
+  node.className = className;
   if (text !== undefined) node.textContent = text;
   return node;
 };
 
-// Whether `part` of a node is to be drawn again: its data are others than the last time.
+// Whether the data of a `part` of a node differ from the last call's, so that the part must be redrawn.
 const drawnParts = new WeakMap();
 function hasChanged(node, part, data) {
   const parts = drawnParts.get(node) ?? {}, text = JSON.stringify(data) ?? "";
@@ -16,22 +16,22 @@ function hasChanged(node, part, data) {
   return true;
 }
 
-// Text that stays the same is left alone: somebody may be selecting it.
-function write(node, text) {
+// Leaves unchanged text alone: the visitor may be selecting it.
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// A button of the row under an answer.
-function makeTool(name, act) {
+// A button for the row under an answer.
+function makeTool(name, onClick) {
   const button = make("button", "tool", say(`tool.${name}`));
   button.type = "button";
   button.dataset.tool = name;
   button.title = say(`tool.${name}_title`);
-  button.addEventListener("click", act);
+  button.addEventListener("click", onClick);
   return button;
 }
 
-// Plays the video from there. A browser may refuse to play; the position is set all the same.
+// Plays the video from `seconds`. A browser may refuse to play, but the position is set.
 function playFrom(seconds) {
   const player = document.querySelector("#player video");
   if (!player) return;
@@ -39,10 +39,10 @@ function playFrom(seconds) {
   player.play().catch(() => {});
 }
 
-// Copies a text. Browsers offer their clipboard to pages with https or on the same machine only, and may refuse it
-// there too; the old way, a selected field, is left then.
+// Browsers offer their clipboard API only on https and localhost, and may refuse it there. The fallback copies from a
+// selected text field.
 async function copyText(text) {
-  try { return await navigator.clipboard.writeText(text); } catch { /* the old way, below */ }
+  try { return await navigator.clipboard.writeText(text); } catch { /* fall back */ }
   const field = make("textarea", "copied"), focused = document.activeElement;
   field.value = text;
   document.body.append(field);
@@ -52,4 +52,7 @@ async function copyText(text) {
   focused?.focus({ preventScroll: true });
 }
 
-Object.assign(window, { make, hasChanged, write, makeTool, playFrom, copyText });
+// The address of a path on this server, which may be mounted below the origin's root.
+const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
+
+Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, copyText, serverUrl });

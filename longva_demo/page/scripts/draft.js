@@ -1,82 +1,92 @@
-// The question field is the visitor's: a question that comes back from the server never takes the place of what was
-// written since. It runs in the page's head, before restart.js.
-function restore(question) {
-  const field = document.querySelector("#question textarea");
-  if (!question || field?.value === question || returned.includes(question)) return;
-  if (!field || field.value.trim()) {
-    returned.unshift(question);  // offered above the field (suggestions.js)
-    document.dispatchEvent(new CustomEvent("longva:returned"));
-    return;
-  }
-  field.value = question;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-}
-const returned = [];
+// The question field, and questions on their way to the server. The field belongs to the visitor: a question that the
+// server returns never overwrites what was typed since.
+const FIELD = "#question textarea";
+const returned = [];  // questions that came back while the field held another one; offered above it (suggestions)
+const asking = [];  // questions on their way, oldest first: {text, at, isClaimed}; `at` is in ms on the page's clock
+let waiting = null;  // the question that waits for the upload it is about: {text, resolve, reject}
+let unconfirmed = "";  // the last question sent, until the server shows something
 
-// Questions on their way to the server, in their order: {text, at}. `at` is when they were asked, on the page's clock.
-const asking = [];
-let waiting = null;  // the one among them that waits for the end of an upload, which it is about: {text, go, stop}
-let unheard = "";  // one that was sent, while the server has not shown anything since
-
-function take(text) {
-  asking.push({ text, at: performance.now() });
-  document.dispatchEvent(new CustomEvent("longva:asked"));
-}
-
-// The field is read and emptied as the key goes down: Gradio's event comes later, when the next question may be there.
-function takeTyped() {
-  const field = document.querySelector("#question textarea");
-  take(field.value);
+// Runs as the key goes down: when Gradio's own event arrives, the field may hold the next question.
+function submitTyped() {
+  const field = document.querySelector(FIELD);
+  draft.submit(field.value);
   field.value = "";
   field.dispatchEvent(new Event("input", { bubbles: true }));
 }
-document.addEventListener("keypress", ({ key, shiftKey, target }) => {
-  if (key === "Enter" && !shiftKey && target.matches?.("#question textarea")) takeTyped();
-}, true);
-document.addEventListener("click", ({ target }) => { if (target.closest?.("#question .submit-button")) takeTyped(); }, true);
 
-// Ends once the question may be asked; throws where it was taken back, which ends the event.
-async function ready() {
-  const one = asking.find(({ isOnItsWay }) => !isOnItsWay);
-  one.isOnItsWay = true;
-  if (!selection.isUploading()) return;
-  await new Promise((go, stop) => {
-    if (waiting) { stop(); return; }  // one at a time
-    waiting = { text: one.text, go, stop };
-    announceWaiting();
-  }).catch(() => {
-    asking.splice(asking.indexOf(one), 1);
-    restore(one.text);
-    throw new Error("the question was taken back");
-  });
-  one.at = performance.now();
-}
-
-// The upload has ended: the question is asked, or comes back where it came to nothing.
-function settleWaiting(isThere) {
-  const { go, stop } = waiting ?? {};
+// Ends the wait for an upload: the question is asked, or returns to its field if there is no file.
+function settleWaiting(isComplete) {
+  const { resolve, reject } = waiting ?? {};
   waiting = null;
-  (isThere ? go : stop)?.();
+  (isComplete ? resolve : reject)?.();
   announceWaiting();
 }
 
 const announceWaiting = () => document.dispatchEvent(new CustomEvent("longva:waiting", { detail: waiting?.text }));
-const takeBack = () => settleWaiting(false);
-document.addEventListener("longva:uploaded", ({ detail }) => settleWaiting(detail));
 
-// The inputs of the event that asks; Gradio read the fields.
-function asked([, ...fields]) {
-  const { text, at } = asking.shift();
-  unheard = text;
-  return [text, ...selection.counting(fields.slice(0, -1)), at];
-}
+const draft = {
+  returned,
 
-const wasHeard = () => { unheard = ""; };
+  // Puts a question back into its field, or offers it above the field if that holds another one.
+  restore(question) {
+    const field = document.querySelector(FIELD);
+    if (!question || field?.value === question || returned.includes(question)) return;
+    if (!field || field.value.trim()) {
+      returned.unshift(question);
+      document.dispatchEvent(new CustomEvent("longva:returned"));
+      return;
+    }
+    field.value = question;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  },
 
-// The event came to nothing. Where the server has shown something since, it has given the question back itself.
-function refused() {
-  restore(unheard);
-  unheard = "";
-}
+  submit(text) {
+    asking.push({ text, at: performance.now() });
+    document.dispatchEvent(new CustomEvent("longva:asked"));
+  },
 
-Object.assign(window, { restore, returned, take, takeBack, ready, asked, wasHeard, refused });
+  // Resolves once the question may be asked. Throws if it was withdrawn, which ends Gradio's event.
+  async ready() {
+    const question = asking.find(({ isClaimed }) => !isClaimed);
+    question.isClaimed = true;
+    if (!selection.isUploading()) return;
+    await new Promise((resolve, reject) => {
+      if (waiting) { reject(); return; }  // only one question waits at a time
+      waiting = { text: question.text, resolve, reject };
+      announceWaiting();
+    }).catch(() => {
+      asking.splice(asking.indexOf(question), 1);
+      draft.restore(question.text);
+      throw new Error("the question was withdrawn");
+    });
+    question.at = performance.now();
+  },
+
+  withdraw: () => settleWaiting(false),
+
+  // Inputs of the event that asks: the question and its time take the place of the first and the last field.
+  requestInputs([, ...fields]) {
+    const { text, at } = asking.shift();
+    unconfirmed = text;
+    return [text, ...selection.withActiveFile(fields.slice(0, -1)), at];
+  },
+
+  // The server has shown something, so from now on it returns the question itself if that fails.
+  confirm() { unconfirmed = ""; },
+
+  // The event that asks has failed.
+  requestFailed() {
+    draft.restore(unconfirmed);
+    unconfirmed = "";
+  },
+};
+
+document.addEventListener("keypress", ({ key, shiftKey, target }) => {
+  if (key === "Enter" && !shiftKey && target.matches?.(FIELD)) submitTyped();
+}, true);
+document.addEventListener("click", ({ target }) => {
+  if (target.closest?.("#question .submit-button")) submitTyped();
+}, true);
+document.addEventListener("longva:upload-ended", ({ detail: isComplete }) => settleWaiting(isComplete));
+
+window.draft = draft;

@@ -1,32 +1,33 @@
-// Runs in the page's head. The server ends the stream of its answers once it has no event left. Gradio's client learns of
-// this late: what it asks on a slow network until then would be answered on a stream that nobody reads. So the stream is
-// opened again, unseen by the client, where an event still waits for its last word.
+// The server closes its event stream once it has no event left. On a slow network Gradio's client learns of this late,
+// and an event that it sends until then would be answered on a stream that nobody reads. So while an event has no
+// last message, the stream is reopened unseen by the client.
 const JOIN = /\/gradio_api\/queue\/join/, STREAM = /\/gradio_api\/queue\/data/;
 const COMPLETED = /^data: {"msg":"process_completed","event_id":"(\w+)"/, CLOSE = /^data: {"msg":"close_stream"/;
 const joining = new Set();  // requests for an event that the server has not answered
-const waiting = new Set(), early = new Set();  // ids of events: without a last word; with one before they were known
+const open = new Set();  // ids of events without their last message
+const early = new Set();  // ids whose last message came before the reply that names them
 
-const send = window.fetch;
+const plainFetch = window.fetch;
 
 async function join(address, options) {
-  const reply = send(address, options), settled = reply.then(note, () => {});
+  const reply = plainFetch(address, options), settled = reply.then(addEvent, () => {});
   joining.add(settled);
   await settled;
   joining.delete(settled);
   return reply;
 }
 
-async function note(reply) {
+async function addEvent(reply) {
   const { event_id: id } = await reply.clone().json().catch(() => ({}));
-  if (id && !early.delete(id)) waiting.add(id);
+  if (id && !early.delete(id)) open.add(id);
 }
 
-async function isAwaited() {
+async function hasOpenEvents() {
   while (joining.size) await Promise.all(joining);
-  return waiting.size > 0;
+  return open.size > 0;
 }
 
-// Pass on what the server says, message by message; true where the stream is to be opened again.
+// Passes the server's messages on, one by one. Returns whether the stream must be reopened.
 async function relay(reply, out) {
   const encoder = new TextEncoder(), reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ; ) {
@@ -36,24 +37,24 @@ async function relay(reply, out) {
     rest = messages.pop();
     for (const message of messages) {
       const id = COMPLETED.exec(message)?.[1];
-      if (id && !waiting.delete(id)) early.add(id);
-      const isEnd = CLOSE.test(message), goesOn = isEnd && await isAwaited();
-      if (!goesOn) out.enqueue(encoder.encode(message + "\n\n"));
+      if (id && !open.delete(id)) early.add(id);
+      const isEnd = CLOSE.test(message), isReopened = isEnd && await hasOpenEvents();
+      if (!isReopened) out.enqueue(encoder.encode(message + "\n\n"));
       if (isEnd) {
         reader.cancel().catch(() => {});
-        return goesOn;
+        return isReopened;
       }
     }
   }
 }
 
 async function stream(address, options) {
-  const reply = await send(address, options);
+  const reply = await plainFetch(address, options);
   if (!reply.ok) return reply;
   const body = new ReadableStream({ async start(out) {
     try {
       for (let part = reply; await relay(part, out); ) {
-        part = await send(address, options);
+        part = await plainFetch(address, options);
         if (!part.ok) throw new Error(`the server's stream has status ${part.status}`);
       }
       out.close();
@@ -67,5 +68,5 @@ async function stream(address, options) {
 window.fetch = (address, options) => {
   const url = address.url ?? String(address);
   if (JOIN.test(url)) return join(address, options);
-  return STREAM.test(url) ? stream(address, options) : send(address, options);
+  return STREAM.test(url) ? stream(address, options) : plainFetch(address, options);
 };

@@ -1,6 +1,6 @@
-// The focus does not fall to the page's body when what has it is drawn again, hidden or removed: it goes to what took
-// that place, or to the nearest part that stays. Not after a tap: a text field would open the keyboard on the screen.
-const HOMES = [
+// Keeps the keyboard focus when its node is redrawn, hidden or removed: it moves to the replacement, or to the nearest
+// part that remains, instead of the page's body. Not after a tap, where a focused text field would open the keyboard.
+const FALLBACKS = [  // [part of the page, where the focus goes there]
   [".chat", ".chat-log"],
   ["#question, #suggestions, #waiting", "#question textarea"],
   [".timeline", ".track"],
@@ -10,45 +10,48 @@ const HOMES = [
   [".history", ".history > summary"],
   ["#frames", ".film"],
 ];
-let lost = null;  // what had the focus last: {node, around, name, isVisible}
+let last = null;  // the node that had the focus last: {node, ancestors, label, isVisible}
 let isTapped = false;
 
 const labelOf = (node) => `${node.tagName} ${node.className} ${node.getAttribute("aria-label") ?? node.textContent}`;
-const isShown = (node) => node.isConnected && node.getClientRects().length > 0 && !node.disabled;
+const isFocusable = (node) => node.isConnected && node.getClientRects().length > 0 && !node.disabled;
 
-function around(node) {
-  const all = [];
-  for (let one = node.parentElement; one && one !== document.body; one = one.parentElement) all.push(one);
-  return all;
+function ancestorsOf(node) {
+  const ancestors = [];
+  for (let one = node.parentElement; one && one !== document.body; one = one.parentElement) ancestors.push(one);
+  return ancestors;
 }
 
-function homeOf({ around: all, name }) {
-  for (const one of all.filter((part) => part.isConnected)) {
-    const same = [...one.querySelectorAll("button, a, summary")].find((node) => labelOf(node) === name && isShown(node));
-    const [, place] = HOMES.find(([part]) => one.matches(part)) ?? [];
-    const home = same ?? [...(place ? document.querySelectorAll(place) : [])].find(isShown);
-    if (home || place) return home;
+function findReplacement({ ancestors, label }) {
+  for (const ancestor of ancestors.filter((one) => one.isConnected)) {
+    const same = [...ancestor.querySelectorAll("button, a, summary")]
+      .find((node) => labelOf(node) === label && isFocusable(node));
+    const [, fallback] = FALLBACKS.find(([part]) => ancestor.matches(part)) ?? [];
+    const found = same ?? [...(fallback ? document.querySelectorAll(fallback) : [])].find(isFocusable);
+    if (found || fallback) return found;
   }
   return null;
 }
 
-function keepFocus() {
-  if (!lost || document.activeElement !== document.body || isShown(lost.node)) return;
-  homeOf(lost)?.focus({ preventScroll: true, focusVisible: lost.isVisible });
+function restoreFocus() {
+  if (!last || document.activeElement !== document.body || isFocusable(last.node)) return;
+  findReplacement(last)?.focus({ preventScroll: true, focusVisible: last.isVisible });
 }
 
 document.addEventListener("focusin", ({ target }) => {
   const isVisible = target.matches(":focus-visible");
-  lost = isTapped ? null : { node: target, around: around(target), name: labelOf(target), isVisible };
+  last = isTapped ? null : { node: target, ancestors: ancestorsOf(target), label: labelOf(target), isVisible };
 });
-// Whoever clicks beside everything means it.
 document.addEventListener("focusout", ({ target }) => {
-  setTimeout(() => { if (lost?.node === target && document.activeElement === document.body && isShown(target)) lost = null; });
-  setTimeout(keepFocus);
+  // The node is still there, so the visitor has clicked beside everything: the focus stays on the body.
+  setTimeout(() => {
+    if (last?.node === target && document.activeElement === document.body && isFocusable(target)) last = null;
+  });
+  setTimeout(restoreFocus);
 });
 document.addEventListener("pointerdown", ({ pointerType }) => {
   isTapped = pointerType === "touch";
-  if (document.activeElement === document.body) lost = null;
+  if (document.activeElement === document.body) last = null;
 }, true);
 document.addEventListener("keydown", () => { isTapped = false; }, true);
-new MutationObserver(keepFocus).observe(document.documentElement, { childList: true, subtree: true });
+new MutationObserver(restoreFocus).observe(document.documentElement, { childList: true, subtree: true });

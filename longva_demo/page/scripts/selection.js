@@ -1,125 +1,123 @@
-// What the visitor has selected, as the page itself knows it. It runs in the page's head. The server is never asked what
-// belongs into a field: a late answer would undo what the visitor did since. Every time here is in ms on this page's own
-// clock. What the server says about a selection carries the time at which the page asked for it (`asked_at`).
-const PLACES = { start: "#start", end: "#end" };
+// What the visitor has selected: file, range and budget, as the page itself knows it. The server never sets a field,
+// because a late reply would undo what the visitor did since. All times are in ms on the page's own clock. A reply
+// about a selection carries the time of its request, `asked_at`.
+const FIELDS = { start: "#start", end: "#end" };
 const now = () => performance.now();
-const touched = { start: 0, end: 0 };  // when the visitor last wrote into each field
-const uploads = new Map();  // those that are running, by the time at which they began
-let kind = null;  // the field whose file counts, "video" or "picture"; null: nothing was chosen yet, or it was removed
+const editedAt = { start: 0, end: 0 };  // when the visitor last typed into each field
+const uploads = new Map();  // running uploads: start time → function that cancels it
+let activeField = null;  // whose file is selected, "video" or "picture"; null: none yet, or it was removed
 let chosenAt = 0;  // when the file was chosen
-let changedAt = 0;  // when another file took the place of the one that is shown
-let askedAt = 0;  // the newest selection that the server was asked for
-let isArriving = false;  // an upload is complete, and Gradio has not yet put it into its field
+let changedAt = 0;  // when it replaced the previous one
+let askedAt = 0;  // when the newest request about a selection was sent
+let isArriving = false;  // an upload is complete, but Gradio has not put it into its field yet
 let example = null, range = null;
 
 document.addEventListener("input", ({ target }) => {
-  for (const [name, place] of Object.entries(PLACES)) if (target.closest?.(place)) touched[name] = now();
+  for (const [name, place] of Object.entries(FIELDS)) if (target.closest?.(place)) editedAt[name] = now();
 }, true);
 
-const announce = (what, detail) => document.dispatchEvent(new CustomEvent(`longva:${what}`, { detail }));
+const announce = (name, detail) => document.dispatchEvent(new CustomEvent(`longva:${name}`, { detail }));
 
-// Another file counts from now on: what is shown of the old one goes at once.
-function turn(field) {
-  kind = field;
+// Another file is selected: components drop what they show of the old one.
+function changeFile(field) {
+  activeField = field;
   changedAt = askedAt = now();
-  announce("turned", field);
+  announce("file-changed", field);
 }
 
-// The fields that an act which began at `since` may still empty; undefined leaves a field alone.
-const emptied = (since) => ["start", "end"].map((name) => touched[name] > since ? undefined : "");
+// Values for start and end after an action that began at `since`: undefined keeps what was typed later.
+const clearedRange = (since) => ["start", "end"].map((name) => editedAt[name] > since ? undefined : "");
 
-// What is being uploaded is no longer wanted.
-function dropUploads() {
-  for (const drop of uploads.values()) drop();
+function cancelUploads() {
+  for (const cancel of uploads.values()) cancel();
   uploads.clear();
-  settleUpload(false);
+  endUpload(false);
 }
 
-function settleUpload(isThere) {
+function endUpload(isComplete) {
   isArriving = false;
-  announce("uploaded", isThere);
+  announce("upload-ended", isComplete);
 }
 
 const selection = {
-  // A card was clicked: {file, kind, budget, questions}.
-  choose(card) {
+  // A gallery card was clicked: {file, kind, budget, questions}.
+  pickExample(card) {
     example = card;
     chosenAt = now();
-    dropUploads();
+    cancelUploads();
     document.querySelector(`#${card.kind}-tab-button`)?.click();
   },
 
-  // Its file, budget and questions, for video, picture, budget, start, end and suggestions.
-  chosen() {
-    turn(example.kind);
-    const file = { ...example.file, meta: { _type: "gradio.FileData" } };
-    file.url = (window.gradio_config.root || location.origin) + file.url;
+  // Values of video, picture, budget, start, end and suggestions for the picked example.
+  exampleFields() {
+    changeFile(example.kind);
+    const file = { ...example.file, url: serverUrl(example.file.url), meta: { _type: "gradio.FileData" } };
     const files = example.kind === "video" ? [file, null] : [null, file];
     return [...files, example.budget, "", "", example.questions];
   },
 
-  // A file was uploaded into a field: for the other field, start, end and suggestions.
+  // A file was uploaded into `field`. Returns the other field, start, end and suggestions.
   uploaded(field) {
-    turn(field);
-    settleUpload(true);
-    return [null, ...emptied(chosenAt), []];
+    changeFile(field);
+    endUpload(true);
+    return [null, ...clearedRange(chosenAt), []];
   },
 
-  // A field was emptied: for start, end and suggestions.
+  // `field` was emptied. Returns start, end and suggestions.
   removed(field) {
-    if (field !== kind) return [undefined, undefined, undefined];
-    turn(null);
+    if (field !== activeField) return [undefined, undefined, undefined];
+    changeFile(null);
     return ["", "", []];
   },
 
-  // The visitor chose a range in seconds on the timeline or around a frame; null is the beginning or the end.
-  narrow(start, end, duration) {
-    range = [start ? moment(start) : "", end === null || end >= duration - 0.005 ? "" : moment(end)];
+  // The visitor chose a range in seconds on the timeline or around a frame; null means the beginning or the end.
+  setRange(start, end, duration) {
+    range = [start ? formatTypedTime(start) : "", end === null || end >= duration - 0.005 ? "" : formatTypedTime(end)];
   },
-  narrowed: () => range,
+  rangeFields: () => range,
 
-  // A field was left: throws, which ends the event, where nothing was written that the server was not asked about.
+  // A field lost the focus. Throws, which ends Gradio's event, if the server has already seen its text.
   left(name) {
-    if (touched[name] <= askedAt) throw new Error("nothing was written");
+    if (editedAt[name] <= askedAt) throw new Error("the field did not change");
   },
 
-  // Fields on their way to the server: video, picture, …, and at the end the time. Gradio reads them late, for it waits
-  // for uploads; the file that counts now is the one that is meant.
-  look(fields) {
+  // Inputs of an event: video, picture, …, and the time in the last place. Gradio reads the fields late, because it
+  // waits for uploads; the file that is selected now is the one that is meant.
+  requestInputs(fields) {
     askedAt = now();
-    return [...selection.counting(fields.slice(0, -1)), askedAt];
+    return [...selection.withActiveFile(fields.slice(0, -1)), askedAt];
   },
 
-  // Fields that begin with video and picture: one of them counts.
-  counting: ([video, picture, ...others]) =>
-    [kind === "picture" ? null : video, kind === "video" ? null : picture, ...others],
+  // `fields` begin with video and picture; only the selected one keeps its file.
+  withActiveFile: ([video, picture, ...others]) =>
+    [activeField === "picture" ? null : video, activeField === "video" ? null : picture, ...others],
 
-  // The server did not answer the newest request: what is known of this file stands again.
-  failed() {
+  // The newest request failed, so earlier replies about this file are current again.
+  requestFailed() {
     askedAt = changedAt;
-    announce("failed");
+    announce("request-failed");
   },
 
-  // Whether what the server says is about the present selection.
+  // Whether a reply of the server is about the present selection.
   isCurrent: (value) => (value?.asked_at ?? 0) >= askedAt,
   isUploading: () => uploads.size > 0 || isArriving,
 
-  // Send an upload, unless another file is chosen meanwhile: then the request is broken off, and `dropped` answers it.
-  async upload(send, dropped) {
-    dropUploads();
-    const aborter = new AbortController(), mine = chosenAt = now();
+  // Sends an upload. If another file is chosen meanwhile, aborts it and resolves with `canceledReply`.
+  async upload(send, canceledReply) {
+    cancelUploads();
+    const aborter = new AbortController(), startedAt = chosenAt = now();
     return new Promise((resolve, reject) => {
-      uploads.set(mine, () => { aborter.abort(); resolve(dropped); });
-      const end = (act, isThere = false) => {
-        if (!uploads.delete(mine)) return;
-        isArriving = isThere;
-        if (!isArriving) settleUpload(false);
-        act();
+      uploads.set(startedAt, () => { aborter.abort(); resolve(canceledReply); });
+      const finish = (settle, hasFile = false) => {
+        if (!uploads.delete(startedAt)) return;
+        isArriving = hasFile;
+        if (!isArriving) endUpload(false);
+        settle();
       };
       send(aborter.signal).then(async (reply) => {
         const files = reply.ok ? await reply.clone().json() : [];
-        end(() => resolve(reply), files.length > 0);
-      }).catch((error) => end(() => reject(error)));
+        finish(() => resolve(reply), files.length > 0);
+      }).catch((error) => finish(() => reject(error)));
     });
   },
 };

@@ -1,45 +1,48 @@
-// Runs in the page's head. When the server was restarted, the page is loaded anew: by Gradio, which lost the connection,
-// or from here, where the new server turns its first event away; so too where the server has closed the page of a tab
-// that is still open. A question that has no answer yet is put back into its field; history.js opens the chats that this
-// browser kept, and the transcript says why.
+// Reloads a tab whose server has restarted, or has closed its page. Gradio reloads the page itself when it loses the
+// connection; here it is reloaded when the server rejects an event of a stale tab. The unanswered question returns to
+// its field, history shows the chats that this browser kept, and the transcript says what happened.
+// `server`, `serverHeader` and `sessionHeader` come from stale_tab.py.
 const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/, UPLOAD = /\/gradio_api\/upload(\?|$)/;
 
-function takeNote() {
+// The note that the tab left for itself before it was reloaded: {server, question, closed}.
+function readNote() {
   try {
     const note = JSON.parse(sessionStorage.getItem(NOTE));
     sessionStorage.removeItem(NOTE);
     return note;
   } catch {
-    return null;  // storage is switched off, or holds something else
+    return null;  // storage is disabled, or holds something else
   }
 }
 
-const note = takeNote();
-window.wasRestarted = Boolean(note) && note.server !== server;
-window.wasClosed = Boolean(note?.closed) && !window.wasRestarted;
-let isLeaving = false, lost = window.wasRestarted || window.wasClosed ? note.question : "";  // until it is asked again
+const note = readNote();
+const wasRestarted = Boolean(note) && note.server !== server;
+const wasClosed = Boolean(note?.closed) && !wasRestarted;
+let isReloading = false;
+let lostQuestion = wasRestarted || wasClosed ? note.question : "";  // until it is asked again
 
 function leaveNote(question, closed = false) {
-  isLeaving = true;
-  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, question, closed })); } catch { /* switched off */ }
+  isReloading = true;
+  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, question, closed })); } catch { /* disabled */ }
 }
 
-// What stands in the field, or the question that is being answered.
-function unanswered() {
+// The text in the field, or the question that is being answered.
+function unansweredQuestion() {
   const turn = document.querySelector(".turn:last-child"), isOpen = turn && !turn.querySelector(".stats")?.textContent;
-  return document.querySelector("#question textarea")?.value || (isOpen && turn.querySelector(".question")?.textContent) || "";
+  const typed = document.querySelector("#question textarea")?.value;
+  return typed || (isOpen && turn.querySelector(".question")?.textContent) || "";
 }
 
-let mySession = "";
+let ownSession = "";
 window.addEventListener("pagehide", ({ persisted }) => {
-  const question = unanswered(), root = window.gradio_config?.root || location.origin;
-  // A connection that breaks may be made again; this is for good, so that the server need not wait.
-  if (mySession && !persisted) navigator.sendBeacon(`${root}/longva/leave/${mySession}`);
-  if (!isLeaving && (question || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(question);
+  const question = unansweredQuestion();
+  // The server waits for a lost connection to come back; this tells it that the tab is gone for good.
+  if (ownSession && !persisted) navigator.sendBeacon(serverUrl(`/longva/leave/${ownSession}`));
+  if (!isReloading && (question || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(question);
 });
 
-// Whose event it is, and its question: the first input is a text where one is asked, and nowhere else.
-function parsed(body) {
+// The session of an event and its question. Only the event that asks has a text as its first input.
+function parseEvent(body) {
   try {
     const { session_hash: session, data: [first] } = JSON.parse(body);
     return { session, question: typeof first === "string" ? first : "" };
@@ -51,38 +54,38 @@ function parsed(body) {
 const plainFetch = window.fetch;
 window.fetch = async (address, options = {}) => {
   if (UPLOAD.test(String(address))) {
-    // Gradio's upload fields are ready again where no file comes back; a recording has no such end.
-    const dropped = String(address).includes("upload_id") ? Response.json([]) : new Promise(() => {});
-    return selection.upload((signal) => plainFetch(address, { ...options, signal }), dropped);
+    // An empty reply resets Gradio's upload field. A recording cannot be reset that way: its request never ends.
+    const canceledReply = String(address).includes("upload_id") ? Response.json([]) : new Promise(() => {});
+    return selection.upload((signal) => plainFetch(address, { ...options, signal }), canceledReply);
   }
   if (!EVENT.test(String(address))) return plainFetch(address, options);
-  const { session, question } = parsed(options.body), headers = new Headers(options.headers);
-  if (question) lost = "";
-  mySession = session || mySession;
+  const { session, question } = parseEvent(options.body), headers = new Headers(options.headers);
+  if (question) lostQuestion = "";
+  ownSession = session || ownSession;
   headers.set(serverHeader, server);
   headers.set(sessionHeader, session);
   const reply = await plainFetch(address, { ...options, headers }).catch((error) => {
-    restore(question);
+    draft.restore(question);
     throw error;
   });
   const isClosed = reply.status === 410;
-  // The page that came back may be an old copy: it is not loaded again and again.
+  // A reload may bring an old copy of the page from a cache: it is not reloaded again and again.
   if (!isClosed && (reply.status !== 409 || note?.server === server)) return reply;
-  leaveNote(question || unanswered(), isClosed);
+  leaveNote(question || unansweredQuestion(), isClosed);
   location.reload();
   return new Promise(() => {});
 };
 
-// The page's parts come one by one, and Gradio empties the field when it draws it: again, until it holds the question,
-// or the visitor writes there.
-function putBack() {
+// Gradio empties the field when it draws it, so this repeats until the visitor types there or asks the question.
+function restoreLost() {
   const field = document.querySelector("#question textarea");
-  if (!lost || field?.value) return;
-  if (field) restore(lost);
-  setTimeout(putBack, 250);
+  if (!lostQuestion || field?.value) return;
+  if (field) draft.restore(lostQuestion);
+  setTimeout(restoreLost, 250);
 }
 document.addEventListener("input", ({ target, isTrusted }) => {
-  if (isTrusted && target.closest?.("#question")) lost = "";
+  if (isTrusted && target.closest?.("#question")) lostQuestion = "";
 }, true);
 
-putBack();
+restoreLost();
+Object.assign(window, { wasRestarted, wasClosed });

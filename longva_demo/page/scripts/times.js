@@ -1,4 +1,6 @@
-// Times as people read them: m:ss or h:mm:ss, cut, never rounded up past the moment (times.py has its twin).
+// Times as people read and type them.
+
+// m:ss or h:mm:ss, truncated, never past the moment itself. `format_time` in times.py computes the same.
 const formatTime = (seconds, decimals = 0) => {
   const step = 10 ** decimals, units = Math.floor(Math.max(0, seconds) * step + 1e-6);
   const whole = Math.floor(units / step), pad = (n, width = 2) => String(n).padStart(width, "0");
@@ -7,12 +9,14 @@ const formatTime = (seconds, decimals = 0) => {
   return decimals ? `${text}.${pad(units % step, decimals)}` : text;
 };
 
-// Seconds as a person would type them, to the hundredth: 1:20.5.
-const moment = (seconds) => formatTime(Math.round(seconds * 100) / 100, 2).replace(/\.?0+$/, "");
+// As a person would type it, to the hundredth of a second: 1:20.5.
+const formatTypedTime = (seconds) => formatTime(Math.round(seconds * 100) / 100, 2).replace(/\.?0+$/, "");
 
-// A range (seconds) at least a second long, if there is so much between `least` and `most`, which it keeps to.
-const stretch = (from, to, least, most) => {
-  const lack = Math.max(0, 1 - (to - from)) / 2;
-  const start = Math.max(least, Math.min(from - lack, most - 1));
-  return { start, end: Math.min(most, Math.max(to + lack, start + 1)) };
+// Widens a range (seconds) to at least one second, as far as the bounds allow.
+const widenRange = (from, to, min, max) => {
+  const missing = Math.max(0, 1 - (to - from)) / 2;
+  const start = Math.max(min, Math.min(from - missing, max - 1));
+  return { start, end: Math.min(max, Math.max(to + missing, start + 1)) };
 };
+
+Object.assign(window, { formatTime, formatTypedTime, widenRange });

@@ -1,24 +1,26 @@
-// Gradio makes a toast's head a button that holds another button, which screen readers cannot tell apart. The outer one
-// only folds the line away; closing stays.
-function flatten(toasts) {
-  for (const head of toasts.querySelectorAll(".toast-header[role=button]")) {
-    head.removeAttribute("role");
-    head.removeAttribute("tabindex");
+// Gradio makes a toast's header a button that contains another button, which screen readers cannot tell apart. The
+// outer one only folds the text away, so it stops being a button; the inner one closes.
+function flattenHeaders() {
+  for (const header of document.querySelectorAll(".toast-header[role=button]")) {
+    header.removeAttribute("role");
+    header.removeAttribute("tabindex");
   }
 }
 
-// Gradio would close all lines of a kind ten seconds after the first of them; each is shown for as long (errors.py).
-const SHOWN_MILLISECONDS = 10_000;
-const closing = new WeakMap();  // each toast's {count, timer}
-function expire(toast) {
-  const count = toast.querySelectorAll("[data-testid=toast-text]").length, { count: before, timer } = closing.get(toast) ?? {};
+// Gradio merges toasts of one kind, and would close them all ten seconds after the first. Here each new text restarts
+// the time, which is why errors.py gives toasts no duration.
+const SHOWN_MS = 10_000;
+const closing = new WeakMap();  // toast → {count, timer}
+function scheduleClose(toast) {
+  const count = toast.querySelectorAll("[data-testid=toast-text]").length;
+  const { count: before, timer } = closing.get(toast) ?? {};
   if (count === before || toast.querySelector(".timer")) return;
   clearTimeout(timer);
   const close = () => toast.querySelector(".toast-close")?.click();
-  closing.set(toast, { count, timer: setTimeout(close, SHOWN_MILLISECONDS) });
+  closing.set(toast, { count, timer: setTimeout(close, SHOWN_MS) });
 }
 
 new MutationObserver(() => {
-  flatten(document);
-  document.querySelectorAll(".toast-body").forEach(expire);
+  flattenHeaders();
+  document.querySelectorAll(".toast-body").forEach(scheduleClose);
 }).observe(document.documentElement, { childList: true, subtree: true });

@@ -1,4 +1,4 @@
-"""Frames as decord gives them: the reference's own decoder, right or wrong. Runs in the worker."""
+"""Frames decoded by decord, the reference's decoder, including its errors. Runs in the worker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ USE_PYAV = "use the decoder pyav"
 
 
 def open_decord(path: Path) -> Any:
-    """Open with decord, which is optional.
+    """Open with decord, an optional dependency.
 
     Raises:
         VideoError: decord is not installed, or cannot read this file.
@@ -22,16 +22,16 @@ def open_decord(path: Path) -> Any:
     try:
         import decord
     except (ImportError, OSError) as error:
-        message = f"decord cannot be used here ({str(error).splitlines()[0][:120]})"
+        message = f"decord cannot be imported ({str(error).splitlines()[0][:120]})"
         raise VideoError(message, f"install it with `pip install decord`, or {USE_PYAV}") from error
     try:
         return decord.VideoReader(str(path), ctx=decord.cpu(0))
-    except Exception as error:  # decord raises its own and RuntimeError, with a native stack in the text
-        raise VideoError(f"decord cannot read {path.name} ({_first_words(error)})", USE_PYAV) from error
+    except Exception as error:  # DECORDError or RuntimeError, with a native stack trace
+        raise VideoError(f"decord cannot read {path.name} ({_short_reason(error)})", USE_PYAV) from error
 
 
 def decord_seconds(path: Path) -> tuple[np.ndarray, float, float]:
-    """Return ((frames,) start times, the end of the last frame, the mean rate), as decord has them."""
+    """Return ((frames,) start times, end of the last frame, mean rate) according to decord."""
     reader = open_decord(path)
     spans = reader.get_frame_timestamp(range(len(reader)))  # (frames, 2) start and end
     starts = spans[:, 0].astype(np.float64)
@@ -41,8 +41,8 @@ def decord_seconds(path: Path) -> tuple[np.ndarray, float, float]:
 def decord_frames(
     path: Path, indices: list[int], limits: DecodeLimits, heartbeat: Heartbeat
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (index, uint8 (height, width, 3)), a frame at a time: the same frames as one `get_batch` of all."""
-    open_video(path, limits).close()  # decord would open playlists and addresses; PyAV has refused them here
+    """Yield (index, uint8 (height, width, 3)) one frame at a time; equals one `get_batch` of all frames."""
+    open_video(path, limits).close()  # PyAV rejects playlists and URLs, which decord would open
     reader = open_decord(path)
     for index in indices:
         if index >= len(reader):
@@ -50,13 +50,13 @@ def decord_frames(
         try:
             pixels = reader.get_batch([index]).asnumpy()[0]
         except Exception as error:
-            message = f"decord cannot decode frame {index} of {path.name} ({_first_words(error)})"
+            message = f"decord cannot decode frame {index} of {path.name} ({_short_reason(error)})"
             raise VideoError(message, USE_PYAV) from error
         heartbeat()
         yield index, pixels
 
 
-def _first_words(error: Exception) -> str:
+def _short_reason(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
-    words = lines[0] if lines else type(error).__name__
-    return words.rpartition("ERROR ")[2].rpartition("Check failed: ")[2].strip()[:120]
+    text = lines[0] if lines else type(error).__name__
+    return text.rpartition("ERROR ")[2].rpartition("Check failed: ")[2].strip()[:120]

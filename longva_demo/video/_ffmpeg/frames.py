@@ -1,4 +1,4 @@
-"""The wanted frames of a file, exactly, for as little decoding as that takes. Runs in the worker."""
+"""Decode the requested frames exactly, with as little decoding as possible. Runs in the worker."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from longva_demo.video._ffmpeg.packets import PacketIndex
 from longva_demo.video._ffmpeg.reader import PacketReader
 from longva_demo.video._ffmpeg.timestamps import MAX_REORDERING, UNKNOWN
 
-# In these, frames shown before a key frame may serve one another, and the decoder itself drops what it cannot decode.
-LEADING_MAY_SERVE = {"h264", "hevc", "vvc"}
-SKIP_SAFELY = {"h264", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
+# Codecs whose leading pictures may be references. Their decoders drop leading pictures that cannot be decoded.
+LEADING_MAY_BE_REFERENCES = {"h264", "hevc", "vvc"}
+EXACT_NONREF = {"h264", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
 
 
 def exact_frames(
@@ -23,76 +23,75 @@ def exact_frames(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yield (packet number, frame) for the wanted packets, in the order of `wanted` (display order).
 
-    Frames that start at one key packet are decoded in one go. From the first sign of damage on, they are decoded
-    again with one thread and nothing skipped, from a key packet that is whole: what comes out equals decoding the file
-    from its start, but for what is missing of frames that no others fill. Packets whose frames may show damage are in
-    `damaged` at the end; frames that cannot be decoded are left out. `keys` is for callers that ask several times: each
-    key packet is then looked at once.
+    Each GOP is decoded in one pass. After the first sign of damage, its remaining frames are decoded again with one
+    thread, skipping nothing, from an intact key frame. The result equals decoding the file from its start, except in
+    lost areas that no other frame conceals. `damaged` receives the packets whose frames may show damage. Frames that
+    cannot be decoded are left out. Pass `keys` when calling this several times: each key packet is then checked once.
     """
     keys = keys or KeyFrames(reader)
-    threads = 1 if keys.stand_alone else MAX_THREADS  # a frame alone gains nothing, and each change opens the file
+    threads = 1 if keys.intra_only else MAX_THREADS  # single frames gain nothing, and changing it reopens the file
     while wanted:
         start = reader.index.start_for(wanted[0])
-        group = first_from(reader.index, start, wanted)
+        gop = leading_in_gop(reader.index, start, wanted)
         num_found = 0
-        for found in strict_frames(reader, start, group, threads):
+        for found in strict_frames(reader, start, gop, threads):
             yield found
             num_found += 1
         wanted = wanted[num_found:]
-        if num_found == len(group) or keys.correct(start):
+        if num_found == len(gop) or keys.correct(start):
             continue
         stretch = damaged_stretch(reader.index, keys, start, wanted)
         wanted = wanted[len(stretch) :]
         starts = keys.starts_around_damage(start)
-        yield from stretch_frames(reader, starts, stretch, given=group[:num_found], damaged=damaged)
+        yield from stretch_frames(reader, starts, stretch, yielded=gop[:num_found], damaged=damaged)
 
 
-def first_from(index: PacketIndex, start: int, wanted: list[int]) -> list[int]:
-    """The first packets of `wanted` that are decoded from the key packet `start`."""
+def leading_in_gop(index: PacketIndex, start: int, wanted: list[int]) -> list[int]:
+    """The leading packets of `wanted` that belong to the GOP of the key packet `start`."""
     return list(takewhile(lambda packet: index.start_for(packet) == start, wanted))
 
 
 def damaged_stretch(index: PacketIndex, keys: KeyFrames, start: int, wanted: list[int]) -> list[int]:
-    """The first packets of `wanted`: those that start at `start`, and all up to the next key packet without damage."""
-    stretch = first_from(index, start, wanted)
-    while len(stretch) < len(wanted) and not keys.stand_alone:
+    """The leading packets of `wanted` in the GOP of `start`, and in the damaged GOPs that follow it."""
+    stretch = leading_in_gop(index, start, wanted)
+    while len(stretch) < len(wanted) and not keys.intra_only:
         start = index.start_for(wanted[len(stretch)])
         if keys.state(start) is not KeyState.DAMAGED:
             break
-        stretch += first_from(index, start, wanted[len(stretch) :])
+        stretch += leading_in_gop(index, start, wanted[len(stretch) :])
     return stretch
 
 
 def stretch_frames(
-    reader: PacketReader, starts: list[int], wanted: list[int], *, given: list[int], damaged: set[int]
+    reader: PacketReader, starts: list[int], wanted: list[int], *, yielded: list[int], damaged: set[int]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield the frames of a damaged stretch, in order; from the next of `starts` on once one does not come out.
+    """Yield the frames of a damaged stretch, in order. If one is missing, continue from the next of `starts`.
 
-    What is damaged is known at the end: of what was yielded, and of the frames of the same start that were `given`
-    before, since a frame that is shown earlier may draw on a later one.
+    The damage is known at the end. It may also affect the frames of this GOP that were already `yielded`, since a frame
+    may reference one that is displayed later.
     """
-    left = wanted
+    remaining = wanted
     for start in starts:
-        damage = Damage(reader.index, start, max(left))
-        places = {packet: place for place, packet in enumerate(left)}
+        damage = Damage(reader.index, start, max(remaining))
+        positions = {packet: position for position, packet in enumerate(remaining)}
         due = 0
-        for number, frame in tolerant_frames(reader, start, left, damage):
-            if places[number] > due and start != starts[-1]:
+        for number, frame in tolerant_frames(reader, start, remaining, damage):
+            if positions[number] > due and start != starts[-1]:
                 break
-            if places[number] >= due:  # a damaged stream may give frames twice, and out of order
+            if positions[number] >= due:  # a damaged stream may output frames twice or out of order
                 yield number, frame
-                given = [*given, number]
-                due = places[number] + 1
-        damaged.update(filter(damage.reaches, given))
-        left = left[due:]
-        if not left:
+                yielded = [*yielded, number]
+                due = positions[number] + 1
+        damaged.update(filter(damage.affects, yielded))
+        remaining = remaining[due:]
+        if not remaining:
             break
 
 
 def strict_frames(
     reader: PacketReader, start: int, wanted: list[int], threads: int
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode from the key packet `start`, and yield the wanted frames up to the first sign that something is wrong."""
+    """Decode from the key packet `start`, and yield the wanted frames until the first sign of damage."""
     due = 0
     targets = set(wanted)
     reader.use_threads(threads)
@@ -105,7 +104,7 @@ def strict_frames(
             if frame.pts not in targets:
                 continue
             if frame.pts != wanted[due]:
-                return  # one was passed over
+                return  # a frame is missing
             yield int(frame.pts), frame
             due += 1
 
@@ -117,7 +116,7 @@ def is_false_key(reader: PacketReader, frame: VideoFrame) -> bool:
 def tolerant_frames(
     reader: PacketReader, start: int, wanted: list[int], damage: "Damage"
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Decode all from the key packet `start`, and yield the wanted frames that come out, damaged or not."""
+    """Decode everything from the key packet `start`, and yield the wanted frames, damaged or not."""
     targets = set(wanted)
     reader.use_threads(1)
     for number, frames, has_failed in decode_from(reader, start, max(wanted)):
@@ -134,18 +133,18 @@ def tolerant_frames(
 def decode_from(
     reader: PacketReader, start: int, last: int, wanted: set[int] | None = None
 ) -> Iterator[tuple[int, list[VideoFrame], bool]]:
-    """Decode from the key packet `start` to `last`; yield (packet, frames that came out, whether decoding failed).
+    """Decode from the key packet `start` to `last`; yield (packet, decoded frames, whether decoding failed).
 
-    Each packet goes in with its number for a time stamp, and comes out with it on the frame: exact however wrong
-    the container's times are. After the last one the decoder is drained, so that the frames which it holds back for
-    reordering come out without decoding on. With `wanted`, other packets that no frame draws on are not decoded.
+    Each packet's pts is set to its number, which the decoder passes on to the frame. This is exact even if the
+    container's timestamps are wrong. After the last packet the decoder is drained, which outputs the frames held back
+    for reordering. With `wanted`, other packets are not decoded unless they are references.
 
-    Frames displayed before `start` need what came before it. Old codecs (MPEG-4 with fields) take such a frame for the
-    reference of later ones: it is left out.
+    Frames displayed before `start` reference earlier packets. Old codecs (MPEG-4 with fields) would use such a frame as
+    a reference for later ones, so these packets are left out.
     """
     leading = leading_packets(reader, start)
     index = reader.index
-    last += index.frame_of(last + 1) == last  # its second field
+    last += index.frame_of(last + 1) == last  # include the second field
     for number, packet in reader.packets_from(start):
         if number in leading:
             continue
@@ -159,22 +158,22 @@ def decode_from(
 
 
 def leading_packets(reader: PacketReader, start: int) -> set[int]:
-    """Packets right after the key packet `start` whose frames are displayed before it, and serve no other frame."""
-    if reader.video.stream.codec_context.codec.canonical_name in LEADING_MAY_SERVE:
+    """Packets after the key packet `start` whose frames are displayed before it and are not references."""
+    if reader.video.stream.codec_context.codec.canonical_name in LEADING_MAY_BE_REFERENCES:
         return set()
     order = reader.index.order[start : start + MAX_REORDERING]
     return set((start + np.flatnonzero((order < order[0]) & (order != UNKNOWN))).tolist())
 
 
 class Damage:
-    """Which packets of a stretch failed, and so which frames may show it."""
+    """The packets of a stretch that failed to decode, and the frames that this may affect."""
 
     def __init__(self, index: PacketIndex, start: int, last: int) -> None:
         self._index = index
         self._start = start
         self._failed: list[int] = []
         self._keys = [key for key in index.key_packets.tolist() if start <= key <= last]
-        # Frames before the first one in display order draw on what came before `start`: their errors say nothing.
+        # Frames displayed before `start` reference earlier packets: their errors are no sign of damage.
         after = index.shown[(index.shown > start) & (index.shown <= last)]
         self._leading = set(after[index.order[after] < index.order[start]].tolist())
 
@@ -182,8 +181,8 @@ class Damage:
         if packet not in self._leading:
             insort(self._failed, packet)
 
-    def reaches(self, packet: int) -> bool:
-        """Whether a packet failed since the last whole key packet that the frame of `packet` can start from."""
+    def affects(self, packet: int) -> bool:
+        """Whether a packet failed since the last intact key packet from which the frame of `packet` can be decoded."""
         order = self._index.order
         begin = self._start
         for key in reversed(self._keys[: bisect_right(self._keys, packet)]):
@@ -193,16 +192,16 @@ class Damage:
         return self._has_failed(begin, packet)
 
     def _has_failed(self, first: int, last: int) -> bool:
-        place = bisect_left(self._failed, first)
-        return place < len(self._failed) and self._failed[place] <= last
+        position = bisect_left(self._failed, first)
+        return position < len(self._failed) and self._failed[position] <= last
 
 
 def skips_exactly(video: Video) -> bool:
-    """Whether the decoder's "not referenced" is certain: then skipping such frames changes no other."""
+    """Whether the decoder's "not referenced" is exact, so that skipping such frames changes no other frame."""
     context = video.decoder
     if context.codec.canonical_name != "hevc":
-        return context.codec.canonical_name in SKIP_SAFELY
-    # In HEVC a picture that its own temporal layer does not draw on may serve a higher layer, as in recordings
-    # of phones. hvcC, ISO/IEC 14496-15, 8.3.3.1: bits 5 to 3 of byte 21 are the number of temporal layers.
+        return context.codec.canonical_name in EXACT_NONREF
+    # In HEVC, a picture that is not referenced in its own temporal layer may be referenced in a higher one, as in phone
+    # recordings. hvcC, ISO/IEC 14496-15, 8.3.3.1: bits 5 to 3 of byte 21 are the number of temporal layers.
     extradata = context.extradata or b""
     return len(extradata) > 21 and extradata[0] == 1 and extradata[21] >> 3 & 7 == 1

@@ -1,26 +1,26 @@
-"""Which key packets of a file are key frames, and whole: told by decoding them. Runs in the worker."""
+"""Decode the key packets of a file to check that they are intact key frames. Runs in the worker."""
 
 from dataclasses import replace
 from enum import Enum, auto
 
 import numpy as np
 
+from longva_demo.video._ffmpeg.decode_check import decode_file
 from longva_demo.video._ffmpeg.packets import PacketIndex
 from longva_demo.video._ffmpeg.reader import PacketReader
-from longva_demo.video._ffmpeg.trial import try_decoder
 
 
 class KeyState(Enum):
-    """What a key packet gives when it is decoded alone."""
+    """The result of decoding a key packet alone."""
 
-    WHOLE = auto()
+    INTACT = auto()
     DAMAGED = auto()
-    NOT_KEY = auto()  # a frame, but one that draws on others: the container's flag is wrong
-    SILENT = auto()  # no frame and no error, as where a stream is refreshed stripe by stripe
+    NOT_KEY = auto()  # a frame that references others: the container's key flag is wrong
+    NO_OUTPUT = auto()  # no frame and no error, as with periodic intra refresh
 
 
 class KeyFrames:
-    """The key packets that a reader meets; each is decoded at most once."""
+    """The states of a reader's key packets; each packet is decoded at most once."""
 
     def __init__(self, reader: PacketReader) -> None:
         self._reader = reader
@@ -28,8 +28,8 @@ class KeyFrames:
         self._is_corrected = False
 
     @property
-    def stand_alone(self) -> bool:
-        """Whether no frame of this codec draws on another."""
+    def intra_only(self) -> bool:
+        """Whether every frame of this codec decodes on its own."""
         return bool(self._reader.video.stream.codec_context.codec.intra_only)
 
     def state(self, key: int) -> KeyState:
@@ -49,49 +49,49 @@ class KeyFrames:
         if failed or failed_at_end or any(frame.is_corrupt for frame in own):
             return KeyState.DAMAGED
         if not own:
-            return KeyState.SILENT
+            return KeyState.NO_OUTPUT
         is_key = own[0].key_frame or not self._reader.index.reports_keys
-        return KeyState.WHOLE if is_key else KeyState.NOT_KEY
+        return KeyState.INTACT if is_key else KeyState.NOT_KEY
 
     def correct(self, key: int) -> bool:
-        """If `key` is not a key frame, find those that are, by their headers. Returns whether the index was changed."""
+        """If `key` is not a key frame, find the true key frames by their headers. Returns whether the index changed."""
         if self._is_corrected or self.state(key) is not KeyState.NOT_KEY:
             return False
         self._is_corrected = True
         reader, index = self._reader, self._reader.index
         last = int(index.key_packets[-1])
-        trial = try_decoder(reader.path, reader.limits, reader.heartbeat, key_frames_until=last + 1)
-        keys = [packet for packet, is_key in zip(trial.packets, trial.is_key, strict=True) if is_key]
+        result = decode_file(reader.path, reader.limits, reader.heartbeat, key_frames_until=last + 1)
+        keys = [packet for packet, is_key in zip(result.packets, result.is_key, strict=True) if is_key]
         reader.use_index(with_keys(index, keys))
         self._states.clear()
         return True
 
     def starts_around_damage(self, key: int) -> list[int]:
-        """Where the tolerant decoder should start for frames that start at `key`: one place, or two to try.
+        """Key packets from which to decode the damaged GOP of `key`: one, or two to try in turn.
 
-        Before a damaged key packet it is the second that is whole: earlier frames fill what is missing. Where no frame
-        draws on another, that would not help.
+        For a damaged key packet, it is the second intact one before it: earlier frames conceal what is missing. With an
+        intra-only codec that would not help.
         """
         index = self._reader.index
-        if self.stand_alone:
+        if self.intra_only:
             return [key]
-        if self.state(key) is KeyState.WHOLE:
+        if self.state(key) is KeyState.INTACT:
             return list(dict.fromkeys((key, index.start_before(key))))
-        if self.state(key) is KeyState.SILENT:
+        if self.state(key) is KeyState.NO_OUTPUT:
             return list(dict.fromkeys((index.start_before(key), int(index.key_packets[0]))))
         start = int(index.key_packets[0])
-        num_whole = 0
+        num_intact = 0
         for earlier in index.key_packets[index.key_packets < key][::-1].tolist():
-            if self.state(earlier) is KeyState.WHOLE:
+            if self.state(earlier) is KeyState.INTACT:
                 start = earlier
-                num_whole += 1
-                if num_whole == 2:
+                num_intact += 1
+                if num_intact == 2:
                     break
         return [start]
 
 
 def with_keys(index: PacketIndex, keys: list[int]) -> PacketIndex:
-    """The index with only those of its key packets that are among `keys`, and its first."""
+    """The index restricted to its first key packet and those in `keys`."""
     kept = np.isin(index.key_packets, keys)
     kept[0] = True
     return replace(index, key_packets=index.key_packets[kept], key_pts=index.key_pts[kept], key_dts=index.key_dts[kept])

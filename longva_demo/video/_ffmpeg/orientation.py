@@ -1,7 +1,7 @@
-"""How a file says that its stored pictures are turned and mirrored for display: the display matrix. Runs in the worker.
+"""The display matrix, which says how stored frames are rotated and mirrored for display. Runs in the worker.
 
-The matrix (ISO/IEC 14496-12, 6.2.2, as FFmpeg hands it over) is nine numbers a b u c d v x y w: the point (p, q) of the
-stored picture is shown at (a·p + c·q, b·p + d·q), with q and the result counted downwards.
+The matrix (ISO/IEC 14496-12, 6.2.2, as FFmpeg returns it) is nine numbers a b u c d v x y w. The point (p, q) of the
+stored frame is shown at (a·p + c·q, b·p + d·q); the vertical axis points down.
 """
 
 import struct
@@ -17,14 +17,14 @@ CLOCKWISE = ((1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0))  # (a, 
 
 @dataclass(frozen=True)
 class Orientation:
-    """The stored picture is first mirrored (left and right) or not, then turned clockwise by `rotation` degrees."""
+    """The stored frame is mirrored (left to right) if `is_mirrored`, then rotated clockwise by `rotation` degrees."""
 
     rotation: int = 0
     is_mirrored: bool = False
 
     @property
     def is_sideways(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are swapped."""
         return self.rotation % 180 == 90
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
@@ -32,12 +32,12 @@ class Orientation:
         return np.rot90(pixels[:, ::-1] if self.is_mirrored else pixels, -self.rotation // 90)
 
     @property
-    def by_angle_alone(self) -> "Orientation":
-        """What a program makes of the matrix that knows angles only: the angle at which it puts the first axis."""
+    def rotation_only(self) -> "Orientation":
+        """The orientation seen by a program that only knows angles: the angle of the first axis."""
         return Orientation((self.rotation + 180 * self.is_mirrored) % 360)
 
     def undo(self, pixels: np.ndarray) -> np.ndarray:
-        """A view of shown pixels as they are stored."""
+        """A view of displayed pixels as they are stored."""
         stored = np.rot90(pixels, self.rotation // 90)
         return stored[:, ::-1] if self.is_mirrored else stored
 
@@ -52,10 +52,10 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 
 def from_matrix(matrix: tuple[int, ...]) -> Orientation:
-    """The orientation that is nearest to the matrix; a void one, which would show nothing, says nothing.
+    """The orientation nearest to the matrix. A singular matrix, which would show nothing, is ignored.
 
-    Examples of (a, b, c, d): 0 1 -1 0 turns by 90 degrees, -1 0 0 1 mirrors, 0.9 0.4 -0.4 0.9 (24 degrees) does not
-    turn, 0 0 0 0 is void.
+    Examples of (a, b, c, d): 0 1 -1 0 rotates by 90 degrees, -1 0 0 1 mirrors, 0.9 0.4 -0.4 0.9 (24 degrees) is
+    upright, 0 0 0 0 is singular.
     """
     a, b, _, c, d = matrix[:5]
     across, down = np.hypot(a, b), np.hypot(c, d)

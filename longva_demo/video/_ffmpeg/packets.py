@@ -1,4 +1,4 @@
-"""Where every frame of a file is: the packet index. Runs in the worker."""
+"""The packet index: where each frame is in the file. Runs in the worker."""
 
 from array import array
 from collections.abc import Callable, Mapping
@@ -10,22 +10,23 @@ import av
 import numpy as np
 
 from longva_demo.video._ffmpeg.container import Heartbeat, Video, demux, is_out_of_memory, reason
+from longva_demo.video._ffmpeg.notes import counted
 from longva_demo.video._ffmpeg.timestamps import UNKNOWN
 
 NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gif", "apng", "yuv4mpegpipe"}
-# Containers whose packets may all bear decoding times, and codecs that decode frames in another order than they show.
-ORDER_UNKNOWN = {"mxf", "mxf_opatom", "gxf"}
+# Containers that may store decoding times as presentation times, and codecs that reorder frames.
+ORDER_UNRELIABLE = {"mxf", "mxf_opatom", "gxf"}
 REORDERING = {"h264", "hevc", "vvc", "mpeg4", "mpeg2video", "mpeg1video", "vc1"}
-BREAKS_OFF = "The file breaks off"
-DEPENDS_ON_ALL = {"gif", "apng"}  # their "keyframes" draw on what was shown before
+TRUNCATED = "The file is truncated"
+NO_RANDOM_ACCESS = {"gif", "apng"}  # their "key frames" build on earlier frames
 
 
 @dataclass
 class PacketTable:
-    """What the container says of each packet of the picture track, in file (decode) order; (packets,) each.
+    """The container's data on each packet of the video track, in file (decode) order; (packets,) each.
 
-    pts, dts: presentation and decoding time in the track's time base, UNKNOWN where the container has none.
-    hidden: the packet shows no frame (cut away by an edit list, an alternate reference of VP8).
+    pts, dts: presentation and decoding time in the track's time base; UNKNOWN if the container has none.
+    hidden: the packet's frame is not displayed (cut by an edit list, or a VP8 alternate reference).
     """
 
     pts: np.ndarray
@@ -34,9 +35,9 @@ class PacketTable:
     is_key: np.ndarray
     hidden: np.ndarray
     is_encrypted: bool = False
-    breaks_off: bool = False  # reading ended in an error, or the last packet is not whole
-    num_damaged: int = 0  # packets that the container marks so; a note tells it
-    num_wild: int = 0  # time stamps that leap away from the others, and are UNKNOWN now
+    is_truncated: bool = False  # reading ended in an error, or the last packet is incomplete
+    num_damaged: int = 0  # packets that the container marks as corrupt; reported in a note
+    num_outliers: int = 0  # implausible timestamps, now UNKNOWN
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -45,14 +46,14 @@ class PacketTable:
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What is needed to decode any frame. A packet's number is its place in the file, from 0.
+    """What is needed to decode any frame. A packet's number is its position in the file, from 0.
 
-    order: (packets,) sorts packets into display order: the presentation time, or the rank found by decoding;
-        UNKNOWN for packets without either.
+    order: (packets,) sort key for display order: the presentation time, or the rank found by decoding; UNKNOWN for
+        packets without either.
     shown: (frames,) packet number of each frame, in display order.
-    key_packets, key_pts, key_dts: (keys,) packets at which decoding can start, and their times for seeking.
-    can_seek: whether the container finds its way to those; otherwise the file is read from its start.
-    reports_keys: whether the decoder tells key frames from others, so that a start can be checked.
+    key_packets, key_pts, key_dts: (keys,) packets at which decoding can start, and their timestamps for seeking.
+    can_seek: whether the container can seek to them; otherwise the file is read from its start.
+    reports_keys: whether the decoder reports which frames are key frames, so that a start can be checked.
     """
 
     order: np.ndarray
@@ -76,10 +77,10 @@ class PacketIndex:
         return {name: getattr(self, name).astype(np.int64) for name in names}
 
     def start_for(self, packet: int) -> int:
-        """The packet at which decoding must start for `packet`'s frame to come out right.
+        """The key packet from which `packet`'s frame can be decoded.
 
-        It is the last key packet that is neither later in the file nor displayed later. Example of an open GOP,
-        in file order I0 P3 B1 B2 I6 B4 B5: B4 draws on P3 and I6, so that it starts at I0 although I6 is nearer.
+        It is the last one that is neither later in the file nor displayed later. Example of an open GOP, in file order
+        I0 P3 B1 B2 I6 B4 B5: B4 references P3 and I6, so decoding starts at I0 although I6 is nearer.
         """
         last = int(np.searchsorted(self.key_packets, packet, side="right")) - 1
         while last > 0 and self.order[self.key_packets[last]] > self.order[packet]:
@@ -91,21 +92,21 @@ class PacketIndex:
         return np.sort(self.shown)
 
     def frame_of(self, packet: int) -> int:
-        """The packet that gives its number to the frame which `packet` belongs to; -1 before the first frame.
+        """The packet whose number identifies the frame that `packet` belongs to; -1 before the first frame.
 
-        Of a frame coded as two fields (H.264), each may be a packet, and the frame bears the first one's number.
+        If a frame is coded as two fields (H.264), each may be a packet; the first one's number identifies the frame.
         """
-        place = int(np.searchsorted(self._in_file_order, packet, side="right")) - 1
-        return int(self._in_file_order[place]) if place >= 0 else -1
+        position = int(np.searchsorted(self._in_file_order, packet, side="right")) - 1
+        return int(self._in_file_order[position]) if position >= 0 else -1
 
     def start_before(self, start: int, num_keys: int = 2) -> int:
-        """The key packet `num_keys` before the key packet `start`, for a second try."""
-        place = int(np.searchsorted(self.key_packets, start))
-        return int(self.key_packets[max(0, place - num_keys)])
+        """The key packet `num_keys` before the key packet `start`, for a retry."""
+        position = int(np.searchsorted(self.key_packets, start))
+        return int(self.key_packets[max(0, position - num_keys)])
 
 
-def read_packets(video: Video, heartbeat: Heartbeat, see: Callable[[int, av.Packet], None]) -> PacketTable:
-    """Read through the file and show each packet to `see`. A file that breaks off gives what was there, and a note."""
+def read_packets(video: Video, heartbeat: Heartbeat, on_packet: Callable[[int, av.Packet], None]) -> PacketTable:
+    """Read all packets and call `on_packet` for each. A truncated file yields what is there, and a note."""
     pts, dts, duration = array("q"), array("q"), array("q")
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
@@ -124,7 +125,7 @@ def read_packets(video: Video, heartbeat: Heartbeat, see: Callable[[int, av.Pack
             hidden.append(packet.is_discard or (is_vp8 and not memoryview(packet)[0] & 0x10))
             ends_corrupt = packet.is_corrupt
             num_corrupt += ends_corrupt
-            see(len(is_key) - 1, packet)
+            on_packet(len(is_key) - 1, packet)
             if len(is_key) == 1:
                 is_encrypted = packet.has_sidedata("encryption_info")
             if len(is_key) % 64 == 0:
@@ -140,44 +141,49 @@ def read_packets(video: Video, heartbeat: Heartbeat, see: Callable[[int, av.Pack
         is_key=np.array(is_key, dtype=bool),
         hidden=np.array(hidden, dtype=bool),
         is_encrypted=is_encrypted,
-        breaks_off=ends_corrupt or bool(broken),
+        is_truncated=ends_corrupt or bool(broken),
         num_damaged=num_corrupt,
     )
     if broken:
-        table.notes.append(f"{BREAKS_OFF} or is damaged after {len(table)} packets ({broken}).")
+        table.notes.append(f"{TRUNCATED} or damaged after packet {len(table)} ({broken}).")
     elif num_corrupt == 1 and ends_corrupt:
-        table.notes.append(f"{BREAKS_OFF} in the middle of a frame.")
+        table.notes.append(f"{TRUNCATED} in the middle of a frame.")
     elif num_corrupt:
-        table.notes.append(f"The container marks {num_corrupt} of {len(table)} packets as damaged.")
+        table.notes.append(f"The container marks {num_corrupt} of {len(table)} packets as corrupt.")
     return table
 
 
 def knows_display_order(video: Video, table: PacketTable) -> bool:
-    """Whether the presentation times are there, and are more than the order of the packets in the file."""
-    if (table.pts[~table.hidden] == UNKNOWN).any() or video.stream.codec_context.name in DEPENDS_ON_ALL:
+    """Whether all presentation times are known, and give the display order rather than the decode order."""
+    if (table.pts[~table.hidden] == UNKNOWN).any() or video.stream.codec_context.name in NO_RANDOM_ACCESS:
         return False
-    may_differ = video.container.format.name in ORDER_UNKNOWN and video.stream.codec_context.name in REORDERING
+    may_differ = video.container.format.name in ORDER_UNRELIABLE and video.stream.codec_context.name in REORDERING
     return not may_differ or bool((table.pts != table.dts).any())
 
 
 def hide_before_first_key(table: PacketTable, first_decoded: int) -> None:
-    """Packets before the first key packet cannot be decoded: a stream that was cut into starts so.
+    """Hide the packets before the first key packet, which cannot be decoded, as in a stream cut in mid-GOP.
 
-    Where a decoder gives frames of them all the same (`first_decoded` is the first one's packet), decoding can start
-    at the first packet.
+    If the decoder outputs frames of them anyway (`first_decoded` is the packet of the first decoded frame), decoding
+    can start at the first packet.
     """
     keys = np.flatnonzero(table.is_key)
     if len(keys) == 0 or first_decoded < keys[0]:
         table.is_key[:1] = True
     elif keys[0] > 0:
         table.hidden[: keys[0]] = True
-        table.notes.append(f"The first {keys[0]} frames need frames from before the start of the file.")
+        table.notes.append(undecodable_start(int(keys[0])))
+
+
+def undecodable_start(num_frames: int) -> str:
+    """The note on frames at the start of a file that cannot be decoded."""
+    return f"Skipped {counted(num_frames, 'frame')} at the start: the reference frames are missing."
 
 
 def make_index(video: Video, table: PacketTable, reports_keys: bool, ranks: np.ndarray | None = None) -> PacketIndex:
-    """Build the index from presentation times, or from `ranks`: packet numbers in the order they came out."""
+    """Build the index from presentation times, or from `ranks`: packet numbers in decoded order."""
     keys = np.flatnonzero(table.is_key)
-    if video.stream.codec_context.name in DEPENDS_ON_ALL:
+    if video.stream.codec_context.name in NO_RANDOM_ACCESS:
         keys = keys[:1]
     if ranks is None:
         visible = np.flatnonzero(~table.hidden)

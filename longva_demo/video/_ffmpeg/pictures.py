@@ -1,7 +1,7 @@
-"""A decoded frame as RGB pixels in the way a browser shows it. Runs in the worker.
+"""Convert a decoded frame to RGB pixels as a browser shows it. Runs in the worker.
 
-It is turned, mirrored, with square pixels, on white where it is transparent, in sRGB, and fitted where its size
-differs.
+The result is upright, has square pixels, is composited on white if transparent, is in sRGB, and is scaled to fit if
+its size differs.
 """
 
 from fractions import Fraction
@@ -14,14 +14,14 @@ from longva_demo.video._ffmpeg.orientation import orientation_of
 from longva_demo.video._ffmpeg.transparency import has_alpha, is_padding, on_white
 from longva_demo.video.tone_map import UNSPECIFIED, needs_mapping, to_srgb
 
-MAX_ASPECT = 4  # a stranger pixel shape than this is taken for a mistake in the file
-FILLED = 0.99  # a frame that fills this share of a side is stretched to all of it: no bars of a pixel or two
+MAX_ASPECT = 4  # a more extreme pixel aspect ratio is treated as an error in the file
+MIN_FILL = 0.99  # a frame that fills this share of a side is stretched to fill it, which avoids bars of a pixel or two
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
-    """Size with square pixels. One side is stretched, as browsers do, so that no detail is lost.
+    """The size with square pixels. One side is stretched, as in browsers, so no detail is lost.
 
-    Example: 720 × 576 with pixels of 16:11 → 1047 × 576; with pixels of 8:9 → 720 × 648.
+    Example: 720 × 576 with 16:11 pixels → 1047 × 576; with 8:9 pixels → 720 × 648.
     """
     if not aspect or aspect == 1 or not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
         return width, height
@@ -31,10 +31,10 @@ def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, 
 
 
 class PictureWriter:
-    """Writes frames as RGB into given memory: one swscale context for all frames of a video."""
+    """Writes frames as RGB into given memory. One swscale context serves all frames of a video."""
 
     def __init__(self, width: int, height: int, scale: tuple[float, float]) -> None:
-        """Width and height as displayed, after rotation; `scale` is `VideoInfo.scale_to` that size."""
+        """Width and height are as displayed, after rotation; `scale` is `VideoInfo.scale_to` of that size."""
         self.width = width
         self.height = height
         self._scale = scale
@@ -51,9 +51,9 @@ class PictureWriter:
         np.copyto(out[top : top + height, left : left + width], orientation.apply(self._pixels(frame, *stored)))
 
     def _fitted(self, frame: VideoFrame, is_sideways: bool) -> tuple[int, int]:
-        """The size, as displayed, at which the frame is as large as fits.
+        """The largest displayed size at which the frame fits.
 
-        Example: 640 × 480 in a film of 1280 × 720 → 960 × 720.
+        Example: 640 × 480 in a video of 1280 × 720 → 960 × 720.
         """
         width, height = frame.width * self._scale[0], frame.height * self._scale[1]
         if is_sideways:
@@ -61,8 +61,8 @@ class PictureWriter:
         factor = min(self.width / width, self.height / height)
         width, height = width * factor, height * factor
         return (
-            self.width if width > FILLED * self.width else max(1, round(width)),
-            self.height if height > FILLED * self.height else max(1, round(height)),
+            self.width if width > MIN_FILL * self.width else max(1, round(width)),
+            self.height if height > MIN_FILL * self.height else max(1, round(height)),
         )
 
     def _pixels(self, frame: VideoFrame, width: int, height: int) -> np.ndarray:
@@ -70,7 +70,7 @@ class PictureWriter:
         if needs_mapping(frame.color_trc, frame.color_primaries):
             return self._tone_mapped(frame, width, height)
         if has_alpha(frame):
-            # Before it is scaled: hidden colours must not seep into those beside them.
+            # Composite before scaling: colours of transparent pixels must not bleed into their neighbours.
             rgba = as_array(self._reformatter.reformat(frame, format="rgba", threads=1), np.uint8, 4)
             opaque = np.ascontiguousarray(rgba[..., :3]) if is_padding(frame, rgba) else on_white(rgba)
             frame = VideoFrame.from_ndarray(opaque, format="rgb24")

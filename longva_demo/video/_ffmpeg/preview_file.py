@@ -1,4 +1,4 @@
-"""Decoded frames into the preview's MP4 file. Runs in the worker."""
+"""Write decoded frames to the preview's MP4 file. Runs in the worker."""
 
 import errno
 import os
@@ -19,16 +19,16 @@ from longva_demo.video._ffmpeg.pictures import PictureWriter
 from longva_demo.video._ffmpeg.reader import PacketReader
 
 TIME_BASE = Fraction(1, 90_000)
-KEY_EVERY = 15  # frames: a seek decodes no more than these
-SECONDS_BETWEEN_REPORTS = 0.25
-# Without B-frames, decoding and presentation times are the same, and the file needs no edit list to start at 0.
-ENCODER = {"preset": "superfast", "crf": "26", "bf": "0", "g": str(KEY_EVERY)}
+GOP_FRAMES = 15  # a seek decodes at most this many frames
+REPORT_SECONDS = 0.25
+# Without B-frames, decoding and presentation times are equal, so the file starts at 0 without an edit list.
+ENCODER = {"preset": "superfast", "crf": "26", "bf": "0", "g": str(GOP_FRAMES)}
 
-Report = Callable[[float, int], None]  # share of the video passed, pictures written
+Report = Callable[[float, int], None]  # share of the video processed, frames written
 
 
 class PreviewFile:
-    """An MP4 that is being written: H.264, 4:2:0, index in front."""
+    """Writes an MP4: H.264, 4:2:0, with the moov box in front."""
 
     def __init__(self, path: Path, width: int, height: int, scale: tuple[float, float]) -> None:
         self.num_frames = 0
@@ -40,14 +40,14 @@ class PreviewFile:
         context = self._stream.codec_context
         context.time_base = TIME_BASE
         context.thread_count = 2
-        # Said in the file, since browsers guess differently: BT.709, from 16 to 235.
+        # Set explicitly, since the defaults of browsers differ: BT.709, limited range.
         context.colorspace = context.color_primaries = context.color_trc = 1
         context.color_range = 1
-        self._held: av.Packet | None = None
+        self._pending: av.Packet | None = None
         self._pts = -1
 
     def add(self, frame: VideoFrame, seconds: float) -> None:
-        """Append a picture that is shown from `seconds` on: never later than that, at most 1/90,000 s earlier."""
+        """Append a frame that is shown from `seconds` on: never later, at most 1/90,000 s earlier."""
         self._pictures.write(frame, self._pixels)
         picture = VideoFrame.from_ndarray(self._pixels, format="rgb24").reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
@@ -58,53 +58,53 @@ class PreviewFile:
         self.num_frames += 1
 
     def finish(self, end_seconds: float) -> None:
-        """Let the last picture stand until `end_seconds`, and write the index."""
+        """Show the last frame until `end_seconds`, and finish the file."""
         self._mux(self._stream.encode(None))
-        if self._held is not None:
+        if self._pending is not None:
             end = int(end_seconds / TIME_BASE)
-            self._held.duration = max(1, end - (self._held.pts or 0))
-            self._output.mux(self._held)
+            self._pending.duration = max(1, end - (self._pending.pts or 0))
+            self._output.mux(self._pending)
         self._output.close()
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            if self._held is not None:
-                self._output.mux(self._held)
-            self._held = packet
+            if self._pending is not None:
+                self._output.mux(self._pending)
+            self._pending = packet
 
 
 def write_preview(
-    reader: PacketReader, seconds: dict[int, float], preview: PreviewFile, patience_seconds: float, report: Report
+    reader: PacketReader, seconds: dict[int, float], preview: PreviewFile, full_decode_seconds: float, report: Report
 ) -> None:
     """Decode and add the frames of `seconds`, {packet number: time} in display order.
 
-    When `patience_seconds` are over, each further group of frames that hang together gives its first one alone.
+    After `full_decode_seconds`, later GOPs contribute only their first frame.
     """
-    began = time.monotonic()
-    num_passed = 0
+    start = time.monotonic()
+    num_processed = 0
     keys = KeyFrames(reader)
     progress = Progress(len(seconds), preview, report)
     for _, packets in groupby(seconds, key=reader.index.start_for):
-        group = list(packets)
-        wanted = group if time.monotonic() - began < patience_seconds else group[:1]
-        for place, (packet, frame) in enumerate(exact_frames(reader, wanted, set(), keys)):
+        gop = list(packets)
+        wanted = gop if time.monotonic() - start < full_decode_seconds else gop[:1]
+        for position, (packet, frame) in enumerate(exact_frames(reader, wanted, set(), keys)):
             preview.add(frame, seconds[packet])
-            progress.passed(num_passed + place)
-        num_passed += len(group)
+            progress.update(num_processed + position)
+        num_processed += len(gop)
 
 
 def write_all(
     frames: Iterable[tuple[int, VideoFrame]], seconds: dict[int, float], preview: PreviewFile, report: Report
 ) -> None:
-    """Add all of the frames, with the times of `seconds`."""
+    """Add all frames, with the times of `seconds`."""
     progress = Progress(len(seconds), preview, report)
-    for place, (packet, frame) in enumerate(frames):
+    for position, (packet, frame) in enumerate(frames):
         preview.add(frame, seconds[packet])
-        progress.passed(place)
+        progress.update(position)
 
 
 class Progress:
-    """Reports now and then how much of the video was passed."""
+    """Reports progress every `REPORT_SECONDS`."""
 
     def __init__(self, num_frames: int, preview: PreviewFile, report: Report) -> None:
         self._num_frames = num_frames
@@ -112,14 +112,14 @@ class Progress:
         self._report = report
         self._reported = time.monotonic()
 
-    def passed(self, place: int) -> None:
-        if time.monotonic() - self._reported > SECONDS_BETWEEN_REPORTS:
+    def update(self, position: int) -> None:
+        if time.monotonic() - self._reported > REPORT_SECONDS:
             self._reported = time.monotonic()
-            self._report(place / self._num_frames, self._preview.num_frames)
+            self._report(position / self._num_frames, self._preview.num_frames)
 
 
-def why_not_written(name: str, error: Exception) -> VideoError | None:
-    """The user's line for an error of the disk; None for any other error."""
+def write_error(name: str, error: Exception) -> VideoError | None:
+    """A VideoError for a disk error; None for any other error."""
     number = getattr(error, "errno", None)
     if number in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.EACCES, errno.EROFS):
         return VideoError(f"the preview of {name} cannot be written ({os.strerror(number)})", "free some space")

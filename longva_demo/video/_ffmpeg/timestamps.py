@@ -1,6 +1,6 @@
-"""The times of the frames, from time stamps as files have them. Runs in the worker.
+"""Frame times from a file's timestamps, which may be missing or wrong. Runs in the worker.
 
-All arrays are in the time base of the picture track; UNKNOWN marks a missing time.
+All arrays are in the time base of the video track; UNKNOWN marks a missing timestamp.
 """
 
 from bisect import bisect_right
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
     from longva_demo.video._ffmpeg.packets import PacketTable
 
 UNKNOWN = int(np.iinfo(np.int64).min)
-WILD_SECONDS = 10.0
-MAX_REORDERING = 17  # H.264 and HEVC hold back at most 16 frames to put them into display order
-NEIGHBOURS = 5  # time stamps on either side that a suspicious one is compared with
-NEW_CLOCK_SECONDS = 3600.0  # a longer step forward, in a container without one clock, is another recording's clock
+OUTLIER_SECONDS = 10.0
+MAX_REORDERING = 17  # H.264 and HEVC delay at most 16 frames for reordering
+NEIGHBOURS = 5  # timestamps on either side that an outlier is compared with
+NEW_CLOCK_SECONDS = 3600.0  # a longer step forward starts another recording, in containers without a single clock
 
 
-def settle_times(table: "PacketTable", time_base: float, has_one_clock: bool) -> None:
-    """Drop time stamps that leap away, and join the clocks of joined recordings into one."""
-    # Decoding times first: they ascend in file order. Presentation times ascend but for packets close to one another,
-    # and within one clock.
-    limit = WILD_SECONDS / time_base
-    wild = leaps_away(table.dts, 1, limit)
-    table.dts[wild] = UNKNOWN
-    run_on(table, time_base, has_one_clock)
-    wild |= leaps_away(table.pts, MAX_REORDERING, limit)
-    if wild.any():
-        table.pts[wild] = table.dts[wild] = UNKNOWN
-        table.num_wild = int(wild.sum())
+def repair_timestamps(table: "PacketTable", time_base: float, has_one_clock: bool) -> None:
+    """Drop outliers, and make the timestamps of joined recordings continuous."""
+    # Decoding times first, since they ascend in file order. Presentation times ascend only within one recording, and
+    # except for the reordering of nearby packets.
+    limit = OUTLIER_SECONDS / time_base
+    outliers = timestamp_outliers(table.dts, 1, limit)
+    table.dts[outliers] = UNKNOWN
+    join_clocks(table, time_base, has_one_clock)
+    outliers |= timestamp_outliers(table.pts, MAX_REORDERING, limit)
+    if outliers.any():
+        table.pts[outliers] = table.dts[outliers] = UNKNOWN
+        table.num_outliers = int(outliers.sum())
 
 
-def leaps_away(times: np.ndarray, distance: int, limit: float) -> np.ndarray:
-    """Where a time is out of order by more than `limit`, compared with the times `distance` and more packets away.
+def timestamp_outliers(times: np.ndarray, distance: int, limit: float) -> np.ndarray:
+    """Mask of times that are out of order by more than `limit`, relative to the times `distance` or more packets away.
 
-    A gap, however long, keeps the order, and is no leap. Where the times before are later than those after, the clock
-    starts again, and nothing is compared. Example, distance 1, limit 10: in 0 1 2 3 4 900 5 6 7 8 9 the 900 leaps
-    away; in 0 1 2 3 4 900 901 902 903 904 905 and in 900 901 902 903 904 0 1 2 3 4 5 nothing does.
+    A gap of any length keeps the order and is no outlier. If the times before are later than those after, the clock
+    restarts, and nothing is compared. Example, distance 1, limit 10: in 0 1 2 3 4 900 5 6 7 8 9 the 900 is an outlier;
+    in 0 1 2 3 4 900 901 902 903 904 905 and in 900 901 902 903 904 0 1 2 3 4 5 there is none.
     """
     found = np.zeros(len(times), dtype=bool)
     known = np.flatnonzero(times != UNKNOWN)
@@ -45,7 +45,8 @@ def leaps_away(times: np.ndarray, distance: int, limit: float) -> np.ndarray:
     if len(known) < 2 * width + 1:
         return found
     values = times[known].astype(np.float64)
-    padded = np.r_[np.full(width, -np.inf), values, np.full(width, np.inf)]  # at its ends a file has only one side
+    # The ends of a file have neighbours on one side only.
+    padded = np.r_[np.full(width, -np.inf), values, np.full(width, np.inf)]
     medians = np.median(np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURS), axis=1)
     earlier, later = medians[: len(values)], medians[2 * distance + NEIGHBOURS - 1 :]
     out_of_order = (values > later + limit) | (values < earlier - limit)
@@ -53,12 +54,12 @@ def leaps_away(times: np.ndarray, distance: int, limit: float) -> np.ndarray:
     return found
 
 
-def run_on(table: "PacketTable", time_base: float, has_one_clock: bool) -> None:
-    """Let time run on where the time stamps start again, as in joined recordings.
+def join_clocks(table: "PacketTable", time_base: float, has_one_clock: bool) -> None:
+    """Make times continuous where the timestamps restart, as in joined recordings.
 
-    Where the clock goes back, or (unless `has_one_clock`) forward by more than NEW_CLOCK_SECONDS, another recording
-    begins. An edit list with several parts repeats packets, so that decoding times go back while the frames that are
-    shown follow one another: their times are right.
+    A step back, or (unless `has_one_clock`) a step forward of more than NEW_CLOCK_SECONDS, starts another recording.
+    An edit list with several parts repeats packets: decoding times go back, but the displayed frames still ascend, and
+    their times are correct.
     """
     known = np.flatnonzero(table.dts != UNKNOWN)
     if len(known) < 3:
@@ -68,63 +69,64 @@ def run_on(table: "PacketTable", time_base: float, has_one_clock: bool) -> None:
     forward = max(NEW_CLOCK_SECONDS / time_base, 100 * usual)
     breaks = (steps < -10 * usual) | ((steps > forward) & (not has_one_clock))
     shift = np.zeros(len(table), dtype=np.int64)
-    for place in np.flatnonzero(breaks):
-        first = known[place + 1]
-        if steps[place] > 0 or not shown_times_ascend(table, first):
-            shift[first:] += usual - steps[place]
+    for position in np.flatnonzero(breaks):
+        first = known[position + 1]
+        if steps[position] > 0 or not shown_times_ascend(table, first):
+            shift[first:] += usual - steps[position]
     if not shift.any():
         return
     for column in (table.pts, table.dts):
         column += np.where(column == UNKNOWN, 0, shift)
-    table.notes.append("The time stamps start again in the middle of the file; later times count on from there.")
+    table.notes.append("The timestamps restart in the middle of the file; later times continue from there.")
 
 
 def shown_times_ascend(table: "PacketTable", packet: int) -> bool:
-    """Whether the frames shown from `packet` on come after those shown before it."""
+    """Whether the frames displayed from `packet` on are later than those displayed before it."""
     visible = np.flatnonzero(~table.hidden & (table.pts != UNKNOWN))
-    place = int(np.searchsorted(visible, packet))
-    before = table.pts[visible[max(0, place - MAX_REORDERING) : place]]
-    after = table.pts[visible[place : place + MAX_REORDERING]]
+    position = int(np.searchsorted(visible, packet))
+    before = table.pts[visible[max(0, position - MAX_REORDERING) : position]]
+    after = table.pts[visible[position : position + MAX_REORDERING]]
     return len(before) == 0 or len(after) == 0 or bool(after.min() > before.max())
 
 
-def shown_times(table: "PacketTable", shown: np.ndarray, default_step: int) -> np.ndarray:
-    """Return (frames,) presentation times in time-base units; missing ones are filled in, never repeated.
+def presentation_times(table: "PacketTable", shown: np.ndarray, default_step: int) -> np.ndarray:
+    """Return (frames,) presentation times in time-base units. Missing ones are filled in, never repeated.
 
-    Where all decoding times are known, they are dealt out in display order: a constant rate has the same times in both
-    orders. Otherwise the missing times are placed evenly between their neighbours, or follow the earlier one by
-    `default_step` where the neighbours are much further apart: the gap is before the later one, as players have it.
-    Example, step 40: 0 ? ? 120 ? 9000 ? → 0 40 80 120 160 9000 9040.
+    If all decoding times are known, they are sorted and assigned in display order: at a constant rate both orders have
+    the same times. Otherwise missing times are interpolated between their neighbours. If these are much further apart
+    than `default_step`, missing times continue from the earlier one in steps of `default_step`; the gap is then before
+    the later one, as in players. Example, step 40: 0 ? ? 120 ? 9000 ? → 0 40 80 120 160 9000 9040.
     """
     pts, dts = table.pts[shown], table.dts[shown]
     known = np.flatnonzero(pts != UNKNOWN)
     if len(known) == len(pts):
         return pts.astype(np.float64)
-    places = np.arange(len(pts))
+    positions = np.arange(len(pts))
     if (dts != UNKNOWN).all():
         times = np.sort(dts).astype(np.float64)
         return times + np.median(pts[known] - times[known]) if len(known) else times
     if len(known) == 0:
-        return places * float(default_step)
+        return positions * float(default_step)
     steps = np.diff(pts[known]) / np.diff(known)
-    before = np.maximum(np.searchsorted(known, places, side="right") - 1, 0)  # of each place: the known one before it
+    before = np.maximum(np.searchsorted(known, positions, side="right") - 1, 0)  # per frame: the last known one
     has_gap = np.append(steps > 2 * default_step, True)[before]
-    counted = pts[known][before] + float(default_step) * (places - known[before])
-    return np.where(has_gap | (places < known[0]), counted, np.interp(places, known, pts[known].astype(np.float64)))
+    counted = pts[known][before] + float(default_step) * (positions - known[before])
+    interpolated = np.interp(positions, known, pts[known].astype(np.float64))
+    return np.where(has_gap | (positions < known[0]), counted, interpolated)
 
 
-def ascending(times: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The longest choice of `places` (ascending) at which the times never fall.
+def longest_ascending(times: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The longest subsequence of `positions` (ascending) at which the times never decrease.
 
-    Example: times 0 40 9000 80 120, places 0 to 4 → 0, 1, 3, 4.
+    Example: times 0 40 9000 80 120, positions 0 to 4 → 0, 1, 3, 4.
     """
-    chosen = times[places]
-    if (np.diff(chosen) >= 0).all():
-        return places
-    ends: list[int] = []  # of the choices of each length, the one that ends lowest: its last member
+    selected = times[positions]
+    if (np.diff(selected) >= 0).all():
+        return positions
+    ends: list[int] = []  # for each length, the subsequence that ends lowest: its last member
     lowest: list[int] = []  # the times of these
-    previous = [-1] * len(places)
-    for member, time in enumerate(chosen.tolist()):
+    previous = [-1] * len(positions)
+    for member, time in enumerate(selected.tolist()):
         length = bisect_right(lowest, time)
         previous[member] = ends[length - 1] if length else -1
         ends[length : length + 1] = [member]
@@ -132,20 +134,20 @@ def ascending(times: np.ndarray, places: np.ndarray) -> np.ndarray:
     path = [ends[-1]]
     while previous[path[-1]] >= 0:
         path.append(previous[path[-1]])
-    return places[path[::-1]]
+    return positions[path[::-1]]
 
 
 def content_seconds(seconds: np.ndarray, end_seconds: float) -> float:
-    """How long the frames of a file are shown: on whatever clock, and without steps of more than an hour.
+    """How long the frames of a file are shown, independent of the first timestamp and without steps of over an hour.
 
-    A part of a live stream keeps the stream's clock, which may stand at 7 h in its first frame.
+    A part of a live stream keeps the stream's timestamps, which may start at 7 h.
     """
     steps = np.diff(seconds, append=end_seconds)
     return float(steps[steps < NEW_CLOCK_SECONDS].sum())
 
 
 def note_gaps(notes: list[str], seconds: np.ndarray) -> None:
-    """Say where a video of constant rate has no frames: they were lost, or the recorder saw no change."""
+    """Note the gaps in a video of constant rate: frames were lost, or the recorder saw no change."""
     steps = np.diff(seconds)
     if len(steps) < 20:
         return

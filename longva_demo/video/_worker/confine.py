@@ -1,4 +1,4 @@
-"""What keeps a worker in its bounds: it ends with its parent, and takes no more memory than allowed."""
+"""Confine a worker: it ends with its parent, and its memory and output files are limited."""
 
 import contextlib
 import fcntl
@@ -10,29 +10,29 @@ from pathlib import Path
 
 from longva_demo.video.limits import MIB, DecodeLimits
 
-MAX_WRITTEN_BYTES = MIB  # to files: most workers have nothing to write but their last words
+MAX_WRITTEN_BYTES = MIB  # most workers write nothing but error messages
 
 
 def die_with_parent(lifeline: int) -> None:
-    """Have the kernel end this process when the parent's end of the pipe closes, whatever runs then.
+    """Let the kernel end this process when the parent's end of the pipe closes, even during native code.
 
-    The pipe's hang-up raises SIGIO, whose default action ends the process; a Python thread could not run while
-    a native loop holds the interpreter's lock.
+    Closing the pipe raises SIGIO, whose default action ends the process. A Python thread could not do this while
+    native code holds the GIL.
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
     poll = select.poll()
-    poll.register(lifeline, 0)  # a hang-up is always reported
+    poll.register(lifeline, 0)  # POLLHUP is always reported
     if poll.poll(0):
-        sys.exit(0)  # it went before we listened
+        sys.exit(0)  # the parent ended before we listened
 
 
 def limit_resources(limits: DecodeLimits, max_written_bytes: int = MAX_WRITTEN_BYTES) -> None:
-    """Cap the address space at what is mapped now plus the limit (macOS does not enforce this), and files written."""
+    """Limit the address space to its present size plus the limit (macOS does not enforce this), and output files."""
     with contextlib.suppress(OSError, ValueError):
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        most = mapped + limits.memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        cap = mapped + limits.memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_written_bytes, max_written_bytes))
     with contextlib.suppress(OSError, ValueError):
@@ -40,7 +40,7 @@ def limit_resources(limits: DecodeLimits, max_written_bytes: int = MAX_WRITTEN_B
 
 
 def memory_is_short(limits: DecodeLimits) -> bool:
-    """Whether the address space has come near its cap: FFmpeg may report a failed allocation as damaged data."""
+    """Whether the address space came close to its cap. FFmpeg may report a failed allocation as damaged data."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         cap, _ = resource.getrlimit(resource.RLIMIT_AS)
         lines = Path("/proc/self/status").read_text().splitlines()

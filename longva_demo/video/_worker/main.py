@@ -1,7 +1,7 @@
 """The worker process: `python -m longva_demo.video._worker.main REQUEST RING RELEASE LIFELINE` (file descriptors).
 
-It reads one request, answers on standard output in messages (wire.py), writes pixels into the ring of shared
-memory, and ends. It imports no more than numpy and a decoder, so that it starts in about a quarter of a second.
+It reads one request, answers with messages on standard output (wire.py), writes pixels into the ring of shared memory,
+and exits. It imports only numpy and a decoder, so it starts in about a quarter of a second.
 """
 
 import errno
@@ -16,17 +16,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from longva_demo.errors import VideoError
+from longva_demo.video._ffmpeg.notes import frames_at
 from longva_demo.video._worker.confine import die_with_parent, limit_resources, memory_is_short
 from longva_demo.video._worker.process import CONVERT, memory_error
 from longva_demo.video._worker.shared import Ring
 from longva_demo.video._worker.wire import Message, encode, pack_arrays, read_request, unpack_arrays
 from longva_demo.video.limits import DecodeLimits
 
-BEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 0.5
 
 
-class Parent:
-    """The way back to the parent."""
+class ParentChannel:
+    """Sends messages to the parent."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -38,14 +39,14 @@ class Parent:
         self._last = time.monotonic()
 
     def heartbeat(self) -> None:
-        if time.monotonic() - self._last > BEAT_SECONDS:
-            self.send({"kind": "alive"})
+        if time.monotonic() - self._last > HEARTBEAT_SECONDS:
+            self.send({"kind": "heartbeat"})
 
 
 class BatchWriter:
-    """Fills slots of the ring with frames and sends each when it is full."""
+    """Fills slots of the ring with frames and sends each full slot."""
 
-    def __init__(self, parent: Parent, request: Message, ring: Ring, release: int, notes: list[str]) -> None:
+    def __init__(self, parent: ParentChannel, request: Message, ring: Ring, release: int, notes: list[str]) -> None:
         self._parent = parent
         self._shape = (request["slot_frames"], request["height"], request["width"], 3)
         self._ring = ring
@@ -55,22 +56,22 @@ class BatchWriter:
         self._indices: list[int] = []
         self._seconds: list[float] = []
         self._notes = notes
-        self._said: set[str] = set()
+        self._sent_notes: set[str] = set()
 
-    def next_picture(self) -> np.ndarray:
-        """The memory for the next frame, uint8 (height, width, 3); waits for a free slot."""
+    def next_buffer(self) -> np.ndarray:
+        """The memory for the next frame, uint8 (height, width, 3). Waits for a free slot."""
         if self._slot < 0:
             while not self._free:
                 released = os.read(self._release, 64)
                 if not released:
-                    sys.exit(0)  # the parent has gone
+                    sys.exit(0)  # the parent closed the pipe
                 self._free.extend(released)
             self._slot = self._free.pop(0)
         pixels = np.frombuffer(self._ring.slot(self._slot), dtype=np.uint8)
         return pixels.reshape(self._shape)[len(self._indices)]
 
     def add(self, index: int, seconds: float) -> None:
-        """The memory of next_picture() now holds this frame."""
+        """Record that the memory of next_buffer() now holds this frame."""
         self._indices.append(index)
         self._seconds.append(seconds)
         if len(self._indices) == self._shape[0]:
@@ -78,9 +79,9 @@ class BatchWriter:
 
     def flush(self, kind: str) -> None:
         message = {"kind": kind, "slot": self._slot, "indices": self._indices, "seconds": self._seconds}
-        news = [note for note in dict.fromkeys(self._notes) if note not in self._said]
-        self._said.update(news)
-        self._parent.send({**message, "notes": news})
+        new_notes = [note for note in dict.fromkeys(self._notes) if note not in self._sent_notes]
+        self._sent_notes.update(new_notes)
+        self._parent.send({**message, "notes": new_notes})
         self._indices, self._seconds, self._slot = [], [], -1
         self._notes.clear()
 
@@ -90,16 +91,16 @@ class BatchWriter:
         self.flush("done")
 
 
-def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
+def run_probe(request: Message, limits: DecodeLimits, parent: ParentChannel) -> None:
     from longva_demo.video._ffmpeg.indexing import index_packets
-    from longva_demo.video.magic import is_pillow_film
+    from longva_demo.video.magic import is_animation
 
     path = Path(request["path"])
     try:
-        if request["decoder"] == "pyav" and is_pillow_film(path):
-            from longva_demo.video._ffmpeg.pillow_film import survey_pillow
+        if request["decoder"] == "pyav" and is_animation(path):
+            from longva_demo.video._ffmpeg.animation import index_animation
 
-            info, notes, index, seconds = survey_pillow(path, limits, parent.heartbeat)
+            info, notes, index, seconds = index_animation(path, limits, parent.heartbeat)
         else:
             info, notes, index, seconds = index_packets(path, limits, parent.heartbeat)
     except VideoError:
@@ -115,51 +116,53 @@ def run_probe(request: Message, limits: DecodeLimits, parent: Parent) -> None:
     parent.send({"kind": "info", "info": info, "flags": index.flags, "notes": notes, "arrays": layout}, payload)
 
 
-def run_decode(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent, ring: int, release: int) -> None:
+def run_decode(
+    request: Message, payload: bytes, limits: DecodeLimits, parent: ParentChannel, ring: int, release: int
+) -> None:
     notes: list[str] = []
     shared = Ring(ring, request["num_slots"], request["slot_bytes"])
     writer = BatchWriter(parent, request, shared, release, notes)
     damaged: set[int] = set()
     if request["decoder"] == "decord":
-        wanted = decord_wanted(request, limits, parent, writer)
+        decoded = decode_with_decord(request, limits, parent, writer)
     else:
-        wanted = pyav_wanted(request, payload, limits, parent, writer, damaged)
+        decoded = decode_with_pyav(request, payload, limits, parent, writer, damaged)
     seconds = dict(zip(request["indices"], request["seconds"], strict=True))
     lost = set(seconds)
-    for index in wanted:
+    for index in decoded:
         writer.add(index, seconds[index])
         lost.discard(index)
     if lost and memory_is_short(limits):
         raise MemoryError
     if damaged:
-        what = "could be decoded only in part: the file is damaged there, or before."
-        notes.append(f"{places(seconds, damaged)} {what}")
+        what = "could only be partly decoded: the file is damaged there or earlier."
+        notes.append(f"{frames_at(seconds, damaged)} {what}")
     if lost:
-        notes.append(f"{places(seconds, lost)} could not be decoded.")
+        notes.append(f"{frames_at(seconds, lost)} could not be decoded.")
     writer.finish()
 
 
-def pyav_wanted(
+def decode_with_pyav(
     request: Message,
     payload: bytes,
     limits: DecodeLimits,
-    parent: Parent,
+    parent: ParentChannel,
     writer: BatchWriter,
     damaged: set[int],
 ) -> Iterator[int]:
-    """Write each wanted frame into the writer's memory, and yield its index; add the damaged ones at the end."""
+    """Write each requested frame into the writer's memory and yield its index. Fills `damaged` at the end."""
     from longva_demo.video._ffmpeg.frames import exact_frames
     from longva_demo.video._ffmpeg.packets import PacketIndex
     from longva_demo.video._ffmpeg.pictures import PictureWriter
     from longva_demo.video._ffmpeg.reader import PacketReader
-    from longva_demo.video.magic import is_pillow_film
+    from longva_demo.video.magic import is_animation
 
     pictures = PictureWriter(request["width"], request["height"], request["scale"])
-    if is_pillow_film(Path(request["path"])):
-        from longva_demo.video._ffmpeg.pillow_film import pillow_frames
+    if is_animation(Path(request["path"])):
+        from longva_demo.video._ffmpeg.animation import animation_frames
 
-        for number, frame in pillow_frames(Path(request["path"]), request["indices"], limits, parent.heartbeat):
-            pictures.write(frame, writer.next_picture())
+        for number, frame in animation_frames(Path(request["path"]), request["indices"], limits, parent.heartbeat):
+            pictures.write(frame, writer.next_buffer())
             yield number
         return
     index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
@@ -169,36 +172,38 @@ def pyav_wanted(
     damaged_packets: set[int] = set()
     with closing(reader):
         for packet, frame in exact_frames(reader, packets, damaged_packets):
-            pictures.write(frame, writer.next_picture())
+            pictures.write(frame, writer.next_buffer())
             yield index_of[packet]
     damaged.update(index_of[packet] for packet in damaged_packets)
 
 
-def decord_wanted(request: Message, limits: DecodeLimits, parent: Parent, writer: BatchWriter) -> Iterator[int]:
+def decode_with_decord(
+    request: Message, limits: DecodeLimits, parent: ParentChannel, writer: BatchWriter
+) -> Iterator[int]:
     from longva_demo.video._ffmpeg.decord_frames import decord_frames
     from longva_demo.video._ffmpeg.orientation import Orientation
 
     orientation = Orientation(request["rotation"], request["is_mirrored"])
     for index, turned in decord_frames(Path(request["path"]), request["indices"], limits, parent.heartbeat):
-        pixels = orientation.apply(orientation.by_angle_alone.undo(turned))  # decord mirrors nothing
-        out = writer.next_picture()
+        pixels = orientation.apply(orientation.rotation_only.undo(turned))  # decord ignores mirroring
+        out = writer.next_buffer()
         if out.shape != pixels.shape:
             height, width = pixels.shape[:2]
-            message = f"decord gives pictures of {width} × {height} pixels, not {out.shape[1]} × {out.shape[0]}"
+            message = f"decord returns frames of {width} × {height} pixels, not {out.shape[1]} × {out.shape[0]}"
             raise VideoError(f"{Path(request['path']).name}: {message}", "use the decoder pyav")
         np.copyto(out, pixels)
         yield index
 
 
-def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: Parent) -> None:
+def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: ParentChannel) -> None:
     from longva_demo.video._ffmpeg.packets import PacketIndex
-    from longva_demo.video._ffmpeg.preview_file import PreviewFile, why_not_written, write_all, write_preview
+    from longva_demo.video._ffmpeg.preview_file import PreviewFile, write_all, write_error, write_preview
     from longva_demo.video._ffmpeg.reader import PacketReader
-    from longva_demo.video.magic import is_pillow_film
+    from longva_demo.video.magic import is_animation
 
     path = Path(request["path"])
     limit_resources(limits, request["max_bytes"])
-    os.nice(10)  # the frames for the model, which are decoded meanwhile, go first
+    os.nice(10)  # decoding frames for the model has priority
     index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     seconds = dict(zip(index.shown[np.array(request["indices"])].tolist(), request["seconds"], strict=True))
 
@@ -207,53 +212,39 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
 
     try:
         preview = PreviewFile(Path(request["target"]), request["width"], request["height"], request["scale"])
-        if is_pillow_film(path):
-            from longva_demo.video._ffmpeg.pillow_film import pillow_frames
+        if is_animation(path):
+            from longva_demo.video._ffmpeg.animation import animation_frames
 
-            write_all(pillow_frames(path, request["indices"], limits, parent.heartbeat), seconds, preview, report)
+            write_all(animation_frames(path, request["indices"], limits, parent.heartbeat), seconds, preview, report)
         else:
             with closing(PacketReader(path, index, limits, parent.heartbeat)) as reader:
-                write_preview(reader, seconds, preview, request["patience_seconds"], report)
+                write_preview(reader, seconds, preview, request["full_decode_seconds"], report)
         if preview.num_frames == 0:
             if memory_is_short(limits):
                 raise MemoryError
             raise VideoError(f"none of the frames of {path.name} could be decoded", CONVERT)
         preview.finish(request["end_seconds"])
     except Exception as error:
-        refusal = why_not_written(path.name, error)
-        if refusal is None:
+        disk_error = write_error(path.name, error)
+        if disk_error is None:
             raise
-        raise refusal from error
+        raise disk_error from error
     parent.send({"kind": "done", "num_frames": preview.num_frames})
 
 
-def places(seconds: dict[int, float], chosen: set[int]) -> str:
-    """Name the chosen ones of the sampled frames in a note: "4 frames (at 1.00, 2.50 to 4.00 s)"."""
-    runs: list[list[float]] = []
-    is_open = False
-    for index, second in sorted(seconds.items()):
-        if index in chosen and is_open:
-            runs[-1].append(second)
-        elif index in chosen:
-            runs.append([second])
-        is_open = index in chosen
-    named = [f"{run[0]:.2f} to {run[-1]:.2f}" if len(run) > 1 else f"{run[0]:.2f}" for run in runs]
-    return f"{len(chosen)} {'frame' if len(chosen) == 1 else 'frames'} (at {', '.join(named)} s)"
-
-
-def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: int) -> None:
+def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, release: int) -> None:
     name = Path(request["path"]).name
     limits = DecodeLimits(**request["limits"])
     try:
-        import av  # before the limit is measured
+        import av  # before the memory in use is measured
 
         assert av
-        parent.send({"kind": "alive"})
+        parent.send({"kind": "heartbeat"})
         if request["task"] == "preview":
             run_preview(request, payload, limits, parent)
             return
         limit_resources(limits)
-        os.nice(5)  # the page stays quick while many decode
+        os.nice(5)  # keeps the page responsive while many workers decode
         if request["task"] == "probe":
             run_probe(request, limits, parent)
         else:
@@ -263,8 +254,8 @@ def serve(request: Message, payload: bytes, parent: Parent, ring: int, release: 
     except Exception as error:
         # EAGAIN: no memory for a thread's stack.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):
-            too_much = memory_error(name, limits)
-            parent.send({"kind": "error", "message": too_much.message, "remedy": too_much.remedy})
+            reported = memory_error(name, limits)
+            parent.send({"kind": "error", "message": reported.message, "remedy": reported.remedy})
         else:
             raise  # the parent reports the last line of the traceback
 
@@ -273,10 +264,10 @@ def main(arguments: list[str]) -> None:
     request_fd, ring, release, lifeline = map(int, arguments)
     die_with_parent(lifeline)
     messages: Any = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print must not mix with the messages
+    os.dup2(2, 1)  # output of libraries must not mix with the messages
     with os.fdopen(request_fd, "rb") as stream:
         request, payload = read_request(stream)
-    serve(request, payload, Parent(messages), ring, release)
+    serve(request, payload, ParentChannel(messages), ring, release)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The parent's side of the worker: start it, hear from it within the limits, and be rid of it for certain."""
+"""The parent's handle on a worker process: start it, receive its messages within the limits, kill it reliably."""
 
 import contextlib
 import os
@@ -17,16 +17,16 @@ from longva_demo.video._worker.wire import Message, decode, encode
 from longva_demo.video.limits import MIB, DecodeLimits
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[3]
-START_SECONDS = 30.0  # a worker starts in 0.3 s; on a machine that is out of breath, in several
+START_SECONDS = 30.0  # a worker starts in 0.3 s; on an overloaded machine, in several seconds
 CONVERT = "convert it to an MP4 with H.264 video and try again"
 
 
 class WorkerProcess:
-    """One `longva_demo.video._worker.main` process, serving one request; leaving the `with` block kills it.
+    """One `longva_demo.video._worker.main` process that serves one request. Leaving the `with` block kills it.
 
-    It is a fresh interpreter, neither forked (the parent has threads and perhaps a GPU) nor spawned by
-    `multiprocessing` (which would import the caller's `__main__` again). If the parent dies, the worker hears
-    that on its lifeline pipe and ends, even in the middle of a native loop.
+    It is a new interpreter: forking is unsafe, since the parent has threads and perhaps a GPU, and `multiprocessing`
+    would import the caller's `__main__` again. If the parent dies, its lifeline pipe closes and the worker ends, even
+    in the middle of native code.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class WorkerProcess:
         self._remedy = "choose fewer frames or a shorter range" if request["task"] == "decode" else CONVERT
         self._remedy += ", or raise the time limit"
         self._waited_seconds = 0.0
-        self._patience = max(limits.stall_seconds, START_SECONDS)
-        self._received = bytearray()
+        self._stall_seconds = max(limits.stall_seconds, START_SECONDS)
+        self._buffer = bytearray()
         self._errors = anonymous_file()
         release_end, self._release = os.pipe()
         lifeline_end, self._lifeline = os.pipe()
@@ -52,7 +52,7 @@ class WorkerProcess:
                 self._process = self._start(numbers, passed)
             except OSError as error:
                 self._close_pipes()
-                raise VideoError(f"the decoder could not be started ({error})", "free some memory") from error
+                raise VideoError(f"cannot start the decoder ({error})", "free some memory") from error
             finally:
                 os.close(release_end)
                 os.close(lifeline_end)
@@ -68,7 +68,7 @@ class WorkerProcess:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             "OPENBLAS_NUM_THREADS": "1",
-            "MALLOC_ARENA_MAX": "2",  # an arena a thread would waste tens of MB
+            "MALLOC_ARENA_MAX": "2",  # one arena per thread would waste tens of MB
         }
         return subprocess.Popen(
             command,
@@ -78,7 +78,7 @@ class WorkerProcess:
             pass_fds=passed,
             env=environment,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends the worker
+            start_new_session=True,  # Ctrl-C goes to the parent only, which then ends the worker
         )
 
     @property
@@ -86,69 +86,69 @@ class WorkerProcess:
         return self._process.pid
 
     def receive(self) -> tuple[Message, bytes]:
-        """Wait for the next message that is more than a sign of life.
+        """Wait for the next message that is not a heartbeat.
 
         Raises:
-            VideoError: the worker reported one, is out of time, stalled, crashed or was killed.
+            VideoError: the worker reported an error, exceeded the time limit, stalled, crashed or was killed.
         """
-        heard = time.monotonic()
+        last_message_at = time.monotonic()
         while True:
             try:
-                decoded = decode(self._received)
+                decoded = decode(self._buffer)
             except ValueError as error:
-                raise VideoError(f"{self.name}: the decoder went wrong ({error})", CONVERT) from error
+                raise VideoError(f"{self.name}: the decoder sent an invalid message ({error})", CONVERT) from error
             if decoded is None:
-                self._read_some(heard)
+                self._read_some(last_message_at)
                 continue
-            heard = time.monotonic()
-            self._patience = self.limits.stall_seconds
+            last_message_at = time.monotonic()
+            self._stall_seconds = self.limits.stall_seconds
             message, payload = decoded
             if message["kind"] == "error":
                 raise VideoError(message["message"], message["remedy"])
-            if message["kind"] != "alive":
+            if message["kind"] != "heartbeat":
                 return message, payload
 
     def release(self, slot: int) -> None:
-        """Tell the worker that a slot of the ring may be written again."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended; the next receive() says how
+        """Tell the worker that it may overwrite a slot of the ring."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended; the next receive() reports why
             os.write(self._release, bytes([slot]))
 
-    def _read_some(self, heard: float) -> None:
-        """Wait up to a second for bytes, and count the time waited."""
-        began = time.monotonic()
+    def _read_some(self, last_message_at: float) -> None:
+        """Wait up to one second for bytes, and add up the waiting time."""
+        start = time.monotonic()
         ready = self._poll.poll(1000)
         now = time.monotonic()
-        self._waited_seconds += now - began
+        self._waited_seconds += now - start
         if ready:
             data = os.read(self._messages, MIB)
             if not data:
-                raise self._how_it_ended()
-            self._received += data
-        elif now - heard > self._patience:
+                raise self._exit_error()
+            self._buffer += data
+        elif now - last_message_at > self._stall_seconds:
             message = f"{self.name}: the decoder hung for {self.limits.stall_seconds:g} s and was stopped"
             raise VideoError(message, CONVERT)
         if self._waited_seconds > self.limits.timeout_seconds:
-            message = f"{self.name}: decoding took more than {self.limits.timeout_seconds:g} s and was stopped"
+            message = f"{self.name}: decoding took longer than {self.limits.timeout_seconds:g} s and was stopped"
             raise VideoError(message, self._remedy)
 
-    def _how_it_ended(self) -> VideoError:
+    def _exit_error(self) -> VideoError:
         code = self._process.wait()
         self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, self._errors.tell() - 4096))
-        last_words = self._errors.read().decode(errors="replace").strip()
-        if "bad_alloc" in last_words or "MemoryError" in last_words or "Cannot allocate" in last_words:
+        stderr_tail = self._errors.read().decode(errors="replace").strip()
+        if "bad_alloc" in stderr_tail or "MemoryError" in stderr_tail or "Cannot allocate" in stderr_tail:
             return memory_error(self.name, self.limits)
         if code == -signal.SIGKILL:
             return VideoError(
                 f"{self.name}: the decoder process was killed",
-                "try again; if it happens again, the machine may be out of memory: choose a smaller video",
+                "try again; if this repeats, the machine may be out of memory: choose a smaller video",
             )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        line = last_words.splitlines()[-1][:200] if last_words else ""
+        line = stderr_tail.splitlines()[-1][:200] if stderr_tail else ""
         return VideoError(f"{self.name}: the decoder crashed ({how}{': ' if line else ''}{line})", CONVERT)
 
     def close(self) -> None:
-        """Kill the worker, wait for its end (no zombie), and free what it shared; a second call does nothing."""
+        """Kill the worker, reap it, and close the pipes. A second call does nothing."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Memory that the worker and its parent both see, and that no crash can leave behind."""
+"""Memory shared by the worker and its parent, which no crash can leak."""
 
 import mmap
 import os
@@ -7,10 +7,10 @@ from typing import BinaryIO
 
 
 def anonymous_file() -> BinaryIO:
-    """Open a file that has no name, to be passed on by its descriptor.
+    """Open an unnamed file, which is passed on by its descriptor.
 
-    A named segment (`multiprocessing.shared_memory`) outlives a killed process unless someone unlinks it, and
-    lives in /dev/shm, of which a container often has 64 MB. This one vanishes with its last descriptor.
+    A named segment (`multiprocessing.shared_memory`) outlives a killed process until it is unlinked, and uses
+    /dev/shm, which is often limited to 64 MB in containers. This file disappears with its last descriptor.
     """
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("longva-frames"), "w+b", buffering=0)
@@ -18,7 +18,7 @@ def anonymous_file() -> BinaryIO:
 
 
 class Ring:
-    """A ring of equal slots of shared memory, made by the parent and filled by the worker."""
+    """A ring of equally sized slots of shared memory, created by the parent and filled by the worker."""
 
     def __init__(self, descriptor: int, num_slots: int, slot_bytes: int) -> None:
         self.num_slots = num_slots

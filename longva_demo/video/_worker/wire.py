@@ -1,4 +1,4 @@
-"""Messages between the worker and its parent: a JSON header, then raw bytes (arrays). Nothing is unpickled."""
+"""Messages between the worker and its parent: a JSON header, then raw bytes (arrays). No pickle."""
 
 import json
 import struct
@@ -19,10 +19,10 @@ def encode(message: Message, payload: bytes = b"") -> bytes:
 
 
 def decode(data: bytearray) -> tuple[Message, bytes] | None:
-    """Take one whole message off the front of `data`; None when there is none yet.
+    """Remove one complete message from the front of `data`; None if there is none yet.
 
     Raises:
-        ValueError: these bytes are no message.
+        ValueError: the bytes are not a valid message.
     """
     if len(data) < HEADER.size:
         return None
@@ -45,7 +45,7 @@ def read_request(stream: BinaryIO) -> tuple[Message, bytes]:
 
 
 def pack_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[list[Any]], bytes]:
-    """Return (a JSON-able list of [name, dtype, length], the bytes); one-dimensional arrays."""
+    """Serialise one-dimensional arrays. Returns ([name, dtype, length] for each, the bytes)."""
     layout = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
     return layout, b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
 

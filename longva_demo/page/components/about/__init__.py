@@ -1,4 +1,4 @@
-"""What was loaded, below the player."""
+"""Facts about the selected file, below the player."""
 
 import gradio as gr
 

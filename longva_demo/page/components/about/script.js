@@ -1,12 +1,14 @@
-// What was loaded. `props.value` is `source_facts`, or null. Its notes are the library's own, in English.
+// The selected file. `props.value` is `source_facts`, or null. Its notes come from the library and are in English.
 const about = element.querySelector(".about"), notes = element.querySelector(".notes");
+
 function draw(value) {
-  const { name, facts, notes: lines = [] } = value;
+  const { name, facts, notes: texts = [] } = value;
   about.replaceChildren(...(facts ? [make("b", "", name), ` ${say(facts)}`] : []));
-  notes.replaceChildren(...lines.map((note) => make("li", "", note)));
+  notes.replaceChildren(...texts.map((text) => make("li", "", text)));
   about.hidden = !facts;
-  notes.hidden = !lines.length;
+  notes.hidden = !texts.length;
 }
+
 watch("value", () => { if (selection.isCurrent(props.value)) draw(props.value || {}); });
-document.addEventListener("longva:turned", () => draw({}));
+document.addEventListener("longva:file-changed", () => draw({}));
 draw({});

@@ -1,4 +1,4 @@
-"""How many frames: a logarithmic slider with a number field."""
+"""The frame budget: a logarithmic slider with a number field."""
 
 import gradio as gr
 
@@ -6,5 +6,5 @@ from longva_demo.page.components.component import make_component
 
 
 def make_budget(value: int, maximum: int, elem_id: str) -> gr.HTML:
-    """Value: the number of frames. Event: `settle` when it was moved."""
+    """Value: the number of frames. Event: `settle`, once the slider rests."""
     return make_component("budget", value, elem_id, maximum=str(maximum))

@@ -1,7 +1,7 @@
 """The sampled frames on the page: sprite sheets that stream to the browser while frames are decoded.
 
-They go past Gradio, in one HTTP response of their own: Gradio would carry them as text, compare that text whenever
-anything on the page changes, and may drop an update when two come close together.
+They use an HTTP response of their own. Gradio would send them as text, compare that text after every change of the
+page, and may drop one of two updates in short succession.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import secrets
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -22,34 +21,36 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from longva_demo.page.components.component import make_component
+from longva_demo.page.jpeg import jpeg_bytes
+from longva_demo.page.transcript import Value
 from longva_demo.parallel import in_threads
 from longva_demo.video import FrameBatch
 
 # (up to this many frames, height of a thumbnail in pixels): the more frames, the smaller each is shown.
 SIZES = ((24, 180), (128, 126), (512, 99), (1024, 81), (10**9, 66))
-# The best quality with which all sheets together stay below MAX_BYTES.
+# The best quality at which all sheets together stay below MAX_BYTES is used.
 QUALITIES = (80, 62, 45, 30, 15)
 MAX_BYTES = 5_000_000
 ROUTE = "/longva/frames/{token}"
-SECONDS_BETWEEN_LOOKS = 0.05
+POLL_SECONDS = 0.05
 SHEET_COLUMNS = 32
-# JPEG ends at 65,535 pixels a side.
+# JPEG allows at most 65,535 pixels per side.
 MAX_ASPECT = 4.0
 
 
 def make_frame_browser(elem_id: str) -> gr.HTML:
     """A contact sheet whose frames are buttons that seek the player. Its value: `SampledView.value`, or None.
 
-    Event: `closer` with `start` and `end` in seconds, the stretch around a frame.
+    Event: `closer` with `start` and `end` in seconds, the range around a frame.
     """
-    return make_component("frame_browser", None, elem_id, scripts=("script.js", "loupe.js"))
+    return make_component("frame_browser", None, elem_id, helpers=("sheets.js", "loupe.js"))
 
 
 class Sheets:
     """Collects thumbnails into JPEG sprite sheets, for one visitor, one video and one budget.
 
-    A sheet is closed when it holds half as many frames as are shown already: the first frames appear at once, and
-    2,000 frames come in about 16 sheets. Whoever knows the random token can fetch them, while this object is kept.
+    A sheet is complete when it holds half as many frames as the sheets before it. The first frames thus appear at once,
+    and 2,000 frames need about 16 sheets. Anyone with the random token can fetch them while this object exists.
     """
 
     def __init__(self, total: int) -> None:
@@ -65,20 +66,20 @@ class Sheets:
         self._height = next(height for most, height in SIZES if total <= most)
 
     @property
-    def value(self) -> dict[str, Any]:
-        """What the page needs to know in order to fetch them."""
+    def value(self) -> Value:
+        """What the page needs to fetch them."""
         return {"token": self.token, "total": self.total}
 
     def claim(self) -> bool:
-        """True for the first caller, who is to fill the sheets."""
+        """True for the first caller, who then fills the sheets."""
         return self._unclaimed.acquire(blocking=False)
 
     def tile_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the thumbnails of frames of this size."""
+        """(width, height) of the thumbnails for frames of this size."""
         return thumbnail_size(width, height, self._height)
 
     def add(self, batch: FrameBatch) -> None:
-        """Take frames, uint8 (frames, height, width, 3), of any size."""
+        """Add frames, uint8 (frames, height, width, 3), of any size."""
         size = self.tile_size(batch.pixels.shape[2], batch.pixels.shape[1])
         tiles = in_threads(lambda pixels: thumbnail(pixels, size), batch.pixels)
         for tile, index, seconds in zip(tiles, batch.indices, batch.seconds, strict=True):
@@ -90,18 +91,18 @@ class Sheets:
                 self._close_sheet()
 
     def add_picture(self, picture: Image.Image) -> None:
-        """A single picture in place of frames: it has no time."""
+        """Add a single picture instead of frames. It has no time."""
         self._tiles.append(thumbnail(np.asarray(picture), thumbnail_size(*picture.size, 320)))
         self.num_done = 1
 
     def finish(self) -> None:
-        """No more frames will come."""
+        """Complete the last sheet. No more frames follow."""
         if self._tiles:
             self._close_sheet()
         self.is_finished = True
 
     def thumbnails(self) -> Iterator[tuple[Image.Image, float]]:
-        """The frames so far, small as they are on the page, each with its time in seconds."""
+        """The thumbnails so far, each with its time in seconds."""
         for record in list(self._records):
             header_length, _ = struct.unpack_from(">II", record)
             facts = json.loads(record[8 : 8 + header_length])
@@ -113,7 +114,7 @@ class Sheets:
                     yield sheet.crop((left, top, left + width, top + height)), seconds
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The sheets so far and those to come, to the end. See `_close_sheet` for the format."""
+        """All sheets, those still to come included. See `_close_sheet` for the format."""
         sent = 0
         while True:
             was_finished = self.is_finished
@@ -122,7 +123,7 @@ class Sheets:
                 sent += 1
             if was_finished:
                 return
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _close_sheet(self) -> None:
         columns = min(SHEET_COLUMNS, len(self._tiles))
@@ -147,7 +148,7 @@ class Sheets:
 
 
 def frames_route(find: Callable[[str], Sheets | None]) -> Route:
-    """The address that the page fetches sheets from; `find` knows whose they are."""
+    """The route for the sheets. `find` returns those with a token."""
 
     async def send(request: Request) -> Response:
         sheets = find(request.path_params["token"])
@@ -160,23 +161,21 @@ def frames_route(find: Callable[[str], Sheets | None]) -> Route:
 
 
 def encode_jpeg(picture: Image.Image, max_bytes: int) -> bytes:
-    """The first of `QUALITIES` that keeps within `max_bytes`, or the lowest."""
+    """Encode with the best of `QUALITIES` that stays within `max_bytes`, or with the lowest."""
     encoded = b""
     for quality in QUALITIES:
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
-        encoded = file.getvalue()
+        encoded = jpeg_bytes(picture, quality)
         if len(encoded) <= max_bytes:
             break
     return encoded
 
 
-def thumbnail_size(width: int, height: int, tall: int) -> tuple[int, int]:
-    """(width, height) of a small picture, `tall` pixels high and at most four times as wide."""
+def thumbnail_size(width: int, height: int, thumbnail_height: int) -> tuple[int, int]:
+    """(width, height) of a thumbnail with this height, at most four times as wide as high or as high as wide."""
     aspect = min(MAX_ASPECT, max(1 / MAX_ASPECT, width / height))
-    return max(1, round(tall * aspect)), tall
+    return max(1, round(thumbnail_height * aspect)), thumbnail_height
 
 
 def thumbnail(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """A small picture of a frame, uint8 (height, width, 3)."""
+    """A thumbnail of a frame, uint8 (height, width, 3)."""
     return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.5)

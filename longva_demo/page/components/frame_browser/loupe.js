@@ -1,72 +1,73 @@
-// A larger view of the frame under the pointer or the focus, beside it and over everything, so that nothing moves.
-// It goes with Escape, and stays while the pointer is on its foot, which touches the frame; its picture lets the
-// pointer through to the frames that it covers.
-const loupe = element.querySelector(".loupe");
-const loupePicture = loupe.querySelector(".loupe-picture");
-const loupeText = loupe.querySelector(".loupe-text");
-const OPEN_AFTER = 180, CLOSE_AFTER = 160, MARGIN = 8;
-let shown = null, timer = null, focusing = 0;
+// A larger view of the frame under the pointer or the focus. It floats beside the frame, so that nothing moves. Escape
+// closes it. It stays while the pointer is on its foot, which touches the frame; its picture lets the pointer through
+// to the frames that it covers.
+//
+// element: the component's root, which contains the loupe. list: the list of frames. getFrame(index): {seconds, index,
+// …}. indexOf(node): the frame that a node belongs to, or -1. paint(node, frame): draws a frame. onCloser(index): the
+// loupe's button was clicked.
+function createLoupe({ element, list, getFrame, indexOf, paint, onCloser }) {
+  const OPEN_DELAY_MS = 180, MOVE_DELAY_MS = 60, CLOSE_DELAY_MS = 160, MARGIN = 8;
+  const loupe = element.querySelector(".loupe");
+  const picture = loupe.querySelector(".loupe-picture"), text = loupe.querySelector(".loupe-text");
+  let shown = null, timer = null, focusRequest = 0;
 
-const numberOf = (node) => {
-  const item = node.closest?.(".film-frames > li");
-  return item ? Array.prototype.indexOf.call(list.children, item) : -1;
-};
+  function cancelPending() {
+    clearTimeout(timer);
+    cancelAnimationFrame(focusRequest);
+  }
 
-// Drops what would open or close it later.
-function settle() {
-  clearTimeout(timer);
-  cancelAnimationFrame(focusing);
+  function open(index) {
+    cancelPending();
+    const frame = getFrame(index);
+    if (!frame || frame.seconds === undefined) return;
+    shown = index;
+    paint(picture, frame);
+    text.textContent = say("loupe.text", { time: formatTime(frame.seconds, 1), index: frame.index });
+    loupe.hidden = false;
+    position();
+  }
+
+  function close() {
+    cancelPending();
+    shown = null;
+    loupe.hidden = true;
+  }
+
+  // Above the frame, or below it if there is no room.
+  function position() {
+    if (shown === null) return;
+    const frame = list.children[shown].getBoundingClientRect(), view = list.getBoundingClientRect();
+    if (frame.bottom < view.top || frame.top > view.bottom) { close(); return; }
+    const { width, height } = loupe.getBoundingClientRect();
+    const left = frame.left + (frame.width - width) / 2;
+    const maxLeft = document.documentElement.clientWidth - width - MARGIN;
+    loupe.style.left = `${Math.max(MARGIN, Math.min(maxLeft, left))}px`;
+    const isAbove = frame.top - height >= MARGIN;
+    loupe.classList.toggle("below", !isAbove);
+    loupe.style.top = `${isAbove ? frame.top - height : Math.min(frame.bottom, innerHeight - height)}px`;
+  }
+
+  const later = (action, delay) => { clearTimeout(timer); timer = setTimeout(action, delay); };
+  list.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch") return;
+    const index = indexOf(event.target);
+    if (index >= 0) later(() => open(index), shown === null ? OPEN_DELAY_MS : MOVE_DELAY_MS);
+  });
+  list.addEventListener("pointerleave", () => later(close, CLOSE_DELAY_MS));
+  loupe.addEventListener("pointerenter", () => clearTimeout(timer));
+  loupe.addEventListener("mousedown", (event) => event.preventDefault());  // keeps the focus on the frame
+  loupe.addEventListener("pointerleave", () => later(close, CLOSE_DELAY_MS));
+  // Some browsers scroll to the focused frame only after the event.
+  list.addEventListener("focusin", ({ target }) => {
+    if (target.matches(":focus-visible")) focusRequest = requestAnimationFrame(() => open(indexOf(target)));
+  });
+  list.addEventListener("focusout", close);
+  // A finger cannot hover: the tap that plays opens the loupe too.
+  list.addEventListener("click", (event) => { if (event.pointerType === "touch") open(indexOf(event.target)); });
+  loupe.querySelector("button").addEventListener("click", () => { if (shown !== null) onCloser(shown); });
+  document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) close(); });
+  element.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+  document.addEventListener("scroll", position, { capture: true, passive: true });
+
+  return { close };
 }
-
-function openLoupe(number) {
-  settle();
-  const frame = frames[number];
-  if (!frame || frame.seconds === undefined) return;
-  shown = number;
-  paint(loupePicture, frame);
-  loupeText.textContent = say("loupe.text", { time: formatTime(frame.seconds, 1), index: frame.index });
-  loupe.hidden = false;
-  place();
-}
-
-function closeLoupe() {
-  settle();
-  shown = null;
-  loupe.hidden = true;
-}
-
-// Above the frame, or below it where there is no room.
-function place() {
-  if (shown === null) return;
-  const frame = list.children[shown].getBoundingClientRect(), view = list.getBoundingClientRect();
-  if (frame.bottom < view.top || frame.top > view.bottom) { closeLoupe(); return; }
-  const { width, height } = loupe.getBoundingClientRect();
-  const left = frame.left + (frame.width - width) / 2, most = document.documentElement.clientWidth - width - MARGIN;
-  loupe.style.left = `${Math.max(MARGIN, Math.min(most, left))}px`;
-  const isAbove = frame.top - height >= MARGIN;
-  loupe.classList.toggle("below", !isAbove);
-  loupe.style.top = `${isAbove ? frame.top - height : Math.min(frame.bottom, innerHeight - height)}px`;
-}
-
-const later = (action, delay) => { clearTimeout(timer); timer = setTimeout(action, delay); };
-list.addEventListener("pointerover", (event) => {
-  if (event.pointerType === "touch") return;
-  const number = numberOf(event.target);
-  if (number >= 0) later(() => openLoupe(number), shown === null ? OPEN_AFTER : 60);
-});
-list.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
-loupe.addEventListener("pointerenter", () => clearTimeout(timer));
-loupe.addEventListener("mousedown", (event) => event.preventDefault());  // a press leaves the focus on the frame
-loupe.addEventListener("pointerleave", () => later(closeLoupe, CLOSE_AFTER));
-// Some browsers scroll to the frame that gets the focus only after the event.
-list.addEventListener("focusin", ({ target }) => {
-  if (target.matches(":focus-visible")) focusing = requestAnimationFrame(() => openLoupe(numberOf(target)));
-});
-list.addEventListener("focusout", closeLoupe);
-// A finger does not hover: it opens the larger view with the tap that plays.
-list.addEventListener("click", (event) => { if (event.pointerType === "touch") openLoupe(numberOf(event.target)); });
-loupe.querySelector("button").addEventListener("click", () => { if (shown !== null) lookCloser(shown); });
-document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) closeLoupe(); });
-element.addEventListener("keydown", (event) => { if (event.key === "Escape") closeLoupe(); });
-document.addEventListener("scroll", place, { capture: true, passive: true });
-draw();

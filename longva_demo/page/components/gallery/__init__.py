@@ -1,5 +1,7 @@
-"""The example gallery: cards read from examples/examples.json in four groups, each with a thumbnail, a title, what it
-shows and its questions, and a preview that moves while it is pointed at."""
+"""The example gallery: four groups of cards, read from examples/examples.json.
+
+A card shows a thumbnail, a title, a description and its questions. On hover it plays a preview.
+"""
 
 import base64
 import html
@@ -13,20 +15,21 @@ import gradio as gr
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from longva_demo.page.components.component import read_script
 from longva_demo.page.i18n import message
 
 PACKAGE = Path(__file__).resolve().parents[3]
-# Inside the package once it is installed, beside it in the repository.
+# Inside the installed package, and next to it in the repository.
 EXAMPLES_FOLDER = PACKAGE / "examples" if (PACKAGE / "examples").is_dir() else PACKAGE.parent / "examples"
 PREVIEWS = "/longva/previews"
 
-# In their order. Their texts, and those of the examples, are in the catalogues ("gallery.…").
+# In this order. Their texts and those of the examples are in the catalogues ("gallery.…").
 GROUPS = ("first", "long", "images", "limits")
 
 
 @dataclass(frozen=True)
 class Example:
-    """One clip or picture, the budget that shows it well, and questions to ask."""
+    """A clip or picture, a suitable frame budget, and questions to ask."""
 
     path: Path
     group: str
@@ -44,7 +47,7 @@ class Example:
 
 
 def read_examples(folder: Path = EXAMPLES_FOLDER) -> list[Example]:
-    """The examples in the order of examples.json; none where the folder was not installed."""
+    """The examples in the order of examples.json; none if the folder is not installed."""
     listing = folder / "examples.json"
     if not listing.is_file():
         return []
@@ -65,17 +68,17 @@ def read_examples(folder: Path = EXAMPLES_FOLDER) -> list[Example]:
 
 
 def previews_route() -> Mount:
-    """The address that moving previews are fetched from."""
+    """The route for the previews that play on hover."""
     return Mount(PREVIEWS, StaticFiles(directory=EXAMPLES_FOLDER / "thumbs", check_dir=False))
 
 
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
-    """The groups with their cards, side by side. Event: `pick`, once selection.js was told which."""
+    """The groups with their cards, side by side. Event: `pick`, after selection.js has been given the card."""
     assert all(example.group in GROUPS for example in examples)
     groups = "".join(group(name, examples) for name in GROUPS)
     return gr.HTML(
         html_template=f'<div class="groups" role="group" aria-label="{said("label")}">{groups}</div>',
-        js_on_load=Path(__file__).with_name("script.js").read_text("utf-8"),
+        js_on_load=read_script("gallery"),
         apply_default_css=False,
         visible=bool(examples),
         elem_id=elem_id,
@@ -83,12 +86,12 @@ def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
 
 
 def said(name: str) -> str:
-    """The browser puts a text of the catalogues in its place."""
+    """A placeholder that the browser replaces by the message."""
     return f'${{say("{message(f"gallery.{name}")["key"]}")}}'
 
 
 def group(name: str, examples: list[Example]) -> str:
-    """A heading, its line, and the cards below. In the first group a newcomer reads the hint in the line's place."""
+    """A heading, its description, and the cards. In the first group, newcomers see a hint instead of it."""
     cards = "".join(card(example) for example in examples if example.group == name)
     hint = f'<span class="hint" hidden>{said("hint")}</span>' if name == GROUPS[0] else ""
     return (
@@ -99,7 +102,7 @@ def group(name: str, examples: list[Example]) -> str:
 
 
 def card(example: Example) -> str:
-    """A button that knows what to choose: the page asks the server for neither that nor its still picture."""
+    """A button that holds its selection and its thumbnail, so that a click needs no request to the server."""
     picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
     name, questions = example.path.stem, [html.escape(question) for question in example.questions]
     frames = "" if example.is_picture else f'<i>${{say("count.frames", {{ count: {example.num_frames} }})}}</i>'

@@ -1,57 +1,58 @@
-// A click on a card picks its example. A card that the mouse or the keyboard points at plays its preview, which is
-// fetched only then; a finger picks at once, and whoever asked for less motion sees the still.
+// A click on a card picks its example. A card plays its preview while the pointer or the keyboard focus is on it; the
+// preview is fetched only then. Touch picks at once, and with reduced motion the still remains.
 const SEEN = "longva-gallery-seen";
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 const hint = element.querySelector(".hint");
 
-// By card: what points at it, "pointer" or "focus". While a pointer leaves, Firefox still says that it hovers.
-const pointing = new Map();
+// card → what is on it, "pointer" or "focus". Kept here because Firefox still reports :hover while a pointer leaves.
+const active = new Map();
 
 async function play(card) {
-  if (still.matches || !card.dataset.preview || card.querySelector(".moving")) return;
-  const moving = new Image();
-  moving.className = "moving";
-  moving.alt = "";
-  moving.src = (window.gradio_config?.root || location.origin) + card.dataset.preview;
-  try { await moving.decode(); } catch { return; }  // the still stays
-  if (pointing.get(card).size && !card.querySelector(".moving")) card.querySelector("img").after(moving);
+  if (reducedMotion.matches || !card.dataset.preview || card.querySelector(".moving")) return;
+  const preview = new Image();
+  preview.className = "moving";
+  preview.alt = "";
+  preview.src = serverUrl(card.dataset.preview);
+  try { await preview.decode(); } catch { return; }  // the still remains
+  if (active.get(card).size && !card.querySelector(".moving")) card.querySelector("img").after(preview);
 }
 
-function point(card, what) {
-  pointing.get(card).add(what);
+function enter(card, device) {
+  active.get(card).add(device);
   play(card);
 }
 
-function rest(card, what) {
-  pointing.get(card).delete(what);
-  if (!pointing.get(card).size) card.querySelector(".moving")?.remove();
+function leave(card, device) {
+  active.get(card).delete(device);
+  if (!active.get(card).size) card.querySelector(".moving")?.remove();
 }
 
 for (const card of element.querySelectorAll(".card")) {
-  pointing.set(card, new Set());
-  card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") point(card, "pointer"); });
-  card.addEventListener("pointerleave", () => rest(card, "pointer"));
-  card.addEventListener("focus", () => { if (card.matches(":focus-visible")) point(card, "focus"); });
-  card.addEventListener("blur", () => rest(card, "focus"));
+  active.set(card, new Set());
+  card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") enter(card, "pointer"); });
+  card.addEventListener("pointerleave", () => leave(card, "pointer"));
+  card.addEventListener("focus", () => { if (card.matches(":focus-visible")) enter(card, "focus"); });
+  card.addEventListener("blur", () => leave(card, "focus"));
   card.addEventListener("click", () => {
-    welcome();
-    selection.choose(JSON.parse(card.dataset.choice));
+    dismissHint();
+    selection.pickExample(JSON.parse(card.dataset.choice));
     trigger("pick");
   });
 }
 
-// The hint, until something was looked at in this browser. Media events do not bubble: they are caught on the way down.
-function welcome() {
+// The hint is shown until this browser has opened a first file.
+function dismissHint() {
   if (hint) hint.hidden = true;
-  try { localStorage.setItem(SEEN, "1"); } catch { /* storage is switched off: it is shown again next time */ }
+  try { localStorage.setItem(SEEN, "1"); } catch { /* storage is disabled: the hint returns next time */ }
 }
 
-function isNew() {
+function isFirstVisit() {
   try { return !localStorage.getItem(SEEN); } catch { return true; }
 }
 
-if (hint && isNew()) {
+if (hint && isFirstVisit()) {
   hint.hidden = false;
-  document.addEventListener("loadstart", (event) => { if (event.target.matches?.("#player video")) welcome(); }, true);
-  document.addEventListener("load", (event) => { if (event.target.matches?.("#picture img")) welcome(); }, true);
+  // Media events do not bubble, so they are captured.
+  for (const [name, selector] of [["loadstart", "#player video"], ["load", "#picture img"]])
+    document.addEventListener(name, ({ target }) => { if (target.matches?.(selector)) dismissHint(); }, true);
 }

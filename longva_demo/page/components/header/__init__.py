@@ -1,4 +1,4 @@
-"""The page's head: its title, one line of what this is, and the badge that says which model answers."""
+"""The page's header: its title, a short description, and a badge with the model's name."""
 
 import html
 from pathlib import Path
@@ -11,12 +11,12 @@ TEMPLATE = Path(__file__).with_name("template.html")
 
 
 def is_builtin(loaded: LoadedModel) -> bool:
-    """Whether the model is the one inside the package, which reads English alone."""
+    """Whether the model is the one inside the package, which reads only English."""
     return loaded.model_id == "tiny"
 
 
 def make_header(loaded: LoadedModel, elem_id: str) -> gr.HTML:
-    """The badge opens on why this model, and how to choose another; the reason is the library's line, in English."""
+    """The badge opens to show why this model was chosen, and how to use another. The reason is always in English."""
     kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
     value = {
         "name": None if is_builtin(loaded) else html.escape(loaded.model_id.removesuffix("/").split("/")[-1]),

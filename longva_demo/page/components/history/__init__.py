@@ -1,4 +1,4 @@
-"""The last chats of this browser, to read."""
+"""Earlier chats in this browser, to read."""
 
 import gradio as gr
 
@@ -6,5 +6,5 @@ from longva_demo.page.components.component import make_component
 
 
 def make_history(elem_id: str) -> gr.HTML:
-    """Value: the present chat to remember, {"at", "page", "number", "record"}, or None."""
+    """Value: the current chat for the browser's storage, {"at", "page", "number", "record"}, or None."""
     return make_component("history", None, elem_id)

@@ -1,35 +1,36 @@
-// Chats of this browser, from before the page was loaded: to read, and to save. `props.value` is what to remember of
-// the present one: {at, page, number, record}, when it was made, the server's name for the page, and the record as JSON
-// text, or null where the chat was cleared. Kept in localStorage alone, and drawn with textContent.
-const KEY = "longva-chats", MOST = 8;
-let keptAt = 0;  // updates may come in another order than they were made
-let mine = "";  // the present page, once the server has named it
+// This browser's chats from before the page was loaded, to read and to save. `props.value` is what to store of the
+// present one: {at, page, number, record}: when it was made, the server's name for the page, and the record as JSON, or
+// null if the chat was cleared. Stored in localStorage only, and drawn with textContent.
+const KEY = "longva-chats", MAX_CHATS = 8, URL_LIFETIME_MS = 60_000;
+let storedAt = 0;  // updates may arrive out of order
+let ownPage = "";  // this page, once the server has named it
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
 
 function load() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) || "[]");
-    return Array.isArray(kept) ? kept.filter((chat) => typeof chat?.record === "string") : [];
+    const stored = JSON.parse(localStorage.getItem(KEY) || "[]");
+    return Array.isArray(stored) ? stored.filter((chat) => typeof chat?.record === "string") : [];
   } catch {
-    return [];  // storage is switched off, or holds something else
+    return [];  // storage is disabled, or holds something else
   }
 }
 
+// Stores the newest chats, as many as the browser has room for.
 function store(chats) {
-  // The newest chats that the browser has room for.
-  for (let kept = chats.slice(0, MOST); ; kept = kept.slice(0, -1)) {
-    try { return localStorage.setItem(KEY, JSON.stringify(kept)); } catch { if (!kept.length) return; }
+  for (let kept = chats.slice(0, MAX_CHATS); ; kept = kept.slice(0, -1)) {
+    try { localStorage.setItem(KEY, JSON.stringify(kept)); return; } catch { if (!kept.length) return; }
   }
 }
 
-function remember(value) {
-  if (!value || value.at < keptAt) return;
-  keptAt = value.at;
-  mine = value.page;
-  const gone = (chat) => chat.page === mine && chat.number >= value.number;  // all of this page's, after Clear
-  const others = load().filter((chat) => !gone(chat));
-  store(value.record ? [{ page: mine, number: value.number, record: value.record }, ...others] : others);
+function update(value) {
+  if (!value || value.at < storedAt) return;
+  storedAt = value.at;
+  ownPage = value.page;
+  // After Clear, this removes all later chats of this page.
+  const isReplaced = (chat) => chat.page === ownPage && chat.number >= value.number;
+  const others = load().filter((chat) => !isReplaced(chat));
+  store(value.record ? [{ page: ownPage, number: value.number, record: value.record }, ...others] : others);
 }
 
 function download(record, name) {
@@ -37,42 +38,50 @@ function download(record, name) {
   link.href = url;
   link.download = `${name}-chat.json`;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60000);
+  setTimeout(() => URL.revokeObjectURL(url), URL_LIFETIME_MS);
 }
 
-function earlierChat(text) {
-  const record = JSON.parse(text), media = record.media, name = media ? media.name : say("history.no_video");
-  const node = make("details", "history-chat"), head = make("summary", "");
-  const count = record.turns.length, date = new Date(record.saved);
-  const when = date.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
-  head.append(make("b", "", name), make("span", "", ` ${say("history.chat", { count, date: when })}`));
-  node.append(head);
-  for (const turn of record.turns)
-    node.append(make("p", "history-question", turn.question), make("p", "history-answer", turn.answer || say("answer.none")));
+// How to go on: choose the same file again, and for a video the same budget.
+function makeHint(media, name) {
   const budget = media?.frames?.indices.length ? media.frames.budget : 0;
-  const hint = budget ? "history.with_frames" : media ? "history.with_file" : "history.alone";
-  node.append(make("p", "history-hint", say(hint, { name, count: budget })));
+  const key = budget ? "history.with_frames" : media ? "history.with_file" : "history.alone";
+  return make("p", "history-hint", say(key, { name, count: budget }));
+}
+
+function makeSaveButton(text, media, name) {
   const save = make("button", "tool", say("chat.save_json"));
   save.type = "button";
   save.title = say("history.save_title");
   save.addEventListener("click", () => download(text, media ? name.replace(/\.[^.]*$/, "") : "longva"));
-  node.append(save);
+  return save;
+}
+
+function makeChat(text) {
+  const record = JSON.parse(text), { media } = record, name = media ? media.name : say("history.no_video");
+  const node = make("details", "history-chat"), head = make("summary", "");
+  const date = new Date(record.saved)
+    .toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  head.append(make("b", "", name), make("span", "", ` ${say("history.chat", { count: record.turns.length, date })}`));
+  node.append(head);
+  for (const { question, answer } of record.turns)
+    node.append(make("p", "history-question", question), make("p", "history-answer", answer || say("answer.none")));
+  node.append(makeHint(media, name), makeSaveButton(text, media, name));
   return node;
 }
 
 function draw() {
   const nodes = [];
-  for (const chat of load().filter((chat) => chat.page !== mine)) {
-    try { nodes.push(earlierChat(chat.record)); } catch { /* not a record of ours */ }
+  for (const chat of load().filter(({ page }) => page !== ownPage)) {
+    try { nodes.push(makeChat(chat.record)); } catch { /* not one of this demo's records */ }
   }
   list.replaceChildren(...nodes);
   box.hidden = nodes.length === 0;
 }
 
 element.querySelector(".history-forget").addEventListener("click", () => {
-  store(load().filter((chat) => chat.page === mine));
+  store(load().filter((chat) => chat.page === ownPage));
   draw();
 });
-watch("value", () => remember(props.value));
-box.open = window.wasRestarted || window.wasClosed;  // restart.js
+watch("value", () => update(props.value));
+box.open = window.wasRestarted || window.wasClosed;  // see stale_tab.js
 draw();

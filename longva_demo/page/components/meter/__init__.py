@@ -1,27 +1,26 @@
-"""What a budget costs, before the fact: a few facts go to the page, which does the sums while the slider moves."""
-
-from typing import Any
+"""The cost of a frame budget. The page gets a few facts, and computes the cost while the slider moves."""
 
 import gradio as gr
 
 from longva_demo.chat import BudgetMeter, ImageSource, PrefillTimes, Source, VideoSource
 from longva_demo.page.components.component import make_component
+from longva_demo.page.transcript import Value
 from longva_demo.video import frames_in_range
 
 
-def make_meter(facts: dict[str, Any], elem_id: str) -> gr.HTML:
-    """The cost of the budget that the slider shows. Its value: `meter_facts`."""
+def make_meter(facts: Value, elem_id: str) -> gr.HTML:
+    """The cost of the slider's budget. Value: `meter_facts`."""
     return make_component("meter", facts, elem_id)
 
 
-def meter_facts(one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes) -> dict[str, Any]:
-    """What the page needs for its sums. `one` is the cost of a single frame.
+def meter_facts(one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes) -> Value:
+    """What the page needs to compute the cost of a budget. `one` is the cost of a single frame.
 
-    prefill_times: [frames, seconds to the first word] of what was read on this machine before.
-    source: None, {"pieces"} of a picture, or the frames that the range of a video holds: their number, the seconds
-        of the first and the last one, and whether they are the whole video.
+    "reads" holds [frames, seconds to the first word] of earlier prefills on this machine. "source" is None, {"pieces"}
+    of a picture, or the frames in the selected range of a video: their number, the seconds of the first and the last
+    one, and whether they are the whole video.
     """
-    facts: dict[str, Any] = {
+    facts: Value = {
         "frame_tokens": one.num_tokens,
         "frame_bytes": one.kv_bytes,
         "context_length": one.context_length,

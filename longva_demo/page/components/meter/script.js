@@ -1,11 +1,12 @@
-// What a budget costs, computed here, so that it follows the slider without asking the server.
+// What a budget costs. Computed here, so that it follows the slider without a request to the server.
 const cost = element.querySelector(".cost");
 const [name, figures, gap, fit] = cost.querySelectorAll("b, span");
-const slider = () => document.querySelector("#budget .budget");
-let known = props.value;  // of the file that is shown
-const chosen = () => Number(slider()?.querySelector(".budget-number").value) || 1;
+const findBudget = () => document.querySelector("#budget .budget");
+let facts = props.value;  // about the selected file
 
-// What happens between two sampled frames, which nobody sees.
+const chosenFrames = () => Number(findBudget()?.querySelector(".budget-number").value) || 1;
+
+// What the model cannot see between two sampled frames.
 function gapText(frames, source) {
   if (!source) return say("meter.no_source");
   if (source.pieces) return say("meter.picture", { count: source.pieces });
@@ -14,40 +15,39 @@ function gapText(frames, source) {
   return say("meter.gap", { interval: (source.last - source.first) / (frames - 1) });
 }
 
-// The time to read is scaled from the earlier reading that is nearest in size.
-function fitText(frames, reads, room) {
-  if (!reads.length) return say(`meter.fits_${room}_unmeasured`);
+// The time to the first word, scaled from the measurement nearest in size. `room`: what limits, "machine" or "context".
+function fitText(frames, measurements, room) {
+  if (!measurements.length) return say(`meter.fits_${room}_unmeasured`);
   const distance = ([size]) => Math.abs(Math.log(size / frames));
-  const [size, seconds] = reads.reduce((best, one) => distance(one) < distance(best) ? one : best);
+  const [size, seconds] = measurements.reduce((best, one) => distance(one) < distance(best) ? one : best);
   return say(`meter.fits_${room}`, { interval: Math.max(0.1, seconds * frames / size) });
 }
 
 function show() {
-  const { source, largest, context_length: context, knows_memory: knows, ...facts } = known;
-  const frames = source?.pieces ?? Math.min(chosen(), source?.frames ?? Infinity), tokens = frames * facts.frame_tokens;
-  const fits = frames <= largest;
+  const { source, largest } = facts;
+  const frames = source?.pieces ?? Math.min(chosenFrames(), source?.frames ?? Infinity);
+  const tokens = frames * facts.frame_tokens, bytes = frames * facts.frame_bytes, fits = frames <= largest;
   cost.classList.toggle("over", !fits);
   name.textContent = say(source?.pieces ? "count.grids" : "count.frames", { count: frames });
-  const bytes = frames * facts.frame_bytes;
-  figures.textContent = ` · ${say("meter.figures", { tokens, share: tokens / context, bytes })}`;
+  figures.textContent = ` · ${say("meter.figures", { tokens, share: tokens / facts.context_length, bytes })}`;
   gap.textContent = fits ? gapText(frames, source) : "";
   fit.textContent = fits
-    ? fitText(frames, facts.reads, knows ? "machine" : "context")
+    ? fitText(frames, facts.reads, facts.knows_memory ? "machine" : "context")
     : say("meter.over", { count: largest });
-  mark(largest);
+  markLimit(largest);
 }
 
-// The largest budget that fits, on the slider's logarithmic scale; nothing where all of it fits.
-function mark(largest) {
-  const most = Number(slider()?.querySelector(".budget-number").max);
-  if (!most) return;
-  const isShown = largest >= 1 && largest < most;
-  slider().classList.toggle("limited", isShown);
-  slider().style.setProperty("--most", isShown ? Math.log(largest) / Math.log(most) : 1);
-  slider().querySelector(".budget-most").title = say("meter.most", { count: largest });
+// Marks the largest budget that fits on the slider's logarithmic scale, unless all budgets fit.
+function markLimit(largest) {
+  const budget = findBudget(), max = Number(budget?.querySelector(".budget-number").max);
+  if (!max) return;
+  const isLimited = largest >= 1 && largest < max;
+  budget.classList.toggle("limited", isLimited);
+  budget.style.setProperty("--limit", isLimited ? Math.log(largest) / Math.log(max) : 1);
+  budget.querySelector(".budget-limit").title = say("meter.most", { count: largest });
 }
 
 document.addEventListener("longva:budget", show);
-document.addEventListener("longva:turned", () => { known = { ...known, source: null }; show(); });
-watch("value", () => { if (selection.isCurrent(props.value)) { known = props.value; show(); } });
+document.addEventListener("longva:file-changed", () => { facts = { ...facts, source: null }; show(); });
+watch("value", () => { if (selection.isCurrent(props.value)) { facts = props.value; show(); } });
 show();

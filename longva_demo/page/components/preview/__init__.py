@@ -1,6 +1,6 @@
-"""A preview, where the browser cannot play the video or show the picture: asked for by the page, made while it waits.
+"""A preview of a video or picture that the browser cannot show. The page requests it, and waits while it is encoded.
 
-The file itself stays what the model is asked about; only the player's address changes (player.js).
+Questions are still about the file itself; only the player's URL changes.
 """
 
 import secrets
@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import gradio as gr
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from longva_demo.errors import DemoError
 from longva_demo.folders import temporary_folder
 from longva_demo.page.components.component import make_component
 from longva_demo.page.i18n import Message, message
+from longva_demo.page.transcript import Value
 from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
 from longva_demo.video.still import is_picture, open_image
 
@@ -28,30 +29,33 @@ MAX_PICTURE_SIZE = 2048  # pixels
 
 
 class Preview:
-    """The preview of one file, for one visitor. Whoever knows the random token can fetch it, while it is kept."""
+    """The preview of one file, for one visitor. Anyone with the random token can fetch it while this object exists."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.token = secrets.token_hex(16)
         self.is_ready = False
-        self.line: Message | None = None  # what the page says about it, once it is ready
+        self.ready_message: Message | None = None  # below the player, once the preview is ready
         folder = temporary_folder("preview")
         self.file = (folder / "preview").with_suffix(".png" if is_picture(path) else ".mp4")
         self.close: Callable[[], object] = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def make(self, info: VideoInfo, limits: DecodeLimits) -> Iterator[PreviewProgress]:
-        """Make it; without another file in its place, the page may show it after the last item."""
+        """Encode the video. After the last item the page can show the preview."""
         with closing(make_preview(self.path, self.file, info, limits)) as steps:  # type: ignore[type-var]
             for step in steps:
                 if step.is_ready:
-                    between = info.duration_seconds / step.num_frames
-                    slow = between > 0.25
-                    self.line = message("preview.ready_slow", interval=between) if slow else message("preview.ready")
+                    interval = info.duration_seconds / step.num_frames
+                    self.ready_message = (
+                        message("preview.ready_slow", interval=interval)
+                        if interval > 0.25
+                        else message("preview.ready")
+                    )
                     self.is_ready = True
                 yield step
 
     def make_picture(self) -> None:
-        """Make it of a picture, as the model gets it: upright, on white."""
+        """Convert the picture as the model gets it: upright, on white."""
         picture = open_image(self.path)
         picture.thumbnail((MAX_PICTURE_SIZE, MAX_PICTURE_SIZE))
         picture.save(self.file)
@@ -59,7 +63,7 @@ class Preview:
 
 
 class Owner(Protocol):
-    """A page, as seen from here: it has one preview at most, and may turn to something else at any time."""
+    """The page, as this module sees it. It has at most one preview, and its selection may change at any time."""
 
     preview: Preview | None
 
@@ -68,8 +72,8 @@ class Owner(Protocol):
     def start_video_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]: ...
 
 
-def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dict[str, Any]]:
-    """Yield what is to be shown: {"line"}, and in the end {"line", "token"}; ends early when the page turns away."""
+def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[Value]:
+    """Yield {"line"} as values to show, and in the end {"line", "token"}. Ends early when the selection changes."""
     try:
         if is_picture(path):
             preview = page.start_preview(path)
@@ -84,10 +88,10 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
             return
         preview, info = page.start_video_preview(path, limits)
     except DemoError:
-        yield {"line": None}  # sampling the frames, which begins with the same steps, says what is wrong
+        yield {"line": None}  # selecting the file, which begins with the same steps, reports the error
         return
     if is_playable(info):
-        # An ordinary file: the connection failed, or the browser lacks what the preview would need too.
+        # An ordinary file: the connection failed, or the browser lacks a codec that the preview needs too.
         yield {"line": message("preview.helpless")}
         return
     try:
@@ -96,13 +100,13 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[dic
                 if page.preview is not preview:
                     return
                 yield {"line": message("preview.progress", share=round(step.share, 2))}
-        yield {"line": preview.line, "token": preview.token}
+        yield {"line": preview.ready_message, "token": preview.token}
     except DemoError as error:
         yield {"line": message("preview.failed", reason=error.message)}
 
 
 def make_preview_line(elem_id: str) -> gr.HTML:
-    """The line below the player. Event: `need` with a number, `ask`, where the browser cannot play the file.
+    """The line below the player. Event: `need`, with a number `ask`, if the browser cannot play the file.
 
     Value: an item of `preview_steps` with that `ask`, or None.
     """
@@ -110,7 +114,7 @@ def make_preview_line(elem_id: str) -> gr.HTML:
 
 
 def preview_route(find: Callable[[str], Preview | None]) -> Route:
-    """The address that the player fetches previews from, whole or in parts; `find` knows whose they are."""
+    """The route for previews, in whole or in parts. `find` returns the preview with a token."""
 
     async def send(request: Request) -> Response:
         preview = find(request.path_params["token"])

@@ -1,82 +1,83 @@
-// What the player cannot do by itself. Where it shows no picture, a preview is asked for (event `need`), and takes the
-// file's place in the player alone: the field's value stays the file. So with a picture that the browser cannot show.
-// `props.value` is {ask, line, token?}; see preview.py.
+// Where the browser cannot play a video or show a picture, the server makes a preview (event "need"). The preview takes
+// the file's place in the player only: the field's value remains the file. `props.value` is {ask, line, token?}; see
+// preview/__init__.py.
 const line = element.querySelector(".preview");
-// So long may a picture take after the rest of the metadata, and the next sign of loading before any of it.
-const PICTURE_MILLISECONDS = 1000, LOADING_MILLISECONDS = 8000;
-let asks = 0, timer = null;
+// How long the first picture may take after the metadata, and the next sign of loading before them.
+const PICTURE_MS = 1000, LOADING_MS = 8000;
+let numAsks = 0, timer = null;
 
 const isPlayer = (target) => target.matches?.("#player video");
 
-// Shows a line of the catalogues, or none.
-function show(key) {
-  line.textContent = key ? say(key) : "";
-  line.hidden = !key;
+function showLine(message) {
+  line.textContent = message ? say(message) : "";
+  line.hidden = !message;
 }
 
-// Gradio makes a new element for each file, which carries the number under which its preview was asked for.
+function requestPreview(node) {
+  node.dataset.ask = ++numAsks;
+  trigger("need", { ask: numAsks });
+}
+
+// Gradio makes a new element for each file; its `data-ask` is the number of its request for a preview.
 function fail(video) {
-  if (video.dataset.preview) return show("preview.helpless");
+  if (video.dataset.preview) { showLine("preview.helpless"); return; }
   if (video.dataset.ask) return;
-  video.dataset.ask = ++asks;
-  show("preview.waiting");
-  trigger("need", { ask: asks });
+  showLine("preview.waiting");
+  requestPreview(video);
 }
 
 function draw() {
-  const value = props.value, shown = value && document.querySelector(`[data-ask="${value.ask}"]`);
+  const { value } = props, shown = value && document.querySelector(`[data-ask="${value.ask}"]`);
   if (!shown || shown.dataset.preview) return;
-  show(value.line);
+  showLine(value.line);
   if (!value.token) return;
   shown.dataset.preview = value.token;
-  shown.src = `${window.gradio_config?.root || location.origin}/longva/preview/${value.token}`;
+  shown.src = serverUrl(`/longva/preview/${value.token}`);
 }
 
-// Not every browser tells of a file that it cannot play: it may load it and say nothing, or play its sound alone.
+// Some browsers report no error for a file that they cannot play: they load it silently, or play only its sound.
 function expectPicture(video, milliseconds) {
   clearTimeout(timer);
   const { currentSrc } = video;
   timer = setTimeout(() => {
     if (!video.isConnected || video.currentSrc !== currentSrc || video.videoWidth) return;
-    // A page in the background and a phone that saves data load nothing until they are asked to.
-    const isResting = document.hidden || (video.networkState === video.NETWORK_IDLE && !video.readyState);
-    if (isResting) expectPicture(video, milliseconds); else fail(video);
+    // A background tab, and a phone that saves data, load nothing until asked to.
+    const isIdle = document.hidden || (video.networkState === video.NETWORK_IDLE && !video.readyState);
+    if (isIdle) expectPicture(video, milliseconds); else fail(video);
   }, milliseconds);
 }
 
-// A picture came, perhaps after it was given up: what was said of it is taken back.
+// A picture arrived, perhaps after the wait for it had ended.
 function succeed(video) {
   clearTimeout(timer);
-  if (video.dataset.preview) return show(props.value?.line);
+  if (video.dataset.preview) { showLine(props.value?.line); return; }
   delete video.dataset.ask;
-  show("");
+  showLine("");
 }
 
-const scale = Object.assign(document.createElement("canvas"), { width: 16, height: 16 })
+const canvas = Object.assign(document.createElement("canvas"), { width: 16, height: 16 })
   .getContext("2d", { willReadFrequently: true });
 
-// Puts white under a transparent film, as the model has it, and leaves the bars beside the film dark.
+// Puts white behind a transparent video, as the model sees it, but not behind the bars beside it.
 function whiten(video) {
   if (video.dataset.white || !video.videoWidth) return;
-  scale.clearRect(0, 0, 16, 16);
-  scale.drawImage(video, 0, 0, 16, 16);
-  if (!scale.getImageData(0, 0, 16, 16).data.some((value, place) => place % 4 === 3 && value < 255)) return;
+  canvas.clearRect(0, 0, 16, 16);
+  canvas.drawImage(video, 0, 0, 16, 16);
+  if (!canvas.getImageData(0, 0, 16, 16).data.some((value, place) => place % 4 === 3 && value < 255)) return;
   video.dataset.white = true;
   const white = `<svg xmlns="http://www.w3.org/2000/svg" width="${video.videoWidth}" height="${video.videoHeight}">` +
     '<rect width="100%" height="100%" fill="white"/></svg>';
   video.style.backgroundImage = `url('data:image/svg+xml,${encodeURIComponent(white)}')`;
 }
 
-// As iPhones' photos (HEIC) in most browsers.
+// Most browsers cannot show iPhones' photos (HEIC).
 document.addEventListener("error", ({ target }) => {
-  if (!target.matches?.("#picture img") || target.dataset.ask) return;
-  target.dataset.ask = ++asks;
-  trigger("need", { ask: asks });
+  if (target.matches?.("#picture img") && !target.dataset.ask) requestPreview(target);
 }, true);
 
-// Media events do not bubble: they are caught on the way down, errors before Gradio covers the player with them.
-const onPlayer = (name, act) => document.addEventListener(name, (event) => {
-  if (isPlayer(event.target)) act(event.target, event);
+// Media events do not bubble, so they are captured; errors before Gradio covers the player with them.
+const onPlayer = (name, onEvent) => document.addEventListener(name, (event) => {
+  if (isPlayer(event.target)) onEvent(event.target, event);
 }, true);
 onPlayer("error", (video, event) => {
   clearTimeout(timer);
@@ -84,17 +85,17 @@ onPlayer("error", (video, event) => {
   fail(video);
 });
 onPlayer("loadstart", (video) => {
-  if (!video.dataset.ask) show("");
-  // No browser plays a GIF as a video, and some wait for it for ever.
-  if (/\.gif$/i.test(video.currentSrc)) fail(video); else expectPicture(video, LOADING_MILLISECONDS);
+  if (!video.dataset.ask) showLine("");
+  // No browser plays a GIF as a video, and some wait for it forever.
+  if (/\.gif$/i.test(video.currentSrc)) fail(video); else expectPicture(video, LOADING_MS);
 });
-onPlayer("progress", (video) => { if (!video.readyState) expectPicture(video, LOADING_MILLISECONDS); });
-onPlayer("loadedmetadata", (video) => { if (!video.videoWidth) expectPicture(video, PICTURE_MILLISECONDS); });
+onPlayer("progress", (video) => { if (!video.readyState) expectPicture(video, LOADING_MS); });
+onPlayer("loadedmetadata", (video) => { if (!video.videoWidth) expectPicture(video, PICTURE_MS); });
 onPlayer("resize", (video) => { if (video.videoWidth) succeed(video); });
 for (const name of ["loadeddata", "timeupdate"]) onPlayer(name, whiten);
-document.addEventListener("longva:turned", ({ detail: field }) => {
+document.addEventListener("longva:file-changed", ({ detail: field }) => {
   if (field === "video") return;
   clearTimeout(timer);
-  show("");
+  showLine("");
 });
 watch("value", draw);

@@ -1,4 +1,4 @@
-"""Questions to click."""
+"""Suggested questions."""
 
 import gradio as gr
 

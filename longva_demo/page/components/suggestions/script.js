@@ -1,24 +1,25 @@
-// Draws the suggested questions as buttons, and before them those that came back while their field held another
-// (draft.js); a click asks.
+// Suggested questions as buttons; a click asks. Before them come questions that the server returned while the field
+// held another one (draft.js).
 const box = element.querySelector(".chips");
+
 function ask(question) {
-  const place = returned.indexOf(question);
-  if (place >= 0) { returned.splice(place, 1); draw(); }
-  take(question);
+  const position = draft.returned.indexOf(question);
+  if (position >= 0) { draft.returned.splice(position, 1); draw(); }
+  draft.submit(question);
   trigger("choose");
 }
+
 function draw() {
-  const suggested = (props.value || []).filter((question) => !returned.includes(question));
-  box.replaceChildren(...[...returned, ...suggested].map((question) => {
-    const button = document.createElement("button");
+  const suggested = (props.value || []).filter((question) => !draft.returned.includes(question));
+  box.replaceChildren(...[...draft.returned, ...suggested].map((question) => {
+    const button = make("button", "chip", question);
     button.type = "button";
-    button.className = "chip";
-    button.textContent = question;
     button.title = say("suggestions.title");
     button.addEventListener("click", () => ask(question));
     return button;
   }));
 }
+
 document.addEventListener("longva:returned", draw);
 watch("value", draw);
 draw();

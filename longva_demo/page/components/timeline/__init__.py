@@ -1,4 +1,4 @@
-"""The video's whole length as a strip: where the samples lie, the range, the player's position, and the way back."""
+"""The whole video as a strip: the samples, the range, the player's position, and the trail back."""
 
 import gradio as gr
 
@@ -8,7 +8,7 @@ from longva_demo.page.components.component import make_component
 def make_timeline(elem_id: str) -> gr.HTML:
     """Event: `range` with `start` and `end` in seconds; None is the beginning or the end of the video.
 
-    It hears from the frame browser what is looked at. To show how much each sample weighs (0 to 1, in their order), a
-    script dispatches `new CustomEvent("longva:weights", {detail: [...]})` on the document; null ends it.
+    The frame browser announces the selection. To show the weight of each sample (0 to 1, in order), a script dispatches
+    `new CustomEvent("longva:weights", {detail: [...]})` on the document; a detail of null hides the weights.
     """
     return make_component("timeline", None, elem_id)

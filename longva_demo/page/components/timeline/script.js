@@ -1,76 +1,81 @@
-// Draws the timeline: one canvas for the samples, whatever their number. The frame browser tells what is looked at
-// ("longva:look", {duration, trail}) and which frames have come ("longva:samples", their seconds).
+// Draws the timeline: one canvas for the samples, however many. The frame browser announces the sampled view
+// ("longva:view", {view: {duration, trail}, isSameFile}) and the frames that have arrived ("longva:samples", seconds).
 const timeline = element.querySelector(".timeline");
 const track = element.querySelector(".track");
 const canvas = track.querySelector("canvas");
 const [range, head, hover] = track.querySelectorAll("i");
 const trail = element.querySelector(".trail");
-// A pointer that moves less than this many pixels clicks; one that moves more selects.
+// A pointer that moves less than this clicks; one that moves more selects.
 const DRAG_PIXELS = 4;
-let look = null, samples = [], weights = null;
-let anchor = null, drawn = null;  // seconds where a selection began; {start, end} while one is made
+let view = null, samples = [], weights = null;
+// A selection in progress: the seconds where it began, and {start, end} once it is a range.
+let anchor = null, draftRange = null;
+let pressedX = null;  // where the pointer went down
 
 const player = () => document.querySelector("#player video");
-const percent = (seconds) => `${look?.duration ? 100 * seconds / look.duration : 0}%`;
-const clamp = (seconds) => Math.min(look.duration, Math.max(0, seconds));
-const spoken = (start, end) => {
+const percent = (seconds) => `${view?.duration ? 100 * seconds / view.duration : 0}%`;
+const clamp = (seconds) => Math.min(view.duration, Math.max(0, seconds));
+const formatRange = (start, end) => {
   const decimals = end - start < 10 ? 1 : 0;
   return say("timeline.span", { start: formatTime(start, decimals), end: formatTime(end, decimals) });
 };
 
-// Samples as thin lines: many of them become a band, and a gap stays a gap.
+// Samples are thin lines: many become a band, and a gap remains visible.
 function paint() {
   const scale = devicePixelRatio || 1, width = track.clientWidth, height = track.clientHeight;
   canvas.width = width * scale;
   canvas.height = height * scale;
   const pen = canvas.getContext("2d");
-  if (!look?.duration || !width) return;
+  if (!view?.duration || !width) return;
   pen.scale(scale, scale);
   pen.fillStyle = getComputedStyle(timeline).getPropertyValue("--film-edge");
   const thickness = samples.length > width / 4 ? 1 : 2;
   samples.forEach((seconds, number) => {
     pen.globalAlpha = weights ? 0.12 + 0.88 * (weights[number] ?? 0) : 0.75;
-    pen.fillRect(Math.min(width - thickness, seconds / look.duration * width), 8, thickness, height - 16);
+    pen.fillRect(Math.min(width - thickness, seconds / view.duration * width), 8, thickness, height - 16);
   });
 }
 
 function showRange() {
-  const [start, end] = drawn ? [drawn.start, drawn.end] : look?.trail.at(-1) ?? [null, null];
+  const [start, end] = draftRange ? [draftRange.start, draftRange.end] : view?.trail.at(-1) ?? [null, null];
   range.hidden = start === null && end === null;
-  range.classList.toggle("selecting", drawn !== null);
+  range.classList.toggle("selecting", draftRange !== null);
   range.style.left = percent(start ?? 0);
-  range.style.right = `calc(100% - ${percent(Math.min(end ?? Infinity, look?.duration ?? 0))})`;
+  range.style.right = `calc(100% - ${percent(Math.min(end ?? Infinity, view?.duration ?? 0))})`;
 }
 
-// The way to the present range; each step leads back.
+// The ranges that led to the present one; each is a button that goes back to it.
 function showTrail() {
-  trail.replaceChildren(...(look?.trail ?? [[null, null]]).map(([start, end], number, all) => {
-    const crumb = document.createElement(number < all.length - 1 ? "button" : "b");
-    crumb.textContent = start === null && end === null ? say("timeline.whole") : spoken(start ?? 0, end ?? look.duration);
-    if (crumb.type) crumb.title = say("timeline.back");
+  trail.replaceChildren(...(view?.trail ?? [[null, null]]).map(([start, end], number, all) => {
+    const isLast = number === all.length - 1, crumb = document.createElement(isLast ? "b" : "button");
+    crumb.textContent =
+      start === null && end === null ? say("timeline.whole") : formatRange(start ?? 0, end ?? view.duration);
+    if (isLast) return crumb;
+    crumb.title = say("timeline.back");
     crumb.type = "button";
-    crumb.addEventListener("click", () => { if (number < all.length - 1) narrow(start, end); });
+    crumb.addEventListener("click", () => submitRange(start, end));
     return crumb;
   }));
 }
 
 function showHead() {
-  const seconds = look?.duration ? Math.min(player()?.currentTime ?? 0, look.duration) : 0;
+  const seconds = view?.duration ? Math.min(player()?.currentTime ?? 0, view.duration) : 0;
   head.style.left = percent(seconds);
-  track.setAttribute("aria-valuemax", look?.duration ?? 0);
+  track.setAttribute("aria-valuemax", view?.duration ?? 0);
   track.setAttribute("aria-valuenow", seconds);
-  track.setAttribute("aria-valuetext", drawn
-    ? say("timeline.selected", { span: spoken(drawn.start, drawn.end) })
-    : say("timeline.now", { position: formatTime(seconds), length: formatTime(look?.duration ?? 0) }));
+  track.setAttribute("aria-valuetext", draftRange
+    ? say("timeline.selected", { span: formatRange(draftRange.start, draftRange.end) })
+    : say("timeline.now", { position: formatTime(seconds), length: formatTime(view?.duration ?? 0) }));
 }
 
 function showHover(seconds) {
   hover.hidden = seconds === null;
   if (seconds === null) return;
   hover.style.left = percent(seconds);
-  hover.firstChild.textContent = drawn ? spoken(drawn.start, drawn.end) : formatTime(seconds, look.duration < 60 ? 1 : 0);
-  // The label stays inside the strip.
-  hover.style.setProperty("--shift", `${-100 * seconds / look.duration}%`);
+  hover.firstChild.textContent =
+    draftRange ? formatRange(draftRange.start, draftRange.end) : formatTime(seconds, view.duration < 60 ? 1 : 0);
+  // Keeps the label inside the track.
+  hover.style.setProperty("--shift", `${-100 * seconds / view.duration}%`);
 }
 
 function seek(seconds) {
@@ -79,87 +84,89 @@ function seek(seconds) {
 }
 
 function select(from, to) {
-  drawn = { start: Math.min(from, to), end: Math.max(from, to) };
+  draftRange = { start: Math.min(from, to), end: Math.max(from, to) };
   showRange();
   showHead();
 }
 
-function drop() {
-  anchor = drawn = null;
+function clearSelection() {
+  anchor = draftRange = null;
   showRange();
   showHead();
   showHover(null);
 }
 
-// The whole budget for what was drawn.
-function take() {
-  const { start, end } = stretch(drawn.start, drawn.end, 0, look.duration);
-  drop();
-  narrow(start, end);
+// Spends the whole budget on the selected range.
+function submitSelection() {
+  const { start, end } = widenRange(draftRange.start, draftRange.end, 0, view.duration);
+  clearSelection();
+  submitRange(start, end);
 }
 
-function narrow(start, end) {
-  selection.narrow(start, end, look.duration);
+function submitRange(start, end) {
+  selection.setRange(start, end, view.duration);
   trigger("range");
 }
 
 const secondsAt = (event) => {
   const box = track.getBoundingClientRect();
-  return clamp((event.clientX - box.left) / box.width * look.duration);
+  return clamp((event.clientX - box.left) / box.width * view.duration);
 };
-let pressed = null;
-track.addEventListener("pointerdown", (event) => {
-  if (!look?.duration || event.button) return;
-  drop();
-  pressed = event.clientX;
-  anchor = secondsAt(event);
-  track.setPointerCapture(event.pointerId);
-});
-track.addEventListener("pointermove", (event) => {
-  if (!look?.duration) return;
-  const seconds = secondsAt(event);
-  if (pressed !== null && anchor !== null && (drawn || Math.abs(event.clientX - pressed) >= DRAG_PIXELS)) select(anchor, seconds);
-  showHover(seconds);
-});
-track.addEventListener("pointerup", (event) => {
-  if (pressed === null) return;
-  pressed = null;
-  if (drawn) take(); else if (anchor !== null) { seek(anchor); drop(); }
-});
-track.addEventListener("pointercancel", () => { pressed = null; drop(); });
-track.addEventListener("pointerleave", () => { if (pressed === null) showHover(null); });
-track.addEventListener("keydown", (event) => {
-  if (!look?.duration || event.ctrlKey || event.altKey || event.metaKey) return;
-  const step = Math.max(0.1, look.duration / 100), now = player()?.currentTime ?? 0;
+
+function onKey(event) {
+  if (!view?.duration || event.ctrlKey || event.altKey || event.metaKey) return;
+  const step = Math.max(0.1, view.duration / 100), now = player()?.currentTime ?? 0;
   const steps = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageUp: 10 * step,
     PageDown: -10 * step, Home: -Infinity, End: Infinity };
-  if (event.key === "Escape") drop();
-  else if (event.key === "Enter" && drawn) take();
+  if (event.key === "Escape") clearSelection();
+  else if (event.key === "Enter" && draftRange) submitSelection();
   else if (event.key === "Enter") { if (player()?.paused) player().play().catch(() => {}); else player()?.pause(); }
   else if (event.key in steps) {
     const seconds = clamp(now + steps[event.key]);
-    if (event.shiftKey) anchor ??= now; else drop();
+    if (event.shiftKey) anchor ??= now; else clearSelection();
     seek(seconds);
     if (event.shiftKey) select(anchor, seconds);
   } else return;
   event.preventDefault();
-});
+}
 
-// The frames of another look are coming; a selection that is being drawn on the same file stays.
+track.addEventListener("pointerdown", (event) => {
+  if (!view?.duration || event.button) return;
+  clearSelection();
+  pressedX = event.clientX;
+  anchor = secondsAt(event);
+  track.setPointerCapture(event.pointerId);
+});
+track.addEventListener("pointermove", (event) => {
+  if (!view?.duration) return;
+  const seconds = secondsAt(event), isPressed = pressedX !== null && anchor !== null;
+  if (isPressed && (draftRange || Math.abs(event.clientX - pressedX) >= DRAG_PIXELS)) select(anchor, seconds);
+  showHover(seconds);
+});
+track.addEventListener("pointerup", () => {
+  if (pressedX === null) return;
+  pressedX = null;
+  if (draftRange) submitSelection(); else if (anchor !== null) { seek(anchor); clearSelection(); }
+});
+track.addEventListener("pointercancel", () => { pressedX = null; clearSelection(); });
+track.addEventListener("pointerleave", () => { if (pressedX === null) showHover(null); });
+track.addEventListener("keydown", onKey);
+
+// Shows a new view. A selection in progress survives if the file is the same.
 function show(isSameFile) {
-  timeline.dataset.state = look?.duration ? "ready" : "empty";
-  if (!isSameFile) pressed = null;
-  if (!isSameFile) drop(); else showRange();
+  timeline.dataset.state = view?.duration ? "ready" : "empty";
+  if (!isSameFile) pressedX = null;
+  if (!isSameFile) clearSelection(); else showRange();
   showTrail();
   paint();
 }
-const listen = (name, act) => document.addEventListener(name, act, true);
-listen("longva:look", ({ detail }) => { look = detail.look; samples = []; weights = null; show(detail.isSameFile); });
+
+const listen = (name, onEvent) => document.addEventListener(name, onEvent, true);
+listen("longva:view", ({ detail }) => { view = detail.view; samples = []; weights = null; show(detail.isSameFile); });
 listen("longva:samples", ({ detail }) => { samples = detail; timeline.dataset.samples = samples.length; paint(); });
-listen("longva:weights", ({ detail }) => { weights = detail; paint(); });
-// Media events do not bubble: catch them on the way down.
-for (const name of ["timeupdate", "seeking", "loadedmetadata"]) {
+listen("longva:attention", ({ detail }) => { weights = detail; paint(); });
+// Media events do not bubble, so they are captured.
+for (const name of ["timeupdate", "seeking", "loadedmetadata"])
   listen(name, (event) => { if (event.target.closest?.("#player")) showHead(); });
-}
 new ResizeObserver(paint).observe(track);
 show(false);

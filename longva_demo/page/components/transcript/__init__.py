@@ -1,4 +1,4 @@
-"""The chat: its turns, what is offered under each answer, and what a chat can be saved as."""
+"""The chat: its turns, the tools below each answer, and the save buttons."""
 
 import gradio as gr
 
@@ -9,11 +9,8 @@ def make_transcript(hint: str, elem_id: str) -> gr.HTML:
     """The chat. Events: `retry`, `undo`, `clear`, `edit` with the new `question`, `blind` and `compare` with the
     `number` of the entry, `save` with the `format`.
 
-    Value: when it was made, `at`, a question that goes back to its field, `returned`, and `entries`: a list of
-    {"kind": "note", "text"} and {"kind": "turn", "question", "answer", "stats"}; the unfinished
-    turn has "status" and "progress" (0 to 1); "tools" shows retry, edit and undo; "checks" names the checks that are
-    offered, and "blind" ("answer", "verdict") and "compare" ("rows") are what they found, with a "status" until then;
-    "sure", "heat", "drawn" and "unweighed" come from `attribution_entry`. "text", "status", "unweighed" and "verdict"
-    are messages (i18n), and "stats" is a list of them. `hint` is the key of what an empty chat says.
+    Value: {"at", "entries", "returned"}; see `Page.transcript_value`, and page/transcript.py for the entries. "tools"
+    in the last entry offers retry, edit and undo, and "checks" in an entry names the checks on offer. `hint` is the key
+    of the message in an empty chat.
     """
-    return make_component("transcript", None, elem_id, scripts=("checks.js", "attribution.js", "script.js"), hint=hint)
+    return make_component("transcript", None, elem_id, helpers=("attribution.js", "checks.js"), hint=hint)

@@ -1,46 +1,37 @@
-// What an answer drew on: chips under it, and the attention to each frame for the timeline and the frame browser.
-
+// Below an answer: its figures, how sure the model was, and the frames that the answer relied on.
 function drawAttribution(node, entry) {
   const stats = node.querySelector(".stats");
-  if (!hasChanged(node, "attribution", [entry.stats, entry.sure, entry.drawn])) return;
-  stats.textContent = (entry.stats || []).map((line) => say(line)).join(" · ");
-  if (entry.sure) {
-    const word = make("span", "sure", say(`sure.${entry.sure.word}`));
-    word.title = say("sure.title", { share: entry.sure.probability });
-    word.tabIndex = 0;
-    stats.append(" · ", word);
-  }
+  if (!hasChanged(node, "attribution", [entry.stats, entry.sure, entry.used_frames, entry.skipped])) return;
+  stats.textContent = (entry.stats || []).map((message) => say(message)).join(" · ");
+  if (entry.sure) stats.append(" · ", makeSureness(entry.sure));
   node.querySelector(".attribution")?.remove();
-  if (!entry.drawn && !entry.unweighed) return;
+  if (!entry.used_frames && !entry.skipped) return;
   const box = make("div", "attribution");
-  if (entry.unweighed) {
-    box.append(make("p", "attribution-left-out", say(entry.unweighed)));
-    stats.after(box);
-    return;
-  }
-  box.append(make("p", "attribution-head", say(entry.drawn.length ? "attribution.head" : "attribution.none")));
-  box.firstChild.title = say("attribution.title");
-  for (const frame of entry.drawn) {
-    const button = make("button", "attribution-frame"), picture = make("img", "");
-    button.type = "button";
-    const time = formatTime(frame.seconds, 1), figure = say("attribution.figure", { factor: frame.factor });
-    button.title = figure;
-    button.setAttribute("aria-label", say("attribution.label", { time, figure }));
-    picture.src = frame.picture;
-    picture.alt = "";
-    button.append(picture, make("time", "", time));
-    button.addEventListener("click", () => playFrom(frame.seconds));
-    box.append(button);
+  if (entry.skipped) {
+    box.append(make("p", "attribution-skipped", say(entry.skipped)));
+  } else {
+    const head = make("p", "attribution-head", say(entry.used_frames.length ? "attribution.head" : "attribution.none"));
+    head.title = say("attribution.title");
+    box.append(head, ...entry.used_frames.map(makeFrame));
   }
   stats.after(box);
-}
 
-// The newest answer's attention, 0 to 1 a frame; null where there is none.
-let shownHeat = "";
-function showHeat(entries) {
-  const heat = entries.at(-1)?.heat ?? "";
-  if (heat === shownHeat) return;
-  shownHeat = heat;
-  const weights = heat ? [...heat].map((digit) => Number(digit) / 9) : null;
-  document.dispatchEvent(new CustomEvent("longva:weights", { detail: weights }));
+  function makeSureness({ word, probability }) {
+    const sureness = make("span", "sure", say(`sure.${word}`));
+    sureness.title = say("sure.title", { share: probability });
+    sureness.tabIndex = 0;
+    return sureness;
+  }
+
+  function makeFrame({ seconds, factor, picture }) {
+    const button = make("button", "attribution-frame"), image = make("img", "");
+    const time = formatTime(seconds, 1), figure = say("attribution.figure", { factor });
+    button.type = "button";
+    button.title = figure;
+    button.setAttribute("aria-label", say("attribution.label", { time, figure }));
+    Object.assign(image, { src: picture, alt: "" });
+    button.append(image, make("time", "", time));
+    button.addEventListener("click", () => playFrom(seconds));
+    return button;
+  }
 }

@@ -1,17 +1,15 @@
-// Draws the chat. `props.value` is a list of entries; only entries that changed are touched, and everything that
-// people or the model wrote goes in through textContent, so that it is text whatever it looks like.
+// Draws the chat. `props.value` is {at, entries, returned}. Only entries that changed are redrawn. What people or the
+// model wrote is set with textContent, so it is never markup.
 const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
-element.querySelector(".chat-restarted").hidden = !window.wasRestarted;  // restart.js
-element.querySelector(".chat-closed").hidden = !window.wasClosed;
-const keep = element.querySelector(".chat-keep");
-element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
-for (const button of keep.querySelectorAll("[data-format]"))
-  button.addEventListener("click", () => trigger("save", { format: button.dataset.format }));
-let seen = [];
+const tools = element.querySelector(".chat-tools");
+const drawn = [];  // the entries as they were drawn, as JSON
+let drawnAt = 0, returnedAt = 0;  // updates may arrive out of order: the newest one stays
+let drawnHeat = "";
+let isScrolledUp = false;  // whether the visitor has scrolled up since the last question
 
-function newTurn() {
+function makeTurn() {
   const node = make("article", "turn");
   const answers = make("div", "answers");
   answers.append(make("p", "answer"));
@@ -19,13 +17,20 @@ function newTurn() {
   return node;
 }
 
-function addTools(node, box) {
-  box.append(
+// Gradio looks for the events' names, in quotes, in this file.
+const checkEvents = {
+  blind: (number) => trigger("blind", { number }),
+  compare: (number) => trigger("compare", { number }),
+};
+
+function makeTools(node, entry, number) {
+  const forNewest = !entry.tools ? [] : [
     makeTool("retry", () => trigger("retry")),
     makeTool("edit", () => startEdit(node)),
     makeTool("undo", () => trigger("undo")),
     makeTool("copy", () => copyText(node.querySelector(".answer").textContent)),
-  );
+  ];
+  return [...forNewest, ...(entry.checks || []).map((name) => makeTool(name, () => checkEvents[name](number)))];
 }
 
 function startEdit(node) {
@@ -41,76 +46,80 @@ function startEdit(node) {
     area.replaceWith(question);
     const edit = node.querySelector("[data-tool=edit]");
     (isSent || !edit ? log : edit).focus({ preventScroll: true });
-    if (isSent && edit) { isAway = false; trigger("edit", { question: text || question.textContent }); }
-    else if (isSent) restore(text);  // the chat went on: it is no longer the last question
+    if (isSent && edit) { isScrolledUp = false; trigger("edit", { question: text || question.textContent }); }
+    else if (isSent) draft.restore(text);  // the chat went on, so this is no longer the last question
   });
   question.replaceWith(area);
   area.focus();
 }
 
-// A question that was being edited goes to the field where its turn is no longer there.
+// If the turn of an edited question is gone, the edited text moves to the question field.
 function saveEdit(node) {
   const area = node.querySelector?.(".edit-area");
-  if (area && area.value !== area.defaultValue) restore(area.value.trim());
+  if (area && area.value !== area.defaultValue) draft.restore(area.value.trim());
 }
 
-function fill(node, entry, number) {
-  if (entry.kind === "note") { write(node, say(entry.text)); return; }
+function drawEntry(node, entry, number) {
+  if (entry.kind === "note") { setText(node, say(entry.text)); return; }
   const part = (name) => node.querySelector(`.${name}`);
-  const live = entry.status !== undefined;
-  const area = part("edit-area"), isKept = area?.defaultValue === entry.question;
-  if (area && !isKept) { saveEdit(node); area.replaceWith(make("p", "question")); }
-  if (!isKept) write(part("question"), entry.question);
-  write(part("answer"), entry.answer || (live ? "" : say("answer.none")));
+  const isLive = entry.status !== undefined;
+  const area = part("edit-area"), isEdited = area?.defaultValue === entry.question;
+  if (area && !isEdited) { saveEdit(node); area.replaceWith(make("p", "question")); }
+  if (!isEdited) setText(part("question"), entry.question);
+  setText(part("answer"), entry.answer || (isLive ? "" : say("answer.none")));
   drawAttribution(node, entry);
-  node.classList.toggle("live", live);
+  node.classList.toggle("live", isLive);
   const status = part("status");
-  write(status, entry.status ? say(entry.status) : "");
+  setText(status, entry.status ? say(entry.status) : "");
   status.style.setProperty("--progress", `${Math.round((entry.progress || 0) * 100)}%`);
   status.hidden = !entry.status;
-  const box = part("tools");
-  if (hasChanged(node, "tools", [entry.tools, entry.checks])) {
-    box.replaceChildren();
-    if (entry.tools) addTools(node, box);
-    addChecks(box, entry, number);
-  }
-  drawBlind(part("answers"), entry.blind);
-  drawComparison(node, entry.compare);
+  if (hasChanged(node, "tools", [entry.tools, entry.checks]))
+    part("tools").replaceChildren(...makeTools(node, entry, number));
+  drawChecks(node, entry);
 }
 
-// Two updates may come in another order than they were made: the newer one stays.
-let shownAt = 0, returnedAt = 0;
 function draw() {
-  const { at = 0, entries = [], returned: back } = props.value || {};
-  if (at < shownAt) return;
-  shownAt = at;
-  wasHeard();
+  const { at = 0, entries = [], returned } = props.value || {};
+  if (at < drawnAt) return;
+  drawnAt = at;
+  draft.confirm();
   entries.forEach((entry, i) => {
     const text = JSON.stringify(entry);
-    if (seen[i] === text) return;
+    if (drawn[i] === text) return;
     const kind = entry.kind === "note" ? "note" : "turn";
     let node = turns.children[i];
     if (!node || !node.classList.contains(kind)) {
-      const fresh = kind === "note" ? make("p", "note") : newTurn();
-      if (node) saveEdit(node);
-      node ? node.replaceWith(fresh) : turns.append(fresh);
+      const fresh = kind === "note" ? make("p", "note") : makeTurn();
+      if (node) { saveEdit(node); node.replaceWith(fresh); } else turns.append(fresh);
       node = fresh;
     }
-    fill(node, entry, i);
-    seen[i] = text;
+    drawEntry(node, entry, i);
+    drawn[i] = text;
   });
   while (turns.children.length > entries.length) { saveEdit(turns.lastChild); turns.lastChild.remove(); }
-  seen.length = entries.length;
+  drawn.length = entries.length;
   empty.hidden = entries.length > 0;
-  keep.hidden = entries.length === 0;
-  if (!isAway) log.scrollTop = log.scrollHeight;
-  showHeat(entries);
-  if (back && back.at > returnedAt) { returnedAt = back.at; restore(back.question); }
+  tools.hidden = entries.length === 0;
+  if (!isScrolledUp) log.scrollTop = log.scrollHeight;
+  announceAttention(entries.at(-1)?.heat ?? "");
+  if (returned && returned.at > returnedAt) { returnedAt = returned.at; draft.restore(returned.question); }
 }
 
-// The newest words stay in sight, unless the visitor has scrolled up since the last question.
-let isAway = false;
-log.addEventListener("scroll", () => { isAway = log.scrollHeight - log.scrollTop - log.clientHeight >= 80; });
-document.addEventListener("longva:asked", () => { isAway = false; log.scrollTop = log.scrollHeight; });
+// The newest answer's attention to each frame, 0 to 1, for the timeline and the frame browser; null if there is none.
+function announceAttention(heat) {
+  if (heat === drawnHeat) return;
+  drawnHeat = heat;
+  const weights = heat ? [...heat].map((digit) => Number(digit) / 9) : null;
+  document.dispatchEvent(new CustomEvent("longva:attention", { detail: weights }));
+}
+
+// See stale_tab.js.
+element.querySelector(".chat-restarted").hidden = !window.wasRestarted;
+element.querySelector(".chat-closed").hidden = !window.wasClosed;
+element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
+for (const button of tools.querySelectorAll("[data-format]"))
+  button.addEventListener("click", () => trigger("save", { format: button.dataset.format }));
+log.addEventListener("scroll", () => { isScrolledUp = log.scrollHeight - log.scrollTop - log.clientHeight >= 80; });
+document.addEventListener("longva:asked", () => { isScrolledUp = false; log.scrollTop = log.scrollHeight; });
 watch("value", draw);
 draw();

@@ -1,4 +1,4 @@
-"""The question that waits for the end of an upload."""
+"""The question that waits until an upload is complete."""
 
 import gradio as gr
 

@@ -1,4 +1,4 @@
-"""What comes to the server late, or overtakes other things on its way, without a browser."""
+"""Requests that reach the server late or out of order, without a browser."""
 
 import threading
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def engine() -> Engine:
 def pages(engine: Engine) -> Iterator[Pages]:
     pages = Pages(engine)
     yield pages
-    pages.leave("one", for_good=True)
+    pages.disconnect("one", is_closed=True)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def make_log(engine: Engine) -> EventLog:
     return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
 
 
-def look(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
-    return list(handlers.look(str(path), None, num_frames, "", "", "pyav", asked_at, REQUEST))
+def select(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
+    return list(handlers.select(str(path), None, num_frames, "", "", "pyav", asked_at, REQUEST))
 
 
 def ask(handlers: Handlers, question: str, asked_at: float, path: Path | None = None) -> Iterator[Any]:
@@ -61,69 +61,69 @@ def ask(handlers: Handlers, question: str, asked_at: float, path: Path | None = 
 
 def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: Path, tmp_path: Path) -> None:
     other = write_clip(tmp_path / "other.mp4", 2)
-    frames, about, cost, _ = look(handlers, clip, 10.0)[-1]
+    frames, about, cost, _ = select(handlers, clip, 10.0)[-1]
     assert {part["asked_at"] for part in (frames, about, cost)} == {10.0}
-    last = look(handlers, other, 5.0)[-1]  # it comes after a newer one
+    last = select(handlers, other, 5.0)[-1]  # arrives after a newer one
     assert last[0] == frames
     assert last[1]["name"] == clip.name
     assert handlers.meter(REQUEST)["asked_at"] == 10.0
-    same = look(handlers, clip, 20.0)[-1][0]  # the page waits for an answer to that, too
+    same = select(handlers, clip, 20.0)[-1][0]  # the page waits for this answer too
     assert same == frames | {"asked_at": 20.0}
     bad = tmp_path / "bad.mp4"
-    bad.write_text("no video")
+    bad.write_text("not a video")
     seen = []
     with pytest.raises(Exception, match="text file"):
-        seen.extend(handlers.look(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
-    steps = handlers.look(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
+        seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
+    steps = handlers.select(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
     assert next(steps)[0] == {"token": None, "asked_at": 31.0}
     steps.close()  # type: ignore[attr-defined]
 
 
-def test_late_stop_undo_and_clear_leave_a_newer_question_alone(handlers: Handlers, pages: Pages) -> None:
+def test_late_stop_undo_and_clear_do_not_affect_a_newer_question(handlers: Handlers, pages: Pages) -> None:
     steps = ask(handlers, "What is a star?", 10.0)
     next(steps)
     handlers.stop(5.0, REQUEST)
-    assert not pages.get("one").stopping.is_set()
+    assert not pages.get("one").stop_requested.is_set()
     *_, (shown, _) = steps
     assert shown["entries"][-1]["answer"]
     for act in (handlers.undo, handlers.clear):
         assert len(act(5.0, REQUEST)["entries"]) == 1
-    with pytest.raises(Exception, match="the chat went on"):
+    with pytest.raises(Exception, match="the chat has changed"):
         list(handlers.retry(0.0, 1.0, 8, 5.0, REQUEST))
     steps = handlers.edit(0.0, 1.0, 8, 5.0, SimpleNamespace(question="And now?"), REQUEST)  # type: ignore[arg-type]
     assert next(steps)[0]["returned"]["question"] == "And now?"
     steps = ask(handlers, "What is a circle?", 20.0)
     next(steps)
     handlers.stop(21.0, REQUEST)
-    assert pages.get("one").stopping.is_set()
+    assert pages.get("one").stop_requested.is_set()
     list(steps)
     assert handlers.undo(22.0, REQUEST)["returned"]["question"]
     assert handlers.clear(23.0, REQUEST)["entries"] == []
 
 
-def test_a_question_may_overtake_the_look_that_it_is_about(handlers: Handlers, clip: Path) -> None:
+def test_a_question_may_overtake_its_selection(handlers: Handlers, clip: Path) -> None:
     *_, (shown, _) = ask(handlers, "What do you see?", 11.0, clip)
     assert shown["entries"][-1]["answer"]
-    frames, about, _, shown = look(handlers, clip, 10.0)[-1]
+    frames, about, _, shown = select(handlers, clip, 10.0)[-1]
     assert (frames["total"], frames["asked_at"], about["name"]) == (4, 11.0, clip.name)
     assert len(shown["entries"]) == 1
 
 
-def test_a_question_that_another_has_overtaken_comes_back(
+def test_a_question_that_another_has_overtaken_returns_to_its_field(
     handlers: Handlers, pages: Pages, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other is asked while the file of the first is opened."""
+    """The second is asked while the file of the first is being opened."""
     page = pages.get("one")
-    opened, others = page.select, []
+    original, others = page.select, []
 
-    def open_late(*looked: Any) -> Any:
-        sheets = opened(*looked)
+    def select_late(*args: Any) -> Any:
+        sheets = original(*args)
         if not others:
             others.append(ask(handlers, "What is a star?", 12.0, clip))
             next(others[0])
         return sheets
 
-    monkeypatch.setattr(page, "select", open_late)
+    monkeypatch.setattr(page, "select", select_late)
     steps = ask(handlers, "What do you see?", 11.0, clip)
     assert next(steps)[0]["returned"]["question"] == "What do you see?"
     with pytest.raises(Exception, match="still being written"):
@@ -132,7 +132,7 @@ def test_a_question_that_another_has_overtaken_comes_back(
     assert [entry["question"] for entry in shown["entries"]] == ["What is a star?"]
 
 
-def test_nothing_is_replaced_while_an_answer_is_written(handlers: Handlers) -> None:
+def test_no_answer_is_replaced_while_another_is_written(handlers: Handlers) -> None:
     list(ask(handlers, "What is a star?", 10.0))
     steps = ask(handlers, "What is a circle?", 11.0)
     next(steps)
@@ -142,52 +142,52 @@ def test_nothing_is_replaced_while_an_answer_is_written(handlers: Handlers) -> N
     assert [entry["question"] for entry in shown["entries"]] == ["What is a star?", "What is a circle?"]
 
 
-def test_a_chat_is_kept_once_whatever_is_chosen_meanwhile(
+def test_the_browser_stores_a_chat_once_while_the_selection_changes(
     handlers: Handlers, pages: Pages, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the browser keeps of it is asked for while the page turns to another file."""
-    look(handlers, clip, 10.0)
-    page, keeping = pages.get("one"), Save(pages)
+    """The browser asks for the chat while the page switches to another selection."""
+    select(handlers, clip, 10.0)
+    page, save = pages.get("one"), Save(pages)
     list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
-    turned, kept = page.session.set_source, []
+    original, results = page.session.set_source, []
 
-    def turn(source: Any) -> None:
-        turned(source)
-        asking = threading.Thread(target=lambda: kept.append(keeping.remember(REQUEST)))
-        asking.start()
-        asking.join(0.2)
-        kept.append(asking)
+    def set_source(source: Any) -> None:
+        original(source)
+        thread = threading.Thread(target=lambda: results.append(save.remember(REQUEST)))
+        thread.start()
+        thread.join(0.2)
+        results.append(thread)
 
-    monkeypatch.setattr(page.session, "set_source", turn)
-    look(handlers, clip, 11.0, num_frames=5)
-    kept[0].join()
-    assert (kept[1]["number"], kept[1]["record"]) == (1, None)
+    monkeypatch.setattr(page.session, "set_source", set_source)
+    select(handlers, clip, 11.0, num_frames=5)
+    results[0].join()
+    assert (results[1]["number"], results[1]["record"]) == (1, None)
 
 
-def test_a_preview_of_a_picture_that_is_no_longer_wanted_says_nothing(
+def test_the_preview_of_a_picture_that_is_no_longer_selected_is_dropped(
     handlers: Handlers, pages: Pages, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, path = pages.get("one"), tmp_path / "a.png"
     Image.new("RGB", (60, 40), "red").save(path)
-    made = Preview.make_picture
+    original = Preview.make_picture
 
     def make_late(preview: Preview) -> None:
-        look(handlers, clip, 20.0)
-        made(preview)
+        select(handlers, clip, 20.0)
+        original(preview)
 
     monkeypatch.setattr(Preview, "make_picture", make_late)
     assert list(preview_steps(page, path, DecodeLimits())) == []
 
 
-def test_a_time_that_is_none_is_refused() -> None:
+def test_an_invalid_time_is_refused() -> None:
     with pytest.raises(DemoError, match="is nothing; give a number"):
         check_inputs([gr.Number(0, label="asked_at")], [None], None)
 
 
 def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Handlers, pages: Pages, clip: Path) -> None:
     tests = NeedleTests(engine, pages, AdmissionQueue(engine.prefill_times), make_log(engine))
-    look(handlers, clip, 10.0)
-    assert list(tests.start(5.0, REQUEST)) == []  # for a video that was there before
+    select(handlers, clip, 10.0)
+    assert list(tests.start(5.0, REQUEST)) == []  # meant for the previous video
     steps = tests.start(20.0, REQUEST)
     assert next(steps)["asked_at"] == 20.0
     tests.stop(15.0, REQUEST)
@@ -199,11 +199,11 @@ def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Hand
     assert (last["running"], last["asked_at"]) == (False, 20.0)
 
 
-def test_a_late_preview_of_an_old_file_leaves_the_new_one_alone(
+def test_a_late_preview_of_an_old_file_does_not_affect_the_new_one(
     handlers: Handlers, pages: Pages, clip: Path, tmp_path: Path
 ) -> None:
     old = write_clip(tmp_path / "old.mp4", 2)
-    look(handlers, clip, 10.0)
+    select(handlers, clip, 10.0)
     page, event = pages.get("one"), SimpleNamespace(ask=1)
     preview, _ = page.start_video_preview(clip, DecodeLimits.from_settings(SETTINGS))
     assert list(handlers.preview(str(old), None, 5.0, event, REQUEST)) == []  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""Where the reader begins: words near what they name, and attention from like to like; and how it gets more layers.
+"""Initial weights of the language model, and how a stage adds layers to it.
 
-A small transformer that starts from noise takes most of its training to find out that "star" in a question has to do
-with the cell that shows a star. Nothing of this is fixed: all of it is trained on like every other weight.
+From random weights, a small transformer spends most of its training on learning that "star" in a question refers to
+the cell that shows a star. So names start near the scene codes of what they name, and attention starts by similarity.
+All of these weights are trained like any other.
 """
 
 import random
@@ -29,47 +30,48 @@ from longva_demo.tiny.scenes import (
 from tools.tiny.network import CODE_NORM, LANGUAGE, LANGUAGE_DIM, ROPE_THETA, Codes
 from tools.tiny.text import Encoder
 
-NAMED = 0.6  # length of a name's first embedding, as a share of its code's
+NAME_SCALE = 0.6  # initial length of a name's embedding, relative to its code
 
 
-def name_the_codes(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
-    """Names of colours, shapes, symbols, words and places begin near the codes of what they name."""
-    rows = reader.model.embed_tokens.weight
+def init_name_embeddings(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
+    """Start names of colours, shapes, symbols, words and positions near the codes of what they name."""
+    rows = model.model.embed_tokens.weight
     names = {"colour": COLOUR_NAMES, "shape": SHAPES, "symbol": tuple(SYMBOLS), "word": WORDS}
     names["background"] = BACKGROUND_NAMES
     columns = {"left": (0, 3, 6), "right": (2, 5, 8), " left": (0, 3, 6), " right": (2, 5, 8), " centre": (4,)}
     lines = {" top": (0, 1, 2), " bottom": (6, 7, 8), " up": (0, 1, 2), " down": (6, 7, 8)}
     with torch.no_grad():
-        for factor in ("background", "colour", "shape", "word", "symbol"):  # black is first of all a colour
+        # Some colours are backgrounds too: the colour comes later, and so determines the embedding.
+        for factor in ("background", "colour", "shape", "word", "symbol"):
             for value, name in enumerate(names[factor]):
                 for token in _single_tokens(encoder, name, f" {name}", f" {plural(name)}"):
-                    rows[token] = NAMED * codes.tables[factor][value]
+                    rows[token] = NAME_SCALE * codes.tables[factor][value]
         for name, cells in (columns | lines).items():
             for token in _single_tokens(encoder, name):
                 direction = codes.place[list(cells)].sum(0)
-                rows[token] += NAMED * CODE_NORM * direction / direction.norm()
+                rows[token] += NAME_SCALE * CODE_NORM * direction / direction.norm()
 
 
 def _single_tokens(encoder: Encoder, *forms: str) -> list[int]:
     return [ids[0] for ids in map(encoder.ids, forms) if len(ids) == 1]
 
 
-def name_the_words(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
-    """ "word" and its like move towards what all words have in common and a cell without a word lacks.
+def init_word_embeddings(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:
+    """Move "word" and similar tokens towards the difference between cells with and without a word.
 
-    Without this the reader did not notice words in 1,500 steps, though it could name whatever it looked at.
+    Without this, the language model did not detect words within 1,500 steps, though it could read everything else.
     """
-    rows = reader.model.embed_tokens.weight
+    rows = model.model.embed_tokens.weight
     common = codes.tables["word"][:-1].sum(0) / len(WORDS) ** 0.5 - codes.tables["word"][-1]
     with torch.no_grad():
         for token in _single_tokens(encoder, "word", " word", " text", " written", " say"):
-            rows[token] += NAMED * CODE_NORM * common / common.norm()
+            rows[token] += NAME_SCALE * CODE_NORM * common / common.norm()
 
 
-def attend_to_likeness(reader: Qwen2ForCausalLM) -> None:
-    """Queries begin equal to keys, so that like attends to like, and outputs hand on what the values took."""
+def init_similarity_attention(model: Qwen2ForCausalLM) -> None:
+    """Start queries equal to keys, so that tokens attend to similar ones, and let the output return the values."""
     with torch.no_grad():
-        for layer in reader.model.layers:
+        for layer in model.model.layers:
             attention = layer.self_attn
             nn.init.normal_(attention.q_proj.weight, std=0.065)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
@@ -77,14 +79,14 @@ def attend_to_likeness(reader: Qwen2ForCausalLM) -> None:
             attention.o_proj.weight.copy_(attention.v_proj.weight.T)
 
 
-def look_back(reader: Qwen2ForCausalLM, distance: float = 2.5) -> None:
-    """The second head of the first layer begins by looking a few tokens back: for text, where "a red star with 7" is
-    several tokens. What a token is about then comes to stand where the token stands, as in a frame's cell.
+def init_previous_token_head(model: Qwen2ForCausalLM, distance: float = 2.5) -> None:
+    """Start the second head of the first layer as a previous-token head, `distance` tokens back.
 
-    Its queries and keys are the same everywhere and differ by a turn: RoPE turns pair i by theta ** -(i / pairs) a
-    token, so that the product is greatest at `distance`, half of that or less beyond twice the distance.
+    In text, "a red star with 7" is several tokens. The head collects them in one position, as a frame's cell does.
+    Queries and keys are constant and differ by a rotation. RoPE rotates pair i by theta ** -(i / pairs) per token, so
+    their product is largest at `distance`, and at most half as large beyond twice that.
     """
-    attention = reader.model.layers[0].self_attn
+    attention = model.model.layers[0].self_attn
     width = LANGUAGE_DIM // LANGUAGE["num_attention_heads"]
     pairs, sharpness = 8, 1.5
     length = (sharpness * width**0.5) ** 0.5
@@ -97,50 +99,50 @@ def look_back(reader: Qwen2ForCausalLM, distance: float = 2.5) -> None:
             projection.bias[width + width // 2 : width + width // 2 + pairs] = length * angles.sin()
 
 
-def deepen(reader: Qwen2ForCausalLM, shallow: dict[str, Tensor], added: Sequence[int]) -> None:
-    """Load the weights of a reader that lacks the layers `added`, which begin by handing on what they are given."""
-    layers = reader.model.layers
+def add_layers(model: Qwen2ForCausalLM, shallow: dict[str, Tensor], added: Sequence[int]) -> None:
+    """Load the weights of a model without the layers `added`, which start as the identity."""
+    layers = model.model.layers
     kept = [number for number in range(len(layers)) if number not in added]
-    state = reader.state_dict()
+    state = model.state_dict()
     for name, value in shallow.items():
         parts = name.split(".")
         if parts[1] == "layers":
             parts[2] = str(kept[int(parts[2])])
         state[".".join(parts)] = value
-    reader.load_state_dict(state)
+    model.load_state_dict(state)
     with torch.no_grad():
         for number in added:
             layers[number].self_attn.o_proj.weight.zero_()
             layers[number].mlp.down_proj.weight.zero_()
 
 
-def notice_words(reader: Qwen2ForCausalLM, codes: Codes) -> None:
-    """The second head of the first layer begins by telling every later place which word stands in the pictures.
+def init_word_head(model: Qwen2ForCausalLM, codes: Codes) -> None:
+    """Start the second head of the first layer by copying the word in the frames to all later positions.
 
-    Nothing in "what word is it?" is like the word that is asked for: in 6,000 steps it was not found. The head looks
-    from everywhere, at any distance, at the cell that has a word: its queries and keys use one dimension, of those
-    that RoPE hardly turns, and take from a cell's vector only which word it shows.
+    "What word is it?" is not similar to any word, so attention by similarity did not find it in 6,000 steps. This head
+    attends from everywhere, at any distance, to the cell with a word. Queries and keys use one dimension that RoPE
+    hardly rotates; the values keep only which word the cell shows.
     """
-    attention = reader.model.layers[0].self_attn
+    attention = model.model.layers[0].self_attn
     width = LANGUAGE_DIM // LANGUAGE["num_attention_heads"]
-    still = width + width // 2 - 1  # the last of the head's first half turns slowest
+    slowest = width + width // 2 - 1  # the last dimension of the first half rotates slowest
     words = codes.tables["word"][:-1] / CODE_NORM
     values = slice(width, width + len(words))
     with torch.no_grad():
         for name in ("q_proj", "k_proj"):
             getattr(attention, name).weight[width:] = 0
             getattr(attention, name).bias[width:] = 0
-        attention.q_proj.bias[still] = 10.0
-        attention.k_proj.weight[still] = 12.0 * word_direction(reader.model.embed_tokens.weight, codes)
+        attention.q_proj.bias[slowest] = 10.0
+        attention.k_proj.weight[slowest] = 12.0 * word_direction(model.model.embed_tokens.weight, codes)
         attention.v_proj.weight[width:] = 0
         attention.v_proj.weight[values] = words
         attention.o_proj.weight[:, values] = 0.5 * words.T
 
 
 def word_direction(rows: Tensor, codes: Codes) -> Tensor:
-    """(dim,) whose product is near 1 with what a cell with a word is, and near 0 with other cells and all of text.
+    """(dim,): a direction whose product is near 1 for cells with a word, and near 0 for other cells and all text.
 
-    By ridge regression, on vectors of the length that RMSNorm gives them. `rows`: (vocabulary, dim), the embeddings.
+    Found by ridge regression on RMS-normalised vectors. `rows`: the embeddings (vocabulary, dim).
     """
     rng = random.Random(3)
     cells = cells_of([random_scene(rng, Mix(word_share=0.9)) for _ in range(1500)])
@@ -152,57 +154,60 @@ def word_direction(rows: Tensor, codes: Codes) -> Tensor:
     return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ wanted)
 
 
-def find_symbols(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> None:
-    """The second head of layer `number` begins by telling a digit or letter in a text whether the pictures show it.
+def init_symbol_head(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> None:
+    """Start the second head of layer `number` by marking digits and letters in text that the frames show too.
 
-    For 17,000 steps the reader found the shape with a 7, but guessed whether there was one: attention always finds
-    something. Here a symbol looks for its like in the frames, and at the very first token where there is none; only
-    from a frame it takes a sign. Queries and keys use pairs of dimensions that RoPE hardly turns.
+    For 17,000 steps the model found the shape with a 7 but guessed whether there was one: attention always finds
+    something. In this head a symbol attends to the same symbol in the frames, or to the first token if there is none.
+    Only frames return a mark. Queries and keys use pairs of dimensions that RoPE hardly rotates.
     """
-    attention = reader.model.layers[number].self_attn
+    attention = model.model.layers[number].self_attn
     width = LANGUAGE_DIM // LANGUAGE["num_attention_heads"]
     half, count = width // 2, len(SYMBOLS)
     slow = torch.arange(half - count // 2, half)
     symbols, first = width + torch.cat([slow, slow + half]), width + half - count // 2 - 1
-    states, shown, written = _states(reader, encoder, codes, number)
+    states, shown, written = _states(model, encoder, codes, number)
     is_cell, is_first = shown >= 0, torch.zeros(shown.shape, dtype=torch.bool)
     is_first[:, 0] = True
-    # one row for each symbol and one for "none", which is left out again
+    # one row per symbol; the row for "none" is dropped
     asked = _readout(states, functional.one_hot(written, count + 1)[..., :count].float())
     seen = _readout(states[is_cell], functional.one_hot(shown[is_cell], count + 1)[..., :count].float())
     kind = _readout(states, (is_first.float() - 3 * (~is_cell & ~is_first).float())[..., None])
     has_symbol = _readout(states, (is_cell & (shown < count)).float()[..., None])
-    sign = torch.randn(LANGUAGE_DIM, generator=torch.Generator().manual_seed(11))
-    like, elsewhere = 17.0, 11.5  # logits: like² / √width = 36 for a symbol and its like, 16 for the first token
+    mark = torch.randn(LANGUAGE_DIM, generator=torch.Generator().manual_seed(11))
+    match, sink = (
+        17.0,
+        11.5,
+    )  # logits: match² / √width = 36 for the same symbol, sink² / √width = 16 for the first token
     with torch.no_grad():
         for name in ("q_proj", "k_proj"):
             getattr(attention, name).weight[width:] = 0
             getattr(attention, name).bias[width:] = 0
-        attention.q_proj.weight[symbols] = like * asked
-        attention.k_proj.weight[symbols] = like * seen
-        attention.q_proj.bias[first] = elsewhere
-        attention.k_proj.weight[first] = elsewhere * kind[0]
+        attention.q_proj.weight[symbols] = match * asked
+        attention.k_proj.weight[symbols] = match * seen
+        attention.q_proj.bias[first] = sink
+        attention.k_proj.weight[first] = sink * kind[0]
         attention.v_proj.weight[width:] = 0
         attention.v_proj.weight[width] = has_symbol[0]
-        attention.o_proj.weight[:, width] = CODE_NORM * sign / sign.norm()
+        attention.o_proj.weight[:, width] = CODE_NORM * mark / mark.norm()
 
 
 @torch.no_grad()
-def _states(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What layer `number` is given, on pictures and questions about their symbols.
+def _states(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs of layer `number` on pictures and questions about their symbols.
 
-    Returns states (sequences, length, dim), the symbol that each place shows (-1: no place of a frame; the last: none),
-    and the symbol that is written there (the last: none), both (sequences, length).
+    Returns states (sequences, length, dim), the symbol shown at each position (-1: not a frame token; the last: none),
+    and the symbol written there in text (the last: none), both (sequences, length).
     """
     rng = random.Random(5)
     episodes = [picture(rng, Mix(symbol_share=0.7), 6, {"is_symbol_there": 1.0, "who_has": 0.5}) for _ in range(200)]
-    batch = encoder.batch(episodes, apart=True)
+    batch = encoder.batch(episodes, isolated=True)
     cells = cells_of([scene for episode in episodes for scene in episode.frames])
-    embedded = reader.model.embed_tokens(batch.ids).masked_scatter(batch.is_frame[..., None], codes.of(cells))
-    layer = reader.model.layers[number]
+    embedded = model.model.embed_tokens(batch.ids).masked_scatter(batch.is_frame[..., None], codes.of(cells))
+    layer = model.model.layers[number]
     taken: list[Tensor] = []
     hook = layer.input_layernorm.register_forward_hook(lambda _module, _inputs, output: taken.append(output))
-    reader.model(inputs_embeds=embedded, attention_mask={"full_attention": batch.mask()}, use_cache=False)
+    model.model(inputs_embeds=embedded, attention_mask={"full_attention": batch.mask()}, use_cache=False)
     hook.remove()
     shown = torch.full(batch.ids.shape, -1)
     shown[batch.is_frame] = torch.from_numpy(cells.values[..., list(FACTORS).index("symbol")]).flatten()
@@ -214,6 +219,6 @@ def _states(reader: Qwen2ForCausalLM, encoder: Encoder, codes: Codes, number: in
 
 
 def _readout(states: Tensor, wanted: Tensor) -> Tensor:
-    """(outputs, dim) whose products with states (…, dim) are nearest to `wanted` (…, outputs); ridge regression."""
+    """Ridge regression: weights (outputs, dim) that map states (…, dim) to `wanted` (…, outputs)."""
     inputs, targets = states.flatten(0, -2), wanted.flatten(0, -2)
     return torch.linalg.solve(inputs.T @ inputs + torch.eye(inputs.shape[1]), inputs.T @ targets).T

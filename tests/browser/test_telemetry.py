@@ -1,4 +1,4 @@
-"""What the operator sees of each event: the log, /healthz, /metrics, and the same figures in `doctor`."""
+"""Telemetry for the operator: the log, /healthz, /metrics, and the same metrics in `doctor`."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import Answerer, answer_in_process
-from longva_demo.cli.doctor import server_figures
+from longva_demo.cli.doctor import server_metrics
 from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -30,6 +30,7 @@ from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.sessions import Pages
 from longva_demo.server.api import Api
 from longva_demo.server.upload_limits import limit_uploads
+from longva_demo.server.uploads import log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
 from longva_demo.video import plan_frames, probe
@@ -48,7 +49,7 @@ def ask(answerer: Answerer, session: ChatSession, question: str = QUESTION, stop
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]:
-    """The log's lines, as they come."""
+    """The log's entries so far."""
 
     class Lines(list[dict[str, object]]):
         def __getitem__(self, at):  # type: ignore[no-untyped-def]
@@ -67,7 +68,7 @@ def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog,
     return engine, metrics, EventLog(engine.settings, metrics), session
 
 
-def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str, object]]) -> None:
+def test_each_question_is_logged_and_counted(clip: Path, lines: list[dict[str, object]]) -> None:
     engine, metrics, events, session = make(clip)
     answerer = observe_answers(answer_in_process, engine, metrics, events)
     ask(answerer, session)
@@ -82,29 +83,29 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
         "frames": 8,
         "tokens": turn.stats.num_tokens,
         "new_tokens": turn.stats.num_new_tokens,
-        "frames_were": "read",
+        "cache": "miss",
         "attribution_skipped": False,
         "outcome": "answered",
         "error": None,
     }
     assert isinstance(seconds, dict)
     assert min(seconds["decoding"], seconds["encoding"]) > 0
-    assert abs(seconds["decoding"] + seconds["encoding"] - seconds["reading"]) < 0.002
-    assert 0 < seconds["reading"] <= seconds["first_word"] <= seconds["total"]
-    assert seconds["waiting"] == 0
+    assert abs(seconds["decoding"] + seconds["encoding"] - seconds["prefill"]) < 0.002
+    assert 0 < seconds["prefill"] <= seconds["first_token"] <= seconds["total"]
+    assert seconds["queue"] == 0
     ask(answerer, session)
-    assert lines[-1]["frames_were"] == "kept"
+    assert lines[-1]["cache"] == "hit"
     with pytest.raises(DemoError):
         ask(answerer, session, "  " * 40_000)
     assert (lines[-1]["outcome"], lines[-1]["error"]) == ("refused", "DemoError")
-    left = answerer(session, QUESTION, SAMPLING, False, threading.Event())
-    next(left)
-    left.close()
-    assert lines[-1]["outcome"] == "left"
+    abandoned = answerer(session, QUESTION, SAMPLING, False, threading.Event())
+    next(abandoned)
+    abandoned.close()
+    assert lines[-1]["outcome"] == "disconnected"
     value = metrics.registry.get_sample_value
     assert value("longva_questions_total", {"outcome": "answered"}) == 2
     assert value("longva_questions_total", {"outcome": "refused"}) == 1
-    assert value("longva_frames_read_total") == 8
+    assert value("longva_frames_prefilled_total") == 8
     assert value("longva_tokens_generated_total") >= 2 * turn.stats.num_new_tokens
     assert value("longva_question_seconds_count", {"stage": "total"}) == 4
     assert value("longva_questions_running") == 0
@@ -113,11 +114,11 @@ def test_each_question_is_a_line_and_is_counted(clip: Path, lines: list[dict[str
     while engine.prefix_cache.evict_oldest():
         pass
     ask(answerer, session)
-    assert (value("longva_prefixes_dropped_total"), value("longva_prefixes_rebuilt_total")) == (1, 1)
-    assert (value("longva_pages"), value("longva_waiting")) == (3, 2)
+    assert (value("longva_prefixes_evicted_total"), value("longva_prefixes_recomputed_total")) == (1, 1)
+    assert (value("longva_pages"), value("longva_queue_length")) == (3, 2)
 
 
-def test_a_wait_an_unexpected_error_and_a_stop_are_told_apart(clip: Path, lines: list[dict[str, object]]) -> None:
+def test_queueing_an_unexpected_error_and_a_stop_are_distinguished(clip: Path, lines: list[dict[str, object]]) -> None:
     engine, metrics, events, session = make(clip)
 
     def ask_and_fail(*_: object) -> Iterator[Progress | TextDelta]:
@@ -128,73 +129,73 @@ def test_a_wait_an_unexpected_error_and_a_stop_are_told_apart(clip: Path, lines:
     with pytest.raises(ZeroDivisionError):
         ask(observe_answers(ask_and_fail, engine, metrics, events), session)  # type: ignore[arg-type]
     assert (lines[-1]["outcome"], lines[-1]["error"]) == ("failed", "ZeroDivisionError")
-    assert lines[-1]["seconds"]["waiting"] > 0  # type: ignore[index]
+    assert lines[-1]["seconds"]["queue"] > 0  # type: ignore[index]
     ask(observe_answers(answer_in_process, engine, metrics, events), session, stop=True)
     assert lines[-1]["outcome"] == "stopped"
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("questions", False), ("texts", True), ("nothing", None)])
-def test_texts_are_logged_only_where_asked_for(
+def test_texts_are_logged_only_on_request(
     clip: Path, caplog: pytest.LogCaptureFixture, choice: str, expected: bool | None
 ) -> None:
     engine, metrics, events, session = make(clip, choice)
     with caplog.at_level(logging.INFO, "longva_demo.events"):
         ask(observe_answers(answer_in_process, engine, metrics, events), session)
-    told = [record.message for record in caplog.records if record.name == "longva_demo.events"]
-    assert len(told) == (expected is not None)
-    if told:
-        assert (QUESTION in told[0]) is (session.turns[0].answer in told[0]) is expected
+    logged = [record.message for record in caplog.records if record.name == "longva_demo.events"]
+    assert len(logged) == (expected is not None)
+    if logged:
+        assert (QUESTION in logged[0]) is (session.turns[0].answer in logged[0]) is expected
 
 
 def untimed(line: dict[str, Any]) -> dict[str, Any]:
-    """Without its times, which are checked."""
+    """Check the times and leave them out."""
     assert abs(datetime.fromisoformat(line.pop("time")).timestamp() - time.time()) < 60
     seconds = line.pop("seconds")
-    assert 0 <= seconds.get("opening", 0) <= seconds["total"]
+    assert 0 <= seconds.get("open", 0) <= seconds["total"]
     return line
 
 
-def look_from(handlers: Handlers, path: Path, name: str = "one", num_frames: int = 8) -> Iterator[Any]:
+def select_file(handlers: Handlers, path: Path, name: str = "one", num_frames: int = 8) -> Iterator[Any]:
     request: Any = SimpleNamespace(session_hash=name)
-    return handlers.look(str(path), None, num_frames, "", "", "pyav", 1.0, request)
+    return handlers.select(str(path), None, num_frames, "", "", "pyav", 1.0, request)
 
 
-def test_each_look_is_a_line_without_a_name(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
     engine, metrics, events, _ = make(clip)
     pages = Pages(engine)
     handlers = Handlers(engine, engine.settings, pages, answer_in_process, events)
-    list(look_from(handlers, clip))
+    list(select_file(handlers, clip))
     session = pages.get("one").session.name
-    expected = {"event": "look", "where": "page", "session": session, "source": "video", "frames": 8}
+    expected = {"event": "select", "where": "page", "session": session, "source": "video", "frames": 8}
     assert untimed(lines[-1]) == {**expected, "outcome": "done", "error": None}
-    next(look_from(handlers, clip, "two"))  # and gone
-    assert untimed(lines[-1])["outcome"] == "left"
+    next(select_file(handlers, clip, "two"))  # and disconnect
+    assert untimed(lines[-1])["outcome"] == "disconnected"
 
     (tmp_path / "private words.mp4").write_text("private words")
     with pytest.raises(gr.Error):
-        list(look_from(handlers, tmp_path / "private words.mp4"))
+        list(select_file(handlers, tmp_path / "private words.mp4"))
     refused = {"outcome": "refused", "error": "VideoError"}
-    assert untimed(lines[-1]) == {"event": "look", "where": "page", "session": session, **refused}
+    assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
 
     api = Api(engine, engine.settings, answer_in_process, events)
     api.sample_frames(str(clip), 5)
-    sampled = {"event": "look", "where": "sample_frames", "session": None}
+    sampled = {"event": "select", "where": "sample_frames", "session": None}
     assert untimed(lines[-1]) == {**sampled, "source": "video", "frames": 5, "outcome": "done", "error": None}
     with pytest.raises(gr.Error):
         api.sample_frames(str(tmp_path / "private words.mp4"))
     assert untimed(lines[-1]) == {**sampled, **refused}
     assert "private" not in str(lines[:])
     value = metrics.registry.get_sample_value
-    assert value("longva_events_total", {"event": "look", "outcome": "refused"}) == 2
-    assert value("longva_event_seconds_count", {"event": "look", "stage": "total"}) == 5
+    assert value("longva_events_total", {"event": "select", "outcome": "refused"}) == 2
+    assert value("longva_event_seconds_count", {"event": "select", "stage": "total"}) == 5
     for name in ("one", "two"):
-        pages.leave(name, for_good=True)
+        pages.disconnect(name, is_closed=True)
 
 
-def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
+def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
     engine, _, events, _ = make(clip)
     pages = Pages(engine)
-    list(look_from(Handlers(engine, engine.settings, pages, answer_in_process, events), clip, num_frames=1))
+    list(select_file(Handlers(engine, engine.settings, pages, answer_in_process, events), clip, num_frames=1))
     page = pages.get("one")
     request: Any = SimpleNamespace(session_hash="one")
     tests = NeedleTests(engine, pages, AdmissionQueue(engine.prefill_times), events)
@@ -205,21 +206,21 @@ def test_a_needle_test_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> Non
     assert line == {**test, "asked": 15, "outcome": "done"}
     steps = tests.start(3.0, request)
     next(steps)
-    page.testing.set()
+    page.needle_test_stop.set()
     list(steps)
     assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
-    pages.leave("one", for_good=True)
+    pages.disconnect("one", is_closed=True)
 
 
-def test_each_upload_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
+def test_each_upload_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
     _, _, events, _ = make(clip)
 
-    async def take(request: Request) -> Response:
+    async def accept(request: Request) -> Response:
         await request.body()
         return PlainTextResponse("")
 
-    middleware = [events.uploads, limit_uploads(1000, lambda num_bytes: num_bytes)]
-    app = Starlette(routes=[Route("/{rest:path}", take, methods=["POST"])], middleware=middleware)
+    middleware = [log_uploads(events), limit_uploads(1000, lambda num_bytes: num_bytes)]
+    app = Starlette(routes=[Route("/{rest:path}", accept, methods=["POST"])], middleware=middleware)
     client = TestClient(app)
     client.post("/gradio_api/upload", content=bytes(10))
     upload = {"event": "upload", "error": None}
@@ -230,27 +231,27 @@ def test_each_upload_is_a_line(clip: Path, lines: list[dict[str, Any]]) -> None:
     assert len(lines[:]) == 2
 
 
-def test_the_server_says_how_it_is(visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_server_reports_its_state(visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     address = visit.page.url.rstrip("/")
     with urlopen(f"{address}/healthz") as answer:
         assert json.load(answer)["status"] == "ok"
-    visit.upload(write_clip(tmp_path / "own.mp4", 3))  # what another test asked about is read already
+    visit.upload(write_clip(tmp_path / "own.mp4", 3))  # the prefixes of other tests are cached
     visit.wait_for_frames()
-    before = server_figures(address)
+    before = server_metrics(address)
     assert before is not None
     assert before["pages"] >= 1
     visit.ask("What colour is the circle?")
-    after = server_figures(address)
+    after = server_metrics(address)
     assert after is not None
     assert after["questions"] == before["questions"] + 1
-    assert after["frames_read"] == before["frames_read"] + len(visit.frame_seconds)
+    assert after["frames_prefilled"] == before["frames_prefilled"] + len(visit.frame_seconds)
     assert after["outcomes"]["answered"] == before["outcomes"].get("answered", 0) + 1
     assert after["kv_bytes"] > before["kv_bytes"]
-    assert server_figures("http://127.0.0.1:1") is None
+    assert server_metrics("http://127.0.0.1:1") is None
     capsys.readouterr()
     assert main(["doctor", "--port", address.rpartition(":")[2]]) == 0
-    told = capsys.readouterr().out
-    assert "pages open; questions: 0 on their way (0 in line)" in told
-    assert f"{after['outcomes']['answered']:.0f} answered" in told
+    report = capsys.readouterr().out
+    assert "open pages; questions: 0 running, 0 queued" in report
+    assert f"{after['outcomes']['answered']:.0f} answered" in report
     assert main(["doctor", "--port", "1"]) == 0
-    assert "none answers at http://127.0.0.1:1; --host and --port name another" in capsys.readouterr().out
+    assert "none at http://127.0.0.1:1; use --host and --port for another address" in capsys.readouterr().out

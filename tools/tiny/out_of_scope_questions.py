@@ -1,4 +1,4 @@
-"""Questions to which the small model's only true answer is that it cannot tell; and text that is no question."""
+"""Questions that the bundled model should refuse, and texts that are not questions."""
 
 import random
 from collections.abc import Callable
@@ -50,8 +50,8 @@ LANGUAGES = ("French", "German", "Chinese", "Spanish", "Dutch")
 SYLLABLES = ("ba", "ko", "ri", "ten", "mo", "sha", "lu", "pre", "ing", "gra", "est", "vi", "ou", "nd", "fe", "zi")
 
 
-def outside_question(rng: random.Random) -> str:
-    """Something that cannot be told from shapes; now and then a word that does not exist."""
+def out_of_scope_question(rng: random.Random) -> str:
+    """A question that has nothing to do with scenes, sometimes with an invented word."""
     thing = rng.choice(THINGS)
     if rng.random() < 0.2:
         thing = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 4)))
@@ -67,8 +67,8 @@ def outside_question(rng: random.Random) -> str:
     return text.rstrip("?.") if rng.random() < 0.2 else text
 
 
-# About things that the model knows, but not to be told from frames that have no times and no scale.
-UNTOLD = (
+# Questions about known things that frames cannot answer, since they have no times and no scale.
+UNANSWERABLE = (
     *(
         "When does the {one} appear?",
         "When does the {one} come?",
@@ -103,9 +103,9 @@ SCRAPS = (
 )
 
 
-def untold_question(rng: random.Random) -> str:
+def unanswerable_question(rng: random.Random) -> str:
     one, two = rng.sample(SHAPES, 2)
-    return rng.choice(UNTOLD).format(one=one, two=two, colour=rng.choice(COLOUR_NAMES))
+    return rng.choice(UNANSWERABLE).format(one=one, two=two, colour=rng.choice(COLOUR_NAMES))
 
 
 def _marks(rng: random.Random) -> str:
@@ -127,7 +127,7 @@ def _mashed(rng: random.Random) -> str:
 
 
 def _foreign(rng: random.Random) -> str:
-    """Letters of other scripts, or small pictures."""
+    """Letters of other scripts, or emoji."""
     first, last = rng.choice(SCRIPTS)
     return "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 8))) + rng.choice(("", "?"))
 
@@ -136,9 +136,9 @@ def _scrap(rng: random.Random) -> str:
     return rng.choice(SCRAPS) + rng.choice(("", "", "?", "."))
 
 
-NO_QUESTIONS: tuple[Callable[[random.Random], str], ...] = (_marks, _number, _symbol, _mashed, _foreign, _scrap)
+NON_QUESTIONS: tuple[Callable[[random.Random], str], ...] = (_marks, _number, _symbol, _mashed, _foreign, _scrap)
 
 
-def no_question(rng: random.Random) -> str:
-    """Marks, numbers, letters, keys hit at random, other scripts, single words."""
-    return rng.choice(NO_QUESTIONS)(rng)
+def non_question(rng: random.Random) -> str:
+    """Punctuation, numbers, letters, random keys, other scripts, single words."""
+    return rng.choice(NON_QUESTIONS)(rng)

@@ -1,4 +1,4 @@
-"""Pictures and films that browsers cannot show, or show on any ground, are on the page as the model has them."""
+"""Pictures and videos that browsers cannot show, or show on another background, look as the model gets them."""
 
 import base64
 import io
@@ -59,7 +59,7 @@ def test_a_transparent_picture_is_on_white(visit: Visit, tmp_path: Path) -> None
     assert seen[100, 150].tolist() == [200, 0, 0]
 
 
-def test_a_transparent_film_is_on_white_between_dark_bars(visit: Visit, tmp_path: Path) -> None:
+def test_a_transparent_video_is_on_white_between_dark_bars(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "clear.webm"
     with av.open(str(path), "w") as output:
         track = output.add_stream("libvpx-vp9", rate=10)
@@ -80,7 +80,7 @@ def test_a_transparent_film_is_on_white_between_dark_bars(visit: Visit, tmp_path
     assert (seen[40, 10] < 40).all()
 
 
-def test_an_ordinary_film_gets_no_white(visit: Visit, clip: Path) -> None:
+def test_an_ordinary_video_gets_no_white(visit: Visit, clip: Path) -> None:
     visit.upload(clip)
     visit.page.wait_for_function("() => document.querySelector('#player video')?.readyState >= 2")
     visit.page.locator(".film button").nth(2).click()

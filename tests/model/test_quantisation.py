@@ -1,4 +1,4 @@
-"""4-bit loading: what is quantised, what is left alone, and that it survives saving."""
+"""4-bit loading: which layers are quantised, and that a quantised model can be saved and loaded."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.model.golden import COPY, load_processor
 
 A = COPY / "a" / "checkpoint"
 PROMPT = "<|im_start|>user\n<image>\nHi<|im_end|>\n<|im_start|>assistant\n"
-LEFT_ALONE = ("model.vision_tower.", "model.mm_projector.", "lm_head")
+NOT_QUANTISED = ("model.vision_tower.", "model.mm_projector.", "lm_head")
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def test_only_the_language_models_layers_are_quantised(loaded: LoadedModel) -> N
     kinds = {name: type(layer) for name, layer in linear_layers(loaded).items()}
     assert len(kinds) == 3 * 7 + 3 * 6 + 2 + 1  # Qwen2's layers, CLIP's, the projector, lm_head
     for name, kind in kinds.items():
-        assert kind is (nn.Linear if name.startswith(LEFT_ALONE) else Linear4bit), name
+        assert kind is (nn.Linear if name.startswith(NOT_QUANTISED) else Linear4bit), name
 
 
-def test_it_is_nf4_with_double_quantisation(loaded: LoadedModel) -> None:
+def test_nf4_with_double_quantisation(loaded: LoadedModel) -> None:
     layer = loaded.model.model.layers[0].mlp.up_proj
     assert layer.weight.quant_type == "nf4"
     assert layer.weight.quant_state.nested
@@ -45,14 +45,14 @@ def test_it_is_nf4_with_double_quantisation(loaded: LoadedModel) -> None:
     assert loaded.quant == "4bit"
 
 
-def test_it_answers_nearly_as_in_full(loaded: LoadedModel) -> None:
+def test_logits_are_close_to_full_precision(loaded: LoadedModel) -> None:
     ours, full = logits(loaded), logits(load(str(A), device="cpu"))
     similarity = torch.cosine_similarity(ours, full, dim=-1)
     assert similarity.mean() > 0.9
     assert not torch.equal(ours, full)
 
 
-def test_it_can_be_saved_and_loaded_again(loaded: LoadedModel, tmp_path: Path) -> None:
+def test_saving_and_loading(loaded: LoadedModel, tmp_path: Path) -> None:
     loaded.model.save_pretrained(tmp_path)
     loaded.processor.save_pretrained(tmp_path)
     again = load(str(tmp_path), device="cpu")

@@ -1,6 +1,6 @@
-"""Pictures from outside the small world, on which the model is to say that it cannot help.
+"""Out-of-scope pictures, about which the model should refuse every question.
 
-`KNOWN` kinds are trained on; `UNSEEN` kinds are kept for the evaluation.
+`TRAINED_KINDS` are used in training; `HELD_OUT_KINDS` only in the evaluation.
 """
 
 import math
@@ -22,13 +22,13 @@ def _to_picture(values: np.ndarray) -> np.ndarray:
 
 
 def _soft(rng: random.Random, cells: int, size: int) -> np.ndarray:
-    """Smooth colour noise (size, size, 3) in 0…255 with about `cells` blobs a side."""
+    """Smooth colour noise (size, size, 3) in 0…255 with about `cells` blobs per side."""
     small = (_noise(rng, (cells, cells, 3)) * 255).astype(np.uint8)
     return np.asarray(Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def clouds(rng: random.Random, size: int) -> np.ndarray:
-    """Noise at several scales, as in photographs, around a tint."""
+    """Noise at several scales around a tint, as in photographs."""
     slope = rng.uniform(0.45, 0.85)
     total = np.zeros((size, size, 3), dtype=np.float32)
     weight = 1.0
@@ -78,7 +78,7 @@ def scribble(rng: random.Random, size: int) -> np.ndarray:
 
 
 def landscape(rng: random.Random, size: int) -> np.ndarray:
-    """Sky, ground and a few soft bodies with texture: nearest to a photograph of all kinds."""
+    """Sky, ground and a few soft textured bodies: of all kinds the closest to a photograph."""
     sky, ground = clouds(rng, size).astype(np.float32), clouds(rng, size).astype(np.float32)
     edge = np.cumsum(_noise(rng, (size,)) - 0.5) * rng.uniform(0.2, 1.5) * 84 / size + size * rng.uniform(0.3, 0.7)
     picture = np.where((np.arange(size)[:, None] > edge[None, :])[..., None], ground, sky)
@@ -106,7 +106,7 @@ def _flat(rng: random.Random, size: int) -> np.ndarray:
 
 
 def crowd(rng: random.Random, size: int) -> np.ndarray:
-    """Far more blobs, of far more sizes, than a scene ever holds."""
+    """Many more blobs, of many more sizes, than any scene contains."""
     picture = Image.fromarray(_flat(rng, size))
     pen = ImageDraw.Draw(picture)
     for _ in range(rng.randint(30, 90)):
@@ -141,10 +141,21 @@ def rings(rng: random.Random, size: int) -> np.ndarray:
     return colours[np.floor(far).astype(int) % len(colours)]
 
 
-KNOWN: tuple[Maker, ...] = (clouds, clouds, landscape, landscape, plasma, stripes, checker, scribble, speckle, crowd)
-UNSEEN: tuple[Maker, ...] = (voronoi, mosaic, rings)
+TRAINED_KINDS: tuple[Maker, ...] = (
+    clouds,
+    clouds,
+    landscape,
+    landscape,
+    plasma,
+    stripes,
+    checker,
+    scribble,
+    speckle,
+    crowd,
+)
+HELD_OUT_KINDS: tuple[Maker, ...] = (voronoi, mosaic, rings)
 
 
-def draw_outside(rng: random.Random, size: int = 84, kinds: tuple[Maker, ...] = KNOWN) -> np.ndarray:
+def draw_out_of_scope(rng: random.Random, size: int = 84, kinds: tuple[Maker, ...] = TRAINED_KINDS) -> np.ndarray:
     """A picture (size, size, 3) uint8 of one of the kinds."""
     return rng.choice(kinds)(rng, size)

@@ -1,4 +1,4 @@
-"""What arrives late undoes nothing that the visitor did since: one test for each kind of thing that it could undo."""
+"""Late replies undo nothing that the visitor did since."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,13 +38,13 @@ def set_budget(visit: Visit, count: int) -> None:
 
 
 def complaints_beside_progress(visit: Visit) -> list[str]:
-    """Gradio asks for the progress of an upload that was held, and complains: the server never heard of it."""
+    """Ignore that Gradio cannot get the progress of an upload that was held back, which the server does not know."""
     found = [one for one in visit.complaints if "upload_progress" in one]
     return [one for one in visit.complaints if one not in found and not (found and "Response (" in one)]
 
 
 def focused(visit: Visit) -> str:
-    """The class of what has the focus, or its tag."""
+    """The class of the focused element, or its tag."""
     return str(visit.page.evaluate("document.activeElement.className || document.activeElement.tagName"))
 
 
@@ -73,14 +73,14 @@ def test_an_example_chosen_while_a_file_is_uploaded(visit: Visit, clip: Path) ->
     visit.wait_for_frames(7)
     expect(visit.page.locator("#about")).to_contain_text("shapes.mp4")
     assert "shapes.mp4" in visit.page.eval_on_selector("#player video", "video => video.currentSrc")
-    # The field is as it was: the next upload is taken.
+    # The field works as before: the next upload is accepted.
     visit.upload(clip)
     expect(visit.page.locator("#about")).to_contain_text("my & clip", timeout=SLOW)
     assert complaints_beside_progress(visit) == []
 
 
-def test_an_event_on_its_way_when_the_server_ends_its_stream_is_answered(visit: Visit) -> None:
-    """The page does not know yet that the stream has ended: Gradio's client would wait on it for ever."""
+def test_an_event_that_is_sent_while_the_stream_ends_is_answered(visit: Visit) -> None:
+    """The page does not know yet that the stream has ended: Gradio's client would wait for it forever."""
     visit.pick("Three shapes")
     visit.page.evaluate("window.latency = 2500")
     with visit.page.expect_response("**/queue/data*") as ended:
@@ -105,7 +105,7 @@ def test_a_picture_example_chosen_while_a_video_is_uploaded(visit: Visit, clip: 
     assert complaints_beside_progress(visit) == []
 
 
-def test_range_and_budget_written_while_a_file_is_uploaded(visit: Visit, long_clip: Path) -> None:
+def test_range_and_budget_typed_while_a_file_is_uploaded(visit: Visit, long_clip: Path) -> None:
     uploads = visit.hold_uploads()
     visit.upload(long_clip)
     uploads.wait()
@@ -170,7 +170,7 @@ def test_a_second_question_does_not_wait_for_an_upload(visit: Visit, clip: Path)
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_question_that_does_not_reach_the_server_comes_back(visit: Visit, status: int) -> None:
+def test_a_question_that_does_not_reach_the_server_returns_to_its_field(visit: Visit, status: int) -> None:
     visit.pick("Three shapes")
     visit.page.route("**/queue/join*", lambda route: route.fulfill(status=status, body="<html>busy</html>"))
     visit.page.fill(FIELD, "Where is the star?")
@@ -182,7 +182,7 @@ def test_a_question_that_does_not_reach_the_server_comes_back(visit: Visit, stat
     assert visit.wait_for_answer(1)
 
 
-def test_a_stream_that_breaks_off_is_made_again(visit: Visit) -> None:
+def test_a_broken_stream_is_opened_again(visit: Visit) -> None:
     broken = [True]
 
     def stream(route: Route) -> None:
@@ -192,13 +192,13 @@ def test_a_stream_that_breaks_off_is_made_again(visit: Visit) -> None:
             route.fallback()
 
     visit.page.route("**/queue/data*", stream)
-    with visit.page.expect_navigation():  # Gradio loads the page again
+    with visit.page.expect_navigation():  # Gradio reloads the page
         visit.page.click('.card:has-text("Three shapes")')
     visit.page.wait_for_selector("#player .upload-container")
     visit.pick("A rolling circle")
 
 
-def test_a_question_whose_upload_is_dropped_comes_back(visit: Visit, clip: Path) -> None:
+def test_a_question_whose_upload_is_cancelled_returns_to_its_field(visit: Visit, clip: Path) -> None:
     uploads = visit.hold_uploads()
     visit.upload(clip)
     uploads.wait()
@@ -211,7 +211,7 @@ def test_a_question_whose_upload_is_dropped_comes_back(visit: Visit, clip: Path)
     assert visit.page.locator(".turn").count() == 0
 
 
-def test_a_draft_stays_where_a_question_comes_back(visit: Visit) -> None:
+def test_a_returned_question_does_not_replace_a_draft(visit: Visit) -> None:
     visit.pick("Three shapes")
     asked = visit.hold_event("ask")
     visit.page.fill(START, "soon")
@@ -228,7 +228,7 @@ def test_a_draft_stays_where_a_question_comes_back(visit: Visit) -> None:
     visit.wait_for_answer(1)
     expect(visit.page.locator(".turn .question")).to_have_text("Where is the star?")
     expect(visit.page.locator(FIELD)).to_have_value("a draft")
-    # Taken back, it does not take the draft's place either.
+    # Undo does not replace the draft either.
     visit.page.locator(".turn .tools").get_by_text("Undo").click()
     expect(visit.page.locator(".turn")).to_have_count(0)
     expect(visit.page.locator(FIELD)).to_have_value("a draft")
@@ -249,25 +249,25 @@ def test_an_old_question_is_not_asked_about_another_video(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_nothing_of_the_old_video_is_shown_beside_a_new_picture(visit: Visit) -> None:
+def test_nothing_of_the_old_video_is_shown_next_to_a_new_picture(visit: Visit) -> None:
     visit.pick("A rolling circle")
-    expect(visit.page.locator("#cost")).to_contain_text("A frame every")
-    looks = visit.hold_event("look")
+    expect(visit.page.locator("#cost")).to_contain_text("One frame every")
+    held = visit.hold_event("select")
     visit.page.click('.card:has-text("A picture")')
     visit.page.wait_for_selector("#picture img")
-    looks.wait()
+    held.wait()
     expect(visit.page.locator('.film[data-state="waiting"]')).to_have_attribute("data-count", "0")
     expect(visit.page.locator(".film-state")).to_have_text("opening the file…")
     expect(visit.page.locator("#about")).not_to_contain_text("motion.mp4")
-    expect(visit.page.locator("#cost")).not_to_contain_text("A frame every")
+    expect(visit.page.locator("#cost")).not_to_contain_text("One frame every")
     expect(visit.page.locator(".timeline")).to_have_attribute("data-state", "empty")
-    looks.release()
+    held.release()
     visit.wait_for_frames(1)
     expect(visit.page.locator("#about")).to_contain_text("picture.png")
     assert visit.complaints == []
 
 
-def test_a_look_that_the_server_does_not_take_leaves_nothing_waiting(visit: Visit) -> None:
+def test_after_a_failed_selection_the_page_does_not_wait(visit: Visit) -> None:
     visit.pick("A rolling circle")
     visit.page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "no room"}))
     visit.page.click('.card:has-text("Three shapes")')
@@ -278,7 +278,7 @@ def test_a_look_that_the_server_does_not_take_leaves_nothing_waiting(visit: Visi
 
 
 def test_budgets_in_quick_succession_end_with_the_last_one(desk: Visit) -> None:
-    """Frames of an old budget are asked for no more: the server knows only the newest."""
+    """Frames of an old budget are not requested: the server knows only the newest."""
     for count in (100, 90, 80, 70, 60, 50, 40, 30):
         set_budget(desk, count)
         desk.page.wait_for_timeout(15 * (count // 10 % 3))
@@ -287,10 +287,10 @@ def test_budgets_in_quick_succession_end_with_the_last_one(desk: Visit) -> None:
     assert desk.complaints == []
 
 
-def test_a_stretch_that_is_being_drawn_while_frames_come(desk: Visit) -> None:
-    looks = desk.hold_event("look")
+def test_a_range_that_is_being_drawn_while_frames_arrive(desk: Visit) -> None:
+    held = desk.hold_event("select")
     set_budget(desk, 20)
-    looks.wait()
+    held.wait()
     desk.page.locator(".track").scroll_into_view_if_needed()
     box = desk.page.locator(".track").bounding_box()
     assert box is not None
@@ -298,7 +298,7 @@ def test_a_stretch_that_is_being_drawn_while_frames_come(desk: Visit) -> None:
     desk.page.mouse.move(box["x"] + 0.25 * box["width"], across)
     desk.page.mouse.down()
     desk.page.mouse.move(box["x"] + 0.5 * box["width"], across, steps=4)
-    looks.release()
+    held.release()
     desk.wait_for_frames(20)
     expect(desk.page.locator(".track-range")).to_be_visible()
     desk.page.mouse.move(box["x"] + 0.75 * box["width"], across, steps=4)
@@ -307,7 +307,7 @@ def test_a_stretch_that_is_being_drawn_while_frames_come(desk: Visit) -> None:
     expect(desk.page.locator(START)).to_have_value("0:10")
 
 
-def test_the_place_in_the_frames_stays_by_its_time(desk: Visit) -> None:
+def test_the_scroll_position_of_the_frames_follows_their_time(desk: Visit) -> None:
     top = """() => {
       const list = document.querySelector(".film-frames"), line = list.getBoundingClientRect().top + 12;
       const first = [...list.children].find((one) => one.getBoundingClientRect().bottom > line);
@@ -321,7 +321,7 @@ def test_the_place_in_the_frames_stays_by_its_time(desk: Visit) -> None:
     desk.page.wait_for_function(f"Math.abs(({top})() - {before}) < 5")
 
 
-def test_the_focus_stays_in_the_frames_after_looking_closer(desk: Visit) -> None:
+def test_the_focus_stays_in_the_frames_after_a_closer_look(desk: Visit) -> None:
     desk.page.focus(".film button")
     for _ in range(20):
         desk.page.keyboard.press("ArrowRight")
@@ -350,7 +350,7 @@ def test_the_focus_stays_in_the_chat(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".chat-log")).to_be_focused()
     expect(page.locator(".turn .question")).to_have_text("What colour is the star? Now?")
-    # What comes in below an answer draws its buttons again, or takes them away.
+    # Later updates redraw an answer's buttons, or remove them.
     page.wait_for_selector(".turn:not(.live) [data-tool=retry]")
     page.focus("[data-tool=copy]")
     page.wait_for_selector(".attribution-head", timeout=SLOW)
@@ -365,7 +365,7 @@ def test_the_focus_stays_in_the_chat(visit: Visit) -> None:
     page.wait_for_function("document.activeElement.closest('.chat') !== null")
 
 
-def test_a_question_under_edit_outlives_its_turn(visit: Visit) -> None:
+def test_a_question_that_is_being_edited_survives_its_turn(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
     visit.page.locator("[data-tool=edit]").click()
@@ -396,7 +396,7 @@ def test_the_chat_stays_where_the_visitor_scrolled(visit: Visit) -> None:
     )
 
 
-def test_a_toast_near_the_end_of_another_is_seen_as_long(browser: Browser, address: str) -> None:
+def test_a_late_toast_is_shown_as_long_as_the_first(browser: Browser, address: str) -> None:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.clock.install()
     visit = Visit(context, address)
@@ -412,8 +412,8 @@ def test_a_toast_near_the_end_of_another_is_seen_as_long(browser: Browser, addre
     context.close()
 
 
-def test_what_is_typed_right_after_a_question_is_the_next_one(desk: Visit) -> None:
-    """Gradio reads the field a moment after the key went down."""
+def test_text_typed_right_after_a_question_is_the_next_question(desk: Visit) -> None:
+    """Gradio reads the field a moment after the key press."""
     desk.page.fill(FIELD, "What do you see?")
     desk.page.locator(FIELD).evaluate(
         """field => {

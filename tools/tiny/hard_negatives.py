@@ -1,6 +1,6 @@
-"""Pictures from outside the small world that come near it: one body, lines, specks or writing on a calm ground.
+"""Hard negatives: out-of-scope pictures that resemble scenes, with bodies, lines, specks or text on a plain ground.
 
-They are drawn larger and reduced, so that their edges are as soft as a photograph's.
+They are drawn larger and scaled down, so that their edges are as soft as in a photograph.
 """
 
 import math
@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from longva_demo.tiny.draw import text_mask
 from longva_demo.tiny.scenes import WORDS
 
-LARGER = 3
-SHARP = 30  # the least step between two pixels that makes a picture more than a plain ground
+SCALE = 3
+MIN_STEP = 30  # smallest difference between neighbouring pixels that counts as content
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -27,31 +27,31 @@ def _grey(rng: random.Random, low: int, high: int) -> tuple[int, int, int]:
 
 
 def _texture(rng: random.Random, side: int, cells: int) -> np.ndarray:
-    """Smooth noise (side, side) around 0 with about `cells` blobs a side."""
+    """Smooth noise (side, side) around 0 with about `cells` blobs per side."""
     noise = np.random.default_rng(rng.getrandbits(32)).random((cells, cells), dtype=np.float32)
     picture = Image.fromarray((noise * 255).astype(np.uint8))
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 127.5 - 1
 
 
 def _ground(rng: random.Random, side: int) -> np.ndarray:
-    """Flat, shaded from one colour to another, streaked or softly mottled (side, side, 3)."""
+    """(side, side, 3): flat, a gradient, streaked or softly mottled."""
     first = _colour(rng) if rng.random() < 0.5 else _grey(rng, *rng.choice(((0, 60), (190, 255))))
     ground = np.broadcast_to(np.array(first, np.float32), (side, side, 3)).copy()
-    lot, ramp = rng.random(), np.linspace(-1, 1, side, dtype=np.float32)
-    if lot < 0.3:
+    chance, ramp = rng.random(), np.linspace(-1, 1, side, dtype=np.float32)
+    if chance < 0.3:
         turn = rng.uniform(0, 2 * math.pi)
         along = math.cos(turn) * ramp[None, :] + math.sin(turn) * ramp[:, None]
         ground += along[..., None] * np.array([rng.uniform(-60, 60) for _ in range(3)], np.float32)
-    elif lot < 0.5:
+    elif chance < 0.5:
         streaks = _texture(rng, side, rng.randint(8, 40))[:, :1] if rng.random() < 0.7 else _texture(rng, side, 12)
         ground += streaks[..., None] * rng.uniform(5, 40)
-    elif lot < 0.75:
+    elif chance < 0.75:
         ground += _texture(rng, side, rng.randint(2, 6))[..., None] * rng.uniform(8, 60)
     return ground
 
 
 def _outline(rng: random.Random, roughness: float) -> list[tuple[float, float]]:
-    """A closed line around (0, 0), about 1 away, with bulges and at times limbs."""
+    """A closed curve around (0, 0) at a distance of about 1, with bulges and sometimes limbs."""
     waves = [(rng.uniform(-1, 1) * roughness / n, rng.uniform(0, 2 * math.pi), n) for n in range(2, 8)]
     points = []
     for turn in np.linspace(0, 2 * math.pi, 90, endpoint=False):
@@ -61,7 +61,7 @@ def _outline(rng: random.Random, roughness: float) -> list[tuple[float, float]]:
 
 
 def _paint_body(rng: random.Random, ground: np.ndarray, roughness: float, radius: float) -> np.ndarray:
-    """A body with a grain, shaded from one side, laid on the ground."""
+    """A textured body, shaded from one side, on the ground."""
     side = len(ground)
     x, y = (side * rng.uniform(0.3, 0.7) for _ in range(2))
     wide, high = radius * rng.uniform(0.7, 1.3), radius * rng.uniform(0.7, 1.3)
@@ -80,7 +80,7 @@ def globe(rng: random.Random, side: int) -> np.ndarray:
 
 
 def body(rng: random.Random, side: int) -> np.ndarray:
-    """One to three animals, faces or clouds, as it were."""
+    """One to three blobs that suggest animals, faces or clouds."""
     picture = _ground(rng, side)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         picture = _paint_body(rng, picture, rng.uniform(0.2, 0.9), side * rng.uniform(0.08, 0.4))
@@ -88,7 +88,7 @@ def body(rng: random.Random, side: int) -> np.ndarray:
 
 
 def page(rng: random.Random, side: int) -> np.ndarray:
-    """A screen or a printed page: hairlines, boxes and rows of strokes too small to read."""
+    """A screen or a printed page: thin lines, boxes and rows of strokes too small to read."""
     light = rng.random() < 0.7
     picture = Image.new("RGB", (side, side), _grey(rng, 225, 255) if light else _grey(rng, 0, 60))
     pen, ink = ImageDraw.Draw(picture), _grey(rng, 0, 170) if light else _grey(rng, 120, 255)
@@ -115,7 +115,7 @@ def page(rng: random.Random, side: int) -> np.ndarray:
 
 
 def title(rng: random.Random, side: int) -> np.ndarray:
-    """Rows of several words, none of them of the small world's."""
+    """Rows of text without any word of the scenes."""
     picture = _ground(rng, side)
     ink = np.array(_colour(rng) if rng.random() < 0.5 else _grey(rng, 200, 255), np.float32)
     y = rng.uniform(0.15, 0.6)
@@ -134,7 +134,7 @@ def title(rng: random.Random, side: int) -> np.ndarray:
 
 
 def icons(rng: random.Random, side: int, ground: np.ndarray | None = None) -> np.ndarray:
-    """Things of thin lines: rings, rounded boxes, arrows, curves."""
+    """Objects of thin lines: rings, rounded boxes, arcs, polylines."""
     ground = _ground(rng, side) if ground is None else ground
     picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
@@ -142,12 +142,12 @@ def icons(rng: random.Random, side: int, ground: np.ndarray | None = None) -> np
         x, y, size = rng.uniform(0, 0.9) * side, rng.uniform(0, 0.9) * side, rng.uniform(0.04, 0.35) * side
         colour, width = _colour(rng), rng.randint(1, 5)
         box = (x, y, x + size * rng.uniform(0.2, 1), y + size)
-        lot = rng.random()
-        if lot < 0.3:
+        chance = rng.random()
+        if chance < 0.3:
             pen.rounded_rectangle(box, radius=size * rng.uniform(0, 0.3), outline=colour, width=width)
-        elif lot < 0.5:
+        elif chance < 0.5:
             pen.ellipse(box, outline=colour, width=width)
-        elif lot < 0.7:
+        elif chance < 0.7:
             pen.arc(box, rng.uniform(0, 180), rng.uniform(180, 400), fill=colour, width=width)
         else:
             points = [(x + rng.uniform(-1, 1) * size, y + rng.uniform(-1, 1) * size) for _ in range(rng.randint(2, 6))]
@@ -168,16 +168,16 @@ def specks(rng: random.Random, side: int) -> np.ndarray:
 
 
 def fine(rng: random.Random, side: int) -> np.ndarray:
-    """Waves of a few pixels, straight, round or getting finer, or colour noise as fine."""
+    """Waves of a few pixels, straight or circular, or colour noise as fine."""
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     x, y = ramp[None, :] - rng.uniform(-0.5, 0.5), ramp[:, None] - rng.uniform(-0.5, 0.5)
     low, high = (np.array(_colour(rng), np.float32) for _ in range(2))
-    lot = rng.random()
-    if lot < 0.3:
+    chance = rng.random()
+    if chance < 0.3:
         noise = np.random.default_rng(rng.getrandbits(32)).random((side // 3, side // 3, 3), dtype=np.float32)
         fresh = Image.fromarray((noise * 255).astype(np.uint8)).resize((side, side), Image.Resampling.NEAREST)
         return np.asarray(fresh, dtype=np.float32) * rng.uniform(0.3, 1)
-    phase = x**2 + y**2 if lot < 0.65 else x * math.cos(lot * 20) + y * math.sin(lot * 20)
+    phase = x**2 + y**2 if chance < 0.65 else x * math.cos(chance * 20) + y * math.sin(chance * 20)
     wave = 0.5 + 0.5 * np.sin(phase * rng.uniform(40, 300))
     return low + (high - low) * wave[..., None]
 
@@ -185,10 +185,10 @@ def fine(rng: random.Random, side: int) -> np.ndarray:
 KINDS = (globe, body, body, body, page, page, title, icons, specks, fine)
 
 
-def draw_near(rng: random.Random, size: int) -> np.ndarray:
-    """A picture (size, size, 3) uint8 of one of the kinds, on which there is something to be seen."""
+def draw_hard_negative(rng: random.Random, size: int) -> np.ndarray:
+    """A picture (size, size, 3) uint8 of one of the kinds, never a plain ground alone."""
     while True:
-        large = np.clip(rng.choice(KINDS)(rng, LARGER * size), 0, 255).astype(np.uint8)
+        large = np.clip(rng.choice(KINDS)(rng, SCALE * size), 0, 255).astype(np.uint8)
         picture = np.asarray(Image.fromarray(large).resize((size, size), Image.Resampling.BICUBIC))
-        if np.abs(np.diff(picture.astype(int), axis=0)).max() >= SHARP:
+        if np.abs(np.diff(picture.astype(int), axis=0)).max() >= MIN_STEP:
             return picture

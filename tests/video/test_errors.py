@@ -1,4 +1,4 @@
-"""What cannot be read is refused in one line that ends with a remedy, and never makes FFmpeg open another file."""
+"""Unreadable files are rejected in one line that ends with a remedy, and never make FFmpeg open other files."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, decode_frames
 from tests.video.clips import find_box, write_clip, write_sound_only
 
 
-def refusal(path: Path | str, limits: DecodeLimits | None = None) -> str:
+def error_line(path: Path | str, limits: DecodeLimits | None = None) -> str:
     with pytest.raises(VideoError) as caught:
         probe(path, limits)
     line = str(caught.value)
@@ -30,7 +30,7 @@ def random_bytes(path: Path) -> None:
 
 
 def without_index(path: Path) -> None:
-    """An MP4 as a recorder leaves it that lost power: no moov box."""
+    """An MP4 without a moov box, as after a power failure during recording."""
     write_clip(path, 30)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 4])
@@ -62,12 +62,12 @@ def picture(path: Path) -> None:
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.mp4": (lambda path: path.touch(), r"is empty \(0 bytes\); upload it again"),
     "text.mp4": (lambda path: path.write_text("just a letter\n" * 50), "is a text file or a playlist"),
-    "noise.mp4": (random_bytes, "is not a video that can be read"),
-    "no-index.mp4": (without_index, "MP4 whose index cannot be read"),
-    "sound.mp4": (write_sound_only, "has sound but no picture track; choose a file with a picture track"),
-    "unknown.mp4": (unknown_codec, "video coding that this decoder does not know"),
+    "noise.mp4": (random_bytes, "is not a readable video"),
+    "no-index.mp4": (without_index, "is an MP4 without a readable index"),
+    "sound.mp4": (write_sound_only, "has audio but no video track; choose a file with a video track"),
+    "unknown.mp4": (unknown_codec, "uses a video codec that is not supported"),
     "encrypted.mp4": (encrypted, r"is encrypted \(copy protection\); choose a file without"),
-    "undecodable.mp4": (nothing_decodable, r"no frame of undecodable.mp4 can be decoded \(they are damaged"),
+    "undecodable.mp4": (nothing_decodable, r"no frame of undecodable.mp4 can be decoded \(damaged"),
     "picture.mp4": (picture, r"is a picture \(PNG\), not a video; ask about it as a picture"),
 }
 
@@ -76,19 +76,19 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_unreadable_files(name: str, tmp_path: Path) -> None:
     write, line = FILES[name]
     write(tmp_path / name)
-    assert re.search(line, refusal(tmp_path / name))
+    assert re.search(line, error_line(tmp_path / name))
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "gone.mp4").startswith("gone.mp4 does not exist; check the path")
-    assert "does not exist" in refusal("http://127.0.0.1:9/clip.mp4")
-    assert "cannot be read" in refusal("nul\0byte.mp4")
+    assert error_line(tmp_path / "gone.mp4").startswith("gone.mp4 does not exist; check the path")
+    assert "does not exist" in error_line("http://127.0.0.1:9/clip.mp4")
+    assert "cannot be read" in error_line("nul\0byte.mp4")
 
 
 def test_not_a_file(tmp_path: Path) -> None:
-    assert "is a folder; choose a video file" in refusal(tmp_path)
+    assert "is a folder; choose a video file" in error_line(tmp_path)
     os.mkfifo(tmp_path / "pipe.mp4")
-    assert "not a regular file" in refusal(tmp_path / "pipe.mp4")
+    assert "not a regular file" in error_line(tmp_path / "pipe.mp4")
 
 
 @pytest.mark.parametrize(
@@ -103,39 +103,39 @@ def test_not_a_file(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("padding", [b"", b"\0" * 2048], ids=["text", "with zeros"])
 def test_playlists_open_nothing(text: str, padding: bytes, tmp_path: Path, plain_clip: Path) -> None:
-    """Refused by the look of the bytes, and again by the demuxer list when they are made to look binary."""
+    """Rejected as text, and by the demuxer list if padded to look binary."""
     path = tmp_path / "list.mp4"
     path.write_bytes(text.format(other=plain_clip).encode() + padding)
-    refusal(path)
+    error_line(path)
 
 
 @pytest.mark.parametrize("name", ["concat:a|b.mp4", "pipe:0", "clip%03d.mp4", "-i.mp4", "ünï ☃.mp4", "data:,x.mp4"])
-def test_names_are_names(name: str, tmp_path: Path, plain_clip: Path) -> None:
-    """A file name that looks like an address, a pattern or an option is still the name of a file."""
+def test_unusual_file_names(name: str, tmp_path: Path, plain_clip: Path) -> None:
+    """A file name that looks like a URL, a pattern or an option is still a file name."""
     path = tmp_path / name
     path.write_bytes(plain_clip.read_bytes())
     assert probe(path).num_frames == 120
 
 
-def test_outside_references_are_not_followed(tmp_path: Path, plain_clip: Path) -> None:
-    """A QuickTime file may say that its pictures lie in another file; that one is not opened."""
+def test_external_references_are_not_followed(tmp_path: Path, plain_clip: Path) -> None:
+    """A QuickTime file may refer to another file for its data; that file is not opened."""
     data = plain_clip.read_bytes()
     inside = b"\x00\x00\x00\x0curl \x00\x00\x00\x01"
     assert inside in data
     outside = tmp_path / "reference.mp4"
     outside.write_bytes(data.replace(inside, b"\x00\x00\x00\x0curl \x00\x00\x00\x00"))
-    info = probe(outside)  # the flag alone changes nothing: the pictures still come from this file
+    info = probe(outside)  # the flag alone changes nothing: the data still comes from this file
     assert info.num_frames == 120
 
 
 def test_limits_on_the_file(plain_clip: Path) -> None:
     size = plain_clip.stat().st_size
-    line = refusal(plain_clip, DecodeLimits(max_size_bytes=size - 1))
+    line = error_line(plain_clip, DecodeLimits(max_size_bytes=size - 1))
     assert "above the limit" in line
     assert "raise the limit" in line
-    line = refusal(plain_clip, DecodeLimits(max_duration_seconds=3.0))
+    line = error_line(plain_clip, DecodeLimits(max_duration_seconds=3.0))
     assert "0.1 minutes long, above the limit" in line
-    line = refusal(plain_clip, DecodeLimits(max_frame_pixels=320 * 240 - 1))
+    line = error_line(plain_clip, DecodeLimits(max_frame_pixels=320 * 240 - 1))
     assert "320 × 240 pixels; convert it" in line
 
 
@@ -145,22 +145,22 @@ def test_absurd_dimensions(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     struct.pack_into("<HH", data, 6, 65_535, 65_535)
     path.write_bytes(data)
-    assert "no frame of bomb.gif can be decoded (they are damaged, or larger than 37,748,736 pixels" in refusal(path)
+    assert "no frame of bomb.gif can be decoded (damaged, or larger than 37,748,736 pixels" in error_line(path)
 
 
 def test_limits_check_themselves() -> None:
-    with pytest.raises(VideoError, match="limit chunk_bytes is 0; use a number above 0"):
+    with pytest.raises(VideoError, match="0 is not a valid chunk_bytes; use a number above 0"):
         DecodeLimits(chunk_bytes=0)
 
 
 def test_unknown_decoder(plain_clip: Path) -> None:
-    with pytest.raises(VideoError, match="decoder is 'ffmpeg'; use one of pyav, decord"):
+    with pytest.raises(VideoError, match="'ffmpeg' is not a valid decoder; use pyav or decord"):
         probe(plain_clip, decoder="ffmpeg")
 
 
 def test_plan_of_another_video(plain_clip: Path) -> None:
     plan = FramePlan((0, 500), (0.0, 16.0), 0.0, 20.0)
-    with pytest.raises(VideoError, match=r"frame 500 was asked for, but plain.mp4 has 120 frames"):
+    with pytest.raises(VideoError, match=r"frame 500 is out of range: plain.mp4 has 120 frames"):
         decode_frames(plain_clip, plan)
 
 
@@ -168,11 +168,11 @@ def test_file_changed_after_probe(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "changing.mp4", 20)
     info = probe(path)
     write_clip(path, 30)
-    with pytest.raises(VideoError, match="was changed after it was probed; load it again"):
+    with pytest.raises(VideoError, match="has changed since it was opened; open it again"):
         decode_frames(path, plan_frames(info, 4), info=info)
 
 
-def test_the_same_file_uploaded_again_is_not_another(plain_clip: Path, tmp_path: Path) -> None:
+def test_an_identical_copy_is_unchanged(plain_clip: Path, tmp_path: Path) -> None:
     file, again = tmp_path / "clip.mp4", tmp_path / "again.mp4"
     shutil.copyfile(plain_clip, file)
     info = probe(file)
@@ -184,7 +184,7 @@ def test_the_same_file_uploaded_again_is_not_another(plain_clip: Path, tmp_path:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(VideoError, match="was changed after it was probed"):
+    with pytest.raises(VideoError, match="has changed since it was opened"):
         list(decode_frames(file, plan_frames(info, 3), info=info))
 
 

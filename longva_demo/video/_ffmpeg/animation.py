@@ -1,6 +1,6 @@
-"""Animated WebP and AVIF: films that Pillow reads whole, where FFmpeg knows none or passes over what is transparent.
+"""Animated WebP and AVIF, decoded by Pillow: FFmpeg lacks animated WebP and ignores AVIF transparency.
 
-Runs in the worker. Their frames are told apart by number alone, and decoded from the first one on.
+Runs in the worker. There is no packet index: frames are decoded in sequence from the first one.
 """
 
 from collections.abc import Iterator
@@ -19,36 +19,36 @@ from longva_demo.video._ffmpeg.indexing import check_duration
 from longva_demo.video._ffmpeg.packets import PacketIndex
 from longva_demo.video.code_points import code_points
 from longva_demo.video.limits import DecodeLimits
-from longva_demo.video.still import displayed
+from longva_demo.video.still import as_displayed
 
 CODECS = {"WEBP": "webp", "AVIF": "av1"}
-MIN_SECONDS, USUAL_SECONDS = 0.01, 0.1  # browsers show a frame of at most 10 ms for 100 ms
+MIN_SECONDS, DEFAULT_SECONDS = 0.01, 0.1  # browsers show frames of 10 ms or less for 100 ms
 
 
-def survey_pillow(
+def index_animation(
     path: Path, limits: DecodeLimits, heartbeat: Heartbeat
 ) -> tuple[dict[str, Any], list[str], PacketIndex, np.ndarray]:
-    """As `index_packets.index_packets` does it. All frames are decoded, since Pillow tells their times only then.
+    """Like `indexing.index_packets`. Decodes all frames, since Pillow reports times only then.
 
     Raises:
-        VideoError: no frame that can be decoded, too large or too long.
+        VideoError: no frame can be decoded, or the file is too large or too long.
     """
     starts: list[float] = []
     durations: list[float] = []
     notes = []
-    with opened_film(path, limits) as image:
+    with open_animation(path, limits) as image:
         num_frames, kind = getattr(image, "n_frames", 1), image.format or ""
         size = (0, 0)
         for number in loaded_frames(image, range(num_frames)):
             if number == 0:
-                size = displayed(image, None).size
+                size = as_displayed(image, None).size
             starts.append(image.info.get("timestamp", 0) / 1000)
             durations.append(image.info.get("duration", 0) / 1000)
             heartbeat()
     if not durations:
-        raise VideoError(f"no frame of {path.name} can be decoded (they are damaged)", CONVERT)
+        raise VideoError(f"no frame of {path.name} can be decoded (the file is damaged)", CONVERT)
     if len(durations) < num_frames:
-        notes.append(f"The file breaks off or is damaged after {len(durations)} frames.")
+        notes.append(f"The file is truncated or damaged after frame {len(durations)}.")
     steps = shown_seconds(np.array(starts), np.array(durations))
     ends = np.cumsum(steps)
     check_duration(path, float(ends[-1]), limits)
@@ -70,47 +70,47 @@ def survey_pillow(
 
 
 def shown_seconds(starts: np.ndarray, durations: np.ndarray) -> np.ndarray:
-    """(frames,) how long each frame is shown. Both are in whole milliseconds, and a sum of rounded durations drifts."""
+    """(frames,) how long each frame is shown. Uses start times: a sum of durations in whole milliseconds drifts."""
     steps = np.append(np.diff(starts), durations[-1])
-    return np.where(durations > MIN_SECONDS, steps, USUAL_SECONDS)
+    return np.where(durations > MIN_SECONDS, steps, DEFAULT_SECONDS)
 
 
-def pillow_frames(
+def animation_frames(
     path: Path, indices: list[int], limits: DecodeLimits, heartbeat: Heartbeat
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (index, frame) for ascending indices, as displayed, up to the first one that cannot be decoded."""
-    with opened_film(path, limits) as image:
+    """Yield (index, frame) for ascending indices, as displayed, until one cannot be decoded."""
+    with open_animation(path, limits) as image:
         points = code_points(path, image.format or "")
         for index in loaded_frames(image, indices):
             heartbeat()
-            yield index, VideoFrame.from_ndarray(np.asarray(displayed(image, points)), format="rgb24")
+            yield index, VideoFrame.from_ndarray(np.asarray(as_displayed(image, points)), format="rgb24")
 
 
 def loaded_frames(image: Image.Image, indices: range | list[int]) -> Iterator[int]:
-    """Load one frame after another into `image`, until one fails; yield the number of each."""
+    """Load the frames into `image` one by one until one fails; yield the number of each."""
     for index in indices:
         try:
             image.seek(index)
             image.load()
         except MemoryError:
             raise
-        except Exception:  # Pillow's readers let errors of every kind escape from a damaged file
+        except Exception:  # Pillow raises exceptions of many types for damaged files
             return
         yield index
 
 
 @contextmanager
-def opened_film(path: Path, limits: DecodeLimits) -> Iterator[Image.Image]:
+def open_animation(path: Path, limits: DecodeLimits) -> Iterator[Image.Image]:
     try:
         image = Image.open(path, formats=tuple(CODECS))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise VideoError(f"{path.name} is an animated picture that is damaged", CONVERT) from error
+        raise VideoError(f"{path.name} is a damaged animation", CONVERT) from error
     with image:
         width, height = image.size
         if width * height > limits.max_frame_pixels:
-            message = f"{path.name} has pictures of {width} × {height} pixels"
-            raise VideoError(message, f"convert it to at most {limits.max_frame_pixels:,} pixels a frame")
+            message = f"{path.name} has frames of {width} × {height} pixels"
+            raise VideoError(message, f"convert it to at most {limits.max_frame_pixels:,} pixels per frame")
         if isinstance(image, WebPImageFile):
-            # Pillow goes by the header, and drops what it calls opaque; parts that no frame covers are transparent.
+            # Pillow drops alpha if the header says opaque, but areas that no frame covers are transparent.
             image._mode = image.rawmode = "RGBA"
         yield image

@@ -1,11 +1,11 @@
-"""The page as on a machine with little memory: what was read soon has to make room. Flags as in `serve`."""
+"""Serve the page as on a machine with little memory, so that prefixes are evicted early. Flags as for `serve`."""
 
 import sys
 
 from longva_demo.chat import budget
 from longva_demo.cli.main import main
 
-# One clip of 16 frames stays read with the built-in model, beside those that are being asked about.
+# Holds the prefix of one clip of 16 frames of the built-in model, besides those in use.
 FREE_BYTES = 6_000_000
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""What decoding shows about a file, beside what its container says: which packets give frames, and which of them are
-key frames. Runs in the worker."""
+"""Check a container's claims by decoding: which packets yield frames, and which of them are key frames.
+
+Runs in the worker.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,16 +25,16 @@ from longva_demo.video._ffmpeg.container import (
 )
 from longva_demo.video._ffmpeg.orientation import AS_STORED, Orientation, orientation_of
 from longva_demo.video._ffmpeg.packets import PacketTable
-from longva_demo.video._ffmpeg.picture_sizes import size_mark
+from longva_demo.video._ffmpeg.picture_sizes import size_signature
 from longva_demo.video._ffmpeg.pictures import square_size
 from longva_demo.video.limits import DecodeLimits
 
 
 @dataclass
-class Trial:
-    """What came out of a decoder that was fed packets of a file.
+class DecodeResult:
+    """The frames that a decoder output for packets of a file.
 
-    packets, is_key: packet number of each frame, and whether it is a key frame, in the order they came out.
+    packets, is_key: packet number of each frame, and whether it is a key frame, in output order.
     size, stored_size, orientation, pixel_format, transfer: of the first frame, as displayed and as decoded.
     """
 
@@ -66,20 +68,20 @@ class Trial:
 
 
 class SpotChecks:
-    """Decodes a few key packets while the file is read: some evenly spread over it, and those that change the size."""
+    """Decodes some key packets while the file is read: evenly spaced ones, and those that change the frame size."""
 
     NUM_CHECKS = 4
     MAX_SIZES = 16
 
     def __init__(self, video: Video, size_bytes: int) -> None:
-        self.trials: list[Trial] = []
+        self.results: list[DecodeResult] = []
         self._video = video
         self._step = size_bytes // (self.NUM_CHECKS + 1)
         self._next = self._step
-        self._marks: set[bytes] = set()
+        self._signatures: set[bytes] = set()
         video.decoder.thread_count = 1
 
-    def see(self, number: int, packet: av.Packet) -> None:
+    def on_packet(self, number: int, packet: av.Packet) -> None:
         if not packet.is_keyframe:
             return
         is_due = packet.pos is not None and packet.pos >= self._next
@@ -87,55 +89,55 @@ class SpotChecks:
             self._next = (packet.pos or 0) + self._step
         if not self._changes_size(packet) and not is_due:
             return
-        trial = Trial()
+        result = DecodeResult()
         packet.pts = number
-        for fed in (packet, None):
-            for frame in tolerant_decode(self._video, fed, trial):
-                trial.add(self._video, frame)
+        for sent in (packet, None):
+            for frame in tolerant_decode(self._video, sent, result):
+                result.add(self._video, frame)
         self._video.decoder.flush_buffers()
-        if trial.packets == [number]:
-            self.trials.append(trial)
+        if result.packets == [number]:
+            self.results.append(result)
 
     def _changes_size(self, packet: av.Packet) -> bool:
         context = self._video.decoder
-        mark = size_mark(context.codec.canonical_name, context.extradata or b"", packet)
-        is_new = bool(mark) and mark not in self._marks and len(self._marks) < self.MAX_SIZES
+        signature = size_signature(context.codec.canonical_name, context.extradata or b"", packet)
+        is_new = bool(signature) and signature not in self._signatures and len(self._signatures) < self.MAX_SIZES
         if is_new:
-            self._marks.add(mark)
+            self._signatures.add(signature)
         return is_new
 
 
-def try_decoder(
+def decode_file(
     path: Path,
     limits: DecodeLimits,
     heartbeat: Heartbeat,
     num_frames: int | None = None,
     *,
     key_frames_until: int | None = None,
-) -> Trial:
-    """Decode from the start until `num_frames` frames are out, or to the end; broken packets are passed over.
+) -> DecodeResult:
+    """Decode from the start until `num_frames` frames are decoded, or to the end. Damaged packets are skipped.
 
-    With `key_frames_until`, only the packets before that number are read, and of them only key frames are decoded:
-    most decoders tell them by their headers.
+    With `key_frames_until`, only packets before that number are read, and only key frames are decoded: most decoders
+    recognise them by their headers.
     """
     if num_frames is not None:
-        return run_trial(path, limits, heartbeat, 1, num_frames=num_frames)
-    trial = run_trial(path, limits, heartbeat, MAX_THREADS, key_frames_until=key_frames_until)
-    if trial.error:  # with several threads, a broken packet can cost whole frames beside it
-        trial = run_trial(path, limits, heartbeat, 1, key_frames_until=key_frames_until)
-    return trial
+        return decode_file_once(path, limits, heartbeat, 1, num_frames=num_frames)
+    result = decode_file_once(path, limits, heartbeat, MAX_THREADS, key_frames_until=key_frames_until)
+    if result.error:  # with several threads, a damaged packet can cost intact neighbouring frames
+        result = decode_file_once(path, limits, heartbeat, 1, key_frames_until=key_frames_until)
+    return result
 
 
-def run_trial(
+def decode_file_once(
     path: Path,
     limits: DecodeLimits,
     heartbeat: Heartbeat,
     threads: int,
     num_frames: int | None = None,
     key_frames_until: int | None = None,
-) -> Trial:
+) -> DecodeResult:
     video = open_video(path, limits)
-    trial = Trial()
+    result = DecodeResult()
     try:
         use_threads(video, threads)
         if key_frames_until is not None:
@@ -144,22 +146,22 @@ def run_trial(
         for packet in packets_or_end(video):
             at_end = packet.size == 0 or number == key_frames_until
             if not at_end:
-                packet.pts = number  # comes back as the frame's pts: the frame's packet, whatever the container says
+                packet.pts = number  # the decoder passes it on as the frame's pts, which identifies the packet
                 number += 1
-            for frame in tolerant_decode(video, None if at_end else packet, trial):
-                trial.add(video, frame)
+            for frame in tolerant_decode(video, None if at_end else packet, result):
+                result.add(video, frame)
             heartbeat()
-            if at_end or (num_frames is not None and len(trial.packets) >= num_frames):
+            if at_end or (num_frames is not None and len(result.packets) >= num_frames):
                 break
     finally:
         video.close()
     if num_frames is not None:
-        del trial.packets[num_frames:], trial.is_key[num_frames:]
-    return trial
+        del result.packets[num_frames:], result.is_key[num_frames:]
+    return result
 
 
 def packets_or_end(video: Video) -> Iterator[av.Packet]:
-    """Demux the picture track; a file that breaks off ends with an empty packet all the same."""
+    """Demux the video track. A truncated file also ends with an empty packet."""
     try:
         yield from demux(video)
     except av.error.FFmpegError as error:
@@ -168,7 +170,7 @@ def packets_or_end(video: Video) -> Iterator[av.Packet]:
         yield av.Packet()
 
 
-def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> list[VideoFrame]:
+def tolerant_decode(video: Video, packet: av.Packet | None, result: DecodeResult) -> list[VideoFrame]:
     try:
         frames = video.decoder.decode(packet)
     except av.error.EOFError:
@@ -176,46 +178,49 @@ def tolerant_decode(video: Video, packet: av.Packet | None, trial: Trial) -> lis
     except av.error.FFmpegError as error:
         if is_out_of_memory(error):
             raise
-        trial.num_errors += packet is not None
-        trial.error = trial.error or reason(error)
+        result.num_errors += packet is not None
+        result.error = result.error or reason(error)
         return []
     return [frame for frame in frames if frame.pts is not None]
 
 
-def check_trial(path: Path, trial: Trial, limits: DecodeLimits) -> None:
-    if not trial.packets:
-        why = (
-            f"they are damaged, or larger than {limits.max_frame_pixels:,} pixels: {trial.error or 'nothing came out'}"
-        )
+def check_decodable(path: Path, result: DecodeResult, limits: DecodeLimits) -> None:
+    if not result.packets:
+        why = f"damaged, or larger than {limits.max_frame_pixels:,} pixels: {result.error or 'no decoder output'}"
         raise VideoError(f"no frame of {path.name} can be decoded ({why})", CONVERT)
 
 
-def correct_keys(
-    path: Path, video: Video, table: PacketTable, trials: list[Trial], limits: DecodeLimits, heartbeat: Heartbeat
+def correct_key_flags(
+    path: Path,
+    video: Video,
+    table: PacketTable,
+    results: list[DecodeResult],
+    limits: DecodeLimits,
+    heartbeat: Heartbeat,
 ) -> bool:
-    """Correct the container's key flags where decoding contradicts them. Returns whether the decoder tells key frames.
+    """Correct the container's key flags that decoding contradicts. Returns whether the decoder reports key frames.
 
-    An AVI whose index was never written and an MP4 without a sync table have every packet flagged as key; others lack
-    the flag of the first packet. H.264 and some others are parsed by the demuxer, which then knows better.
+    An AVI without an index and an MP4 without a sync table have all packets flagged as key packets; other files lack
+    the first packet's flag. For H.264 and some other codecs, FFmpeg's parser sets correct flags.
     """
-    reports_keys = any(is_key for trial in trials for is_key in trial.is_key)
+    reports_keys = any(is_key for result in results for is_key in result.is_key)
     all_flagged = len(table) > 1 and bool(table.is_key.all())
     if not reports_keys:
         if all_flagged and not video.stream.codec_context.codec.intra_only:
             table.is_key[1:] = False
         return False
     decoded_keys = {
-        packet: is_key for trial in trials for packet, is_key in zip(trial.packets, trial.is_key, strict=True)
+        packet: is_key for result in results for packet, is_key in zip(result.packets, result.is_key, strict=True)
     }
-    flags_lie = any(table.is_key[packet] and not is_key for packet, is_key in decoded_keys.items())
+    flags_are_wrong = any(table.is_key[packet] and not is_key for packet, is_key in decoded_keys.items())
     flagged = np.flatnonzero(table.is_key)
-    if flags_lie or len(flagged) == 0:
+    if flags_are_wrong or len(flagged) == 0:
         last = len(table)
     elif flagged[0] > 0:
         last = int(flagged[0])
     else:
         return True
-    found = try_decoder(path, limits, heartbeat, key_frames_until=last)
+    found = decode_file(path, limits, heartbeat, key_frames_until=last)
     table.is_key[:last] = False
     table.is_key[[packet for packet, is_key in zip(found.packets, found.is_key, strict=True) if is_key]] = True
     return True

@@ -1,0 +1,53 @@
+"""Features of encoded frames, on disk: a host where no KV cache survives a question need not encode them again."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class FeatureStore:
+    """Features (frames, tokens_per_frame, dim) in one file per chunk, in the order of the frames."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._num_saved = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the features of all frames are stored."""
+        return self._mark.exists()
+
+    def append(self, features: torch.Tensor, start: int, num_frames: int | None) -> None:
+        """Store the features of the frames from `start` on; 0 starts again.
+
+        `num_frames` is the number of frames in all, None while it is unknown. After an error, such as a full disk, the
+        rest is not stored: the pixels remain.
+        """
+        if start == 0:
+            self._num_saved = 0
+        if start != self._num_saved:
+            return
+        file = self._folder / f"features-{start:06}.pt"
+        try:
+            torch.save(features.cpu(), file)
+            self._num_saved += len(features)
+            if self._num_saved == num_frames:
+                self._mark.touch()
+        except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
+            log.warning("cannot store features: %s", error)
+            with suppress(OSError):
+                file.unlink()
+
+    def load(self) -> Iterator[torch.Tensor]:
+        """The stored features, in the chunks in which they were stored."""
+        for path in sorted(self._folder.glob("features-*.pt")):
+            yield torch.load(path, weights_only=True)
+
+    @property
+    def _mark(self) -> Path:
+        return self._folder / "features.complete"

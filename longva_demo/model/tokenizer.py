@@ -1,0 +1,33 @@
+"""Saves a tokenizer in the format that the original code reads."""
+
+import json
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from longva_demo.model.config import write_json
+
+
+def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Add to a saved tokenizer the files and entries that the original code (transformers 4.40) reads."""
+    description = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in description["model"]["merges"]]
+    description["model"]["merges"] = merges  # every version reads "a b"; newer ones write ["a", "b"]
+    write_json(folder / "tokenizer.json", description)
+    write_json(folder / "vocab.json", description["model"]["vocab"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    added = {token["content"]: token["id"] for token in description["added_tokens"]}
+    write_json(folder / "added_tokens.json", added)
+    values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for name in ("backend", "is_local", "local_files_only"):  # describe the saving run, not the tokenizer
+        values.pop(name, None)
+    if values["tokenizer_class"] == "TokenizersBackend":  # its name since transformers 5, which reads both
+        values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    values["additional_special_tokens"] = values.pop("extra_special_tokens", [])
+    entries = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    values["added_tokens_decoder"] = {
+        str(token["id"]): {name: token[name] for name in entries} for token in description["added_tokens"]
+    }
+    if isinstance(tokenizer.chat_template, str):
+        values["chat_template"] = tokenizer.chat_template
+    write_json(folder / "tokenizer_config.json", values)

@@ -1,0 +1,295 @@
+"""The state of one open page: its chat session, its selection and its transcript. Pages share none of it."""
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
+from longva_demo.chat.record import ChatRecord, record_chat
+from longva_demo.errors import DemoError
+from longva_demo.page.attribution import answer_attribution
+from longva_demo.page.components.frame_browser import Sheets
+from longva_demo.page.components.preview import Preview
+from longva_demo.page.export import ChatSection, make_thumbnails
+from longva_demo.page.facts import stats_messages
+from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
+from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
+from longva_demo.settings import Settings
+from longva_demo.video import DecodeLimits, VideoInfo, probe
+
+# A page that was not used for this long is closed, even if its browser never disconnected.
+IDLE_SECONDS = 3 * 3600.0
+# A disconnected browser may come back: a laptop slept, or the network changed.
+AWAY_SECONDS = 300.0
+# How long another selection, or the end of a page, waits for the running answer to stop.
+STOP_SECONDS = 60.0
+
+
+class Selected(NamedTuple):
+    """The sampled view, and when the browser asked for it, in ms on its own clock."""
+
+    view: SampledView | None
+    asked_at: float
+
+
+@dataclass
+class Page:
+    """One open page.
+
+    The locks, in the order in which they are taken: `selection_lock` guards the selection and the preview. An answer
+    holds `session_lock`, which guards the session and its transcript. `chats_lock` guards the step in which the current
+    chat becomes an earlier one. Every `…_asked_at` is in ms on the browser's clock.
+    """
+
+    session: ChatSession
+    selected: Selected = field(default=Selected(None, 0.0))
+    recent_views: RecentViews = field(default_factory=RecentViews)
+    transcript: Transcript = field(default_factory=Transcript)
+    earlier_chats: list[ChatSection] = field(default_factory=list)  # about earlier selections
+    selection_lock: threading.Lock = field(default_factory=threading.Lock)
+    session_lock: threading.Lock = field(default_factory=threading.Lock)
+    chats_lock: threading.Lock = field(default_factory=threading.Lock)
+    stop_requested: threading.Event = field(default_factory=threading.Event)
+    needle_test_stop: threading.Event = field(default_factory=threading.Event)
+    is_attributing: bool = False  # `session_lock` is held only to attribute the last answer
+    preview: Preview | None = None
+    selection_asked_at: float = 0.0  # of the newest selection
+    chat_asked_at: float = 0.0  # of the newest question, or of the newest undo or clear
+    answer_asked_at: float = 0.0  # of the answer that is being written
+    needle_test_asked_at: float = 0.0  # of the newest needle test
+    returned: Value | None = None  # the last question without an answer, for the question field
+    token: str = field(default_factory=lambda: secrets.token_hex(8))  # identifies this page in the browser's storage
+    last_used: float = 0.0
+    disconnected_at: float | None = None
+
+    @property
+    def view(self) -> SampledView | None:
+        return self.selected.view
+
+    @property
+    def source(self) -> Source | None:
+        return self.session.source
+
+    @property
+    def selection(self) -> Selection | None:
+        return self.view.selection if self.view else None
+
+    @property
+    def sheets(self) -> Sheets | None:
+        return self.view.sheets if self.view else None
+
+    @property
+    def files(self) -> set[Path]:
+        """The files of the selection and of the recent views."""
+        selected = [self.selection.path] if self.selection else []
+        return {*selected, *self.recent_views.files}
+
+    def select(
+        self, selection: Selection | None, engine: Engine, settings: Settings, asked_at: float = math.inf
+    ) -> Sheets | None:
+        """Switch to `selection`, stopping an answer about another one. Returns the sheets for its frames.
+
+        A failed budget or range of the same file changes nothing. A failed new file leaves nothing selected, so that no
+        question is answered about another video than the one shown. A selection older than the newest one is ignored;
+        `selected` says which one the view belongs to.
+        """
+        with self.selection_lock:
+            if asked_at < self.selection_asked_at:
+                return self.sheets
+            if asked_at < math.inf:
+                self.selection_asked_at = asked_at
+            if self.preview is not None and (selection is None or selection.path != self.preview.path):
+                self._drop_preview()
+            try:
+                if selection != self.selection:
+                    self._switch_to(self._find_or_open(selection, engine, settings) if selection else None)
+            except Exception:
+                if selection is None or self.selection is None or selection.path != self.selection.path:
+                    self._switch_to(None)
+                raise
+            finally:
+                self.selected = Selected(self.view, self.selection_asked_at)
+            return self.sheets
+
+    def deselect(self, sheets: Sheets) -> None:
+        """Select nothing, since the frames for `sheets` cannot be read. A newer selection stays."""
+        with self.selection_lock:
+            if self.sheets is sheets:
+                self._switch_to(None)
+
+    def _find_or_open(self, selection: Selection, engine: Engine, settings: Settings) -> SampledView:
+        """A recent view of `selection`, or a new one, with the trail to its range."""
+        is_same_file = self.selection is not None and self.selection.path == selection.path
+        trail = trail_to(selection.range, self.view.trail if self.view and is_same_file else (WHOLE,))
+        recent = self.recent_views.find(selection)
+        if recent is not None:
+            return replace(recent, trail=trail)
+        source = selection.open_source(engine, settings, self.source)
+        return SampledView(selection, source, Sheets(source.num_frames), trail)
+
+    def _switch_to(self, view: SampledView | None) -> None:
+        self.stop()
+        with self.exclusive(STOP_SECONDS):
+            chat = self.chat_section()
+            with self.chats_lock:
+                self.session.set_source(view.source if view else None)
+                if chat is not None and not self.session.turns:
+                    self.earlier_chats.append(chat)
+                old, self.selected = self.view, Selected(view, self.selected.asked_at)
+            if view is not None:
+                self.recent_views.remove(view.selection)
+            if old is not None:
+                self.recent_views.add(old)
+            if not self.session.turns:
+                self.transcript.start_new_chat()
+
+    def start_preview(self, path: Path) -> Preview:
+        """The preview of this file: the present one if it is ready, else a new one that is still to be made."""
+        with self.selection_lock:
+            if self.preview is None or self.preview.path != path or not self.preview.is_ready:
+                self._drop_preview()
+                self.preview = Preview(path)
+            return self.preview
+
+    def start_video_preview(self, path: Path, limits: DecodeLimits) -> tuple[Preview, VideoInfo]:
+        """`start_preview`, and the video's info.
+
+        Raises:
+            VideoError: the file cannot be used.
+        """
+        with self.selection_lock:  # if the same file is being selected, its probe is reused
+            info = Selection(path, 1).known_info(self.source) or probe(path, limits)
+        return self.start_preview(path), info
+
+    def _drop_preview(self) -> None:
+        if self.preview is not None:
+            self.preview.close()
+        self.preview = None
+
+    @property
+    def is_answering(self) -> bool:
+        return self.session_lock.locked() and not self.is_attributing
+
+    def is_outdated(self, asked_at: float) -> bool:
+        """Whether a newer act in the chat has overtaken the one asked for at `asked_at`. Remembers the newest."""
+        outdated = asked_at < self.chat_asked_at
+        self.chat_asked_at = max(self.chat_asked_at, asked_at)
+        return outdated
+
+    def return_question(self, question: str) -> None:
+        """Let the page put a question without an answer back into its field."""
+        self.returned = {"at": time.monotonic(), "question": question}
+
+    def stop(self) -> None:
+        """End the running answer, including one that another session writes for this page."""
+        self.stop_requested.set()
+        self.session.stop()
+
+    @contextmanager
+    def exclusive(self, timeout: float = 0.0) -> Iterator[None]:
+        """Hold the session lock.
+
+        Raises:
+            DemoError: an answer is being written, and has not ended after `timeout` seconds.
+        """
+        if self.is_attributing:
+            self.session.stop()
+            timeout = max(timeout, STOP_SECONDS)
+        if not self.session_lock.acquire(timeout=timeout) if timeout else not self.session_lock.acquire(blocking=False):
+            raise DemoError("an answer is still being written", "wait until it ends, or press Stop")
+        try:
+            yield
+        finally:
+            self.session_lock.release()
+
+    def finish_turn(self, turn: Turn | None, replaced: TurnEntry | None) -> None:
+        """Replace the unfinished entry by `turn`. Without one, restore the entry that it was to replace, if any."""
+        self.transcript.pop()
+        if turn is not None:
+            if isinstance(self.source, VideoSource) and not turn.stats.reused:
+                self.session.engine.prefill_times.add(self.source.num_frames, turn.stats.seconds_to_first_token)
+            stats = tuple(stats_messages(turn.stats, turn.answer, self.source is not None))
+            attribution = answer_attribution(turn, self.source)
+            self.transcript.append(TurnEntry(turn.question, turn.answer, stats, attribution))
+        elif replaced is not None:
+            self.transcript.append(replaced)
+
+    def attribute_last_answer(self) -> bool:
+        """Attribute the last answer to its frames. Returns False if nothing was found. A new question ends it."""
+        if not self.session_lock.acquire(blocking=False):
+            return False
+        try:
+            self.is_attributing = True
+            turn = self.session.attribute_last_answer()
+            if turn is not None:
+                position = self.turn_positions()[-1]
+                entry = replace(self.transcript.turn(position), attribution=answer_attribution(turn, self.source))
+                self.transcript.replace(position, entry)
+            return turn is not None
+        finally:
+            self.is_attributing = False
+            self.session_lock.release()
+
+    def turn_positions(self) -> list[int]:
+        """Where the transcript shows the session's turns."""
+        return self.transcript.remembered(len(self.session.turns))
+
+    def turn_at(self, position: int) -> Turn:
+        """The session's turn at this position of the transcript.
+
+        Raises:
+            DemoError: the session does not remember it.
+        """
+        turns = dict(zip(self.turn_positions(), self.session.turns, strict=True))
+        if position not in turns:
+            raise DemoError("this answer is about frames that are no longer selected", "ask again")
+        return turns[position]
+
+    def record(self) -> ChatRecord | None:
+        """The turns that the session remembers; None without any."""
+        if not self.session.turns:
+            return None
+        return record_chat(self.session, self.selection.num_frames if self.selection is not None else 0)
+
+    def chat_section(self) -> ChatSection | None:
+        """The same as a section of a saved page."""
+        record = self.record()
+        if record is None:
+            return None
+        entries = tuple(self.transcript.turn(position) for position in self.turn_positions())
+        used_frames = [frame for turn in record.turns for frame in turn.attribution]
+        return ChatSection(record, make_thumbnails(self.source, used_frames), entries)
+
+    def transcript_value(self) -> Value:
+        """The transcript for the page, and a question for its field.
+
+        Two handlers may send theirs out of order: the page shows the one with the later `at`.
+        """
+        if isinstance(self.source, VideoSource):
+            checks = [BLIND, COMPARE]
+        else:
+            checks = [BLIND] if self.source is not None else []
+        at = time.monotonic()
+        return {
+            "at": at,
+            "entries": self.transcript.to_page(len(self.session.turns), checks),
+            "returned": self.returned,
+        }
+
+    def is_abandoned(self, now: float) -> bool:
+        is_away = self.disconnected_at is not None and now - self.disconnected_at > AWAY_SECONDS
+        return (is_away or now - self.last_used > IDLE_SECONDS) and not self.session_lock.locked()
+
+    def close(self) -> None:
+        self.selected = Selected(None, self.selection_asked_at)
+        self._drop_preview()
+        self.needle_test_stop.set()
+        self.stop()
+        self.session.close()
+        self.recent_views.close()

@@ -1,0 +1,59 @@
+"""What the browser is sent of the transcript."""
+
+from longva_demo.page.i18n import message
+from longva_demo.page.transcript import (
+    WAITING,
+    AnswerAttribution,
+    BlindCheck,
+    ComparedBudget,
+    Comparison,
+    Transcript,
+    TurnEntry,
+)
+
+
+def make_transcript(*entries: TurnEntry) -> Transcript:
+    transcript = Transcript()
+    for entry in entries:
+        transcript.append(entry)
+    return transcript
+
+
+def test_an_unfinished_turn_has_a_status_and_no_tools() -> None:
+    transcript = make_transcript(TurnEntry("What moves?", draft=WAITING))
+    assert transcript.has_open_turn
+    (entry,) = transcript.to_page(0, ["blind"])
+    assert entry == {"kind": "turn", "question": "What moves?", "answer": "", "status": message("progress.waiting")}
+
+
+def test_only_the_newest_answer_has_heat_and_tools() -> None:
+    attribution = AnswerAttribution("sure", 0.99, heat="19")
+    transcript = make_transcript(*(TurnEntry(name, name, attribution=attribution) for name in "abc"))
+    entries = transcript.to_page(2, ["blind", "compare"])
+    assert ["heat" in entry for entry in entries] == [False, False, True]
+    assert ["tools" in entry for entry in entries] == [False, False, True]
+    assert ["checks" in entry for entry in entries] == [False, True, True]
+
+
+def test_a_panel_without_a_result_disappears_at_its_end() -> None:
+    entry = TurnEntry("What moves?", "A circle.")
+    running = entry.with_panel(BlindCheck(draft=WAITING))
+    assert running.to_page(is_newest=True)["blind"] == {"answer": "", "status": message("progress.waiting")}
+    assert running.with_panel(BlindCheck()) == entry
+    row = ComparedBudget(8, "A circle.", 0.5, 1200)
+    compared = running.with_panel(BlindCheck("A star.")).with_panel(Comparison((row,)))
+    value = compared.to_page(is_newest=True)
+    assert value["blind"] == {"answer": "A star."}
+    assert value["compare"] == {"rows": [{"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200}]}
+
+
+def test_two_notes_never_follow_each_other() -> None:
+    transcript = Transcript()
+    transcript.start_new_chat()
+    assert transcript.entries == ()
+    transcript.append(TurnEntry("What moves?"))
+    transcript.start_new_chat()
+    transcript.start_new_chat()
+    assert [entry["kind"] for entry in transcript.to_page(0, [])] == ["turn", "note"]
+    transcript.remove_last_turn()
+    assert transcript.entries == ()
