@@ -2,14 +2,14 @@
 #   docker build -t longva-demo . && docker run --rm -p 7860:7860 longva-demo
 #
 # For CUDA, build with PyTorch's default wheels and run with the GPUs:
-#   docker build --build-arg TORCH_INDEX=https://pypi.org/simple -t longva-demo .
+#   docker build --build-arg TORCH_INDEX= -t longva-demo .
 #   docker run --rm --gpus all -p 7860:7860 longva-demo
 FROM python:3.12-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 WORKDIR /app
 COPY requirements.txt constraints.txt ./
-RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -r requirements.txt -c constraints.txt
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt -c constraints.txt
 
 COPY app.py ./
 COPY longva_demo longva_demo

@@ -16,6 +16,8 @@ from bench.media_ffmpeg import Decoded, Track
 from bench.media_matrix import MATRICES, set_matrix
 from tests.video.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 TRACK = Track(index=0, codec="h264", has_hidden_alpha=False, num_tracks=1)
 NUM_FRAMES = 30
 

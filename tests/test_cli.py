@@ -19,6 +19,8 @@ from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHAPES = EXAMPLES / "shapes.mp4"
 

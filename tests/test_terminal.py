@@ -21,6 +21,8 @@ from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
 
+pytestmark = pytest.mark.slow
+
 JAPANESE = "日本の祭り"
 NOT_UTF8 = os.fsdecode(b"caf\xe9")  # as Latin-1 systems wrote it
 CONTROL_CHARACTERS = "red\x1b[31m\nname"

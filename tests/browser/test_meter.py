@@ -104,9 +104,14 @@ def test_the_time_is_estimated_from_earlier_prefills(visit: Visit) -> None:
     visit.wait_for_frames(60)
     visit.ask("What number is in the video?")
     fit = page.locator(".cost-fit")
-    expect(fit).to_contain_text(re.compile(r"about [\d.]+ s to the first word"), timeout=30_000)
-    at_60 = float(re.findall(r"about ([\d.]+) s", fit.inner_text())[0])
-    assert at_60 == pytest.approx(max(0.1, visit.seconds_to_first_word()), rel=0.06, abs=0.051)
+    # Until the answer's own time has replaced an estimate from other prefills.
+    page.wait_for_function(
+        """(seconds) => {
+          const estimate = document.querySelector(".cost-fit").textContent.match(/about ([\\d.]+) s to the first word/);
+          return estimate && Math.abs(estimate[1] - seconds) <= Math.max(0.06 * seconds, 0.051);
+        }""",
+        arg=max(0.1, visit.seconds_to_first_word()),
+    )
     page.fill(".budget-number", "250")
     page.press(".budget-number", "Enter")
     visit.wait_for_frames(250)

@@ -12,6 +12,8 @@ from tools.tiny.gallery import EXAMPLES
 from tools.tiny.make_examples import FOLDER
 from tools.tiny.out_of_scope_questions import NON_QUESTIONS, UNANSWERABLE, unanswerable_question
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = {
     "What colour is the star?": (
         "What\ncolour\nis the star?",

@@ -22,6 +22,8 @@ from tools.tiny.init import (
 from tools.tiny.network import LANGUAGE_DIM, Codes, build_language_model
 from tools.tiny.text import SYSTEM, Encoder, train_tokenizer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:

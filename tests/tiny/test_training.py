@@ -41,6 +41,8 @@ from tools.tiny.train import train_stage
 from tools.tiny.train_language_model import positions, train_language_model
 from tools.tiny.train_vision import FrameMix, FrameSource, loss_of, train_vision
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:

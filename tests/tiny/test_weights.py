@@ -19,6 +19,8 @@ from tools.tiny.out_of_scope import HELD_OUT_KINDS, draw_out_of_scope
 from tools.tiny.real_pictures import REAL, real_frames
 from tools.tiny.report import NEEDLES
 
+pytestmark = pytest.mark.slow
+
 SEED = 31_000_000  # not used in training or evaluation
 
 

@@ -23,6 +23,8 @@ from longva_demo.train.text import PackedText
 from longva_demo.train.trainer import LongVATrainer
 from longva_demo.video.still import image_size, open_image
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "longva_demo" / "train" / "configs"
 COLOURS = ("red", "blue", "green", "yellow", "white", "black", "orange", "purple")
