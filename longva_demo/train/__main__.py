@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import distributed
 from transformers import HfArgumentParser, TrainingArguments
 
 from longva_demo.errors import DemoError
@@ -63,10 +64,18 @@ def main(arguments: Sequence[str]) -> int:
             rest = [*read_flags(rest[0]), *rest[1:]]
         options, training = parser.parse_args_into_dataclasses(rest)
         run(options, training)
+        end_process_group()
     except (DemoError, OSError) as error:  # transformers raises OSError if a model does not exist
         print(f"longva_demo.train: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     return 0
+
+
+def end_process_group() -> None:
+    """Leave the processes' group together: its threads crash a process that ends before them."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
