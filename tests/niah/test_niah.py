@@ -43,6 +43,8 @@ from longva_demo.tiny.scenes import COLOUR_NAMES
 from longva_demo.video import DecodeLimits
 from tests.video.clips import read_number, write_clip
 
+pytestmark = pytest.mark.slow
+
 GRID = Grid((5, 12), (0.0, 0.5, 1.0))
 TEST = {"test": "V-NIAH", "model": "m"}
 

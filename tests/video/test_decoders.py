@@ -14,6 +14,8 @@ from longva_demo.errors import VideoError
 from longva_demo.video import FramePlan, VideoInfo, decode_frames, plan_frames, probe
 from tests.video.clips import read_number, set_edit_start, write_clip
 
+pytestmark = pytest.mark.slow
+
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 X264 = {"g": "12", "preset": "veryfast"}
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "preset": "veryfast"}

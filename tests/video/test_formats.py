@@ -20,6 +20,8 @@ from longva_demo.video._ffmpeg.reader import PacketReader
 from tests.video.clips import read_number, set_edit_start, write_clip
 from tests.video.fields import write_fields
 
+pytestmark = pytest.mark.slow
+
 GOP = {"g": "15", "preset": "veryfast"}
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3", "preset": "veryfast"}
 X265 = {"x265-params": "log-level=error:keyint=12:min-keyint=12:open-gop=1:bframes=3", "preset": "ultrafast"}

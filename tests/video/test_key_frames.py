@@ -16,6 +16,8 @@ from longva_demo.video._ffmpeg.packets import PacketIndex
 from longva_demo.video._ffmpeg.reader import PacketReader
 from tests.video.clips import decoded, find_box, read_number, write_clip
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"size": (176, 144), "fps": 10}
 
 

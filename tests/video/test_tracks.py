@@ -10,6 +10,8 @@ import pytest
 from longva_demo.video import probe
 from tests.video.clips import decoded, numbered_picture, write_clip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["cover.mp4", "cover.mkv"])
 @pytest.mark.parametrize("cover_first", [True, False])
