@@ -159,14 +159,17 @@ def test_look_closer_selects_the_range_around_a_frame(desk: Visit) -> None:
 
 def test_going_back_is_instant_and_the_first_answer_reuses_the_prefix(desk: Visit) -> None:
     page = desk.page
+    page.fill(".budget-number", "57")  # no other test has this prefix in the cache of the shared server
+    page.press(".budget-number", "Enter")
+    desk.wait_for_frames(57)
     answer = desk.ask("What number is in the video?")
     assert "video read in" in desk.stats()
     drag(page, 20, 40)
-    wait_for_range(desk, 19.5, 40.5)
+    wait_for_range(desk, 19.5, 40.5, 57)
     desk.ask("What number is in the video?")
     assert "video read in" in desk.stats()
     page.click(".trail button >> nth=0")
-    wait_for_range(desk, 0, 60)
+    wait_for_range(desk, 0, 60, 57)
     assert desk.ask("What number is in the video?") == answer
     assert "video read once, reused" in desk.stats()
 
