@@ -53,4 +53,5 @@ def visit(desktop: BrowserContext, address: str) -> Iterator[Visit]:
     yield Visit(desktop, address)
     for page in desktop.pages:
         if page is not blank:
+            page.goto("about:blank")  # leaving tells the server to release the visit, which closing may not
             page.close()
