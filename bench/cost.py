@@ -65,7 +65,7 @@ def counted_flop(model: LongVAForConditionalGeneration, num_tokens: int) -> int:
 def count() -> None:
     config = LongVAConfig()
     with torch.device("meta"):
-        model = LongVAForConditionalGeneration(config).to(torch.bfloat16).eval()
+        model = LongVAForConditionalGeneration(config).bfloat16().eval()
     tokens = [frames * config.tokens_per_frame for frames in COUNTED_FRAMES]
     flops = [counted_flop(model, number) for number in tokens]
     print("LongVA-7B, counted from shapes\n\n| frames | tokens | TFLOP counted | TFLOP by formula |\n|---|---|---|---|")

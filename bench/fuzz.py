@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -73,7 +73,7 @@ def write_original(path: Path, kind: str, seed: int) -> None:
         return
     codec, pixels, container = VIDEOS[kind]
     with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(codec, rate=Fraction(25))
+        stream = cast(av.VideoStream, output.add_stream(codec, rate=Fraction(25)))
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
         if codec == "libsvtav1":
             stream.options = {"preset": "12"}

@@ -44,13 +44,13 @@ def wide_model() -> Any:
         hidden_size=64,
         intermediate_size=64,
         num_attention_heads=4,
-        head_dim=128,
+        head_dim=128,  # type: ignore[call-arg]
         vocab_size=tiny.model.config.vocab_size,
         max_position_embeddings=224_000,
         vision_config={**vision, "image_size": 336, "patch_size": 14, "model_type": "clip_vision_model"},
     )
     torch.manual_seed(0)
-    model = LongVAForConditionalGeneration(config).to(torch.bfloat16).eval()
+    model = LongVAForConditionalGeneration(config).bfloat16().eval()
     model.generation_config = tiny.model.generation_config
     processor = LongVAProcessor(tiny.processor.tokenizer, config)
     device = torch.device("cpu")
@@ -95,7 +95,7 @@ def prefill(name: str, path: str, num_frames: int) -> dict[str, float]:
         pass
     seconds = time.perf_counter() - started
     worker = child_memory.stop()
-    cache = engine.prefix_cache.of(session._lease)[0].cache
+    cache = engine.prefix_cache.entries_of(session.prefix.lease)[0].cache
     layers = range(engine.loaded.model.config.num_hidden_layers)
     cache_bytes = sum(part.nbytes for layer in layers for part in cache.layer_tensors(layer))
     own, _ = peak_bytes()

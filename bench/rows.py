@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-FILE = "LONGVA_BENCH_ROWS"  # environment variable: the file that collects rows, one line of JSON per row
+FILE = "BENCH_ROWS"  # environment variable: the file that collects rows, one line of JSON per row
 HEADER = "| what | baseline | this project | ratio |\n|---|---|---|---|"
 MARKERS = ("<!-- table -->", "<!-- end of table -->")
 

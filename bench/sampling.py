@@ -15,7 +15,7 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -201,7 +201,7 @@ def make_clip(path: str, seconds: int, structure: str) -> None:
     landscape = textured(1400, 2600)
     partial = Path(path).with_suffix(".part.mp4")
     with av.open(str(partial), "w") as output:
-        stream = output.add_stream(codec, rate=30, options=settings)
+        stream = cast(av.VideoStream, output.add_stream(codec, rate=30, options=settings))
         stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
         for number in range(seconds * 30):
             frame = av.VideoFrame.from_ndarray(scene(landscape, number), format="yuv420p")

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Tab:
                 return outputs
         raise Rejected(f"the event {name} did not complete")
 
-    def _messages(self, name: str, *values: Any) -> Iterator[dict[str, Any]]:
+    def _messages(self, name: str, *values: Any) -> Generator[dict[str, Any]]:
         event = {"fn_index": self._numbers[name], "session_hash": self._session, "data": values}
         self._http.post("/gradio_api/queue/join", json=event).raise_for_status()
         query = {"session_hash": self._session}

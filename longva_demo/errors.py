@@ -54,7 +54,7 @@ def one_line(text: str) -> str:
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace surrogates with U+FFFD. Python uses them for bytes of a file name that are not UTF-8.
+    """Replace surrogates with U+FFFD: bytes of a file name that are not UTF-8, or half a character from a browser.
 
     >>> replace_surrogates("caf\\udce9.mp4")
     'caf\ufffd.mp4'

@@ -21,7 +21,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:longva_demo|tests|bench|tools|scripts|docs|examples)/[\w./-]+)`")
 TEST = re.compile(r"`(test_\w+\.py)`")
 MODULE = re.compile(r"python -m ((?:bench|tools|longva_demo)[\w.]*)")
-OTHER_VARIABLES = {"LONGVA_BENCH_ROWS", "LONGVA_"}  # of the benchmarks; a prefix
+OTHER_VARIABLES = {"LONGVA_"}  # the prefix
 
 
 def ids(page: Path) -> str:

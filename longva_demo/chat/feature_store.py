@@ -22,11 +22,10 @@ class FeatureStore:
         """Whether the features of all frames are stored."""
         return self._mark.exists()
 
-    def append(self, features: torch.Tensor, start: int, num_frames: int | None) -> None:
+    def append(self, features: torch.Tensor, start: int) -> None:
         """Store the features of the frames from `start` on; 0 starts again.
 
-        `num_frames` is the number of frames in all, None while it is unknown. After an error, such as a full disk, the
-        rest is not stored: the pixels remain.
+        After an error, such as a full disk, the rest is not stored: the pixels remain.
         """
         if start == 0:
             self._num_saved = 0
@@ -36,12 +35,16 @@ class FeatureStore:
         try:
             torch.save(features.cpu(), file)
             self._num_saved += len(features)
-            if self._num_saved == num_frames:
-                self._mark.touch()
         except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
             log.warning("cannot store features: %s", error)
             with suppress(OSError):
                 file.unlink()
+
+    def finish(self, num_frames: int) -> None:
+        """Mark the store as complete if it has the features of `num_frames` frames."""
+        if self._num_saved == num_frames:
+            with suppress(OSError):
+                self._mark.touch()
 
     def load(self) -> Iterator[torch.Tensor]:
         """The stored features, in the chunks in which they were stored."""

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from longva_demo.chat.budget import TEXT_TOKENS
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.kv_cache import GrowingCache
-from longva_demo.chat.prefix_cache import CachedPrefix, Key
+from longva_demo.chat.lease import PrefixLease
+from longva_demo.chat.prefix_cache import Key
 from longva_demo.chat.source import ImageSource, Source, VideoSource
 from longva_demo.chat.steps import MAX_STEP_FRAMES
 from longva_demo.chat.turn import CacheStatus, Progress, Stage
@@ -37,47 +37,39 @@ def image_chunks(slots: np.ndarray) -> Iterator[np.ndarray]:
         yield np.concatenate([slots[:1], slots[first : first + PREFILL_CHUNK_FRAMES]])
 
 
-class PrefixLease:
-    """One chat's lease on the cached prefix, header and frames, of its source.
+class SourcePrefix:
+    """The prefix of one chat's source: header and frames, found in the prefix cache or prefilled.
 
-    Chats share prefixes (see `prefix_cache.py`). Between `acquire` and `release` the KV cache is this chat's alone.
+    Between `acquire` and `release` its KV cache is this chat's alone.
     """
 
     def __init__(self, engine: Engine, should_stop: threading.Event, is_shared: bool = True) -> None:
         self.source: Source | None = None
+        self.lease = PrefixLease(engine)
         self._engine = engine
-        self._prefix_cache = engine.prefix_cache
         self._should_stop = should_stop
         self._is_shared = is_shared
         self._own = object()
-        self._held: CachedPrefix | None = None
         self.seconds_decoding = 0.0  # that the last `acquire` waited for frames
 
     @property
     def is_cached(self) -> bool:
         """Whether the prefix of the present source is in the prefix cache."""
-        return self._prefix_cache.lookup(self._key, self) is not None
+        return self.lease.find(self._key) is not None
 
     @property
     def cache(self) -> GrowingCache:
         """Header, frames and some of this chat's turns."""
-        assert self._held is not None, "acquire the lease first"
-        return self._held.cache
+        return self.lease.held.cache
 
     @property
-    def prefix_length(self) -> int:
+    def num_tokens(self) -> int:
         """Tokens of header and frames."""
-        assert self._held is not None, "acquire the lease first"
-        return self._held.num_tokens
+        return self.lease.held.num_tokens
 
     @property
     def num_frames(self) -> int:
         return self.source.num_frames if self.source is not None else 0
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes that could be evicted for a prefill."""
-        return self._prefix_cache.idle_bytes
 
     def acquire(self) -> Generator[Progress, None, CacheStatus]:
         """Acquire the prefix, with a prefill if it is not cached. Returns how it was found.
@@ -94,14 +86,14 @@ class PrefixLease:
                     break
                 continue
             status = CacheStatus.MISS
-            report = self._prefix_cache.start_prefill(self._key)
+            report = self._engine.prefix_cache.start_prefill(self._key)
             if report is not None:
                 try:
                     yield from self._prefill(report)
                 finally:
-                    self._prefix_cache.finish_prefill(self._key)
+                    self._engine.prefix_cache.finish_prefill(self._key)
                 break
-            progress = self._prefix_cache.progress(self._key)
+            progress = self._engine.prefix_cache.progress(self._key)
             if progress is not None:
                 yield progress
             self._should_stop.wait(POLL_SECONDS)
@@ -112,18 +104,12 @@ class PrefixLease:
 
         If another chat is answering with it, copy it if memory allows, or wait for the end of that answer.
         """
-        while (prefix := self._prefix_cache.lookup(self._key, self)) is not None:
-            if prefix.busy.acquire(blocking=False):
-                was_offloaded = prefix.is_offloaded
-                if was_offloaded:
-                    self._restore(prefix)
-                prefix.assign(self)
-                self._hold(prefix)
-                return CacheStatus.RESTORED if was_offloaded else CacheStatus.HIT
+        while (prefix := self.lease.find(self._key)) is not None:
+            if status := self.lease.acquire(prefix, self.num_frames):
+                return status
             if self._engine.meter(self.num_frames).fits:
                 with suppress(BudgetError):  # less was free than the meter estimated
-                    capacity = prefix.num_tokens + TEXT_TOKENS
-                    self._hold(self._busy_prefix(self._engine.copy_cache(prefix.cache, prefix.num_tokens, capacity)))
+                    self.lease.hold(self._key, self.lease.copy_of(prefix, self.num_frames))
                     return CacheStatus.HIT
             if self._should_stop.wait(POLL_SECONDS):
                 break
@@ -131,22 +117,15 @@ class PrefixLease:
 
     def release(self) -> None:
         """Let other chats use the prefix."""
-        if self._held is not None:
-            self._held.busy.release()
-            self._held = None
+        self.lease.release()
 
     def truncate(self, num_tokens: int) -> None:
         """Drop all but the first `num_tokens` tokens of this chat's turns from the cache."""
-        for prefix in self._prefix_cache.entries_of(self):
-            if prefix.key == self._key and prefix.busy.acquire(blocking=False):
-                # A prefix that another chat uses, or has used since, holds nothing of this one.
-                if prefix.has_turns_of(self):
-                    prefix.cache.truncate(min(prefix.cache.get_seq_length(), prefix.num_tokens + num_tokens))
-                prefix.busy.release()
+        self.lease.truncate(self._key, num_tokens)
 
     def close(self) -> None:
         """Free everything that no other chat uses."""
-        self._prefix_cache.forget(self)
+        self.lease.close()
         if self.source is not None:
             self.source.close()
 
@@ -156,8 +135,8 @@ class PrefixLease:
         try:
             yield
         except BudgetError as error:
-            self._drop()
-            while self._prefix_cache.evict_oldest():
+            self.lease.drop()
+            while self._engine.prefix_cache.evict_oldest():
                 pass
             largest = max(1, self.num_frames // 2)
             raise BudgetError(
@@ -166,7 +145,7 @@ class PrefixLease:
                 largest,
             ) from error
         except Exception:
-            self._drop()
+            self.lease.drop()
             raise
 
     def _find_frames(self) -> Iterator[Progress]:
@@ -176,37 +155,10 @@ class PrefixLease:
             for _ in self._timed(source.ensure_decoded(self._should_stop.is_set)):
                 yield Progress(Stage.SAMPLING, len(source.frame_refs), source.num_frames)
 
-    def _drop(self) -> None:
-        if self._held is not None:
-            self._prefix_cache.remove(self._held)
-
-    def _hold(self, prefix: CachedPrefix) -> None:
-        self._held = prefix
-        self._prefix_cache.insert(prefix, self, self._engine.meter(0).free_bytes or 0)
-
-    def _busy_prefix(self, cache: GrowingCache) -> CachedPrefix:
-        prefix = CachedPrefix(self._key, cache, self)
-        prefix.busy.acquire()
-        return prefix
-
-    def _restore(self, prefix: CachedPrefix) -> None:
-        """Move an offloaded prefix back to the model's device; this chat holds `prefix.busy`."""
-        self._engine.evict_for(self.num_frames)
-        try:
-            self._engine.restore(prefix, prefix.num_tokens + TEXT_TOKENS)
-        except BudgetError:
-            self._prefix_cache.remove(prefix)
-            prefix.busy.release()
-            raise
-
-    def _new_cache(self) -> GrowingCache:
-        self._engine.evict_for(self.num_frames)
-        return self._engine.new_cache(self._engine.meter(self.num_frames).num_tokens + TEXT_TOKENS)
-
     def _prefill(self, report: Callable[[Progress], None]) -> Iterator[Progress]:
         """Prefill the header and the source into a new cache."""
         with self.drop_on_error():
-            cache = self._new_cache()
+            cache = self.lease.new_cache(self.num_frames)
             self._engine.prefill_text(self._engine.template.header, cache)
             if isinstance(self.source, VideoSource):
                 for progress in self._prefill_video(self.source, cache):
@@ -218,7 +170,7 @@ class PrefixLease:
                         return
                     self._engine.prefill_image(chunk, cache)
         if not self._should_stop.is_set():
-            self._hold(self._busy_prefix(cache))
+            self.lease.hold(self._key, cache)
 
     def _prefill_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
         done = 0
@@ -255,9 +207,11 @@ class PrefixLease:
             features = self._engine.encode_frames(pixels)
             # LongVA-7B's take three times the space of the pixels, and save 4 to 17% of another prefill.
             if self._engine.keep_features or features.nbytes <= pixels.nbytes:
-                source.store_features(features, start)
+                source.feature_store.append(features, start)
             start += len(features)
             yield features
+        if source.complete:
+            source.feature_store.finish(source.num_frames)
 
     def _timed(self, frames: Iterator[T]) -> Iterator[T]:
         """Count the time spent waiting for `frames`."""

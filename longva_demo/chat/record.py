@@ -5,21 +5,23 @@ bounds, or a change after saving raises an error of one line that names the fiel
 """
 
 import hashlib
+import itertools
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
 
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.schema import REMEDY, RecordError, convert, load_json, require
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
-from longva_demo.errors import DemoError, replace_surrogates, short
+from longva_demo.errors import DemoError, one_line, replace_surrogates, short
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
@@ -28,88 +30,124 @@ VERSION = 3
 MAX_BYTES = 50_000_000
 
 
-@dataclass(frozen=True)
+REMEDY = "save the chat again, or use an unchanged copy"
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+# Larger ones are not written, and cannot be shown.
+Count = Annotated[int, Field(ge=1, lt=2**53)]
+Number = Annotated[float, Field(gt=-1e15, lt=1e15)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class RecordError(DemoError):
+    """A file that is not a saved chat, or has been changed."""
+
+
+def check_choice(value: str, info: ValidationInfo) -> str:
+    """Check a field of the name of a setting against the choices of that setting, without "auto"."""
+    allowed = [choice for choice in CHOICES[str(info.field_name)] if choice != "auto"]
+    require(value in allowed, f"it is not one of {', '.join(allowed)}")
+    return value
+
+
+def require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise ValueError(problem)
+
+
+@dataclass(frozen=True, config=STRICT)
 class Frames:
     """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
 
-    budget: int
-    start_seconds: float
-    end_seconds: float
+    budget: Count
+    start_seconds: Annotated[Number, Field(ge=0)]
+    end_seconds: Number
     decoder: str
     indices: tuple[int, ...]
-    seconds: tuple[float, ...]
+    seconds: tuple[Number, ...]
 
-    def __post_init__(self) -> None:
-        pairs = zip(self.indices, self.indices[1:], strict=False)
-        require(self.budget >= 1, "budget", "is below 1")
-        require(0 <= self.start_seconds <= self.end_seconds, "end_seconds", "is before start_seconds")
-        require(self.decoder in CHOICES["decoder"], "decoder", f"is not one of {', '.join(CHOICES['decoder'])}")
-        require(0 < len(self.indices) <= self.budget, "indices", "is empty or exceeds the budget")
-        require(self.indices[0] >= 0 and all(a < b for a, b in pairs), "indices", "is not ascending from 0 or later")
-        require(len(self.seconds) == len(self.indices), "seconds", "does not have one value per index")
+    _decoder_is_known = field_validator("decoder")(check_choice)
+
+    @field_validator("end_seconds")
+    @classmethod
+    def _check_end(cls, end: float, info: ValidationInfo) -> float:
+        require(info.data.get("start_seconds", end) <= end, "it is before start_seconds")
+        return end
+
+    @field_validator("indices")
+    @classmethod
+    def _check_indices(cls, indices: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        require(0 < len(indices) <= info.data.get("budget", len(indices)), "it is empty or exceeds the budget")
+        ascending = all(a < b for a, b in itertools.pairwise(indices))
+        require(indices[0] >= 0 and ascending, "it is not ascending from 0 or later")
+        return indices
+
+    @field_validator("seconds")
+    @classmethod
+    def _check_seconds(cls, seconds: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        require(len(seconds) == len(info.data.get("indices", seconds)), "it does not have one value per index")
+        return seconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Media:
     """The file that the chat is about. `frames` is None for a picture."""
 
     name: str
-    sha256: str
-    size_bytes: int
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Count
     frames: Frames | None
 
-    def __post_init__(self) -> None:
-        require(bool(re.fullmatch("[0-9a-f]{64}", self.sha256)), "sha256", "is not 64 hexadecimal digits")
-        require(self.size_bytes > 0, "size_bytes", "is not positive")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ModelFacts:
     """Which model answered. `revision` is the commit on the Hub, or a hash of the weights."""
 
-    id: str
+    id: Name
     revision: str
     quant: str
     dtype: str
 
-    def __post_init__(self) -> None:
-        require(bool(self.id), "id", "is empty")
-        for name in ("quant", "dtype"):
-            allowed = [choice for choice in CHOICES[name] if choice != "auto"]
-            require(getattr(self, name) in allowed, name, f"is not one of {', '.join(allowed)}")
+    _choices_are_known = field_validator("quant", "dtype")(check_choice)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class AttributedFrame:
     """A frame that an answer relied on. `weight` is its share of the attention to frames."""
 
-    seconds: float
-    weight: float
+    seconds: Number
+    weight: Number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Exchange:
     """One question and its answer. `stopped`: the user stopped it, after `num_new_tokens` tokens."""
 
-    question: str
+    question: Annotated[str, Field(pattern=r"\S")]
     answer: str
     temperature: float
     top_p: float
     max_new_tokens: int
-    num_new_tokens: int
+    num_new_tokens: Count
     stopped: bool
-    attribution: tuple[AttributedFrame, ...] = ()
-    attribution_note: str = ""
+    attribution: tuple[AttributedFrame, ...]
+    attribution_note: str
     """why an answer about a video has no `attribution`; usually empty"""
 
-    def __post_init__(self) -> None:
-        require(bool(self.question.strip()), "question", "is empty")
-        require(1 <= self.num_new_tokens <= self.max_new_tokens, "num_new_tokens", "is not 1 to max_new_tokens")
-        for name in ("temperature", "top_p", "max_new_tokens"):
-            try:
-                Sampling(**{name: getattr(self, name)})
-            except DemoError as error:
-                require(False, name, f"is out of bounds ({error.remedy})")
+    @field_validator("temperature", "top_p", "max_new_tokens")
+    @classmethod
+    def _check_sampling(cls, value: float, info: ValidationInfo) -> float:
+        try:
+            Sampling(**{str(info.field_name): value})  # type: ignore[arg-type]
+        except DemoError as error:
+            raise ValueError(error.remedy) from None
+        return value
+
+    @field_validator("num_new_tokens")
+    @classmethod
+    def _check_length(cls, count: int, info: ValidationInfo) -> int:
+        require(count <= info.data.get("max_new_tokens", count), "it is above max_new_tokens")
+        return count
 
     @classmethod
     def of(cls, turn: Turn, frames: Sequence[FrameRef]) -> "Exchange":
@@ -144,21 +182,20 @@ def too_long_to_attribute(turn: Turn) -> str:
     return f"No attribution for this answer: {tokens}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ChatRecord:
     """A whole chat about one file, or about none if `media` is None. `saved` is an ISO 8601 time."""
 
     saved: str
     media: Media | None
     model: ModelFacts
-    turns: tuple[Exchange, ...]
+    turns: Annotated[tuple[Exchange, ...], Field(min_length=1)]
 
-    def __post_init__(self) -> None:
-        try:
-            datetime.fromisoformat(self.saved)
-        except ValueError:
-            require(False, "saved", "is not an ISO 8601 time")
-        require(bool(self.turns), "turns", "is empty")
+    @field_validator("saved")
+    @classmethod
+    def _check_time(cls, saved: str) -> str:
+        datetime.fromisoformat(saved)
+        return saved
 
     def to_json(self) -> str:
         """The text of the file. Its last field is a digest of all others, so that changes are detected."""
@@ -211,7 +248,10 @@ def read_record(path: Path) -> ChatRecord:
 
 def parse_record(text: str) -> ChatRecord:
     """The record in `text`; raises RecordError."""
-    values = load_json(text)
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RecordError("this is not JSON", "use the JSON file of a saved chat") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise RecordError(f"the field format is not {FORMAT!r}", "use the JSON file of a saved chat")
     version = values.get("version")
@@ -221,11 +261,22 @@ def parse_record(text: str) -> ChatRecord:
             "use the longva-demo that saved the chat, or save it again",
         )
     rest = {name: value for name, value in values.items() if name not in ("format", "version", "digest")}
-    record: ChatRecord = convert(ChatRecord, rest, "")
+    try:
+        record = TypeAdapter(ChatRecord).validate_json(json.dumps(rest))
+    except ValidationError as error:
+        raise RecordError(first_problem(error), REMEDY) from None
     seen = {name: value for name, value in values.items() if name != "digest"}
     if values.get("digest") != digest(seen):
         raise RecordError("the field digest does not match the others, so the file was changed", REMEDY)
     return record
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem as one line that names the field: "the field turns[0].answer is not valid (…)"."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"]).removeprefix(".")
+    place = f"the field {one_line(path)[:80]}" if path else "the file"
+    return f"{place} is not valid ({problem['msg'].removeprefix('Value error, ')})"
 
 
 def digest(values: dict[str, Any]) -> str:

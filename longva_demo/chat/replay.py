@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longva_demo.chat.engine import Engine
-from longva_demo.chat.record import ChatRecord, Exchange, Frames
-from longva_demo.chat.schema import REMEDY, RecordError
+from longva_demo.chat.record import REMEDY, ChatRecord, Exchange, Frames, RecordError
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import ImageSource, Source, VideoSource
 from longva_demo.chat.turn import Progress, TextDelta

@@ -15,11 +15,11 @@ from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.occlusion import Occlusion
-from longva_demo.chat.prefill import PrefixLease
+from longva_demo.chat.prefill import SourcePrefix
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, Stage, TextDelta, Turn
-from longva_demo.errors import BudgetError, DemoError
+from longva_demo.errors import BudgetError, DemoError, replace_surrogates
 
 # A question is refused if the context has less left for the answer.
 MIN_ANSWER_TOKENS = 16
@@ -28,7 +28,7 @@ MIN_ANSWER_TOKENS = 16
 class ChatSession:
     """One person's conversation. One question runs at a time; `stop` may be called from any thread.
 
-    The KV cache always holds some of `header, frames, turns`, from the start: the prefix that `PrefixLease` acquired,
+    The KV cache always holds some of `header, frames, turns`, from the start: the prefix that `SourcePrefix` acquired,
     then some of the turns' ids. The next question prefills what is missing. This covers a dropped cache, one that
     another chat used, a resumed turn, and the last token of an answer, which `generate` leaves out of the cache.
     """
@@ -40,11 +40,11 @@ class ChatSession:
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()
-        self._lease = PrefixLease(engine, self._stop, is_shared)
+        self.prefix = SourcePrefix(engine, self._stop, is_shared)  # of the source, in the KV cache
 
     @property
     def source(self) -> Source | None:
-        return self._lease.source
+        return self.prefix.source
 
     def set_source(self, source: Source | None) -> None:
         """Ask about `source` from now on; None is text alone. Another source clears the turns.
@@ -61,17 +61,17 @@ class ChatSession:
                 self.meter(source.num_frames).check()
             if source is None or self.source is None or source.key != self.source.key:
                 self.turns = []
-                self._lease.truncate(0)
-            self._lease.source = source
+                self.prefix.truncate(0)
+            self.prefix.source = source
 
     @property
     def needs_prefill(self) -> bool:
         """Whether the next question needs the prefill of a video."""
-        return self._has_video and not self._lease.is_cached
+        return self._has_video and not self.prefix.is_cached
 
     def meter(self, num_frames: int) -> BudgetMeter:
         """The cost of `num_frames` frames, counting memory that eviction would free as free."""
-        return self.engine.meter(num_frames, self._lease.num_bytes)
+        return self.engine.meter(num_frames, self.prefix.lease.evictable_bytes)
 
     @property
     def frames(self) -> list[FrameRef]:
@@ -130,12 +130,12 @@ class ChatSession:
             turn = self.turns[-1] if self.turns else None
             if turn is None or turn.attribution is None or turn.is_too_long_to_attribute or len(turn.answer_ids) < 2:
                 return None
-            if not self._lease.try_acquire():
+            if not self.prefix.try_acquire():
                 return None
             try:
                 log_prob_drops = self._log_prob_drops(turn, turn.attribution)
             finally:
-                self._lease.release()
+                self.prefix.release()
             if log_prob_drops is None:
                 return None
             self.turns[-1] = replace(turn, attribution=replace(turn.attribution, log_prob_drops=log_prob_drops))
@@ -145,7 +145,7 @@ class ChatSession:
         """Clear the conversation, but not the video's prefix."""
         with self._exclusive():
             self.turns = []
-            self._lease.truncate(0)
+            self.prefix.truncate(0)
 
     def stop(self) -> None:
         """Stop whatever runs within one step: a token, or a chunk of frames, of text or of an occlusion."""
@@ -155,41 +155,42 @@ class ChatSession:
         """Continue a conversation held in another process; the next question rebuilds its KV cache."""
         with self._exclusive():
             for one in (self.source, source):
-                self._lease.source = one
-                self._lease.truncate(0)
+                self.prefix.source = one
+                self.prefix.truncate(0)
             self.turns = list(turns)
 
     def close(self) -> None:
         """Stop, and free the cache and the stored frames."""
         self.stop()
         with self._busy:
-            self._lease.close()
+            self.prefix.close()
 
     def _ask(self, question: str, sampling: Sampling) -> Iterator[Progress | TextDelta]:
         started = time.perf_counter()
+        question = replace_surrogates(question)
         has_frames = self.source is not None
         question_ids = self.engine.template.question(question, first=not self.turns, has_frames=has_frames)
         try:
-            status = yield from self._lease.acquire()
+            status = yield from self.prefix.acquire()
             if self._stop.is_set():
                 return
             stats = AnswerStats(
                 cache=status,
                 was_evicted=status == CacheStatus.MISS and bool(self.turns),
                 seconds_to_prefill=0.0 if status == CacheStatus.HIT else time.perf_counter() - started,
-                seconds_to_decode=0.0 if status == CacheStatus.HIT else self._lease.seconds_decoding,
+                seconds_to_decode=0.0 if status == CacheStatus.HIT else self.prefix.seconds_decoding,
             )
             yield from self._answer(question, question_ids, sampling, stats, started)
         finally:
-            self._lease.release()
+            self.prefix.release()
 
     def _answer(
         self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
     ) -> Iterator[Progress | TextDelta]:
         """Stream the answer, with the lease acquired."""
-        cache = self._lease.cache
+        cache = self.prefix.cache
         sampling = self._within_context(sampling, len(question_ids))
-        num_fed = cache.get_seq_length() - self._lease.prefix_length
+        num_fed = cache.get_seq_length() - self.prefix.num_tokens
         pending = [*self._turn_ids()[num_fed:], *question_ids]
         answer_ids: list[int] = []
         pieces: list[str] = []
@@ -197,7 +198,7 @@ class ChatSession:
         text = self.engine.text_stream()
         recorder = self.engine.recorder() if self._has_video else None
         try:
-            with self._lease.drop_on_error():
+            with self.prefix.drop_on_error():
                 logits = yield from self._prefill(pending, cache, recorder)
                 if logits is None:
                     return
@@ -241,7 +242,7 @@ class ChatSession:
             return None
         finally:
             if not is_complete:  # drop the part of the question that is in the cache
-                length = self._lease.prefix_length + len(self._turn_ids())
+                length = self.prefix.num_tokens + len(self._turn_ids())
                 cache.truncate(min(cache.get_seq_length(), length))
 
     def _add_turn(
@@ -269,22 +270,22 @@ class ChatSession:
         """
         recorder.truncate(num_tokens)
         try:
-            return self.engine.attribute_frames(recorder, self._lease.cache, self._frame_layout())
+            return self.engine.attribute_frames(recorder, self.prefix.cache, self._frame_layout())
         except BudgetError:
             return None
 
     def _log_prob_drops(self, turn: Turn, attribution: Attribution) -> tuple[tuple[int, float], ...] | None:
         """(frame, drop in nats) of the candidates, largest drop first; None after `stop` or if memory is short."""
         frames, candidates = self._frame_layout(), attribution.candidates
-        cache = self._lease.cache
+        cache = self.prefix.cache
         earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
-        length = self._lease.prefix_length + len(earlier)
+        length = self.prefix.num_tokens + len(earlier)
         answer = turn.attributed_ids
         windows = frames.windows(candidates)
         try:
             if cache.get_seq_length() < length:  # another chat used it
-                with self._lease.drop_on_error():
-                    missing = earlier[cache.get_seq_length() - self._lease.prefix_length :]
+                with self.prefix.drop_on_error():
+                    missing = earlier[cache.get_seq_length() - self.prefix.num_tokens :]
                     for _ in self.engine.prefill_text_steps(missing, cache):
                         if self._stop.is_set():
                             return None
@@ -305,7 +306,7 @@ class ChatSession:
         if not self.turns:
             return None
         turn = self.turns.pop()
-        self._lease.truncate(len(self._turn_ids()))
+        self.prefix.truncate(len(self._turn_ids()))
         return turn
 
     def _turn_ids(self) -> list[int]:
@@ -318,7 +319,7 @@ class ChatSession:
             DemoError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.loaded.model.config.context_length
-        used = self._lease.prefix_length + len(self._turn_ids()) + num_question_tokens
+        used = self.prefix.num_tokens + len(self._turn_ids()) + num_question_tokens
         left = context_length - used
         if left < MIN_ANSWER_TOKENS:
             raise DemoError(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 
 from longva_demo.chat.feature_store import FeatureStore
@@ -40,6 +39,10 @@ class Source(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, as displayed."""
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Of a video."""
 
     @property
     def sha256(self) -> str:
@@ -129,6 +132,10 @@ class VideoSource:
     @property
     def size(self) -> tuple[int, int]:
         return self.info.width, self.info.height
+
+    @property
+    def duration_seconds(self) -> float:
+        return self.info.duration_seconds
 
     @property
     def sha256(self) -> str:
@@ -249,10 +256,6 @@ class VideoSource:
             raise self.frame_store.lost()
         return pixels[0]
 
-    def store_features(self, features: torch.Tensor, start: int) -> None:
-        """Store features (frames, tokens_per_frame, dim) of the frames from `start` on."""
-        self.feature_store.append(features, start, self.num_frames if self.complete else None)
-
     def __getstate__(self) -> dict[str, object]:
         """A copy in another process reads the same stored files; it neither decodes nor deletes them."""
         assert self.complete, "decode all frames before handing the source to another process"
@@ -306,6 +309,7 @@ class ImageSource:
 
     kind: Literal["picture"] = "picture"
     complete, has_features, num_bytes = True, False, 0
+    duration_seconds = None
 
     def __init__(self, image: Image.Image | str | Path, processor: LongVAProcessor) -> None:
         """Opens and decodes the picture.

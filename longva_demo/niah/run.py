@@ -17,15 +17,14 @@ from longva_demo.chat import Engine, Progress, Sampling, Stage
 from longva_demo.chat.attribution import MAX_ROWS, FrameLayout
 from longva_demo.chat.engine import Stop
 from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.lease import PrefixLease
 from longva_demo.chat.occlusion import Occlusion
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS
-from longva_demo.chat.prefix_cache import CachedPrefix, Key
+from longva_demo.chat.prefix_cache import Key
 from longva_demo.errors import DemoError
 from longva_demo.niah.haystack import Haystack, encode
 from longva_demo.niah.needles import Needle
 
-# Besides the frames: the system text, a question and an answer.
-TEXT_TOKENS = 512
 ANSWER = Sampling(max_new_tokens=32)
 # Features (frames, tokens_per_frame, dim) that can be sliced.
 Frames = Haystack | torch.Tensor
@@ -172,57 +171,33 @@ class HaystackCache:
         self._haystack = haystack
         self._max_frames = max_frames
         self._key: Key = ("needle test", object())
-        self._leased: CachedPrefix | None = None
+        self._lease = PrefixLease(engine)
         self._reusable = 0  # leading frames in the cache, before any needle
 
     @property
     def kv_cache(self) -> GrowingCache:
-        assert self._leased is not None, "use it inside lease()"
-        return self._leased.cache
+        """Use it inside `lease()`."""
+        return self._lease.held.cache
 
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Keep the cache in memory for one cell."""
-        self._leased = prefix = self._acquire() or self._create()
-        self._engine.prefix_cache.insert(prefix, self, self._engine.meter(0).free_bytes or 0)
+        prefix = self._lease.find(self._key)
+        if prefix is not None:
+            self._lease.acquire(prefix, self._max_frames, wait=True)
+        else:  # the first cell, or evicted
+            cache = self._lease.new_cache(self._max_frames)
+            self._engine.prefill_text(self._engine.template.header, cache)
+            self._reusable = 0
+            self._lease.hold(self._key, cache)
         try:
             yield
         finally:
-            self._leased = None
-            prefix.busy.release()
+            self._lease.release()
 
     def close(self) -> None:
         """Free the cache."""
-        self._engine.prefix_cache.forget(self)
-
-    @property
-    def _capacity(self) -> int:
-        return self._max_frames * self.tokens_per_frame + TEXT_TOKENS
-
-    def _acquire(self) -> CachedPrefix | None:
-        """The entry of the previous cell; None if it was evicted."""
-        prefix = self._engine.prefix_cache.lookup(self._key, self)
-        if prefix is None:
-            return None
-        prefix.busy.acquire()
-        if prefix.is_offloaded:
-            try:
-                self._engine.evict_for(self._max_frames)
-                self._engine.restore(prefix, self._capacity)
-            except BaseException:
-                prefix.busy.release()
-                raise
-        return prefix
-
-    def _create(self) -> CachedPrefix:
-        """A new entry that contains the header alone."""
-        self._engine.evict_for(self._max_frames)
-        cache = self._engine.new_cache(self._capacity)
-        self._engine.prefill_text(self._engine.template.header, cache)
-        self._reusable = 0
-        prefix = CachedPrefix(self._key, cache, self)
-        prefix.busy.acquire()
-        return prefix
+        self._lease.close()
 
     def prefill(self, num_frames: int, position: int, needle: torch.Tensor) -> Iterator[tuple[int, int]]:
         """Prefill `num_frames` frames of the haystack, with the needle after the first `position` of them."""

@@ -7,7 +7,7 @@ from PIL import Image
 from longva_demo.chat import Source, Turn, VideoSource
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.page.i18n import message
-from longva_demo.page.jpeg import data_url
+from longva_demo.page.jpeg import thumbnail_url
 from longva_demo.page.transcript import AnswerAttribution, UsedFrame
 
 # The least geometric mean probability of the answer's tokens for each word, a key of the catalogues ("sure.…").
@@ -34,7 +34,7 @@ def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution:
 
 
 def used_frame(source: VideoSource, position: int, log_prob_drop: float) -> UsedFrame:
-    picture = data_url(Image.fromarray(source.stored_frame(position)), THUMBNAIL_SIDE)
+    picture = thumbnail_url(Image.fromarray(source.stored_frame(position)), THUMBNAIL_SIDE)
     return UsedFrame(source.seconds[position], picture, math.exp(min(log_prob_drop, 40.0)))
 
 

@@ -1,4 +1,4 @@
-"""Pictures as JPEG bytes and as data URLs."""
+"""Pictures as JPEG bytes and data URLs."""
 
 import base64
 import io
@@ -12,8 +12,13 @@ def jpeg_bytes(picture: Image.Image, quality: int) -> bytes:
     return file.getvalue()
 
 
-def data_url(picture: Image.Image, side: int, quality: int = 72) -> str:
+def data_url(jpeg: bytes) -> str:
+    """The bytes of a JPEG as a data URL."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def thumbnail_url(picture: Image.Image, side: int, quality: int = 72) -> str:
     """A JPEG of at most `side` × `side` pixels as a data URL."""
     small = picture.copy()
     small.thumbnail((side, side))
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(small, quality)).decode("ascii")
+    return data_url(jpeg_bytes(small, quality))

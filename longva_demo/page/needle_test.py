@@ -19,7 +19,7 @@ from longva_demo.niah.run import Pace
 from longva_demo.page.components.component import NOW
 from longva_demo.page.errors import plain, streaming
 from longva_demo.page.i18n import Message, message
-from longva_demo.page.jpeg import data_url
+from longva_demo.page.jpeg import thumbnail_url
 from longva_demo.page.progress import progress_message
 from longva_demo.page.sessions import Pages
 from longva_demo.page.transcript import Value
@@ -143,7 +143,7 @@ class LiveTest:
         self.value: dict[str, Any] = {
             "asked_at": asked_at,
             "needles": [
-                {"name": needle.name, "picture": data_url(needle.picture, PICTURE_SIDE, PICTURE_QUALITY)}
+                {"name": needle.name, "picture": thumbnail_url(needle.picture, PICTURE_SIDE, PICTURE_QUALITY)}
                 for needle in needles
             ],
             "state": message("progress.waiting"),

@@ -88,13 +88,12 @@ class SampledView:
     @property
     def is_complete(self) -> bool:
         """Whether all frames of a video were shown."""
-        return isinstance(self.source, VideoSource) and self.sheets.is_finished
+        return self.source.kind == "video" and self.sheets.is_finished
 
     @property
     def value(self) -> Value:
         """What the page needs to fetch the frames and to draw the timeline."""
-        duration = self.source.info.duration_seconds if isinstance(self.source, VideoSource) else None
-        return {**self.sheets.value, "duration": duration, "trail": self.trail}
+        return {**self.sheets.value, "duration": self.source.duration_seconds, "trail": self.trail}
 
     def resume(self) -> None:
         """Continue to prepare the model's pixels."""

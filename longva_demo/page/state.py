@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
+from longva_demo.chat import ChatSession, Engine, Source, Turn
 from longva_demo.chat.record import ChatRecord, record_chat
 from longva_demo.errors import DemoError
 from longva_demo.page.attribution import answer_attribution
@@ -29,6 +29,8 @@ IDLE_SECONDS = 3 * 3600.0
 AWAY_SECONDS = 300.0
 # How long another selection, or the end of a page, waits for the running answer to stop.
 STOP_SECONDS = 60.0
+# The checks that an answer about a source offers.
+CHECKS = {"picture": [BLIND], "video": [BLIND, COMPARE]}
 
 
 class Selected(NamedTuple):
@@ -212,7 +214,7 @@ class Page:
         """Replace the unfinished entry by `turn`. Without one, restore the entry that it was to replace, if any."""
         self.transcript.pop()
         if turn is not None:
-            if isinstance(self.source, VideoSource) and not turn.stats.reused:
+            if self.source is not None and self.source.kind == "video" and not turn.stats.reused:
                 self.session.engine.prefill_times.add(self.source.num_frames, turn.stats.seconds_to_first_token)
             stats = tuple(stats_messages(turn.stats, turn.answer, self.source is not None))
             attribution = answer_attribution(turn, self.source)
@@ -271,10 +273,7 @@ class Page:
 
         Two handlers may send theirs out of order: the page shows the one with the later `at`.
         """
-        if isinstance(self.source, VideoSource):
-            checks = [BLIND, COMPARE]
-        else:
-            checks = [BLIND] if self.source is not None else []
+        checks = CHECKS[self.source.kind] if self.source is not None else []
         at = time.monotonic()
         return {
             "at": at,

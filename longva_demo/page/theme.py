@@ -5,7 +5,9 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import colors, sizes
 
-STYLE = Path(__file__).with_name("style.css")
+FOLDER = Path(__file__).parent
+# What components share, then the sheet of each.
+STYLES = [FOLDER / "style.css", *sorted(FOLDER.glob("components/*/style.css"))]
 SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 

@@ -19,7 +19,7 @@ from longva_demo.page.i18n import CATALOGUES, I18N
 from longva_demo.page.layout import build_page
 from longva_demo.page.scripts import head
 from longva_demo.page.sessions import Pages
-from longva_demo.page.theme import STYLE, LightTable
+from longva_demo.page.theme import STYLES, LightTable
 from longva_demo.server.api import Api
 from longva_demo.server.blocks import DemoBlocks
 from longva_demo.server.housekeeping import start_housekeeping
@@ -99,7 +99,7 @@ def launch_options(
         "max_threads": THREADS,
         "state_session_capacity": SESSIONS,
         "theme": LightTable(),
-        "css_paths": [STYLE],
+        "css_paths": STYLES,
         "head": head(page_constants()),
         "i18n": I18N,
         "allowed_paths": [str(EXAMPLES_FOLDER)],

@@ -287,7 +287,7 @@ def test_a_failed_return_keeps_the_view(
     part = read(page, fields(clip, start="2", end="8"), engine)
     with monkeypatch.context() as patch:
         patch.setattr("longva_demo.chat.budget.free_memory", lambda _device: 0)
-        patch.setattr("longva_demo.chat.prefill.PrefixLease.num_bytes", 0)
+        patch.setattr("longva_demo.chat.lease.PrefixLease.evictable_bytes", 0)
         with pytest.raises(DemoError, match="only 0 frames fit here"):
             page.select(fields(clip), engine, SETTINGS)
     assert page.source is part

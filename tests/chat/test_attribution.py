@@ -89,12 +89,12 @@ def test_occlusion_equals_a_mask_over_the_whole_conversation(
     wanted = torch.tensor(turn.answer_ids[:-1])
     before = length - len(turn.ids) + 1
     windows = ((0, 0), frames.window(0), frames.window(17), frames.window(39), (frames.start, before))
-    assert session._lease.try_acquire()
-    hidden = Occlusion(session._lease.cache, before, windows)
+    assert session.prefix.try_acquire()
+    hidden = Occlusion(session.prefix.cache, before, windows)
     log_prob_drops = session.engine.log_prob_drops(
         hidden, range(1, 5), turn.question_ids, turn.answer_ids[:-1], lambda: False
     )
-    session._lease.release()
+    session.prefix.release()
     assert log_prob_drops is not None
     assert [drop for _, drop in log_prob_drops] == sorted((drop for _, drop in log_prob_drops), reverse=True)
     found = dict(log_prob_drops) | {0: 0.0}

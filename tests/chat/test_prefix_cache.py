@@ -252,7 +252,7 @@ def test_evicted_entries_are_offloaded_and_restored(
     session, other = open_chat(engine, clip), open_chat(engine, clip, 20)
     assert answer(session, questions[0]) == expected[0]
     answer(other, questions[0])
-    [prefix] = engine.prefix_cache.entries_of(session._lease)
+    [prefix] = engine.prefix_cache.entries_of(session.prefix.lease)
     allocated = prefix.cache.num_bytes
     for question, text in zip(questions[1:], expected[1:], strict=True):
         while engine.prefix_cache.evict_oldest():
@@ -305,7 +305,7 @@ def test_an_entry_that_cannot_be_restored_is_dropped(
     expected = answer(session, "What is first?")
     session.undo()
     assert engine.prefix_cache.evict_oldest()
-    [prefix] = engine.prefix_cache.entries_of(session._lease)
+    [prefix] = engine.prefix_cache.entries_of(session.prefix.lease)
 
     def fail(*_: object) -> None:
         raise MemoryError

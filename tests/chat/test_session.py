@@ -67,11 +67,11 @@ def test_logits_with_and_without_cache_agree(session: ChatSession) -> None:
     answer(session, "And then?")
     engine, model = session.engine, session.engine.loaded.model
     question = engine.template.question("Why?", first=False, has_frames=True)
-    assert session._lease.try_acquire()
-    fed = session._lease.cache.get_seq_length() - session._lease.prefix_length
+    assert session.prefix.try_acquire()
+    fed = session.prefix.cache.get_seq_length() - session.prefix.num_tokens
     ids = [token for turn in session.turns for token in turn.ids] + question
-    cached = engine.prefill_text(ids[fed:], session._lease.cache)
-    session._lease.release()
+    cached = engine.prefill_text(ids[fed:], session.prefix.cache)
+    session.prefix.release()
 
     pixels = [batch for batch in session.source.pixels(64, lambda: False) if batch is not None]
     with torch.inference_mode():
@@ -197,6 +197,15 @@ def test_special_tokens_that_are_typed_stay_text(session: ChatSession) -> None:
     assert typed in tokenizer.decode(ids, skip_special_tokens=True)
     answer(session, typed)
     assert len(session.turns) == 1
+
+
+def test_half_a_character_is_asked_as_the_replacement_character(session: ChatSession) -> None:
+    """Browsers and clients can send lone surrogates, which no tokenizer takes."""
+    list(session.ask("Is \ud800 there?", GREEDY))
+    assert session.turns[0].question == "Is \ufffd there?"
+    expected = session.turns[0].answer
+    session.undo()
+    assert answer(session, "Is \ufffd there?") == expected
 
 
 def test_too_many_frames_are_refused_before_anything_is_decoded(
@@ -366,6 +375,22 @@ def test_a_paused_prefetch_starts_again(engine: Engine, clip: Path, monkeypatch:
 
 def test_few_frames_of_many_are_not_dense(engine: Engine, clip: Path) -> None:
     assert not make_source(engine, clip, budget=8).is_dense
+
+
+@pytest.mark.parametrize("budget", [16, 32, 40])
+def test_the_features_of_all_frames_are_stored(engine: Engine, clip: Path, budget: int) -> None:
+    """Also if the frames fill the last chunk, which is encoded before the decoder says that it was the last."""
+    session = ChatSession(engine, is_shared=False)
+    session.set_source(make_source(engine, clip, budget))
+    expected = answer(session, "What is first?")
+    assert session.source.has_features
+    session.undo()
+    while engine.prefix_cache.evict_oldest():
+        pass
+    with counted(engine.loaded.model.model.vision_tower) as encodings:
+        assert answer(session, "What is first?") == expected
+    assert encodings == []
+    session.close()
 
 
 def test_features_that_do_not_fit_the_disk_are_computed_again(

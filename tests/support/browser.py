@@ -83,7 +83,7 @@ window.fetch = async (address, options) => {
 class Held:
     """Requests that are held back on their way to the server until they are released."""
 
-    def __init__(self, page: Page, address: str, wanted: Callable[[Request], bool]) -> None:
+    def __init__(self, page: Page, address: str | re.Pattern[str], wanted: Callable[[Request], bool]) -> None:
         self._page = page
         self._wanted = wanted
         self._is_open = False
@@ -166,7 +166,11 @@ class Visit:
         # If several events call a handler, its name gets a number as suffix.
         numbers = [event["id"] for event in events if re.fullmatch(rf"{name}(_\d+)?", event["api_name"] or "")]
         assert numbers, f"no event {name!r}"
-        return Held(self.page, "**/queue/join*", lambda request: request.post_data_json["fn_index"] in numbers)
+        return Held(
+            self.page,
+            "**/queue/join*",
+            lambda request: json.loads(request.post_data or "{}").get("fn_index") in numbers,
+        )
 
     def hold_uploads(self) -> Held:
         return Held(self.page, re.compile(r"/upload\?"), lambda _: True)

@@ -50,7 +50,7 @@ def start_server(
 def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
     """The URL of `longva-demo serve` in a separate process, which ends with the `with` block."""
     port = free_port()
-    process = start_server(log, port, *flags, **variables)
+    process = start_server(log, port, *flags, max_file_bytes=0, **variables)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -3,8 +3,6 @@
 A card shows a thumbnail, a title, a description and its questions. On hover it plays a preview.
 """
 
-import base64
-import html
 import json
 import mimetypes
 from dataclasses import dataclass
@@ -15,8 +13,10 @@ import gradio as gr
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from longva_demo.page.components.component import read_script
+from longva_demo.page.components.component import make_component
 from longva_demo.page.i18n import message
+from longva_demo.page.jpeg import data_url
+from longva_demo.page.transcript import Value
 
 PACKAGE = Path(__file__).resolve().parents[3]
 # Inside the installed package, and next to it in the repository.
@@ -75,37 +75,20 @@ def previews_route() -> Mount:
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
     """The groups with their cards, side by side. Event: `pick`, after selection.js has been given the card."""
     assert all(example.group in GROUPS for example in examples)
-    groups = "".join(group(name, examples) for name in GROUPS)
-    return gr.HTML(
-        html_template=f'<div class="groups" role="group" aria-label="{said("label")}">{groups}</div>',
-        js_on_load=read_script("gallery"),
-        apply_default_css=False,
-        visible=bool(examples),
-        elem_id=elem_id,
-    )
+    groups: list[Value] = [
+        {
+            "title": message(f"gallery.group_{name}"),
+            "line": message(f"gallery.group_{name}_line"),
+            "cards": [card(example) for example in examples if example.group == name],
+        }
+        for name in GROUPS
+    ]
+    return make_component("gallery", groups, elem_id, visible=bool(examples))
 
 
-def said(name: str) -> str:
-    """A placeholder that the browser replaces by the message."""
-    return f'${{say("{message(f"gallery.{name}")["key"]}")}}'
-
-
-def group(name: str, examples: list[Example]) -> str:
-    """A heading, its description, and the cards. In the first group, newcomers see a hint instead of it."""
-    cards = "".join(card(example) for example in examples if example.group == name)
-    hint = f'<span class="hint" hidden>{said("hint")}</span>' if name == GROUPS[0] else ""
-    return (
-        f'<section class="group" aria-labelledby="group-{name}">'
-        f'<h2 id="group-{name}" title="{said(f"group_{name}")}">{said(f"group_{name}")}</h2>'
-        f'<p class="group-line"><span>{said(f"group_{name}_line")}</span>{hint}</p>{cards}</section>'
-    )
-
-
-def card(example: Example) -> str:
-    """A button that holds its selection and its thumbnail, so that a click needs no request to the server."""
-    picture = base64.b64encode(example.thumbnail.read_bytes()).decode("ascii")
-    name, questions = example.path.stem, [html.escape(question) for question in example.questions]
-    frames = "" if example.is_picture else f'<i>${{say("count.frames", {{ count: {example.num_frames} }})}}</i>'
+def card(example: Example) -> Value:
+    """A card with its selection and its thumbnail, so that a click needs no request to the server."""
+    name = example.path.stem
     file = {
         "path": str(example.path),
         "url": f"/gradio_api/file={quote(str(example.path))}",
@@ -113,13 +96,15 @@ def card(example: Example) -> str:
         "size": example.path.stat().st_size,
         "mime_type": mimetypes.guess_type(example.path.name)[0],
     }
-    kind = "picture" if example.is_picture else "video"
-    choice = {"file": file, "kind": kind, "budget": example.num_frames, "questions": example.questions}
-    preview = f' data-preview="{PREVIEWS}/{example.preview.name}"' if example.preview else ""
-    return (
-        f'<button type="button" class="card" data-choice="{html.escape(json.dumps(choice))}"{preview} '
-        f'title="{chr(10).join((said(f"{name}_shows"), *questions))}">'
-        f'<span class="card-picture"><img src="data:image/jpeg;base64,{picture}" alt="">{frames}</span>'
-        f'<span class="card-text"><b>{said(name)}</b><span class="card-shows">{said(f"{name}_shows")}</span>'
-        f'<span class="card-questions"><q lang="en">{questions[0]}</q> +{len(questions) - 1}</span></span></button>'
-    )
+    return {
+        "title": message(f"gallery.{name}"),
+        "shows": message(f"gallery.{name}_shows"),
+        "thumbnail": data_url(example.thumbnail.read_bytes()),
+        "preview": f"{PREVIEWS}/{example.preview.name}" if example.preview else None,
+        "choice": {
+            "file": file,
+            "kind": "picture" if example.is_picture else "video",
+            "budget": example.num_frames,
+            "questions": example.questions,
+        },
+    }

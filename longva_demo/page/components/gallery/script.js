@@ -2,7 +2,7 @@
 // preview is fetched only then. Touch picks at once, and with reduced motion the still remains.
 const SEEN = "longva-gallery-seen";
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-const hint = element.querySelector(".hint");
+const copyOf = (template) => element.querySelector(template).content.firstElementChild.cloneNode(true);
 
 // card → what is on it, "pointer" or "focus". Kept here because Firefox still reports :hover while a pointer leaves.
 const active = new Map();
@@ -27,7 +27,19 @@ function leave(card, device) {
   if (!active.get(card).size) card.querySelector(".moving")?.remove();
 }
 
-for (const card of element.querySelectorAll(".card")) {
+function drawCard({ title, shows, thumbnail, preview, choice }) {
+  const card = copyOf(".card-template"), { budget, kind, questions } = choice;
+  card.title = [say(shows), ...questions].join("\n");
+  if (preview) card.dataset.preview = preview;
+  card.querySelector("img").src = thumbnail;
+  const frames = card.querySelector("i");
+  if (kind === "video") frames.textContent = say("count.frames", { count: budget });
+  else frames.remove();
+  card.querySelector("b").textContent = say(title);
+  card.querySelector(".card-shows").textContent = say(shows);
+  const [first, others] = card.querySelectorAll(".card-questions > *");
+  first.textContent = questions[0];
+  others.textContent = ` +${questions.length - 1}`;
   active.set(card, new Set());
   card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") enter(card, "pointer"); });
   card.addEventListener("pointerleave", () => leave(card, "pointer"));
@@ -35,10 +47,25 @@ for (const card of element.querySelectorAll(".card")) {
   card.addEventListener("blur", () => leave(card, "focus"));
   card.addEventListener("click", () => {
     dismissHint();
-    selection.pickExample(JSON.parse(card.dataset.choice));
+    selection.pickExample(choice);
     trigger("pick");
   });
+  return card;
 }
+
+function drawGroup({ title, line, cards }, number) {
+  const group = copyOf(".group-template"), heading = group.querySelector("h2");
+  heading.id = `gallery-group-${number}`;
+  heading.textContent = heading.title = say(title);
+  group.setAttribute("aria-labelledby", heading.id);
+  group.querySelector(".group-line span").textContent = say(line);
+  if (number) group.querySelector(".hint").remove();  // the first group has it
+  group.append(...cards.map(drawCard));
+  return group;
+}
+
+element.querySelector(".groups").append(...props.value.map(drawGroup));
+const hint = element.querySelector(".hint");
 
 // The hint is shown until this browser has opened a first file.
 function dismissHint() {
