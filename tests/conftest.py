@@ -1,6 +1,7 @@
-"""Shared fixtures: where the reference data lies, and one thread for torch so that results do not depend on cores."""
+"""Fixtures that several folders share. torch gets one thread, so that results do not depend on the cores."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests.support.clips import write_clip
+from tests.support.server import serving
 
 torch.set_num_threads(1)
 REPOSITORY = Path(__file__).parents[1]
@@ -26,3 +28,15 @@ def reference() -> Path:
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten seconds of a circle that moves, 320 × 180 at 10 frames a second, with an awkward name."""
     return write_clip(tmp_path_factory.mktemp("clips") / "<b>my & clip.mp4", seconds=10)
+
+
+@pytest.fixture(scope="session")
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server") / "server.log"
+
+
+@pytest.fixture(scope="session")
+def address(server_log: Path) -> Iterator[str]:
+    """The URL of a server with the bundled model, shared by all tests of a process."""
+    with serving(server_log, "--model", "tiny") as address:
+        yield address

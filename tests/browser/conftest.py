@@ -1,24 +1,11 @@
-"""One server with the bundled model and one browser for all tests. Each test gets a page with empty storage."""
+"""One browser for all tests. Each test gets a page with empty storage."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 
 from tests.support.browser import ARGUMENTS, Visit, find_browser
-from tests.support.server import serving
-
-
-@pytest.fixture(scope="session")
-def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("server") / "server.log"
-
-
-@pytest.fixture(scope="session")
-def address(server_log: Path) -> Iterator[str]:
-    with serving(server_log, "--model", "tiny") as address:
-        yield address
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,8 @@ from longva_demo.chat import Engine
 from longva_demo.model import load
 from longva_demo.server import build_app
 from longva_demo.settings import Settings
-from tests.browser.test_api import call, file_at
 from tests.support.browser import Visit
-from tests.support.server import free_port
+from tests.support.server import call, file_at, free_port
 
 SLOW = 30_000  # ms: the cores may be shared
 NAMES = ("question", "video", "num_frames", "start", "end", "temperature", "top_p", "max_new_tokens")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 240.0
 
@@ -64,3 +66,14 @@ def answers(address: str) -> bool:
             return bool(reply.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def call(address: str, name: str, *inputs: object) -> str:
+    """Call an endpoint over plain HTTP, without gradio_client, and return the text of its events."""
+    event = httpx.post(f"{address}/gradio_api/call/{name}", json={"data": inputs}).json()["event_id"]
+    return httpx.get(f"{address}/gradio_api/call/{name}/{event}", timeout=30).text
+
+
+def file_at(path: str) -> dict[str, object]:
+    """A file of the server as the input of an endpoint, as clients name their uploads."""
+    return {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}

@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.support.server import serving
+from tests.support.server import call, file_at, serving
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +52,6 @@ def test_errors_are_one_message(client: Client, tmp_path: Path) -> None:
     with pytest.raises(AppError, match=r"notes\.mp4") as caught:
         client.predict(video=handle_file(bad), api_name="/sample_frames")
     assert "Traceback" not in str(caught.value)
-
-
-def call(address: str, name: str, *inputs: object) -> str:
-    """Call an endpoint over plain HTTP, without gradio_client, and return the text of its events."""
-    event = httpx.post(f"{address}/gradio_api/call/{name}", json={"data": inputs}).json()["event_id"]
-    return httpx.get(f"{address}/gradio_api/call/{name}/{event}", timeout=30).text
-
-
-def file_at(path: str) -> dict[str, object]:
-    return {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
 
 
 def test_no_url_is_fetched(address: str) -> None:

@@ -1,0 +1,68 @@
+"""Downloads of the sampled frames: the zip file and the contact sheet."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from longva_demo.chat import Engine, VideoSource
+from longva_demo.model import load
+from longva_demo.page.components.frame_browser import Sheets
+from longva_demo.page.downloads import download_routes, zipped
+from longva_demo.page.selection import Selection
+from longva_demo.page.sessions import Pages
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+from tests.support.clips import write_clip
+
+
+def test_the_zip_contains_exactly_the_frames_and_streams(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=20)
+    engine = Engine(load("tiny"), Settings())
+    info = probe(clip)
+    source = VideoSource(info, plan_frames(info, 200), engine.processor)
+    pieces = list(zipped(source))
+    assert len(pieces) == 201
+    assert max(map(len, pieces)) < 60_000
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive, av.open(str(clip)) as container:
+        names = archive.namelist()
+        assert names[150] == "0151-frame-000150-at-0.15.00.jpg"
+        for name, frame in zip(names, container.decode(video=0), strict=True):
+            with Image.open(io.BytesIO(archive.read(name))) as found:
+                difference = np.abs(np.asarray(found, int) - frame.to_ndarray(format="rgb24").astype(int))
+            assert difference.mean() < 3, name
+
+
+def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) -> None:
+    engine = Engine(load("tiny"), Settings())
+    info = probe(clip)
+    source = VideoSource(info, plan_frames(info, 30), engine.processor)
+    sheets = Sheets(30)
+    for batch in source.frames():
+        sheets.add(batch)
+    sheets.finish()
+    routes = download_routes(lambda token: (sheets, source) if token == "here" else None)
+    client = TestClient(Starlette(routes=routes))
+    for name in ("contact-sheet.jpg", "frames.zip", "plan.json"):
+        assert client.get(f"/longva/frames/elsewhere/{name}").status_code == 404
+    reply = client.get("/longva/frames/here/contact-sheet.jpg")
+    # 30 thumbnails of 224 × 126 in six columns and five rows, two pixels around each and its time below.
+    with Image.open(io.BytesIO(reply.content)) as picture:
+        assert picture.size == (6 * 228, 5 * 148)
+    assert 'filename="_b_my & clip-contact-sheet.jpg"' in reply.headers["content-disposition"]
+
+
+def test_downloads_need_finished_frames(clip: Path) -> None:
+    settings = Settings()
+    engine = Engine(load("tiny"), settings)
+    pages = Pages(engine)
+    sheets = pages.get("one").select(Selection(clip, 4), engine, settings)
+    assert sheets is not None
+    assert pages.find_video(sheets.token) is None
+    sheets.finish()
+    assert pages.find_video(sheets.token) == (sheets, pages.get("one").source)

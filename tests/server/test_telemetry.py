@@ -1,0 +1,226 @@
+"""Log and metrics: one line and one count per event, with no text or file name unless asked for."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat.answering import Answerer, answer_in_process
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.page.handlers import Handlers
+from longva_demo.page.needle_test import NeedleTests
+from longva_demo.page.sessions import Pages
+from longva_demo.server.api import Api
+from longva_demo.server.upload_limits import limit_uploads
+from longva_demo.server.uploads import log_uploads
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog, Metrics, observe_answers
+from longva_demo.video import plan_frames, probe
+
+QUESTION, SAMPLING = "What colour is the circle?", Sampling(max_new_tokens=24)
+
+
+def ask(answerer: Answerer, session: ChatSession, question: str = QUESTION, stop: bool = False) -> None:
+    stopping = threading.Event()
+    if stop:
+        stopping.set()
+    list(answerer(session, question, SAMPLING, False, stopping))
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]:
+    """The log's entries so far."""
+
+    class Lines(list[dict[str, object]]):
+        def __getitem__(self, at):  # type: ignore[no-untyped-def]
+            return [json.loads(record.message) for record in caplog.records if "events" in record.name][at]
+
+    with caplog.at_level(logging.INFO, "longva_demo.events"):
+        yield Lines()
+
+
+def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog, ChatSession]:
+    engine = Engine(load("tiny"), Settings(log=log))
+    metrics = Metrics(lambda: 3, lambda: 2, engine.prefix_cache)
+    session = ChatSession(engine)
+    info = probe(clip)
+    session.set_source(VideoSource(info, plan_frames(info, 8), engine.processor))
+    return engine, metrics, EventLog(engine.settings, metrics), session
+
+
+def test_each_question_is_logged_and_counted(clip: Path, lines: list[dict[str, object]]) -> None:
+    engine, metrics, events, session = make(clip)
+    answerer = observe_answers(answer_in_process, engine, metrics, events)
+    ask(answerer, session)
+    turn = session.turns[0]
+    first = lines[-1]
+    seconds = first.pop("seconds")
+    assert abs(datetime.fromisoformat(str(first.pop("time"))).timestamp() - time.time()) < 60
+    assert first == {
+        "event": "question",
+        "session": session.name,
+        "model": engine.loaded.model_id,
+        "frames": 8,
+        "tokens": turn.stats.num_tokens,
+        "new_tokens": turn.stats.num_new_tokens,
+        "cache": "miss",
+        "attribution_skipped": False,
+        "outcome": "answered",
+        "error": None,
+    }
+    assert isinstance(seconds, dict)
+    assert min(seconds["decoding"], seconds["encoding"]) > 0
+    assert abs(seconds["decoding"] + seconds["encoding"] - seconds["prefill"]) < 0.002
+    assert 0 < seconds["prefill"] <= seconds["first_token"] <= seconds["total"]
+    assert seconds["queue"] == 0
+    ask(answerer, session)
+    assert lines[-1]["cache"] == "hit"
+    with pytest.raises(DemoError):
+        ask(answerer, session, "  " * 40_000)
+    assert (lines[-1]["outcome"], lines[-1]["error"]) == ("refused", "DemoError")
+    abandoned = answerer(session, QUESTION, SAMPLING, False, threading.Event())
+    next(abandoned)
+    abandoned.close()
+    assert lines[-1]["outcome"] == "disconnected"
+    value = metrics.registry.get_sample_value
+    assert value("longva_questions_total", {"outcome": "answered"}) == 2
+    assert value("longva_questions_total", {"outcome": "refused"}) == 1
+    assert value("longva_frames_prefilled_total") == 8
+    assert value("longva_tokens_generated_total") >= 2 * turn.stats.num_new_tokens
+    assert value("longva_question_seconds_count", {"stage": "total"}) == 4
+    assert value("longva_questions_running") == 0
+    assert value("longva_kv_bytes", {"memory": "model"}) == engine.prefix_cache.num_bytes[0] > 0
+    assert value("longva_kv_bytes", {"memory": "host"}) == 0
+    while engine.prefix_cache.evict_oldest():
+        pass
+    ask(answerer, session)
+    assert (value("longva_prefixes_evicted_total"), value("longva_prefixes_recomputed_total")) == (1, 1)
+    assert (value("longva_pages"), value("longva_queue_length")) == (3, 2)
+
+
+def test_queueing_an_unexpected_error_and_a_stop_are_distinguished(clip: Path, lines: list[dict[str, object]]) -> None:
+    engine, metrics, events, session = make(clip)
+
+    def ask_and_fail(*_: object) -> Iterator[Progress | TextDelta]:
+        time.sleep(0.02)
+        yield Progress(Stage.QUEUED, 1, 1)
+        raise ZeroDivisionError("private words")
+
+    with pytest.raises(ZeroDivisionError):
+        ask(observe_answers(ask_and_fail, engine, metrics, events), session)  # type: ignore[arg-type]
+    assert (lines[-1]["outcome"], lines[-1]["error"]) == ("failed", "ZeroDivisionError")
+    assert lines[-1]["seconds"]["queue"] > 0  # type: ignore[index]
+    ask(observe_answers(answer_in_process, engine, metrics, events), session, stop=True)
+    assert lines[-1]["outcome"] == "stopped"
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("questions", False), ("texts", True), ("nothing", None)])
+def test_texts_are_logged_only_on_request(
+    clip: Path, caplog: pytest.LogCaptureFixture, choice: str, expected: bool | None
+) -> None:
+    engine, metrics, events, session = make(clip, choice)
+    with caplog.at_level(logging.INFO, "longva_demo.events"):
+        ask(observe_answers(answer_in_process, engine, metrics, events), session)
+    logged = [record.message for record in caplog.records if record.name == "longva_demo.events"]
+    assert len(logged) == (expected is not None)
+    if logged:
+        assert (QUESTION in logged[0]) is (session.turns[0].answer in logged[0]) is expected
+
+
+def untimed(line: dict[str, Any]) -> dict[str, Any]:
+    """Check the times and leave them out."""
+    assert abs(datetime.fromisoformat(line.pop("time")).timestamp() - time.time()) < 60
+    seconds = line.pop("seconds")
+    assert 0 <= seconds.get("open", 0) <= seconds["total"]
+    return line
+
+
+def select_file(handlers: Handlers, path: Path, name: str = "one", num_frames: int = 8) -> Iterator[Any]:
+    request: Any = SimpleNamespace(session_hash=name)
+    return handlers.select(str(path), None, num_frames, "", "", "pyav", 1.0, request)
+
+
+def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+    engine, metrics, events, _ = make(clip)
+    pages = Pages(engine)
+    handlers = Handlers(engine, engine.settings, pages, answer_in_process, events)
+    list(select_file(handlers, clip))
+    session = pages.get("one").session.name
+    expected = {"event": "select", "where": "page", "session": session, "source": "video", "frames": 8}
+    assert untimed(lines[-1]) == {**expected, "outcome": "done", "error": None}
+    next(select_file(handlers, clip, "two"))  # and disconnect
+    assert untimed(lines[-1])["outcome"] == "disconnected"
+
+    (tmp_path / "private words.mp4").write_text("private words")
+    with pytest.raises(gr.Error):
+        list(select_file(handlers, tmp_path / "private words.mp4"))
+    refused = {"outcome": "refused", "error": "VideoError"}
+    assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
+
+    api = Api(engine, engine.settings, answer_in_process, events)
+    api.sample_frames(str(clip), 5)
+    sampled = {"event": "select", "where": "sample_frames", "session": None}
+    assert untimed(lines[-1]) == {**sampled, "source": "video", "frames": 5, "outcome": "done", "error": None}
+    with pytest.raises(gr.Error):
+        api.sample_frames(str(tmp_path / "private words.mp4"))
+    assert untimed(lines[-1]) == {**sampled, **refused}
+    assert "private" not in str(lines[:])
+    value = metrics.registry.get_sample_value
+    assert value("longva_events_total", {"event": "select", "outcome": "refused"}) == 2
+    assert value("longva_event_seconds_count", {"event": "select", "stage": "total"}) == 5
+    for name in ("one", "two"):
+        pages.disconnect(name, is_closed=True)
+
+
+def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
+    engine, _, events, _ = make(clip)
+    pages = Pages(engine)
+    list(select_file(Handlers(engine, engine.settings, pages, answer_in_process, events), clip, num_frames=1))
+    page = pages.get("one")
+    request: Any = SimpleNamespace(session_hash="one")
+    tests = NeedleTests(engine, pages, AdmissionQueue(engine.prefill_times), events)
+    list(tests.start(2.0, request))
+    line = untimed(lines[-1])
+    assert 0 <= line.pop("right") <= 15
+    test = {"event": "needle_test", "session": page.session.name, "frames": 1, "error": None}
+    assert line == {**test, "asked": 15, "outcome": "done"}
+    steps = tests.start(3.0, request)
+    next(steps)
+    page.needle_test_stop.set()
+    list(steps)
+    assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
+    pages.disconnect("one", is_closed=True)
+
+
+def test_each_upload_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
+    _, _, events, _ = make(clip)
+
+    async def accept(request: Request) -> Response:
+        await request.body()
+        return PlainTextResponse("")
+
+    middleware = [log_uploads(events), limit_uploads(1000, lambda num_bytes: num_bytes)]
+    app = Starlette(routes=[Route("/{rest:path}", accept, methods=["POST"])], middleware=middleware)
+    client = TestClient(app)
+    client.post("/gradio_api/upload", content=bytes(10))
+    upload = {"event": "upload", "error": None}
+    assert untimed(lines[-1]) == {**upload, "bytes": 10, "status": 200, "outcome": "done"}
+    client.post("/gradio_api/upload", content=bytes(200_000))
+    assert untimed(lines[-1]) == {**upload, "bytes": 200_000, "status": 413, "outcome": "refused"}
+    client.post("/gradio_api/run", content=bytes(10))
+    assert len(lines[:]) == 2
