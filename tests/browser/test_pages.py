@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bench.load import figures_of
 from longva_demo.chat import Engine
+from longva_demo.cli.doctor import server_metrics
 from longva_demo.model import load
 from longva_demo.page.sessions import Pages
 from longva_demo.page.state import IDLE_SECONDS
@@ -24,9 +24,9 @@ def test_leaving_the_page_in_a_browser_closes_it(visit: Visit) -> None:
     """Immediately, not after the grace period of a lost connection."""
     visit.pick("One second in a minute")
     address = visit.page.url.rstrip("/")
-    before = figures_of(address)["pages"]
+    before = server_metrics(address)["pages"]
     visit.page.goto("about:blank")
-    while figures_of(address)["pages"] == before:
+    while server_metrics(address)["pages"] == before:
         time.sleep(0.1)
 
 

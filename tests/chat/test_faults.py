@@ -20,6 +20,7 @@ from longva_demo.video import decode_frames, plan_frames, probe
 from tests.chat.conftest import GREEDY, answer, make_source
 from tests.chat.test_session import counted
 
+pytestmark = pytest.mark.slow
 QUESTION, SECOND = "What is first?", "And then?"
 
 

@@ -123,7 +123,7 @@ def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
     total = idle.cache.num_bytes + needed  # the memory of the device
 
     def free(_device: object) -> int:
-        return total - sum(prefix.cache.num_bytes for prefix in engine.prefix_cache._entries)
+        return total - sum(engine.prefix_cache.num_bytes)
 
     monkeypatch.setattr("longva_demo.chat.budget.free_memory", free)
     assert not engine.meter(max(GRID.frames) + 1).fits
@@ -150,7 +150,7 @@ def test_the_cache_is_offloaded_between_cells(
     for event in run(engine, haystack, needles, cells):
         if isinstance(event, Result):
             assert engine.prefix_cache.evict_oldest()
-            assert engine.prefix_cache._entries[0].is_offloaded
+            assert engine.prefix_cache.num_bytes[0] == 0
             found.append(replace(event, seconds=0))
     assert found == expected
 

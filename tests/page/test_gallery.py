@@ -71,6 +71,7 @@ def test_pictures_have_the_number_of_tiles_on_their_cards() -> None:
     assert pieces["wide"] == (6, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path.stem)
 def test_answers_are_correct(engine: Engine, example: Example) -> None:
     session = ChatSession(engine)

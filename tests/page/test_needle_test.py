@@ -39,6 +39,7 @@ def num_asked(value: dict[str, Any]) -> int:
     return sum(score[1] for row in value["scores"] for score in row if score)
 
 
+@pytest.mark.slow
 def test_it_queues_again_after_each_step(engine: Engine, clip: Path) -> None:
     pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=1)
     values = begin(engine, pages, queue, clip)
@@ -69,6 +70,7 @@ def test_it_queues_again_after_each_step(engine: Engine, clip: Path) -> None:
     assert len(engine.prefix_cache) == 0
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_decoded_are_skipped(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test finds them while it encodes."""
     decode = VideoSource.decode

@@ -12,6 +12,8 @@ from gradio_client.exceptions import AppError
 
 from tests.support.server import call, file_at, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def client(address: str) -> Client:

@@ -50,6 +50,7 @@ def test_each_caller_has_its_own_limit() -> None:
     assert asked == [("page a",), ("page b",)]
 
 
+@pytest.mark.slow
 def test_events_uploads_and_log_ins_are_limited_per_address(clip: Path, tmp_path: Path) -> None:
     """A local proxy forwards the IP addresses."""
     password, most = "open sesame", 4

@@ -12,6 +12,8 @@ from bench.tab import Rejected, Tab
 from tests.support.clips import write_clip
 from tests.support.server import serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[str]:

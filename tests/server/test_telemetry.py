@@ -187,6 +187,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
         pages.disconnect(name, is_closed=True)
 
 
+@pytest.mark.slow
 def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
     engine, _, events, _ = make(clip)
     pages = Pages(engine)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.fuzz import LIMITS
 from longva_demo.errors import VideoError
-from longva_demo.video import decode_frames, plan_frames, probe
+from longva_demo.video import DecodeLimits, decode_frames, plan_frames, probe
 from longva_demo.video.still import is_picture, open_image
 
 FOLDER = Path(__file__).parents[1] / "data" / "damaged"
+LIMITS = DecodeLimits(timeout_seconds=60, stall_seconds=20, memory_bytes=1024**3, max_frame_pixels=4096 * 4096)
 
 # File: how many of 16 planned frames are decoded, and a note.
 DECODED = {

@@ -21,9 +21,7 @@ from tests.video.clips import read_number, repeat_clip, set_edit_start, write_cl
 from tests.video.test_formats import FINE, GOP, MILLIS, VPX, X265, gif_times, uneven
 from tests.video.test_worker import children, is_alive
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.usefixtures("open_files")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("open_files")]
 MPEG4 = {"codec": "mpeg4", "options": {"g": "15", "bf": "2"}}
 
 
