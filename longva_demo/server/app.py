@@ -93,8 +93,7 @@ def launch_options(
         *more_routes,
     ]
     return {
-        # A Space sets this variable, so that the server is reachable from outside.
-        "server_name": os.environ.get("GRADIO_SERVER_NAME", settings.host),
+        "server_name": listening_host(settings),
         "server_port": settings.port,
         "max_threads": THREADS,
         "state_session_capacity": SESSIONS,
@@ -112,6 +111,11 @@ def launch_options(
         "ssr_mode": False,
         "pwa": False,
     }
+
+
+def listening_host(settings: Settings) -> str:
+    """A Space sets the variable, so that the server is reachable from outside."""
+    return os.environ.get("GRADIO_SERVER_NAME", settings.host)
 
 
 def close_route(pages: Pages) -> Route:

@@ -1,8 +1,10 @@
 """Settings → model → engine → page, for `app.py` and `longva-demo serve`."""
 
+import errno
 import logging
 import os
 import signal
+import socket
 import tempfile
 from pathlib import Path
 
@@ -14,19 +16,42 @@ from gradio.utils import get_upload_folder
 
 from longva_demo.chat import Engine
 from longva_demo.chat.answering import is_zero_gpu
+from longva_demo.errors import DemoError, short
 from longva_demo.folders import check_writable, delete_stale_folders, own_folder
-from longva_demo.server.app import build_app
+from longva_demo.server.app import build_app, listening_host
 from longva_demo.settings import Settings
 
 
 def serve_page(settings: Settings) -> None:
-    """Serve the page until Ctrl-C or SIGTERM (docker stop, systemd)."""
+    """Serve the page until Ctrl-C or SIGTERM (docker stop, systemd).
+
+    Raises:
+        DemoError: the server cannot listen at this address. The model has not been loaded then.
+    """
+    check_address(listening_host(settings), settings.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_upload_folder()
     trust_proxy_of_space()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings).launch()
+
+
+def check_address(host: str, port: int) -> None:
+    """Bind the address for a moment, with the options that the server will use; raises DemoError if that fails."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except UnicodeError:
+        raise DemoError(f"{short(host)} is not a valid host", "use a name or an address, such as 127.0.0.1") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise DemoError(f"port {port} of {host} is in use", "stop that server, or choose another --port") from None
+        raise DemoError(
+            f"cannot listen on port {port} of {host} ({error.strerror})", "choose another --host or --port"
+        ) from None
 
 
 def set_upload_folder() -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import httpx
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 240.0
+APP = (sys.executable, "app.py")
 
 
 def free_port() -> int:
@@ -24,7 +25,7 @@ def free_port() -> int:
 
 
 def start_server(
-    log: Path, port: int, *flags: str, max_file_bytes: int = 0, **variables: str
+    log: Path, port: int, *flags: str, program: Sequence[str] = APP, max_file_bytes: int = 0, **variables: str
 ) -> subprocess.Popen[bytes]:
     """Start `longva-demo serve` in a separate process, and wait until it responds.
 
@@ -33,7 +34,7 @@ def start_server(
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
     environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
-    command = [sys.executable, "app.py", "--port", str(port), *flags]
+    command = [*program, "--port", str(port), *flags]
     if max_file_bytes:
         command = ["prlimit", f"--fsize={max_file_bytes}", *command]
     with log.open("a") as output:
@@ -49,10 +50,10 @@ def start_server(
 
 
 @contextmanager
-def serving(log: Path, *flags: str, **variables: str) -> Iterator[str]:
+def serving(log: Path, *flags: str, program: Sequence[str] = APP, **variables: str) -> Iterator[str]:
     """The URL of `longva-demo serve` in a separate process, which ends with the `with` block."""
     port = free_port()
-    process = start_server(log, port, *flags, max_file_bytes=0, **variables)
+    process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
