@@ -169,7 +169,7 @@ def test_a_chat_can_be_read_again_after_a_reload(visit: Visit) -> None:
     answer = visit.ask("What colour is the star?")
     visit.page.wait_for_function("localStorage.getItem('longva-chats')?.includes('the star')", timeout=BUSY_MS)
     expect(visit.page.locator(".history")).to_be_hidden()
-    visit.page.reload()
+    visit.reload()
     visit.page.click(".history > summary")
     visit.page.click(".history-chat > summary")
     assert visit.page.locator(".history-question").all_inner_texts() == [hostile, "What colour is the star?"]
@@ -191,7 +191,7 @@ def test_a_chat_can_be_read_again_after_a_reload(visit: Visit) -> None:
 def test_invalid_values_in_the_storage_do_no_harm(visit: Visit) -> None:
     for value in ("no json", "7", '[null, {"record": 7}, {"record": "no json"}, {"record": "{}"}]'):
         visit.page.evaluate("(value) => localStorage.setItem('longva-chats', value)", value)
-        visit.page.reload()
+        visit.reload()
         visit.page.wait_for_selector(".chat-empty")
         expect(visit.page.locator(".history")).to_be_hidden()
     assert visit.ask("What is there?")

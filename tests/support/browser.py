@@ -135,6 +135,13 @@ class Visit:
         if not request.url.startswith((self.address, "data:", "blob:")):
             self.complaints.append(f"external request: {request.url}")
 
+    def reload(self) -> None:
+        """Reload the page. Gradio aborts its open stream then, and writes that to the console of the page that ends."""
+        before = len(self.complaints)
+        self.page.reload()
+        of_the_end = "AbortError: signal is aborted"
+        self.complaints[before:] = [one for one in self.complaints[before:] if of_the_end not in one]
+
     def pick(self, title: str) -> None:
         """Click an example's card and wait for its frames."""
         self.page.click(f'.card:has-text("{title}")')
