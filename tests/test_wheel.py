@@ -83,5 +83,5 @@ def test_mypy_sees_its_types(python: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert 'calls.py:6: note: Revealed type is "str"' in done.stdout.replace("builtins.", ""), done.stdout
     assert 'calls.py:7: note: Revealed type is "int"' in done.stdout.replace("builtins.", "")
-    assert 'calls.py:8: error: Argument 1 to "answer" of "Conversation" has incompatible type "int"' in done.stdout
+    assert 'calls.py:8: error: Argument 1 to "answer" of "Chat" has incompatible type "int"' in done.stdout
     assert "Found 1 error in 1 file" in done.stdout
