@@ -191,3 +191,26 @@ def test_invalid_ranges_get_one_message_each_and_change_nothing(desk: Visit) -> 
     expect(page.locator(".turn")).to_have_count(1)
     expect(page.locator(".turn .tools")).to_contain_text("Retry")
     expect(page.locator(".trail")).to_have_text("Whole video")
+
+
+def test_a_wrong_range_is_named_beside_its_field_until_it_is_right(desk: Visit) -> None:
+    page, problem = desk.page, desk.page.locator(".range-problem")
+    start, end = page.locator("#start textarea, #start input"), page.locator("#end textarea, #end input")
+    for field, text, words in (
+        (start, "noon", "“noon” is not a time. Type seconds (90) or h:mm:ss."),
+        (start, "2:00", "The video is only 1:00 long."),
+        (end, "0:00", "The end must be after the start."),
+    ):
+        field.fill(text)
+        expect(problem).to_be_hidden()  # not while somebody types
+        field.press("Enter")
+        expect(problem).to_have_text(words)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        field.fill("")
+        expect(problem).to_be_hidden()
+        expect(field).to_have_attribute("aria-invalid", "false")
+    start.fill("2:00")
+    end.focus()
+    expect(problem).to_be_visible()
+    desk.pick("A rolling circle")  # which empties the fields
+    expect(problem).to_be_hidden()

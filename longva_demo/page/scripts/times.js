@@ -9,6 +9,14 @@ const formatTime = (seconds, decimals = 0) => {
   return decimals ? `${text}.${pad(units % step, decimals)}` : text;
 };
 
+// Seconds from "90", "1:30" or "0:01:30.5"; NaN if the text is not a time. `parse_time` in times.py reads the same.
+const parseTime = (text) => {
+  const parts = text.trim().split(":");
+  if (parts.length > 3 || !parts.every((part) => part.trim())) return NaN;
+  const seconds = parts.reduce((sum, part) => sum * 60 + Number(part), 0);
+  return Number.isFinite(seconds) && seconds >= 0 ? seconds : NaN;
+};
+
 // As a person would type it, to the hundredth of a second: 1:20.5.
 const formatTypedTime = (seconds) => formatTime(Math.round(seconds * 100) / 100, 2).replace(/\.?0+$/, "");
 
@@ -19,4 +27,4 @@ const widenRange = (from, to, min, max) => {
   return { start, end: Math.min(max, Math.max(to + missing, start + 1)) };
 };
 
-Object.assign(window, { formatTime, formatTypedTime, widenRange });
+Object.assign(window, { formatTime, parseTime, formatTypedTime, widenRange });

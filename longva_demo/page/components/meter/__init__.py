@@ -9,8 +9,8 @@ from longva_demo.video import frames_in_range
 
 
 def make_meter(facts: Value, elem_id: str) -> gr.HTML:
-    """The cost of the slider's budget. Value: `meter_facts`."""
-    return make_component("meter", facts, elem_id)
+    """The cost of the slider's budget, and what is wrong with the range. Value: `meter_facts`."""
+    return make_component("meter", facts, elem_id, helpers=("range.js",))
 
 
 def meter_facts(one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes) -> Value:

@@ -47,6 +47,7 @@ function markLimit(largest) {
   budget.querySelector(".budget-limit").title = say("meter.most", { count: largest });
 }
 
+createRangeCheck(element.querySelector(".range-problem"));
 document.addEventListener("longva:budget", show);
 document.addEventListener("longva:file-changed", () => { facts = { ...facts, source: null }; show(); });
 watch("value", () => { if (selection.isCurrent(props.value)) { facts = props.value; show(); } });
