@@ -31,6 +31,7 @@ class Settings:
     decoder: str = setting("pyav", "video decoder; pyav gives the exact frames", ("pyav", "decord"))
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces", metavar="ADDRESS")
     port: int = setting(7860, "port to listen on")
+    root_path: str = setting("", "path below which a proxy serves the page, such as /longva", metavar="PATH")
     log: str = setting(
         "questions", "log one line per event, add the texts, or log nothing", ("questions", "texts", "nothing")
     )
@@ -57,6 +58,8 @@ class Settings:
                 raise DemoError(f"{short(value)} is not a valid {one.name}", f"use one of {', '.join(choices)}")
             if not isinstance(value, str) and value <= 0:
                 raise DemoError(f"{value} is not a valid {one.name}", "use a number above 0")
+        if self.root_path and not self.root_path.startswith("/"):
+            raise DemoError(f"{short(self.root_path)} is not a valid root_path", "start it with a slash, as in /longva")
         if self.port > MAX_PORT:
             raise DemoError(f"{self.port} is not a valid port", f"use a number from 1 to {MAX_PORT}")
 

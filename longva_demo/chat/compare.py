@@ -1,7 +1,7 @@
 """One question at several frame budgets: do more frames help?"""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -27,31 +27,55 @@ class Row:
     seconds: float
 
 
-def budgets_for(engine: Engine, source: VideoSource) -> list[int]:
-    """Those of `BUDGETS` that fit the model and do not exceed the frames in the range.
+@dataclass(frozen=True)
+class Budgets:
+    """The budgets to compare, ascending, and why others are missing.
+
+    present: the number of frames that the answer in the chat was given; it is one of `compared`.
+    missing: those of BUDGETS that exceed `limit` frames, which are all of the range, or all that fit the model and its
+        memory.
+    """
+
+    compared: tuple[int, ...]
+    present: int
+    missing: tuple[int, ...]
+    limit: int
+    is_limited_by_range: bool
+
+
+def choose_budgets(engine: Engine, source: VideoSource) -> Budgets:
+    """Those of `BUDGETS` that fit the model and do not exceed the frames in the range, and that of `source`.
 
     Raises:
         DemoError: there are fewer than two.
     """
-    plan = source.plan
+    plan, present, fits = source.plan, source.num_frames, engine.meter(1).largest_budget
     most = plan_frames(source.info, max(BUDGETS), plan.start_seconds, plan.end_seconds).num_frames
-    budgets = [budget for budget in BUDGETS if budget <= most and engine.meter(budget).fits]
-    if len(budgets) < 2:
-        what = f"{source.path.name} has {most:,} frames here, and {engine.meter(1).largest_budget:,} fit the model"
-        raise DemoError(f"{what}: too few to compare budgets", f"choose a range of {BUDGETS[1]} frames or more")
-    return budgets
+    limit = min(most, fits)
+    compared = tuple(sorted({present, *(budget for budget in BUDGETS if budget <= limit)}))
+    if len(compared) < 2:
+        what = f"{source.path.name} has {most:,} frames here, and {fits:,} fit the model"
+        raise DemoError(f"{what}: too few to compare budgets", "choose a longer range")
+    missing = tuple(budget for budget in BUDGETS if budget > limit)
+    return Budgets(compared, present, missing, limit, is_limited_by_range=most <= fits)
 
 
 def compare(
-    engine: Engine, source: VideoSource, question: str, sampling: Sampling, ask: Answerer, stopping: threading.Event
+    engine: Engine,
+    source: VideoSource,
+    budgets: Sequence[int],
+    question: str,
+    sampling: Sampling,
+    ask: Answerer,
+    stopping: threading.Event,
 ) -> Iterator[Progress | Row]:
-    """Ask `question` about the range of `source` with each budget, each in a new chat.
+    """Ask `question` about the range of `source` with each of the budgets, each in a new chat.
 
     Each budget prefills the video without the shared cache, so its seconds are its real cost. Once `stopping` is set,
     the remaining rows are left out.
     """
     plan = source.plan
-    for budget in budgets_for(engine, source):
+    for budget in budgets:
         planned = plan_frames(source.info, budget, plan.start_seconds, plan.end_seconds)
         with closing(ChatSession(engine, is_shared=False)) as session:
             sampled = VideoSource(source.info, planned, engine.processor, source.decoder, source.limits)

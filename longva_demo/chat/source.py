@@ -5,6 +5,7 @@ import shutil
 import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -206,6 +207,20 @@ class VideoSource:
     def decode(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size and store nothing."""
         yield from self._decode(None)
+
+    def decode_frame(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """The planned frame with this index, uint8 (height, width, 3), scaled to (width, height) with pyav.
+
+        Raises:
+            VideoError: it cannot be decoded.
+        """
+        seconds = self.plan.seconds[self.plan.indices.index(index)]
+        plan = replace(self.plan, indices=(index,), seconds=(seconds,), note="")
+        scaled = size if self.decoder == "pyav" else None
+        batches = decode_frames(
+            self.info.path, plan, info=self.info, decoder=self.decoder, limits=self.limits, size=scaled
+        )
+        return next(batch.pixels[0] for batch in batches if len(batch))
 
     def prefetch(self) -> bool:
         with self.frame_store.changed:

@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|niah|replay|doctor")
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "log", *MODEL_SETTINGS)
+    add_settings(serve, "host", "port", "root_path", "log", *MODEL_SETTINGS)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")

@@ -9,6 +9,7 @@ from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.page.i18n import message
 from longva_demo.page.jpeg import thumbnail_url
 from longva_demo.page.transcript import AnswerAttribution, UsedFrame
+from longva_demo.tiny.questions import REFUSAL
 
 # The least geometric mean probability of the answer's tokens for each word, a key of the catalogues ("sure.…").
 SURENESS = ((0.98, "sure"), (0.9, "fairly"), (0.0, "unsure"))
@@ -17,8 +18,13 @@ THUMBNAIL_SIDE = 112
 LEVELS = 9
 
 
-def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution:
-    """For the transcript. Only answers about a video have frames; `used_frames` are known once they were occluded."""
+def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution | None:
+    """For the transcript. Only answers about a video have frames; `used_frames` are known once they were occluded.
+
+    None for the built-in model's refusal, which says nothing about the video.
+    """
+    if turn.answer.strip() == REFUSAL:
+        return None
     word, probability = sureness(turn.stats.log_probability)
     if turn.attribution is None or not isinstance(source, VideoSource):
         return AnswerAttribution(word, probability)

@@ -13,12 +13,12 @@ import gradio as gr
 
 from longva_demo.chat import ChatSession, Engine, Turn, VideoSource
 from longva_demo.chat.answering import Answerer
-from longva_demo.chat.compare import Row, compare
+from longva_demo.chat.compare import Budgets, Row, choose_budgets, compare
 from longva_demo.errors import DemoError
 from longva_demo.page.components.component import NOW
 from longva_demo.page.errors import streaming
 from longva_demo.page.handlers import SHOW_STOP_BUTTON, Updates
-from longva_demo.page.i18n import message
+from longva_demo.page.i18n import Message, message
 from longva_demo.page.progress import follow
 from longva_demo.page.sessions import Pages
 from longva_demo.page.state import Page
@@ -102,11 +102,31 @@ class Checks:
         if not isinstance(page.source, VideoSource):
             raise DemoError("there is no video to sample more or fewer frames from", "choose a video, and ask about it")
         rows: list[ComparedBudget] = []
+        budgets = choose_budgets(self.engine, page.source)
+        note = missing_note(budgets)
         events: Any = compare(
-            self.engine, page.source, turn.question, turn.sampling, self.answerer, page.stop_requested
+            self.engine,
+            page.source,
+            budgets.compared,
+            turn.question,
+            turn.sampling,
+            self.answerer,
+            page.stop_requested,
         )
+
+        def update(draft: Draft) -> None:
+            show(Comparison(tuple(rows), budgets.present, note, draft))
+
         with closing(events):
-            yield from follow(collect_rows(events, rows), lambda draft: show(Comparison(tuple(rows), draft)))
+            yield from follow(collect_rows(events, rows), update)
+
+
+def missing_note(budgets: Budgets) -> Message | None:
+    """Why larger budgets are not compared."""
+    if not budgets.missing:
+        return None
+    key = "compare.missing_frames" if budgets.is_limited_by_range else "compare.missing_memory"
+    return message(key, budget=budgets.missing[0], count=budgets.limit)
 
 
 def collect_rows(events: Iterator[object], rows: list[ComparedBudget]) -> Iterator[object]:

@@ -1,8 +1,9 @@
-"""Downloads of the sampled frames: a contact sheet, the frames in full size, and the plan."""
+"""The sampled frames as files: a contact sheet, the frames in full size, the plan, and one frame for the loupe."""
 
 import io
 import json
 import re
+import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
@@ -14,12 +15,16 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from longva_demo.chat import VideoSource
+from longva_demo.errors import VideoError
 from longva_demo.page.components.frame_browser import ROUTE, Sheets
 from longva_demo.page.jpeg import jpeg_bytes
 from longva_demo.times import format_time
 from longva_demo.video.sheet import cell, join_cells
 
 QUALITY = 90
+MAX_FRAME_SIDE = 960
+# For the loupe. Each is a process for a moment.
+FRAME_DECODERS = threading.BoundedSemaphore(2)
 Found = tuple[Sheets, VideoSource]
 
 
@@ -39,7 +44,17 @@ def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
 
         return Route(f"{ROUTE}/{name}", send)
 
+    async def send_frame(request: Request) -> Response:
+        found, index = find(request.path_params["token"]), request.path_params["index"]
+        if found is None or index not in found[1].plan.indices:
+            return Response(status_code=404)
+        jpeg = await run_in_threadpool(frame_jpeg, found[1], index)
+        if jpeg is None:
+            return Response(status_code=204)
+        return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
     return [
+        Route(f"{ROUTE}/frame/{{index:int}}.jpg", send_frame),
         route("contact-sheet.jpg", lambda sheets, _: Response(contact_sheet_jpeg(sheets), media_type="image/jpeg")),
         route("frames.zip", lambda _, source: StreamingResponse(closing(zipped(source)), media_type="application/zip")),
         route("plan.json", lambda _, source: Response(plan_json(source), media_type="application/json")),
@@ -50,6 +65,21 @@ def contact_sheet_jpeg(sheets: Sheets) -> bytes:
     """The page's thumbnails and their times as one JPEG, without decoding again."""
     cells = [cell(image, time, image.width + 4, image.height + 4) for image, time in sheets.thumbnails()]
     return jpeg_bytes(join_cells(cells), QUALITY)
+
+
+def frame_jpeg(source: VideoSource, index: int) -> bytes | None:
+    """One frame at the player's size. None if it cannot be decoded, or if too many are being decoded."""
+    if not FRAME_DECODERS.acquire(blocking=False):
+        return None
+    try:
+        width, height = source.size
+        scale = min(1.0, MAX_FRAME_SIDE / max(width, height))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        return jpeg_bytes(Image.fromarray(source.decode_frame(index, size)), QUALITY)
+    except VideoError:
+        return None
+    finally:
+        FRAME_DECODERS.release()
 
 
 def plan_json(source: VideoSource) -> str:

@@ -133,8 +133,8 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
 
 def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
     """`kind` is the suffix of the messages that say which languages the model reads."""
-    transcript = make_transcript(f"chat.hint{kind}", elem_id="chat")
-    suggestions = make_suggestions(elem_id="suggestions")
+    transcript = make_transcript(f"chat.hint{kind}", f"chat.scope{kind}", elem_id="chat")
+    suggestions = make_suggestions(bool(kind), elem_id="suggestions")
     make_waiting(elem_id="waiting")
     question = gr.Textbox(
         placeholder=I18N(f"ask.placeholder{kind}"),

@@ -228,11 +228,14 @@ class Page:
             return False
         try:
             self.is_attributing = True
+            positions = self.turn_positions()
+            if not positions or self.transcript.turn(positions[-1]).attribution is None:
+                return False
             turn = self.session.attribute_last_answer()
             if turn is not None:
-                position = self.turn_positions()[-1]
-                entry = replace(self.transcript.turn(position), attribution=answer_attribution(turn, self.source))
-                self.transcript.replace(position, entry)
+                attribution = answer_attribution(turn, self.source)
+                entry = replace(self.transcript.turn(positions[-1]), attribution=attribution)
+                self.transcript.replace(positions[-1], entry)
             return turn is not None
         finally:
             self.is_attributing = False

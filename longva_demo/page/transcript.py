@@ -93,9 +93,11 @@ class ComparedBudget:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answers with other frame budgets."""
+    """The answers with several frame budgets. `present` is that of the answer above, `note` why some are missing."""
 
     rows: tuple[ComparedBudget, ...] = ()
+    present: int = 0
+    note: Message | None = None
     draft: Draft | None = None  # while the comparison runs
 
     @property
@@ -103,7 +105,8 @@ class Comparison:
         return not self.rows
 
     def to_page(self) -> Value:
-        return {"rows": [asdict(row) for row in self.rows]} | (self.draft.to_page() if self.draft else {})
+        value: Value = {"rows": [asdict(row) for row in self.rows], "present": self.present, "note": self.note}
+        return value | (self.draft.to_page() if self.draft else {})
 
 
 Panel = BlindCheck | Comparison

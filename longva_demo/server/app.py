@@ -88,13 +88,14 @@ def launch_options(
         frames_route(pages.find_sheets),
         *download_routes(pages.find_video),
         preview_route(pages.find_preview),
-        previews_route(),
+        previews_route(read_examples()),
         close_route(pages),
         *more_routes,
     ]
     return {
         "server_name": listening_host(settings),
         "server_port": settings.port,
+        "root_path": settings.root_path or None,  # None: GRADIO_ROOT_PATH
         "max_threads": THREADS,
         "state_session_capacity": SESSIONS,
         "theme": LightTable(),

@@ -1,25 +1,32 @@
-"""Below an answer: how sure the model was, and the frames that it used. A click on one plays the video there."""
+"""Below an answer: how sure the model was, and the frames that it used. A click on one shows that moment."""
 
 import re
 
 from playwright.sync_api import expect
 
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
+from longva_demo.tiny.questions import REFUSAL
 from tests.support.browser import Visit
 
 # The gallery's needle clip shows its number in these seconds.
 NEEDLE = (37.4, 38.4)
 
 
-def test_the_needle_is_attributed_and_a_click_plays_it(visit: Visit) -> None:
+def test_the_needle_is_attributed_and_a_click_shows_it(visit: Visit) -> None:
     visit.pick("One second in a minute")
     visit.ask("What number appears in the video?")
     chips = visit.page.locator(".attribution-frame")
     expect(chips.first).to_be_visible(timeout=60_000)
     assert chips.count() <= 3
+    visit.page.click(".film-frames li:first-child button")  # plays
     chips.first.click()
-    seconds = visit.page.evaluate("document.querySelector('#player video').currentTime")
-    assert NEEDLE[0] <= seconds <= NEEDLE[1] + 0.5  # it may already be playing
+    paused, seconds = visit.page.evaluate(
+        "(({ paused, currentTime }) => [paused, currentTime])(document.querySelector('#player video'))"
+    )
+    assert paused
+    assert NEEDLE[0] <= seconds <= NEEDLE[1]
+    frame = visit.page.locator(f'.film-frames button[data-seconds="{seconds:g}"]')
+    expect(frame).to_be_in_viewport(ratio=1)
     sure = visit.page.locator(".turn .sure")
     figure = re.fullmatch(r"The model gave its words a probability of (\d+)% on average\.", sure.get_attribute("title"))
     assert figure is not None
@@ -59,6 +66,15 @@ def test_a_question_that_is_too_long_to_attribute_is_answered_with_a_note(visit:
     visit.ask("What number appears in the video?")
     expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
     expect(note).to_have_count(1)  # the first answer keeps its own
+    assert visit.complaints == []
+
+
+def test_a_refusal_has_neither_a_confidence_nor_frames(visit: Visit) -> None:
+    visit.pick("One second in a minute")
+    assert visit.ask("What is the weather in Paris?") == REFUSAL
+    visit.ask("What number appears in the video?")
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".turn:first-child").locator(".sure, .attribution")).to_have_count(0)
     assert visit.complaints == []
 
 

@@ -67,8 +67,11 @@ def test_a_comparison_of_budgets_does_not_change_the_chat(visit: Visit) -> None:
     visit.page.wait_for_selector(".budgets tr", timeout=BUSY_MS)
     wait_until_idle(visit)
     found = rows(visit)
-    assert [row[0] for row in found] == ["8", "32", "128"]  # of 150 frames
-    assert [row[1] for row in found] == [answer] * 3
+    assert [row[0] for row in found] == ["8", "16 (this answer)", "32", "128"]  # of 150 frames
+    assert [row[1] for row in found] == [answer] * 4
+    note = "Budgets of 512 frames and more are not compared: this range has 150."
+    expect(visit.page.locator(".comparison-note")).to_have_text(note)
+    expect(visit.page.locator(".budgets")).to_be_in_viewport(ratio=1)
     tokens = [int(row[3].replace("\u202f", "")) for row in found]
     assert tokens == sorted(set(tokens))
     visit.ask("Where is the circle?")
@@ -83,18 +86,18 @@ def test_a_stopped_comparison_keeps_its_rows(visit: Visit) -> None:
     visit.page.wait_for_selector(".turn:last-child .budgets tr:nth-child(2)", timeout=BUSY_MS)
     visit.page.click("#question .stop-button")
     wait_until_idle(visit)
-    assert 1 <= len(rows(visit)) < 4  # 8, 32, 128 and 512 of 2,400 frames
+    assert 1 <= len(rows(visit)) < 5  # 8, 32, 128, 256 and 512 of 2,400 frames
     expect(visit.page.locator(".comparison .status")).to_have_count(0)
     visit.ask("What colour is the background?")
     assert "video read once, reused" in visit.stats()
 
 
 def test_a_clip_that_is_too_short_to_compare_is_refused(visit: Visit, tmp_path: Path) -> None:
-    visit.upload(write_clip(tmp_path / "short.mp4", seconds=2))
+    visit.upload(write_clip(tmp_path / "short.mp4", seconds=0.6))
     visit.wait_for_frames()
     visit.ask("What colour is the circle?")
     check(visit, "Compare budgets")
-    visit.wait_for_toasts("short.mp4 has 20 frames here")
+    visit.wait_for_toasts("short.mp4 has 6 frames here")
     wait_until_idle(visit)
     expect(visit.page.locator(".comparison")).to_have_count(0)
     assert visit.ask("Where is it?")

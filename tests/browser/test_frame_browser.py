@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import Download, Page, Route, expect
 
 from tests.support.browser import Visit
 
@@ -55,6 +55,8 @@ def test_one_tab_stop_and_arrows_in_two_dimensions(film: Page) -> None:
 
 
 def test_the_larger_view_on_hover_and_focus_does_not_shift_the_layout(film: Page) -> None:
+    held: list[Route] = []
+    film.route("**/frame/*.jpg", lambda route: held.append(route))
     loupe = film.locator(".loupe")
     box = ".film-frames li:nth-child(4) .film-picture"
     film.locator(".film-foot").scroll_into_view_if_needed()
@@ -71,6 +73,13 @@ def test_the_larger_view_on_hover_and_focus_does_not_shift_the_layout(film: Page
     # It shows the same part of the same sheet.
     style = "node => [node.style.backgroundImage, node.style.backgroundPosition]"
     assert film.eval_on_selector(".loupe-picture", style) == film.eval_on_selector(box, style)
+    # Until the frame arrives in the size of the player.
+    while not held:
+        film.wait_for_timeout(20)
+    held[0].continue_()
+    expect(film.locator(".loupe-picture[data-sharp='3']")).to_be_visible()
+    assert "/frame/29.jpg" in film.eval_on_selector(".loupe-picture", "node => node.style.backgroundImage")
+    assert film.locator(".loupe-picture").bounding_box() == shown
     film.mouse.move(2, 2)
     expect(loupe).to_be_hidden()
     film.focus(".film-frames button")

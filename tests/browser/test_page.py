@@ -141,6 +141,22 @@ WATCH_ANSWER = """() => {
 }"""
 
 
+def test_an_own_video_comes_with_questions_and_with_what_the_model_can_do(visit: Visit, clip: Path) -> None:
+    scope = visit.page.locator(".chat-scope")
+    expect(scope).to_contain_text("The built-in model knows drawn shapes, digits, letters and words only")
+    visit.upload(clip)
+    visit.wait_for_frames()
+    expect(scope).to_be_visible()
+    questions = visit.page.locator(".chip")
+    expect(questions).to_have_count(3)
+    asked = questions.nth(2).inner_text()
+    questions.nth(2).click()
+    assert visit.wait_for_answer(1) == "The background is navy."
+    assert visit.page.inner_text(".turn .question") == asked
+    visit.pick("Three shapes")
+    expect(questions.first).to_have_text("What colour is the star?")
+
+
 def test_a_suggestion_asks(visit: Visit) -> None:
     visit.pick("Three shapes")
     question = visit.page.inner_text(".chip >> nth=0")

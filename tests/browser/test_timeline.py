@@ -1,5 +1,6 @@
 """The timeline: samples, seeking, selecting a range, and the trail back."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -25,9 +26,12 @@ def desk(visit: Visit) -> Iterator[Visit]:
 
 
 def place(page: Page, seconds: float) -> tuple[float, float]:
-    box = page.locator(".track").bounding_box()
+    """Where a moment is on the track, which spans the present range."""
+    track = page.locator(".track")
+    start, end = (float(track.get_attribute(f"aria-value{name}") or "nan") for name in ("min", "max"))
+    box = track.bounding_box()
     assert box is not None
-    return box["x"] + box["width"] * seconds / DURATION, box["y"] + box["height"] / 2
+    return box["x"] + box["width"] * (seconds - start) / (end - start), box["y"] + box["height"] / 2
 
 
 def drag(page: Page, start: float, end: float) -> None:
@@ -117,6 +121,57 @@ def test_a_drag_selects_a_range_and_the_trail_leads_back(desk: Visit) -> None:
     assert desk.frame_seconds == before
     expect(page.locator(".trail")).to_have_text("Whole video")
     expect(page.locator(".track-range")).to_be_hidden()
+
+
+def test_the_track_spans_the_present_range(desk: Visit) -> None:
+    page, track = desk.page, desk.page.locator(".track")
+    drag(page, 40, 20)
+    wait_for_range(desk, 19.5, 40.5)
+    drawn = page.evaluate(DRAWN)
+    assert drawn[0] < 0.05
+    assert drawn[-1] > 0.93
+    assert float(track.get_attribute("aria-valuemin") or "nan") == pytest.approx(20, abs=0.3)
+    assert float(track.get_attribute("aria-valuemax") or "nan") == pytest.approx(40, abs=0.3)
+    page.mouse.click(*place(page, 33))
+    page.wait_for_function(f"Math.abs({POSITION} - 33) < 0.2")
+    expect(page.locator(".track-head")).to_be_visible()
+    page.evaluate("document.querySelector('#player video').currentTime = 50")
+    expect(page.locator(".track-head")).to_be_hidden()
+    page.click(".trail button >> nth=0")
+    wait_for_range(desk, 0, 60)
+    expect(page.locator(".track-head")).to_be_visible()
+    assert track.get_attribute("aria-valuemax") == "60"
+
+
+def test_the_pointer_shows_the_frame_at_its_time(desk: Visit) -> None:
+    page = desk.page
+    page.mouse.move(*place(page, 38.5))
+    thumbnail = page.locator(".track-hover b")
+    expect(thumbnail).to_be_visible()
+    index = sum(seconds <= 38.5 for seconds in desk.frame_seconds) - 1
+    picture = page.locator(".film-picture").nth(index)
+    names = ("backgroundImage", "backgroundPosition")
+    style = "(node, names) => names.map((name) => node.style[name])"
+    assert thumbnail.evaluate(style, names) == picture.evaluate(style, names)
+    box = thumbnail.bounding_box()
+    assert box is not None
+    assert box["width"] > 100
+    assert box["height"] > 60
+
+
+def test_i_and_o_set_the_start_and_the_end(desk: Visit) -> None:
+    page = desk.page
+    page.mouse.click(*place(page, 12))
+    page.focus(".track")
+    page.keyboard.press("i")
+    expect(page.locator(".track")).to_have_attribute("aria-valuetext", re.compile("^selected 0:1[12] to 1:00;"))
+    page.mouse.move(0, 0)
+    page.evaluate("document.querySelector('#player video').currentTime = 24")
+    page.wait_for_function(f"{POSITION} === 24")
+    page.keyboard.press("o")
+    expect(page.locator(".track")).to_have_attribute("aria-valuetext", re.compile("^selected 0:1[12] to 0:24;"))
+    page.keyboard.press("Enter")
+    wait_for_range(desk, 11.5, 24.5)
 
 
 def test_the_keyboard_moves_and_selects(desk: Visit) -> None:

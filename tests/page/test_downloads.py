@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from longva_demo.chat import Engine, VideoSource
 from longva_demo.model import load
 from longva_demo.page.components.frame_browser import Sheets
-from longva_demo.page.downloads import download_routes, zipped
+from longva_demo.page.downloads import FRAME_DECODERS, download_routes, frame_jpeg, zipped
 from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
 from longva_demo.settings import Settings
@@ -55,6 +55,33 @@ def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) 
     with Image.open(io.BytesIO(reply.content)) as picture:
         assert picture.size == (6 * 228, 5 * 148)
     assert 'filename="_b_my & clip-contact-sheet.jpg"' in reply.headers["content-disposition"]
+
+
+def test_one_frame_at_the_size_of_the_player(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=3, size=(1600, 900))
+    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
+    routes = download_routes(lambda token: (Sheets(3), source) if token == "here" else None)
+    client = TestClient(Starlette(routes=routes))
+    index = source.plan.indices[1]
+    reply = client.get(f"/longva/frames/here/frame/{index}.jpg")
+    assert reply.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(reply.content)) as found, av.open(str(clip)) as container:
+        frame = list(container.decode(video=0))[index].to_image().resize((960, 540))
+        assert found.size == frame.size
+        assert np.abs(np.asarray(found, int) - np.asarray(frame, int)).mean() < 3
+    for path in (f"here/frame/{index + 1}.jpg", f"elsewhere/frame/{index}.jpg", "here/frame/-1.jpg"):
+        assert client.get(f"/longva/frames/{path}").status_code == 404
+    clip.unlink()
+    assert client.get(f"/longva/frames/here/frame/{index}.jpg").status_code == 204
+
+
+def test_at_most_two_frames_are_decoded_at_a_time(clip: Path) -> None:
+    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
+    with FRAME_DECODERS:
+        assert frame_jpeg(source, 0)
+        with FRAME_DECODERS:
+            assert frame_jpeg(source, 0) is None
+    assert frame_jpeg(source, 0)
 
 
 def test_downloads_need_finished_frames(clip: Path) -> None:

@@ -86,4 +86,4 @@ def test_answers_are_correct(engine: Engine, example: Example) -> None:
 
 def test_there_is_no_gallery_without_its_folder(tmp_path: Path) -> None:
     assert read_examples(tmp_path) == []
-    assert make_gallery([], "gallery").visible is False
+    assert make_gallery([], "gallery").value == []

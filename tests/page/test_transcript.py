@@ -44,7 +44,7 @@ def test_a_panel_without_a_result_disappears_at_its_end() -> None:
     compared = running.with_panel(BlindCheck("A star.")).with_panel(Comparison((row,)))
     value = compared.to_page(is_newest=True)
     assert value["blind"] == {"answer": "A star."}
-    assert value["compare"] == {"rows": [{"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200}]}
+    assert value["compare"]["rows"] == [{"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200}]
 
 
 def test_two_notes_never_follow_each_other() -> None:

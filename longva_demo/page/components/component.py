@@ -9,9 +9,7 @@ FOLDER = Path(__file__).parent
 NOW = "(...inputs) => [...inputs.slice(0, -1), performance.now()]"
 
 
-def make_component(
-    name: str, value: object, elem_id: str, helpers: tuple[str, ...] = (), visible: bool = True, **slots: str
-) -> gr.HTML:
+def make_component(name: str, value: object, elem_id: str, helpers: tuple[str, ...] = (), **slots: str) -> gr.HTML:
     """The component in the folder `name`: `template.html`, whose {{slots}} are filled in here, and `script.js`.
 
     The browser fills in the template's `${say("a.key")}`. The script draws `props.value` with `textContent`, so that
@@ -27,7 +25,6 @@ def make_component(
         html_template=template,
         js_on_load=read_script(name, helpers),
         apply_default_css=False,
-        visible=visible,
         elem_id=elem_id,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # In the order in which they run. The first six export what the components use. event_stream.js wraps the `fetch` of
-# stale_tab.js; the last three stand alone.
+# stale_tab.js; the last four stand alone.
 SCRIPTS = (
     "times.js",
     "i18n.js",
@@ -19,14 +19,18 @@ SCRIPTS = (
     "fields.js",
     "focus.js",
     "toasts.js",
+    "appear.js",
 )
+
+
+# Until appear.js adds the class. In the head, and not in style.css, which Gradio adds later.
+HIDE = "<style>:root:not(.drawn) :is(.gradio-container .column, footer) { visibility: hidden; }</style>"
 
 
 def head(constants: str) -> str:
     """The page's head. `constants` are JavaScript declarations that stale_tab.js uses."""
-    return (
-        "<script>" + "".join(wrap(name, constants if name == "stale_tab.js" else "") for name in SCRIPTS) + "</script>"
-    )
+    scripts = (wrap(name, constants if name == "stale_tab.js" else "") for name in SCRIPTS)
+    return f"{HIDE}<script>{''.join(scripts)}</script>"
 
 
 def wrap(name: str, constants: str) -> str:

@@ -39,6 +39,16 @@ function playFrom(seconds) {
   player.play().catch(() => {});
 }
 
+// Shows the frame at `seconds`, paused. The frame browser scrolls to it.
+function showMoment(seconds) {
+  const player = document.querySelector("#player video");
+  if (player) {
+    player.pause();
+    player.currentTime = seconds;
+  }
+  document.dispatchEvent(new CustomEvent("longva:moment", { detail: seconds }));
+}
+
 // Browsers offer their clipboard API only on https and localhost, and may refuse it there. The fallback copies from a
 // selected text field.
 async function copyText(text) {
@@ -55,4 +65,4 @@ async function copyText(text) {
 // The address of a path on this server, which may be mounted below the origin's root.
 const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
 
-Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, copyText, serverUrl });
+Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyText, serverUrl });

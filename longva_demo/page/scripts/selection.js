@@ -40,6 +40,9 @@ function endUpload(isComplete) {
 }
 
 const selection = {
+  // Questions about the visitor's own file, by kind; messages or plain texts. The suggestions set them.
+  ownQuestions: { video: [], picture: [] },
+
   // A gallery card was clicked: {file, kind, budget, questions}.
   pickExample(card) {
     example = card;
@@ -60,7 +63,7 @@ const selection = {
   uploaded(field) {
     changeFile(field);
     endUpload(true);
-    return [null, ...clearedRange(chosenAt), []];
+    return [null, ...clearedRange(chosenAt), selection.ownQuestions[field].map((one) => one.key ? say(one) : one)];
   },
 
   // `field` was emptied. Returns start, end and suggestions.

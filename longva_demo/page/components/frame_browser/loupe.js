@@ -3,13 +3,13 @@
 // to the frames that it covers.
 //
 // element: the component's root, which contains the loupe. list: the list of frames. getFrame(index): {seconds, index,
-// …}. indexOf(node): the frame that a node belongs to, or -1. paint(node, frame): draws a frame. onCloser(index): the
-// loupe's button was clicked.
-function createLoupe({ element, list, getFrame, indexOf, paint, onCloser }) {
-  const OPEN_DELAY_MS = 180, MOVE_DELAY_MS = 60, CLOSE_DELAY_MS = 160, MARGIN = 8;
+// …}. indexOf(node): the frame that a node belongs to, or -1. paint(node, frame): draws a frame's thumbnail.
+// sharpUrl(frame): the URL of a larger picture, or null. onCloser(index): the loupe's button was clicked.
+function createLoupe({ element, list, getFrame, indexOf, paint, sharpUrl, onCloser }) {
+  const OPEN_DELAY_MS = 180, MOVE_DELAY_MS = 60, CLOSE_DELAY_MS = 160, SHARP_DELAY_MS = 250, MARGIN = 8;
   const loupe = element.querySelector(".loupe");
   const picture = loupe.querySelector(".loupe-picture"), text = loupe.querySelector(".loupe-text");
-  let shown = null, timer = null, focusRequest = 0;
+  let shown = null, timer = null, sharpTimer = null, focusRequest = 0;
 
   function cancelPending() {
     clearTimeout(timer);
@@ -21,10 +21,24 @@ function createLoupe({ element, list, getFrame, indexOf, paint, onCloser }) {
     const frame = getFrame(index);
     if (!frame || frame.seconds === undefined) return;
     shown = index;
+    delete picture.dataset.sharp;
     paint(picture, frame);
     text.textContent = say("loupe.text", { time: formatTime(frame.seconds, 1), index: frame.index });
     loupe.hidden = false;
     position();
+    clearTimeout(sharpTimer);
+    sharpTimer = setTimeout(() => sharpen(index, frame), SHARP_DELAY_MS);
+  }
+
+  // Replaces the thumbnail by a larger picture, if the pointer rests here. Without one, the thumbnail stays.
+  async function sharpen(index, frame) {
+    const url = sharpUrl(frame), image = new Image();
+    if (!url || shown !== index) return;
+    image.src = url;
+    try { await image.decode(); } catch { return; }
+    if (shown !== index || getFrame(index) !== frame) return;
+    Object.assign(picture.style, { backgroundImage: `url(${url})`, backgroundSize: "100% 100%", backgroundPosition: "0 0" });
+    picture.dataset.sharp = index;
   }
 
   function close() {

@@ -26,7 +26,11 @@ const indexOf = (node) => {
   return item ? Array.prototype.indexOf.call(list.children, item) : -1;
 };
 
-const loupe = createLoupe({ element, list, getFrame: (index) => frames[index], indexOf, paint, onCloser: lookCloser });
+const loupe = createLoupe({
+  element, list, getFrame: (index) => frames[index], indexOf, paint, onCloser: lookCloser,
+  sharpUrl: ({ index }) =>
+    film.dataset.state === "done" ? serverUrl(`/longva/frames/${token}/frame/${index}.jpg`) : null,
+});
 const fetcher = createSheetFetcher({
   onSheet: addSheet,
   onProgress: () => { show("sampling"); restorePlace(false); },
@@ -164,23 +168,40 @@ function restorePlace(isLast) {
   if (list.scrollTop === 0 && (!hasFocus || box.bottom > view.bottom)) list.scrollTop = box.top - view.top - 10;
 }
 
+// The last frame at or before a moment; -1 if there is none.
+function indexAt(seconds) {
+  let low = 0, high = frames.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (frames[middle].seconds <= seconds) low = middle + 1; else high = middle;
+  }
+  return low - 1;
+}
+
 // Marks the last frame at or before the player's position. While the video plays, the list follows, unless the visitor
 // is using it.
 function follow(event) {
   if (!event.target.closest?.("#player") || frames[0]?.seconds === undefined) return;
-  let low = 0, high = frames.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (frames[middle].seconds <= event.target.currentTime + 0.01) low = middle + 1; else high = middle;
-  }
-  if (low - 1 === current) return;
+  const index = indexAt(event.target.currentTime + 0.01);
+  if (index === current) return;
   list.children[current]?.removeAttribute("aria-current");
-  current = low - 1;
+  current = index;
   const item = list.children[current];
   item?.setAttribute("aria-current", "true");
-  if (!item || event.target.paused || list.matches(":hover, :focus-within")) return;
+  if (item && !event.target.paused && !list.matches(":hover, :focus-within")) reveal(item);
+}
+
+// Scrolls the list, and nothing else, to a frame that is out of sight. On a phone it is a strip.
+function reveal(item) {
   const box = item.getBoundingClientRect(), view = list.getBoundingClientRect();
   if (box.top < view.top || box.bottom > view.bottom) list.scrollTop += box.top - view.top - 10;
+  if (box.left < view.left || box.right > view.right) list.scrollLeft += box.left - view.left - 10;
+}
+
+// Paints the last frame at or before a moment, for the timeline. Without frames the node keeps no style.
+function paintAt({ detail: { node, seconds } }) {
+  const index = indexAt(seconds);
+  if (frames[index]?.seconds === undefined) node.removeAttribute("style"); else paint(node, frames[index]);
 }
 
 // Shows the attention of the newest answer to each frame as a strip below it. Touches only what changed.
@@ -232,6 +253,11 @@ element.querySelector(".film-size").addEventListener("input", (event) => {
   loupe.close();
 });
 document.addEventListener("longva:attention", showAttention);
+document.addEventListener("longva:paint-frame", paintAt);
+document.addEventListener("longva:moment", ({ detail: seconds }) => {
+  const item = list.children[indexAt(seconds + 0.01)];
+  if (item) reveal(item);
+});
 document.addEventListener("longva:file-changed", ({ detail: field }) => empty(field ? "waiting" : "empty"));
 document.addEventListener("longva:request-failed", () => {
   draw();

@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import gradio as gr
-from starlette.routing import Mount
-from starlette.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 
 from longva_demo.page.components.component import make_component
 from longva_demo.page.i18n import message
@@ -67,9 +68,15 @@ def read_examples(folder: Path = EXAMPLES_FOLDER) -> list[Example]:
     ]
 
 
-def previews_route() -> Mount:
-    """The route for the previews that play on hover."""
-    return Mount(PREVIEWS, StaticFiles(directory=EXAMPLES_FOLDER / "thumbs", check_dir=False))
+def previews_route(examples: list[Example]) -> Route:
+    """The route for the previews that play on hover. (StaticFiles does not find them below a root path.)"""
+    files = {example.preview.name: example.preview for example in examples if example.preview}
+
+    async def send(request: Request) -> Response:
+        file = files.get(request.path_params["name"])
+        return FileResponse(file) if file else Response(status_code=404)
+
+    return Route(f"{PREVIEWS}/{{name}}", send)
 
 
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
@@ -83,7 +90,7 @@ def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
         }
         for name in GROUPS
     ]
-    return make_component("gallery", groups, elem_id, visible=bool(examples))
+    return make_component("gallery", groups if examples else [], elem_id)
 
 
 def card(example: Example) -> Value:

@@ -64,8 +64,21 @@ function drawGroup({ title, line, cards }, number) {
   return group;
 }
 
+element.querySelector(".gallery").hidden = !props.value.length;
 element.querySelector(".groups").append(...props.value.map(drawGroup));
 const hint = element.querySelector(".hint");
+
+// While a file is selected, the cards are a strip; the button shows them in full.
+const gallery = element.querySelector(".gallery"), toggle = element.querySelector(".gallery-toggle");
+function setCompact(isCompact) {
+  gallery.classList.toggle("compact", isCompact);
+  toggle.setAttribute("aria-expanded", !isCompact);
+}
+toggle.addEventListener("click", () => setCompact(!gallery.classList.contains("compact")));
+document.addEventListener("longva:file-changed", ({ detail: field }) => {
+  toggle.hidden = !field;
+  setCompact(Boolean(field));
+});
 
 // The hint is shown until this browser has opened a first file.
 function dismissHint() {

@@ -1,6 +1,7 @@
 // Suggested questions as buttons; a click asks. Before them come questions that the server returned while the field
 // held another one (draft.js).
 const box = element.querySelector(".chips");
+selection.ownQuestions = JSON.parse(box.dataset.own);
 
 function ask(question) {
   const position = draft.returned.indexOf(question);

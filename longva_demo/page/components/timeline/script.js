@@ -1,20 +1,33 @@
 // Draws the timeline: one canvas for the samples, however many. The frame browser announces the sampled view
 // ("longva:view", {view: {duration, trail}, isSameFile}) and the frames that have arrived ("longva:samples", seconds).
+// The track spans the present range; the trail leads back to the whole video.
 const timeline = element.querySelector(".timeline");
 const track = element.querySelector(".track");
 const canvas = track.querySelector("canvas");
 const [range, head, hover] = track.querySelectorAll("i");
+const [thumbnail, hoverText] = hover.children;
 const trail = element.querySelector(".trail");
 // A pointer that moves less than this clicks; one that moves more selects.
 const DRAG_PIXELS = 4;
 let view = null, samples = [], weights = null;
+let isAwaited = false;  // whether a video is selected whose view has not arrived
 // A selection in progress: the seconds where it began, and {start, end} once it is a range.
 let anchor = null, draftRange = null;
 let pressedX = null;  // where the pointer went down
 
 const player = () => document.querySelector("#player video");
-const percent = (seconds) => `${view?.duration ? 100 * seconds / view.duration : 0}%`;
-const clamp = (seconds) => Math.min(view.duration, Math.max(0, seconds));
+// The present range in seconds.
+const span = () => {
+  const [start, end] = view?.trail.at(-1) ?? [null, null];
+  return { from: start ?? 0, to: Math.min(end ?? Infinity, view?.duration ?? 0) };
+};
+// Where a moment is on the track, as a share of its width.
+const share = (seconds) => {
+  const { from, to } = span();
+  return to > from ? (seconds - from) / (to - from) : 0;
+};
+const percent = (seconds) => `${100 * share(seconds)}%`;
+const clamp = (seconds) => Math.min(span().to, Math.max(span().from, seconds));
 const formatRange = (start, end) => {
   const decimals = end - start < 10 ? 1 : 0;
   return say("timeline.span", { start: formatTime(start, decimals), end: formatTime(end, decimals) });
@@ -32,16 +45,15 @@ function paint() {
   const thickness = samples.length > width / 4 ? 1 : 2;
   samples.forEach((seconds, number) => {
     pen.globalAlpha = weights ? 0.12 + 0.88 * (weights[number] ?? 0) : 0.75;
-    pen.fillRect(Math.min(width - thickness, seconds / view.duration * width), 8, thickness, height - 16);
+    pen.fillRect(Math.min(width - thickness, share(seconds) * width), 8, thickness, height - 16);
   });
 }
 
 function showRange() {
-  const [start, end] = draftRange ? [draftRange.start, draftRange.end] : view?.trail.at(-1) ?? [null, null];
-  range.hidden = start === null && end === null;
-  range.classList.toggle("selecting", draftRange !== null);
-  range.style.left = percent(start ?? 0);
-  range.style.right = `calc(100% - ${percent(Math.min(end ?? Infinity, view?.duration ?? 0))})`;
+  range.hidden = draftRange === null;
+  if (range.hidden) return;
+  range.style.left = percent(draftRange.start);
+  range.style.right = `calc(100% - ${percent(draftRange.end)})`;
 }
 
 // The ranges that led to the present one; each is a button that goes back to it.
@@ -59,10 +71,12 @@ function showTrail() {
 }
 
 function showHead() {
-  const seconds = view?.duration ? Math.min(player()?.currentTime ?? 0, view.duration) : 0;
+  const seconds = view?.duration ? Math.min(player()?.currentTime ?? 0, view.duration) : 0, { from, to } = span();
   head.style.left = percent(seconds);
-  track.setAttribute("aria-valuemax", view?.duration ?? 0);
-  track.setAttribute("aria-valuenow", seconds);
+  head.hidden = seconds < from || seconds > to;
+  track.setAttribute("aria-valuemin", from);
+  track.setAttribute("aria-valuemax", to);
+  track.setAttribute("aria-valuenow", clamp(seconds));
   track.setAttribute("aria-valuetext", draftRange
     ? say("timeline.selected", { span: formatRange(draftRange.start, draftRange.end) })
     : say("timeline.now", { position: formatTime(seconds), length: formatTime(view?.duration ?? 0) }));
@@ -72,10 +86,13 @@ function showHover(seconds) {
   hover.hidden = seconds === null;
   if (seconds === null) return;
   hover.style.left = percent(seconds);
-  hover.firstChild.textContent =
-    draftRange ? formatRange(draftRange.start, draftRange.end) : formatTime(seconds, view.duration < 60 ? 1 : 0);
-  // Keeps the label inside the track.
-  hover.style.setProperty("--shift", `${-100 * seconds / view.duration}%`);
+  const { from, to } = span();
+  hoverText.textContent =
+    draftRange ? formatRange(draftRange.start, draftRange.end) : formatTime(seconds, to - from < 60 ? 1 : 0);
+  // The frame browser paints the sampled frame at this time.
+  document.dispatchEvent(new CustomEvent("longva:paint-frame", { detail: { node: thumbnail, seconds } }));
+  // Keeps label and thumbnail inside the track.
+  hover.style.setProperty("--shift", `${-100 * share(seconds)}%`);
 }
 
 function seek(seconds) {
@@ -98,7 +115,7 @@ function clearSelection() {
 
 // Spends the whole budget on the selected range.
 function submitSelection() {
-  const { start, end } = widenRange(draftRange.start, draftRange.end, 0, view.duration);
+  const { start, end } = widenRange(draftRange.start, draftRange.end, span().from, span().to);
   clearSelection();
   submitRange(start, end);
 }
@@ -110,17 +127,20 @@ function submitRange(start, end) {
 
 const secondsAt = (event) => {
   const box = track.getBoundingClientRect();
-  return clamp((event.clientX - box.left) / box.width * view.duration);
+  const { from, to } = span();
+  return clamp(from + (event.clientX - box.left) / box.width * (to - from));
 };
 
 function onKey(event) {
   if (!view?.duration || event.ctrlKey || event.altKey || event.metaKey) return;
-  const step = Math.max(0.1, view.duration / 100), now = player()?.currentTime ?? 0;
+  const { from, to } = span(), step = Math.max(0.1, (to - from) / 100), now = clamp(player()?.currentTime ?? 0);
   const steps = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, PageUp: 10 * step,
     PageDown: -10 * step, Home: -Infinity, End: Infinity };
   if (event.key === "Escape") clearSelection();
   else if (event.key === "Enter" && draftRange) submitSelection();
   else if (event.key === "Enter") { if (player()?.paused) player().play().catch(() => {}); else player()?.pause(); }
+  else if (event.key.toLowerCase() === "i") select(now, draftRange?.end > now ? draftRange.end : to);
+  else if (event.key.toLowerCase() === "o") select(draftRange?.start < now ? draftRange.start : from, now);
   else if (event.key in steps) {
     const seconds = clamp(now + steps[event.key]);
     if (event.shiftKey) anchor ??= now; else clearSelection();
@@ -154,14 +174,18 @@ track.addEventListener("keydown", onKey);
 
 // Shows a new view. A selection in progress survives if the file is the same.
 function show(isSameFile) {
-  timeline.dataset.state = view?.duration ? "ready" : "empty";
+  timeline.dataset.state = view?.duration ? "ready" : isAwaited ? "waiting" : "empty";
   if (!isSameFile) pressedX = null;
   if (!isSameFile) clearSelection(); else showRange();
   showTrail();
+  showHead();
   paint();
 }
 
 const listen = (name, onEvent) => document.addEventListener(name, onEvent, true);
+// The place is kept from the click on, so that nothing moves when the view arrives.
+listen("longva:file-changed", ({ detail: field }) => { isAwaited = field === "video"; show(false); });
+listen("longva:request-failed", () => { isAwaited = false; show(true); });
 listen("longva:view", ({ detail }) => { view = detail.view; samples = []; weights = null; show(detail.isSameFile); });
 listen("longva:samples", ({ detail }) => { samples = detail; timeline.dataset.samples = samples.length; paint(); });
 listen("longva:attention", ({ detail }) => { weights = detail; paint(); });

@@ -31,7 +31,7 @@ function drawAttribution(node, entry) {
     button.setAttribute("aria-label", say("attribution.label", { time, figure }));
     Object.assign(image, { src: picture, alt: "" });
     button.append(image, make("time", "", time));
-    button.addEventListener("click", () => playFrom(seconds));
+    button.addEventListener("click", () => showMoment(seconds));
     return button;
   }
 }

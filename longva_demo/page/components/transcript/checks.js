@@ -3,6 +3,13 @@ function drawChecks(node, entry) {
   drawBlind(node.querySelector(".answers"), entry.blind);
   drawComparison(node, entry.compare);
 
+  // Scrolls to a panel that has just opened, if the visitor is still where it was asked for.
+  function showNew(box, isNew) {
+    const log = node.closest(".chat-log").getBoundingClientRect(), tools = node.querySelector(".tools");
+    const { top, bottom } = tools.getBoundingClientRect();
+    if (isNew && bottom > log.top && top < log.bottom) box.scrollIntoView({ block: "nearest" });
+  }
+
   function makeStatus(panel) {
     const line = make("div", "status", say(panel.status));
     line.style.setProperty("--progress", `${Math.round((panel.progress || 0) * 100)}%`);
@@ -11,6 +18,7 @@ function drawChecks(node, entry) {
 
   function drawBlind(answers, panel) {
     if (!hasChanged(answers, "blind", panel)) return;
+    const isNew = !answers.querySelector(".blind");
     answers.querySelector(".blind")?.remove();
     answers.classList.toggle("two", Boolean(panel));
     if (!panel) return;
@@ -21,10 +29,12 @@ function drawChecks(node, entry) {
     else box.append(make("p", "blind-answer", panel.answer || say("answer.none")));
     if (panel.verdict) box.append(make("p", "verdict", say(panel.verdict)));
     answers.append(box);
+    showNew(box, isNew);
   }
 
   function drawComparison(turn, panel) {
     if (!hasChanged(turn, "comparison", panel)) return;
+    const isNew = !turn.querySelector(".comparison");
     turn.querySelector(".comparison")?.remove();
     if (!panel) return;
     const box = make("div", "comparison"), table = make("table", "budgets");
@@ -35,10 +45,13 @@ function drawChecks(node, entry) {
     addRow("th", ["frames", "answer", "time", "tokens"].map((name) => say(`compare.${name}`)));
     for (const { frames, answer, duration, tokens } of panel.rows || []) {
       const time = formatSlot("duration", duration);
-      addRow("td", [formatNumber(frames), answer || say("answer.none"), time, formatNumber(tokens)]);
+      const name = frames === panel.present ? say("compare.present", { budget: frames }) : formatNumber(frames);
+      addRow("td", [name, answer || say("answer.none"), time, formatNumber(tokens)]);
     }
     if (panel.rows?.length) box.append(table);
     if (panel.status) box.append(makeStatus(panel));
+    else if (panel.note) box.append(make("p", "comparison-note", say(panel.note)));
     turn.append(box);
+    showNew(box, isNew);
   }
 }
