@@ -1,6 +1,6 @@
 """Screenshots of the real page with the bundled model, for the README: `make screenshots` writes docs/*.png.
 
-An answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused.
+A first visit, an answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused.
 """
 
 import sys
@@ -24,6 +24,11 @@ NEEDLE_SECONDS = 38.0  # the number is there for this second alone
 SLOW = 300_000  # ms: 2,000 frames are read
 
 
+def first_visit(visit: Visit) -> None:
+    """The cards in full, and an empty chat."""
+    visit.page.wait_for_selector(".card")
+
+
 def answer(visit: Visit) -> None:
     """An example with two of its questions answered, the player at the frame that they are about."""
     visit.pick(NEEDLE)
@@ -37,12 +42,19 @@ def answer(visit: Visit) -> None:
     visit.page.eval_on_selector("#player video", "video => video.pause()")
 
 
+def answer_on_a_phone(visit: Visit) -> None:
+    """The newest answer between the player and the question."""
+    answer(visit)
+    visit.page.eval_on_selector(".turn:last-child .attribution", "node => node.scrollIntoView({ block: 'end' })")
+    visit.page.mouse.wheel(0, 90)  # out from under the question
+
+
 def checks(visit: Visit) -> None:
     """The same question without the video and at several budgets, side by side."""
     visit.pick(LONG)
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
-    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".budgets tr:nth-child(5)")):
+    for name, result in (("Blind check", ".verdict"), ("Compare budgets", ".comparison:not(:has(.status))")):
         visit.page.wait_for_selector(".turn:last-child .attribution")
         visit.page.click(f'.turn:last-child button:has-text("{name}")')
         visit.page.wait_for_selector(f".turn:last-child {result}")
@@ -59,7 +71,7 @@ def many(visit: Visit) -> None:
 
 
 def refused(visit: Visit) -> None:
-    """A file that is no video; the chat and the frames stay."""
+    """A file that is not a video; the chat and the frames stay."""
     visit.pick(SHAPES)
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
@@ -71,33 +83,33 @@ def refused(visit: Visit) -> None:
 
 
 class Shot(NamedTuple):
-    """One picture: the state, and the window that it is seen in."""
+    """One picture: the state, and its window."""
 
     show: Callable[[Visit], None]
     width: int = 1440
-    height: int = 1240
+    height: int = 900
     scheme: Any = "light"
 
 
 SHOTS = {
     "screenshot": Shot(answer),
     "page-checks": Shot(checks, scheme="dark"),
-    "page-frames": Shot(many, height=1440),
-    "page-phone": Shot(answer, width=390, height=2200),
-    "page-refused": Shot(refused, height=900),
+    "page-first": Shot(first_visit),
+    "page-frames": Shot(many),
+    "page-phone": Shot(answer_on_a_phone, width=390, height=844),
+    "page-refused": Shot(refused),
 }
 
 
 def save(browser: Browser, address: str, name: str, shot: Shot) -> None:
-    """As a PNG of 256 colours where it would be too large otherwise."""
+    """As a PNG, with 256 colours if it would be too large otherwise."""
     window: Any = {"width": shot.width, "height": shot.height}
     context = browser.new_context(viewport=window, color_scheme=shot.scheme)
     visit = Visit(context, address)
     visit.page.set_default_timeout(SLOW)
     shot.show(visit)
-    visit.page.evaluate("window.scrollTo(0, 0)")
     visit.page.mouse.move(0, 0)
-    visit.page.wait_for_timeout(1500)  # what slides or fades comes to rest
+    visit.page.wait_for_timeout(1500)  # for transitions to end
     path = REPOSITORY / "docs" / f"{name}.png"
     visit.page.screenshot(path=path)
     context.close()
