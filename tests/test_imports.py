@@ -27,7 +27,7 @@ ALLOWED = {
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "niah"},
+    "page": BASE | {"video", "model", "chat", "telemetry", "niah", "tiny"},
     "server": BASE | {"video", "model", "chat", "telemetry", "page"},
     "train": BASE | {"video", "model"},
     "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "server"},
