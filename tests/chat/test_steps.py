@@ -117,7 +117,9 @@ def test_every_step_of_every_request_is_bounded(
         while engine.prefix_cache.evict_oldest():
             pass
         answer(session, SECOND)
-        list(compare(engine, make_source(engine, clip), LONG * 10, GREEDY, answer_in_process, threading.Event()))
+        list(
+            compare(engine, make_source(engine, clip), (8, 32), LONG * 10, GREEDY, answer_in_process, threading.Event())
+        )
         blind = ChatSession(engine)
         answer(blind, LONG * 10)
         blind.set_source(picture)
