@@ -165,22 +165,15 @@ def test_a_suggestion_asks(visit: Visit) -> None:
     assert visit.page.inner_text(".turn .question") == question
 
 
-# Detects that an answer is being written, however briefly.
-WATCH_LIVE = """() => {
-  const turns = document.querySelector(".chat-turns");
-  new MutationObserver(() => { window.wasLive ||= turns.querySelector(".live") !== null; })
-    .observe(turns, { subtree: true, childList: true, attributes: true });
-}"""
-
-
 def test_retry_edit_undo_clear(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
     answer = visit.ask("What colour is the background?")
     tools = visit.page.locator(".turn:last-child .tools")
-    visit.page.evaluate(WATCH_LIVE)
+    expect(visit.page.locator(".turn:last-child .attribution")).to_be_visible(timeout=60_000)  # moves the tools down
+    completed = visit.page.evaluate("window.completed")
     tools.get_by_text("Retry").click()
-    visit.page.wait_for_function("window.wasLive")
+    visit.wait_for_completed(completed + 1)
     assert visit.wait_for_answer(2) == answer
     tools.get_by_text("Edit").click()
     visit.page.fill(".edit-area", "Where is the circle?")
