@@ -18,6 +18,7 @@ from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.export import ChatSection, make_thumbnails
 from longva_demo.page.facts import stats_messages
+from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
 from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
 from longva_demo.settings import Settings
@@ -81,6 +82,11 @@ class Page:
     @property
     def selection(self) -> Selection | None:
         return self.view.selection if self.view else None
+
+    @property
+    def file(self) -> str:
+        """The path of the selected file, "" without one."""
+        return str(self.selection.path) if self.selection else ""
 
     @property
     def sheets(self) -> Sheets | None:
@@ -218,7 +224,8 @@ class Page:
                 self.session.engine.prefill_times.add(self.source.num_frames, turn.stats.seconds_to_first_token)
             stats = tuple(stats_messages(turn.stats, turn.answer, self.source is not None))
             attribution = answer_attribution(turn, self.source)
-            self.transcript.append(TurnEntry(turn.question, turn.answer, stats, attribution))
+            entry = TurnEntry(turn.question, turn.answer, stats, attribution, self.file, Moments.of(self.source))
+            self.transcript.append(entry)
         elif replaced is not None:
             self.transcript.append(replaced)
 
@@ -280,7 +287,7 @@ class Page:
         at = time.monotonic()
         return {
             "at": at,
-            "entries": self.transcript.to_page(len(self.session.turns), checks),
+            "entries": self.transcript.to_page(len(self.session.turns), checks, self.file),
             "returned": self.returned,
         }
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 
 from longva_demo.page.i18n import Message, message
+from longva_demo.page.markdown import Moments, to_html
 
 # What a component's script reads; JSON holds it.
 Value = dict[str, object]
@@ -75,7 +76,7 @@ class BlindCheck:
         return not (self.answer or self.verdict)
 
     def to_page(self) -> Value:
-        value: Value = {"answer": self.answer}
+        value: Value = {"answer": self.answer, "html": to_html(self.answer)}
         if self.verdict is not None:
             value["verdict"] = self.verdict
         return value | (self.draft.to_page() if self.draft else {})
@@ -124,12 +125,14 @@ class NoteEntry:
 
 @dataclass(frozen=True)
 class TurnEntry:
-    """A question and its answer, with what the page shows below it."""
+    """A question and its answer, with what the page shows below it. `file` is what it is about, "" if nothing."""
 
     question: str
     answer: str = ""
     stats: tuple[Message, ...] = ()
     attribution: AnswerAttribution | None = None
+    file: str = ""
+    moments: Moments | None = None  # of that file
     blind: BlindCheck | None = None
     comparison: Comparison | None = None
     draft: Draft | None = None  # while the answer is being written
@@ -143,9 +146,10 @@ class TurnEntry:
 
     def to_page(self, is_newest: bool) -> Value:
         """Only the newest answer's heat is shown on the frames."""
-        value: Value = {"kind": "turn", "question": self.question, "answer": self.answer}
+        text = self.answer if self.draft is None else self.draft.answer
+        value: Value = {"kind": "turn", "question": self.question, "answer": text, "html": to_html(text, self.moments)}
         if self.draft is not None:
-            return value | {"answer": self.draft.answer} | self.draft.to_page()
+            return value | self.draft.to_page()
         value["stats"] = list(self.stats)
         if self.attribution is not None:
             value |= self.attribution.to_page(with_heat=is_newest)
@@ -207,9 +211,9 @@ class Transcript:
         """The positions of the last `num_turns` finished turns, which are those that the session remembers."""
         return last_turns(self.entries, num_turns)
 
-    def to_page(self, num_turns: int, checks: list[str]) -> list[Value]:
-        """The entries for the browser. Remembered turns offer `checks`; if the last entry is one, it offers retry, edit
-        and undo."""
+    def to_page(self, num_turns: int, checks: list[str], file: str = "") -> list[Value]:
+        """The entries for the browser, while `file` is selected. Remembered turns offer `checks`; if the last entry is
+        one, it offers retry, edit and undo. The moments of other files cannot be shown."""
         entries = self.entries
         remembered = last_turns(entries, num_turns)
         newest = remembered[-1] if remembered else None
@@ -218,6 +222,8 @@ class Transcript:
             value = entry.to_page() if isinstance(entry, NoteEntry) else entry.to_page(position == newest)
             if position in remembered:
                 value["checks"] = checks
+            if isinstance(entry, TurnEntry) and entry.file != file:
+                value["is_elsewhere"] = True
             values.append(value)
         if values and newest == len(entries) - 1:
             values[-1]["tools"] = True

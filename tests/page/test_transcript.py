@@ -1,6 +1,7 @@
 """What the browser is sent of the transcript."""
 
 from longva_demo.page.i18n import message
+from longva_demo.page.markdown import Moments
 from longva_demo.page.transcript import (
     WAITING,
     AnswerAttribution,
@@ -23,7 +24,13 @@ def test_an_unfinished_turn_has_a_status_and_no_tools() -> None:
     transcript = make_transcript(TurnEntry("What moves?", draft=WAITING))
     assert transcript.has_open_turn
     (entry,) = transcript.to_page(0, ["blind"])
-    assert entry == {"kind": "turn", "question": "What moves?", "answer": "", "status": message("progress.waiting")}
+    assert entry == {
+        "kind": "turn",
+        "question": "What moves?",
+        "answer": "",
+        "html": "",
+        "status": message("progress.waiting"),
+    }
 
 
 def test_only_the_newest_answer_has_heat_and_tools() -> None:
@@ -35,15 +42,26 @@ def test_only_the_newest_answer_has_heat_and_tools() -> None:
     assert ["checks" in entry for entry in entries] == [False, True, True]
 
 
+def test_only_the_moments_of_the_selected_file_can_be_shown() -> None:
+    moments = Moments(90.0, (0.0,))
+    transcript = make_transcript(
+        TurnEntry("When?", "At 0:42.", file="first.mp4", moments=moments), TurnEntry("Why?"), TurnEntry("Where?")
+    )
+    transcript.append(TurnEntry("When?", file="second.mp4"))
+    entries = transcript.to_page(0, [], "first.mp4")
+    assert ["is_elsewhere" in entry for entry in entries] == [False, True, True, True]
+    assert "<button" in str(entries[0]["html"])
+
+
 def test_a_panel_without_a_result_disappears_at_its_end() -> None:
     entry = TurnEntry("What moves?", "A circle.")
     running = entry.with_panel(BlindCheck(draft=WAITING))
-    assert running.to_page(is_newest=True)["blind"] == {"answer": "", "status": message("progress.waiting")}
+    assert running.to_page(is_newest=True)["blind"] == {"answer": "", "html": "", "status": message("progress.waiting")}
     assert running.with_panel(BlindCheck()) == entry
     row = ComparedBudget(8, "A circle.", 0.5, 1200)
     compared = running.with_panel(BlindCheck("A star.")).with_panel(Comparison((row,)))
     value = compared.to_page(is_newest=True)
-    assert value["blind"] == {"answer": "A star."}
+    assert value["blind"] == {"answer": "A star.", "html": "<p>A star.</p>"}
     assert value["compare"]["rows"] == [{"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200}]
 
 

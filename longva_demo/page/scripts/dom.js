@@ -27,7 +27,7 @@ function makeTool(name, onClick) {
   button.type = "button";
   button.dataset.tool = name;
   button.title = say(`tool.${name}_title`);
-  button.addEventListener("click", onClick);
+  button.addEventListener("click", () => onClick(button));
   return button;
 }
 

@@ -16,6 +16,12 @@ function drawChecks(node, entry) {
     return line;
   }
 
+  function makeAnswer(html) {
+    const answer = make("div", "blind-answer", say("answer.none"));
+    if (html) answer.innerHTML = html;
+    return answer;
+  }
+
   function drawBlind(answers, panel) {
     if (!hasChanged(answers, "blind", panel)) return;
     const isNew = !answers.querySelector(".blind");
@@ -26,7 +32,7 @@ function drawChecks(node, entry) {
     answers.firstChild.dataset.label = say("blind.with");
     box.dataset.label = say("blind.without");
     if (panel.status) box.append(makeStatus(panel));
-    else box.append(make("p", "blind-answer", panel.answer || say("answer.none")));
+    else box.append(makeAnswer(panel.html));
     if (panel.verdict) box.append(make("p", "verdict", say(panel.verdict)));
     answers.append(box);
     showNew(box, isNew);

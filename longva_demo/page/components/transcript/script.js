@@ -1,10 +1,11 @@
-// Draws the chat. `props.value` is {at, entries, returned}. Only entries that changed are redrawn. What people or the
-// model wrote is set with textContent, so it is never markup.
+// Draws the chat. `props.value` is {at, entries, returned}. Only entries that changed are redrawn. What people wrote is
+// set with textContent, so it is never markup; `html` of an answer was sanitised by markdown.py.
 const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
 const tools = element.querySelector(".chat-tools");
 const drawn = [];  // the entries as they were drawn, as JSON
+const COPIED_MS = 2000;
 let drawnAt = 0, returnedAt = 0;  // updates may arrive out of order: the newest one stays
 let drawnHeat = "";
 let isScrolledUp = false;  // whether the visitor has scrolled up since the last question
@@ -12,7 +13,7 @@ let isScrolledUp = false;  // whether the visitor has scrolled up since the last
 function makeTurn() {
   const node = make("article", "turn");
   const answers = make("div", "answers");
-  answers.append(make("p", "answer"));
+  answers.append(make("div", "answer"));
   node.append(make("p", "question"), make("div", "status"), answers, make("p", "stats"), make("div", "tools"));
   return node;
 }
@@ -28,9 +29,21 @@ function makeTools(node, entry, number) {
     makeTool("retry", () => trigger("retry")),
     makeTool("edit", () => startEdit(node)),
     makeTool("undo", () => trigger("undo")),
-    makeTool("copy", () => copyText(node.querySelector(".answer").textContent)),
+    makeTool("copy", (button) => copyAnswer(button, entry.answer)),
   ];
   return [...forNewest, ...(entry.checks || []).map((name) => makeTool(name, () => checkEvents[name](number)))];
+}
+
+async function copyAnswer(button, answer) {
+  await copyText(answer);
+  button.textContent = say("tool.copied");
+  setTimeout(() => { button.textContent = say("tool.copy"); }, COPIED_MS);
+}
+
+// The times in an answer are buttons (markdown.py), which show that moment while its video is selected.
+function enableMoments(node, isElsewhere) {
+  for (const button of node.querySelectorAll(".moment, .attribution-frame")) button.disabled = isElsewhere;
+  for (const button of node.querySelectorAll(".moment")) button.title = say("answer.moment_title");
 }
 
 function startEdit(node) {
@@ -66,7 +79,8 @@ function drawEntry(node, entry, number) {
   const area = part("edit-area"), isEdited = area?.defaultValue === entry.question;
   if (area && !isEdited) { saveEdit(node); area.replaceWith(make("p", "question")); }
   if (!isEdited) setText(part("question"), entry.question);
-  setText(part("answer"), entry.answer || (isLive ? "" : say("answer.none")));
+  const answer = part("answer");
+  if (hasChanged(node, "answer", [entry.html, isLive])) setAnswer(answer, entry.html, isLive);
   drawAttribution(node, entry);
   node.classList.toggle("live", isLive);
   const status = part("status");
@@ -76,6 +90,11 @@ function drawEntry(node, entry, number) {
   if (hasChanged(node, "tools", [entry.tools, entry.checks]))
     part("tools").replaceChildren(...makeTools(node, entry, number));
   drawChecks(node, entry);
+  enableMoments(node, Boolean(entry.is_elsewhere));
+}
+
+function setAnswer(node, html, isLive) {
+  if (html || isLive) node.innerHTML = html; else node.textContent = say("answer.none");
 }
 
 function draw() {
@@ -119,6 +138,9 @@ element.querySelector(".chat-closed").hidden = !window.wasClosed;
 element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
 for (const button of tools.querySelectorAll("[data-format]"))
   button.addEventListener("click", () => trigger("save", { format: button.dataset.format }));
+log.addEventListener("click", ({ target }) => {
+  if (target.matches(".moment")) showMoment(Number(target.dataset.seconds));
+});
 log.addEventListener("scroll", () => { isScrolledUp = log.scrollHeight - log.scrollTop - log.clientHeight >= 80; });
 document.addEventListener("longva:asked", () => { isScrolledUp = false; log.scrollTop = log.scrollHeight; });
 watch("value", draw);
