@@ -7,12 +7,11 @@ import tempfile
 from typing import Any
 from urllib.request import urlopen
 
-import psutil
-import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from longva_demo.model.choice import HostInfo, choose, probe_host
 from longva_demo.model.loading import find_attention, find_device, find_dtype
+from longva_demo.model.machine import Gpu, probe_machine
 from longva_demo.settings import Settings
 
 SERVER_METRICS = {
@@ -52,15 +51,16 @@ def examine(settings: Settings) -> dict[str, Any]:
         model_id, quant = settings.model, settings.quant
         reason = "It is set in LONGVA_MODEL."
     dtype = find_dtype(settings.dtype, device)
+    machine = probe_machine()
     address = f"http://{settings.host}:{settings.port}"
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version(name) for name in PACKAGES},
-        "gpus": [gpu(number) for number in range(torch.cuda.device_count())],
-        "cpus": psutil.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "free_memory_bytes": psutil.virtual_memory().available,
+        "gpus": [describe_gpu(gpu) for gpu in machine.gpus],
+        "cpus": machine.num_cores,
+        "memory_bytes": machine.total_bytes,
+        "free_memory_bytes": machine.free_bytes,
         "free_disk_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         "address": address,
         "server": server_metrics(address),
@@ -105,9 +105,8 @@ def version(package: str) -> str | None:
         return None
 
 
-def gpu(number: int) -> dict[str, Any]:
-    free, total = torch.cuda.mem_get_info(number)
-    return {"name": torch.cuda.get_device_name(number), "memory_bytes": total, "free_memory_bytes": free}
+def describe_gpu(gpu: Gpu) -> dict[str, Any]:
+    return {"name": gpu.name, "memory_bytes": gpu.total_bytes, "free_memory_bytes": gpu.free_bytes}
 
 
 def report(findings: dict[str, Any]) -> str:

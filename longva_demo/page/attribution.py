@@ -21,9 +21,9 @@ LEVELS = 9
 def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution | None:
     """For the transcript. Only answers about a video have frames; `used_frames` are known once they were occluded.
 
-    None for the built-in model's refusal, which says nothing about the video.
+    None for a refusal, which says nothing about the video.
     """
-    if turn.answer.strip() == REFUSAL:
+    if is_refusal(turn):
         return None
     word, probability = sureness(turn.stats.log_probability)
     if turn.attribution is None or not isinstance(source, VideoSource):
@@ -37,6 +37,11 @@ def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution |
             used_frame(source, position, log_prob_drops[position]) for position in turn.attribution.used_frames
         )
     return AnswerAttribution(word, probability, heat(turn.attribution.attention), used_frames, skipped)
+
+
+def is_refusal(turn: Turn) -> bool:
+    """Whether the built-in model declined to answer."""
+    return turn.answer.strip() == REFUSAL
 
 
 def used_frame(source: VideoSource, position: int, log_prob_drop: float) -> UsedFrame:

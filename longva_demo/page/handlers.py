@@ -10,7 +10,9 @@ import gradio as gr
 from longva_demo.chat import Engine, ImageSource, Sampling, VideoSource
 from longva_demo.chat.answering import Answerer
 from longva_demo.errors import DemoError
+from longva_demo.model.machine import probe_machine
 from longva_demo.page.components.frame_browser import Sheets
+from longva_demo.page.components.machine import machine_facts
 from longva_demo.page.components.meter import meter_facts
 from longva_demo.page.components.preview import preview_steps
 from longva_demo.page.errors import plain, streaming
@@ -134,6 +136,11 @@ class Handlers:
         view, asked_at = page.selected
         facts = meter_facts(page.session.meter(1), view.source if view else None, self.engine.prefill_times)
         return facts | {"asked_at": asked_at}
+
+    @plain
+    def examine(self) -> Value:
+        """What LongVA-7B needs, and what this machine has."""
+        return machine_facts(self.engine.loaded, probe_machine())
 
     @streaming
     def preview(

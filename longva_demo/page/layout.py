@@ -14,6 +14,7 @@ from longva_demo.page.components.frame_browser import make_frame_browser
 from longva_demo.page.components.gallery import Example, make_gallery
 from longva_demo.page.components.header import is_builtin, make_header
 from longva_demo.page.components.history import make_history
+from longva_demo.page.components.machine import make_machine
 from longva_demo.page.components.meter import make_meter, meter_facts
 from longva_demo.page.components.needle_test import make_needle_test
 from longva_demo.page.components.picture import make_picture
@@ -35,6 +36,7 @@ class Parts(NamedTuple):
     """The components that handlers read and write."""
 
     gallery: gr.HTML
+    machine: gr.HTML
     video: gr.Video
     picture: gr.Image
     needle_test: gr.HTML
@@ -89,7 +91,7 @@ def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Part
             selecting = lay_out_selecting(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
             asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
-    return Parts(gallery=gallery, **selecting, **asking)
+    return Parts(gallery=gallery, machine=make_machine(elem_id="machine"), **selecting, **asking)
 
 
 def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
@@ -229,6 +231,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
     ]
     for event in changes:
         event(**select).failure(None, None, None, js="() => selection.requestFailed()", **hidden)
+    parts.machine.examine(handlers.examine, None, parts.machine, **hidden)
     parts.preview.need(
         handlers.preview,
         [parts.video, parts.picture, parts.asked_at],

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from longva_demo.chat import ChatSession, Engine, Source, Turn
 from longva_demo.chat.record import ChatRecord, record_chat
 from longva_demo.errors import DemoError
-from longva_demo.page.attribution import answer_attribution
+from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.export import ChatSection, make_thumbnails
@@ -223,8 +223,15 @@ class Page:
             if self.source is not None and self.source.kind == "video" and not turn.stats.reused:
                 self.session.engine.prefill_times.add(self.source.num_frames, turn.stats.seconds_to_first_token)
             stats = tuple(stats_messages(turn.stats, turn.answer, self.source is not None))
-            attribution = answer_attribution(turn, self.source)
-            entry = TurnEntry(turn.question, turn.answer, stats, attribution, self.file, Moments.of(self.source))
+            entry = TurnEntry(
+                turn.question,
+                turn.answer,
+                stats,
+                answer_attribution(turn, self.source),
+                self.file,
+                Moments.of(self.source),
+                is_refusal(turn),
+            )
             self.transcript.append(entry)
         elif replaced is not None:
             self.transcript.append(replaced)

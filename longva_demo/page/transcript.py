@@ -133,6 +133,7 @@ class TurnEntry:
     attribution: AnswerAttribution | None = None
     file: str = ""
     moments: Moments | None = None  # of that file
+    is_refusal: bool = False
     blind: BlindCheck | None = None
     comparison: Comparison | None = None
     draft: Draft | None = None  # while the answer is being written
@@ -151,6 +152,8 @@ class TurnEntry:
         if self.draft is not None:
             return value | self.draft.to_page()
         value["stats"] = list(self.stats)
+        if self.is_refusal:
+            value["is_refusal"] = True
         if self.attribution is not None:
             value |= self.attribution.to_page(with_heat=is_newest)
         if self.blind is not None:

@@ -44,9 +44,15 @@ def answered(visit: Visit, _: Path) -> None:
 
 def opened(visit: Visit, _: Path) -> None:
     """Open everything that is collapsed at first."""
-    visit.page.click(".badge summary")
     visit.page.click("#settings button")
     visit.page.get_by_role("tab", name="Picture").click()
+
+
+def explained(visit: Visit, _: Path) -> None:
+    """The panel about LongVA-7B, over a selected video."""
+    visit.pick("Three shapes")
+    visit.page.click(".badge")
+    visit.page.wait_for_selector(".machine-needs td")
 
 
 def needle_tested(visit: Visit, _: Path) -> None:
@@ -74,7 +80,7 @@ def refused(visit: Visit, folder: Path) -> None:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", [empty, answered, opened, needle_tested, refused])
+@pytest.mark.parametrize("state", [empty, answered, opened, explained, needle_tested, refused])
 def test_no_serious_violation(
     browser: Browser, address: str, tmp_path: Path, state: Callable[[Visit, Path], None], scheme: Any, width: int
 ) -> None:

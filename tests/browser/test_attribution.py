@@ -16,7 +16,7 @@ def test_the_needle_is_attributed_and_a_click_shows_it(visit: Visit) -> None:
     visit.pick("One second in a minute")
     visit.ask("What number appears in the video?")
     chips = visit.page.locator(".attribution-frame")
-    expect(chips.first).to_be_visible(timeout=60_000)
+    expect(chips.first).to_be_visible()
     assert chips.count() <= 3
     visit.page.click(".film-frames li:first-child button")  # plays
     chips.first.click()
@@ -46,7 +46,7 @@ def test_a_new_question_does_not_wait_and_a_new_range_removes_the_weights(visit:
     visit.pick("One second in a minute")
     visit.ask("What colour is the background?")
     visit.ask("What number appears in the video?")
-    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible()
     assert "attributed" in visit.page.get_attribute(".film", "class").split()
     visit.page.fill("#start textarea, #start input", "0:02")
     visit.page.press("#start textarea, #start input", "Enter")
@@ -64,7 +64,7 @@ def test_a_question_that_is_too_long_to_attribute_is_answered_with_a_note(visit:
     assert int(found[1]) > int(found[2]) == MAX_ATTRIBUTED_TOKENS
     expect(visit.page.locator(".attribution-frame, .attribution-head")).to_have_count(0)
     visit.ask("What number appears in the video?")
-    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible()
     expect(note).to_have_count(1)  # the first answer keeps its own
     assert visit.complaints == []
 
@@ -73,7 +73,7 @@ def test_a_refusal_has_neither_a_confidence_nor_frames(visit: Visit) -> None:
     visit.pick("One second in a minute")
     assert visit.ask("What is the weather in Paris?") == REFUSAL
     visit.ask("What number appears in the video?")
-    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".turn:last-child .attribution-frame").first).to_be_visible()
     expect(visit.page.locator(".turn:first-child").locator(".sure, .attribution")).to_have_count(0)
     assert visit.complaints == []
 

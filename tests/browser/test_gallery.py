@@ -18,13 +18,6 @@ ENGLISH = CATALOGUES["en"]
 ROLLING, LONG = "A rolling circle", "Ten minutes, one number"
 
 
-@pytest.fixture(autouse=True)
-def patience() -> Iterator[None]:
-    expect.set_options(timeout=60_000)
-    yield
-    expect.set_options(timeout=None)
-
-
 def test_answers_are_correct_on_the_page(visit: Visit) -> None:
     example = EXAMPLES[0]
     visit.pick(example.title)
@@ -97,7 +90,7 @@ def test_a_card_plays_its_preview_on_hover(visit: Visit) -> None:
 
 
 def test_the_keyboard_plays_and_picks(visit: Visit) -> None:
-    visit.page.focus(".badge summary")
+    visit.page.focus(".badge")
     visit.page.keyboard.press("Tab")
     first, second = visit.page.locator(".card").nth(0), visit.page.locator(".card").nth(1)
     expect(first).to_be_focused()

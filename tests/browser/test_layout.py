@@ -82,7 +82,7 @@ def phone(visit: Visit) -> Visit:
     visit.pick(CLIP)
     visit.page.click(".chip >> nth=0")
     visit.wait_for_answer(1)
-    expect(visit.page.locator(".attribution-frame").first).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".attribution-frame").first).to_be_visible()
     return visit
 
 

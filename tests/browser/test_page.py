@@ -14,8 +14,33 @@ def test_the_page_loads_without_errors_and_external_requests(visit: Visit) -> No
     assert visit.page.locator(".card").count() >= 7
     expect(visit.page.locator(".film-empty")).to_be_visible()
     expect(visit.page.locator(".badge")).to_contain_text("LongVA")
-    visit.page.click(".badge summary")
-    expect(visit.page.locator(".badge")).to_contain_text("--model")
+
+
+def test_the_badge_and_a_refusal_open_the_panel_about_longva_7b(visit: Visit) -> None:
+    panel = visit.page.locator(".machine")
+    visit.page.click(".badge")
+    expect(panel).to_contain_text("LongVA-7B on this machine")
+    expect(panel.locator(".machine-needs td").first).to_have_text("bf16")
+    expect(panel.locator("code")).to_have_text("longva-demo serve --model lmms-lab/LongVA-7B-DPO")
+    expect(panel.locator(".machine-now")).to_be_hidden()  # no file is selected
+    visit.page.mouse.click(8, 8)
+    expect(panel).to_be_hidden()
+    expect(visit.page.locator(".badge")).to_be_focused()
+
+    visit.pick("Three shapes")
+    visit.ask("Who is the president?")
+    opener = visit.page.locator('.turn [data-tool="machine"]')
+    opener.click()
+    expect(panel.locator(".machine-now button")).to_have_count(4)
+    visit.page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+    opener.click()
+    panel.get_by_role("button", name="Run the needle test on it").click()
+    expect(panel).to_be_hidden()
+    expect(visit.page.locator(".needles-start")).to_be_visible()
+    visit.ask("What colour is the star?")
+    expect(opener).to_have_count(1)  # below the refusal alone
+    assert visit.complaints == []
 
 
 def test_an_example_shows_its_frames_with_their_times(visit: Visit) -> None:
@@ -170,7 +195,7 @@ def test_retry_edit_undo_clear(visit: Visit) -> None:
     visit.ask("What colour is the star?")
     answer = visit.ask("What colour is the background?")
     tools = visit.page.locator(".turn:last-child .tools")
-    expect(visit.page.locator(".turn:last-child .attribution")).to_be_visible(timeout=60_000)  # moves the tools down
+    expect(visit.page.locator(".turn:last-child .attribution")).to_be_visible()  # moves the tools down
     completed = visit.page.evaluate("window.completed")
     tools.get_by_text("Retry").click()
     visit.wait_for_completed(completed + 1)
@@ -196,7 +221,7 @@ def test_updates_of_an_answer_do_not_affect_the_edit_of_its_question(visit: Visi
     visit.page.locator(".turn .tools").get_by_text("Edit").click()
     visit.page.fill(".edit-area", "Where is")
     visit.page.locator(".turn .tools").get_by_text("Blind check").click()
-    expect(visit.page.locator(".turn .blind")).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".turn .blind")).to_be_visible()
     expect(visit.page.locator(".edit-area")).to_have_value("Where is")
     visit.page.press(".edit-area", "Escape")
     expect(visit.page.locator(".turn .question")).to_have_text("What colour is the star?")
@@ -248,7 +273,7 @@ def test_stop_ends_a_long_prefill(visit: Visit) -> None:
     visit.page.wait_for_selector('.film[data-state="sampling"]')
     visit.page.fill("#question textarea", "What number is in the video?")
     visit.page.press("#question textarea", "Enter")
-    expect(visit.page.locator(".turn .status")).to_contain_text("frame", timeout=60_000)
+    expect(visit.page.locator(".turn .status")).to_contain_text("frame")
     visit.page.click("#question .stop-button")
     visit.page.wait_for_selector("#question .submit-button")
     expect(visit.page.locator("#question textarea")).to_have_value("What number is in the video?")

@@ -65,7 +65,7 @@ def test_the_page_works_below_a_path(desktop: BrowserContext, behind_proxy: str,
     visit.pick("A rolling circle")
     visit.page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
     assert visit.ask("What shape is it?")
-    expect(visit.page.locator(".attribution-head")).to_be_visible(timeout=60_000)
+    expect(visit.page.locator(".attribution-head")).to_be_visible()
     with visit.page.expect_download() as download:
         visit.page.click('.film-foot [data-file="plan.json"]')
     download.value.save_as(tmp_path / "plan.json")

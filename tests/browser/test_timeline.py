@@ -16,12 +16,10 @@ POSITION = "document.querySelector('#player video').currentTime"
 def desk(visit: Visit) -> Iterator[Visit]:
     """A one-minute example with its 64 frames."""
     visit.page.set_default_timeout(120_000)
-    expect.set_options(timeout=60_000)
     visit.pick("One second in a minute")
     visit.page.wait_for_function("document.querySelector('#player video')?.readyState >= 1")
     visit.page.locator(".track").scroll_into_view_if_needed()
     yield visit
-    expect.set_options(timeout=None)
     assert visit.complaints == []
 
 

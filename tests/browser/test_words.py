@@ -80,7 +80,7 @@ def test_a_whole_visit_is_in_the_browsers_language(
 def cut_texts(page: Page) -> list[str]:
     """Controls whose text does not fit."""
     found: list[str] = page.evaluate(
-        """() => [...document.querySelectorAll("#desk button, .badge summary, #desk h2, .film-foot, .timeline-head")]
+        """() => [...document.querySelectorAll("#desk button, .badge, #desk h2, .film-foot, .timeline-head")]
           .filter((node) => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1 && node.clientWidth)
           .map((node) => `${node.textContent.trim()} (${node.scrollWidth} in ${node.clientWidth})`)"""
     )

@@ -29,7 +29,8 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-# A timeout for machines under load.
+# How long a test waits for a state of the page, and for what takes several events.
+PATIENCE_MS = 60_000
 BUSY_MS = 120_000
 
 
@@ -117,7 +118,7 @@ class Visit:
         self.address = address
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
         self.page.on("request", self._on_request)

@@ -1,4 +1,5 @@
 // Small helpers that several components use.
+const COPIED_MS = 2000;
 const make = (tag, className, text) => {
   const node = document.createElement(tag);
   node.className = className;
@@ -49,20 +50,37 @@ function showMoment(seconds) {
   document.dispatchEvent(new CustomEvent("longva:moment", { detail: seconds }));
 }
 
+// Copies, and lets the button say so for a while.
+async function copyFrom(button, text) {
+  const label = button.textContent;
+  await copyText(text);
+  if (label === say("tool.copied")) return;
+  button.textContent = say("tool.copied");
+  setTimeout(() => { button.textContent = label; }, COPIED_MS);
+}
+
 // Browsers offer their clipboard API only on https and localhost, and may refuse it there. The fallback copies from a
 // selected text field.
 async function copyText(text) {
   try { return await navigator.clipboard.writeText(text); } catch { /* fall back */ }
   const field = make("textarea", "copied"), focused = document.activeElement;
   field.value = text;
-  document.body.append(field);
+  (focused?.closest("dialog") ?? document.body).append(field);  // a modal dialog makes everything else inert
   field.select();
   document.execCommand("copy");
   field.remove();
   focused?.focus({ preventScroll: true });
 }
 
+// A modal dialog closes by Escape; this lets a click outside close it too. The focus returns to what opened it.
+function closeByClickOutside(dialog) {
+  dialog.addEventListener("click", ({ target, clientX: x, clientY: y }) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    if (target === dialog && (x < left || x > right || y < top || y > bottom)) dialog.close();
+  });
+}
+
 // The address of a path on this server, which may be mounted below the origin's root.
 const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
 
-Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyText, serverUrl });
+Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, closeByClickOutside, serverUrl });

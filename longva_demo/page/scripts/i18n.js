@@ -15,7 +15,7 @@ function formatNumber(value, maxDecimals = 0, minDecimals = 0) {
 
 const withUnit = (unit, ...number) => say(`unit.${unit}`, { amount: formatNumber(...number) });
 
-// How a number is formatted, by the name of its slot; all others are plain numbers.
+// How a number is formatted, by the last word of its slot's name (`free_bytes`); all others are plain numbers.
 const SLOT_FORMATS = {
   // "under 0.1 s", "0.8 s", "12 s"
   duration: (seconds) => seconds < 0.095 ? say("unit.under", { amount: withUnit("seconds", 0.1, 1) })
@@ -34,7 +34,7 @@ const SLOT_FORMATS = {
   factor: (value) => value > 10000 ? say("unit.over", { amount: 10000 })
     : value < 10 ? formatNumber(value, 1, 1) : formatNumber(Number(value.toPrecision(2))),
 };
-const formatSlot = (name, value) => typeof value === "string" ? value : (SLOT_FORMATS[name] ?? formatNumber)(value);
+const formatSlot = (name, value) => typeof value === "string" ? value : (SLOT_FORMATS[name.split("_").at(-1)] ?? formatNumber)(value);
 
 // The text of a key, or of a message, with its {slots} filled. The slot `count` selects the plural form.
 function say(key, slots = {}) {

@@ -8,6 +8,10 @@ import gradio as gr
 from longva_demo.model import LoadedModel
 
 TEMPLATE = Path(__file__).with_name("template.html")
+SCRIPT = """document.title = say("page.title");
+element.addEventListener("click", ({ target }) => {
+  if (target.closest(".badge")) document.dispatchEvent(new CustomEvent("longva:machine"));
+});"""
 
 
 def is_builtin(loaded: LoadedModel) -> bool:
@@ -16,18 +20,17 @@ def is_builtin(loaded: LoadedModel) -> bool:
 
 
 def make_header(loaded: LoadedModel, elem_id: str) -> gr.HTML:
-    """The badge opens to show why this model was chosen, and how to use another. The reason is always in English."""
+    """The badge names the model, and opens the panel about it."""
     kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
     value = {
         "name": None if is_builtin(loaded) else html.escape(loaded.model_id.removesuffix("/").split("/")[-1]),
         "kind": html.escape(kind),
         "device": html.escape(str(loaded.device)),
-        "reason": html.escape(loaded.reason),
     }
     return gr.HTML(
         value=value,
         html_template=TEMPLATE.read_text("utf-8"),
-        js_on_load='document.title = say("page.title");',
+        js_on_load=SCRIPT,
         apply_default_css=False,
         elem_id=elem_id,
     )

@@ -5,7 +5,6 @@ const turns = element.querySelector(".chat-turns");
 const empty = element.querySelector(".chat-empty");
 const tools = element.querySelector(".chat-tools");
 const drawn = [];  // the entries as they were drawn, as JSON
-const COPIED_MS = 2000;
 let drawnAt = 0, returnedAt = 0;  // updates may arrive out of order: the newest one stays
 let drawnHeat = "";
 let isScrolledUp = false;  // whether the visitor has scrolled up since the last question
@@ -24,20 +23,17 @@ const checkEvents = {
   compare: (number) => trigger("compare", { number }),
 };
 
+const openMachine = () => document.dispatchEvent(new CustomEvent("longva:machine"));
+
 function makeTools(node, entry, number) {
   const forNewest = !entry.tools ? [] : [
     makeTool("retry", () => trigger("retry")),
     makeTool("edit", () => startEdit(node)),
     makeTool("undo", () => trigger("undo")),
-    makeTool("copy", (button) => copyAnswer(button, entry.answer)),
+    makeTool("copy", (button) => copyFrom(button, entry.answer)),
   ];
-  return [...forNewest, ...(entry.checks || []).map((name) => makeTool(name, () => checkEvents[name](number)))];
-}
-
-async function copyAnswer(button, answer) {
-  await copyText(answer);
-  button.textContent = say("tool.copied");
-  setTimeout(() => { button.textContent = say("tool.copy"); }, COPIED_MS);
+  const checks = (entry.checks || []).map((name) => makeTool(name, () => checkEvents[name](number)));
+  return [...(entry.is_refusal ? [makeTool("machine", openMachine)] : []), ...forNewest, ...checks];
 }
 
 // The times in an answer are buttons (markdown.py), which show that moment while its video is selected.
@@ -87,7 +83,7 @@ function drawEntry(node, entry, number) {
   setText(status, entry.status ? say(entry.status) : "");
   status.style.setProperty("--progress", `${Math.round((entry.progress || 0) * 100)}%`);
   status.hidden = !entry.status;
-  if (hasChanged(node, "tools", [entry.tools, entry.checks]))
+  if (hasChanged(node, "tools", [entry.tools, entry.checks, entry.is_refusal]))
     part("tools").replaceChildren(...makeTools(node, entry, number));
   drawChecks(node, entry);
   enableMoments(node, Boolean(entry.is_elsewhere));

@@ -1,0 +1,73 @@
+"""The panel "LongVA-7B on this machine": what it needs, what is there, and what can be done with the video now."""
+
+import gradio as gr
+
+from longva_demo.model import LoadedModel
+from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, choose_quant, needed_bytes
+from longva_demo.model.hub import find_cached
+from longva_demo.model.machine import Machine
+from longva_demo.page.components.component import make_component
+from longva_demo.page.components.header import is_builtin
+from longva_demo.page.i18n import Message, message
+from longva_demo.page.transcript import Value
+
+# The names of the precisions for the page, by the value of --quant.
+PRECISIONS = {"none": "bf16", "4bit": "4-bit"}
+
+
+def make_machine(elem_id: str) -> gr.HTML:
+    """Value: `machine_facts`, or None until the panel is opened. Event: `examine`."""
+    return make_component("machine", None, elem_id)
+
+
+def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
+    """What LongVA-7B needs for MIN_FRAMES frames beside what this machine has, in bytes."""
+    gpu_bytes = max((gpu.free_bytes for gpu in machine.gpus), default=0)
+    rows = [
+        {"precision": name, "needed": int(needed_bytes(quant, MIN_FRAMES)), "fits": can_use(quant, gpu_bytes, machine)}
+        for quant, name in PRECISIONS.items()
+    ]
+    return {
+        "reason": loaded.reason,
+        "is_builtin": is_builtin(loaded),
+        "facts": facts(machine),
+        "frames": MIN_FRAMES,
+        "rows": rows,
+        "advice": advice(loaded, gpu_bytes, machine),
+        "command": f"longva-demo serve --model {LONGVA_7B}",
+    }
+
+
+def can_use(quant: str, gpu_bytes: int, machine: Machine) -> bool:
+    return gpu_bytes >= needed_bytes(quant, MIN_FRAMES) and (quant != "4bit" or machine.has_bitsandbytes)
+
+
+def facts(machine: Machine) -> list[Message]:
+    gpus = [
+        message("machine.gpu", name=gpu.name, free_bytes=gpu.free_bytes, total_bytes=gpu.total_bytes)
+        for gpu in machine.gpus
+    ]
+    return [
+        *(gpus or [message("machine.no_gpu")]),
+        message(
+            "machine.processor",
+            count=machine.num_cores,
+            free_bytes=machine.free_bytes,
+            total_bytes=machine.total_bytes,
+        ),
+        message("machine.disk", free_bytes=machine.disk_bytes),
+    ]
+
+
+def advice(loaded: LoadedModel, gpu_bytes: int, machine: Machine) -> Message:
+    """What stands between this machine and LongVA-7B, as a line above the command."""
+    if not is_builtin(loaded):
+        return message("machine.in_use")
+    if not machine.gpus:
+        return message("machine.needs_gpu", bytes=needed_bytes("4bit", MIN_FRAMES))
+    if choose_quant(gpu_bytes, machine.has_bitsandbytes) is None:
+        return message("machine.needs_more", bytes=needed_bytes("4bit", MIN_FRAMES))
+    if find_cached(LONGVA_7B) is not None:
+        return message("machine.ready")
+    key = "machine.downloads" if machine.disk_bytes >= DOWNLOAD_BYTES else "machine.needs_disk"
+    return message(key, bytes=DOWNLOAD_BYTES)

@@ -1,0 +1,66 @@
+"""The panel about LongVA-7B on this machine: what it says of machines that the tests do not have."""
+
+from dataclasses import replace
+
+import pytest
+
+from longva_demo.model import LoadedModel, load
+from longva_demo.model.choice import DOWNLOAD_BYTES, MIN_FRAMES, needed_bytes
+from longva_demo.model.machine import Gpu, Machine, probe_machine
+from longva_demo.page.components import machine as panel
+from longva_demo.page.components.machine import machine_facts
+
+GB = 10**9
+NO_GPU = Machine((), 8, 12 * GB, 16 * GB, 100 * GB, has_bitsandbytes=True)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load("tiny")
+
+
+def with_gpu(gigabytes: int) -> Machine:
+    return replace(NO_GPU, gpus=(Gpu("Small", GB, GB), Gpu("Large", gigabytes * GB, gigabytes * GB)))
+
+
+@pytest.mark.parametrize(
+    ("machine", "fits", "advice"),
+    [
+        (NO_GPU, [False, False], "machine.needs_gpu"),
+        (with_gpu(8), [False, False], "machine.needs_more"),
+        (with_gpu(12), [False, True], "machine.downloads"),
+        (replace(with_gpu(12), has_bitsandbytes=False), [False, False], "machine.needs_more"),
+        (with_gpu(24), [True, True], "machine.downloads"),
+        (replace(with_gpu(24), disk_bytes=GB), [True, True], "machine.needs_disk"),
+    ],
+)
+def test_what_fits_and_what_is_missing(
+    loaded: LoadedModel, machine: Machine, fits: list[bool], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel, "find_cached", lambda _: None)
+    found = machine_facts(loaded, machine)
+    assert [row["fits"] for row in found["rows"]] == fits
+    assert [row["needed"] for row in found["rows"]] == [
+        int(needed_bytes(quant, MIN_FRAMES)) for quant in ("none", "4bit")
+    ]
+    assert found["advice"]["key"] == advice
+    if advice in ("machine.downloads", "machine.needs_disk"):
+        assert found["advice"]["bytes"] == DOWNLOAD_BYTES
+
+
+def test_weights_that_are_here_need_no_download(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panel, "find_cached", lambda _: "/weights")
+    assert machine_facts(loaded, with_gpu(24))["advice"]["key"] == "machine.ready"
+
+
+def test_a_model_that_is_not_the_built_in_one_is_in_use(loaded: LoadedModel) -> None:
+    found = machine_facts(replace(loaded, model_id="lmms-lab/LongVA-7B"), with_gpu(24))
+    assert found["advice"]["key"] == "machine.in_use"
+    assert found["is_builtin"] is False
+
+
+def test_this_machine_is_described(loaded: LoadedModel) -> None:
+    machine = probe_machine()
+    assert 0 < machine.free_bytes <= machine.total_bytes
+    first, *_ = machine_facts(loaded, machine)["facts"]
+    assert first["key"] == ("machine.gpu" if machine.gpus else "machine.no_gpu")
