@@ -76,6 +76,33 @@ def test_the_cards_become_a_strip_that_one_click_opens(visit: Visit) -> None:
     expect(gallery.locator(".card-shows").first).to_be_visible()
 
 
+# Everything that can be tapped, with its label if that is around it, and is smaller than 40 pixels, as "width × height, class, text".
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, textarea, [role=tab], [role=slider]")]
+  .filter((node) => node.checkVisibility() && node.getClientRects().length)
+  .map((node) => [node, (node.closest("label") ?? node).getBoundingClientRect()])
+  .filter(([, { width, height }]) => width && (width < 39.5 || height < 39.5))
+  .map(([node, { width, height }]) => `${width} × ${height}, ${node.className}, ${node.textContent.trim()}`)"""
+
+
+def test_under_a_finger_everything_is_large_enough(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    visit = Visit(context, address)
+    assert visit.page.evaluate(SMALL_TARGETS) == []
+    visit.pick(CLIP)
+    visit.page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    visit.page.click("#settings button")
+    assert visit.page.evaluate(SMALL_TARGETS) == []
+    visit.page.click(".badge")
+    visit.page.wait_for_selector(".machine-needs td")
+    assert visit.page.evaluate(SMALL_TARGETS) == []
+    visit.page.keyboard.press("Escape")
+    for tab in ("Picture", "Needle test"):
+        visit.page.get_by_role("tab", name=tab).click()
+        assert visit.page.evaluate(SMALL_TARGETS) == []
+    context.close()
+
+
 @pytest.fixture
 def phone(visit: Visit) -> Visit:
     resize(visit.page, 390, 844)

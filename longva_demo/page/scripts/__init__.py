@@ -23,14 +23,18 @@ SCRIPTS = (
 )
 
 
-# Until appear.js adds the class. In the head, and not in style.css, which Gradio adds later.
-HIDE = "<style>:root:not(.drawn) :is(.gradio-container .column, footer) { visibility: hidden; }</style>"
+# Rules that style.css cannot hold: Gradio adds it after it has drawn components, which appear.js shows at once, and
+# rewrites its media queries so that they miss the footer.
+STYLE = """<style>
+:root:not(.drawn) :is(.gradio-container .column, footer) { visibility: hidden; }
+@media (pointer: coarse) { footer :is(a, button) { padding-block: 10px !important; } }
+</style>"""
 
 
 def head(constants: str) -> str:
     """The page's head. `constants` are JavaScript declarations that stale_tab.js uses."""
     scripts = (wrap(name, constants if name == "stale_tab.js" else "") for name in SCRIPTS)
-    return f"{HIDE}<script>{''.join(scripts)}</script>"
+    return f"{STYLE}<script>{''.join(scripts)}</script>"
 
 
 def wrap(name: str, constants: str) -> str:
