@@ -76,8 +76,8 @@ def test_the_cards_become_a_strip_that_one_click_opens(visit: Visit) -> None:
     expect(gallery.locator(".card-shows").first).to_be_visible()
 
 
-# Everything that can be tapped, with its label if that is around it, and is smaller than 40 pixels, as "width × height, class, text".
-SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, textarea, [role=tab], [role=slider]")]
+# Everything that can be tapped, with the label around it, and is smaller than 40 pixels: "width × height, class, text".
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, a, summary, input, textarea, [role=tab], .track")]
   .filter((node) => node.checkVisibility() && node.getClientRects().length)
   .map((node) => [node, (node.closest("label") ?? node).getBoundingClientRect()])
   .filter(([, { width, height }]) => width && (width < 39.5 || height < 39.5))
