@@ -22,7 +22,6 @@ from longva_demo.page.components.preview import make_preview_line
 from longva_demo.page.components.suggestions import make_suggestions
 from longva_demo.page.components.timeline import make_timeline
 from longva_demo.page.components.transcript import make_transcript
-from longva_demo.page.components.waiting import make_waiting
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
@@ -137,7 +136,6 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
     """`kind` is the suffix of the messages that say which languages the model reads."""
     transcript = make_transcript(f"chat.hint{kind}", f"chat.scope{kind}", elem_id="chat")
     suggestions = make_suggestions(bool(kind), elem_id="suggestions")
-    make_waiting(elem_id="waiting")
     question = gr.Textbox(
         placeholder=I18N(f"ask.placeholder{kind}"),
         show_label=False,
@@ -261,16 +259,18 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     }
     # Each prefill is measured, and uses memory: both change the cost of a budget.
     meter: dict[str, Any] = {"fn": handlers.meter, "outputs": parts.cost, **hidden}
-    # The page empties the field, waits for a running upload, and asks (draft.js).
-    submitted = parts.question.submit(None, None, None, js="() => undefined", **hidden)
-    chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **hidden)
+    # The page empties the field, waits for a running upload or answer, and asks (draft.js).
+    waits: dict[str, Any] = {"trigger_mode": "multiple", **hidden}
+    submitted = parts.question.submit(None, None, None, js="() => undefined", **waits)
+    chosen = parts.suggestions.choose(None, None, None, js="() => undefined", **waits)
     parts.question.stop(handlers.stop, asked_at, None, js=NOW, queue=False, **hidden)
     asks = [
-        event.success(None, None, None, js="() => draft.ready()", **hidden).success(**ask)
+        event.success(None, None, None, js="() => draft.ready()", **waits).success(**ask)
         for event in (submitted, chosen)
     ]
     for event in asks:
         event.failure(None, None, None, js="() => draft.requestFailed()", **hidden)
+        event.success(None, None, None, js="() => draft.ended()", **hidden)
     answered = [
         *asks,
         parts.transcript.retry(handlers.retry, [*sampling, asked_at], shown, js=NOW, **hidden, **many),

@@ -105,7 +105,13 @@ def test_a_clip_that_is_too_short_to_compare_is_refused(visit: Visit, tmp_path: 
 
 def test_a_blind_check_needs_a_picture_or_video(visit: Visit) -> None:
     visit.ask("What is there?")
-    assert visit.page.locator(".turn:last-child .tool").all_inner_texts() == ["Retry", "Edit", "Undo", "Copy"]
+    assert visit.page.locator(".turn:last-child .tool").all_inner_texts() == [
+        "What now?",
+        "Retry",
+        "Edit",
+        "Undo",
+        "Copy",
+    ]
     visit.page.locator(".card", has_text="picture").last.click()
     visit.wait_for_frames(1)
     visit.ask("What is in the picture?")

@@ -133,42 +133,6 @@ def test_an_old_range_does_not_outlive_its_video(desk: Visit, clip: Path) -> Non
     assert desk.frame_seconds[0] == 0
 
 
-def test_a_question_asked_while_a_file_is_uploaded_waits_for_it(visit: Visit, clip: Path) -> None:
-    uploads = visit.hold_uploads()
-    visit.upload(clip)
-    uploads.wait()
-    visit.page.fill(FIELD, "What do you see?")
-    visit.page.press(FIELD, "Enter")
-    expect(visit.page.locator(".waiting")).to_contain_text("What do you see?")
-    visit.page.click(".waiting button")
-    expect(visit.page.locator(".waiting")).to_be_hidden()
-    expect(visit.page.locator(FIELD)).to_have_value("What do you see?")
-    visit.page.press(FIELD, "Enter")
-    visit.page.fill(FIELD, "a draft")
-    uploads.release()
-    assert visit.wait_for_answer(1)
-    expect(visit.page.locator(".turn .question")).to_have_text("What do you see?")
-    assert "video read in" in visit.stats()
-    expect(visit.page.locator(FIELD)).to_have_value("a draft")
-    expect(visit.page.locator(".waiting")).to_be_hidden()
-    assert visit.complaints == []
-
-
-def test_a_second_question_does_not_wait_for_an_upload(visit: Visit, clip: Path) -> None:
-    uploads = visit.hold_uploads()
-    visit.upload(clip)
-    uploads.wait()
-    for question in ("What do you see?", "Where is it?"):
-        visit.page.fill(FIELD, question)
-        visit.page.press(FIELD, "Enter")
-    expect(visit.page.locator(FIELD)).to_have_value("Where is it?")
-    expect(visit.page.locator(".waiting")).to_contain_text("What do you see?")
-    uploads.release()
-    assert visit.wait_for_answer(1)
-    expect(visit.page.locator(".turn .question")).to_have_text("What do you see?")
-    expect(visit.page.locator(FIELD)).to_have_value("Where is it?")
-
-
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_question_that_does_not_reach_the_server_returns_to_its_field(visit: Visit, status: int) -> None:
     visit.pick("Three shapes")
@@ -196,19 +160,6 @@ def test_a_broken_stream_is_opened_again(visit: Visit) -> None:
         visit.page.click('.card:has-text("Three shapes")')
     visit.page.wait_for_selector("#player .upload-container")
     visit.pick("A rolling circle")
-
-
-def test_a_question_whose_upload_is_cancelled_returns_to_its_field(visit: Visit, clip: Path) -> None:
-    uploads = visit.hold_uploads()
-    visit.upload(clip)
-    uploads.wait()
-    visit.page.fill(FIELD, "What do you see?")
-    visit.page.press(FIELD, "Enter")
-    expect(visit.page.locator(".waiting")).to_be_visible()
-    visit.pick("Three shapes")
-    expect(visit.page.locator(FIELD)).to_have_value("What do you see?")
-    uploads.release()
-    assert visit.page.locator(".turn").count() == 0
 
 
 def test_a_returned_question_does_not_replace_a_draft(visit: Visit) -> None:

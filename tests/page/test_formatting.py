@@ -16,6 +16,7 @@ from PIL import Image
 from longva_demo.chat import AnswerStats, CacheStatus
 from longva_demo.errors import BudgetError, VideoError
 from longva_demo.page import attribution, checks, downloads, formatting, selection
+from longva_demo.page.components import frame_browser
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.errors import plain, toast
 from longva_demo.page.facts import stats_messages
@@ -78,6 +79,29 @@ def records(sheets: Sheets) -> list[tuple[dict[str, Any], bytes]]:
         found.append((json.loads(data[8 : 8 + header]), data[8 + header : 8 + header + picture]))
         data = data[8 + header + picture :]
     return found
+
+
+def test_the_browser_is_told_of_frames_that_are_not_in_a_sheet_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_browser, "PROGRESS_SECONDS", 0.0)
+    sheets = Sheets(2000)
+    for index in range(20):
+        sheets.add(frame(index))
+
+    async def collect() -> list[bytes]:
+        parts = []
+        async for part in sheets.stream():
+            parts.append(part)
+            if b'"done": 21' in part:
+                sheets.finish()
+            elif b'"done"' in part:
+                sheets.add(frame(20))
+        return parts
+
+    with ThreadPoolExecutor(1) as executor:
+        parts = executor.submit(asyncio.run, collect()).result()
+    told = [part for part in parts if b'"done"' in part]
+    assert [json.loads(part[8:]) for part in told] == [{"count": 0, "done": 20}, {"count": 0, "done": 21}]
+    assert all(struct.unpack(">II", part[:8]) == (len(part) - 8, 0) for part in told)
 
 
 @pytest.mark.parametrize("total", [1, 4, 5, 64, 2000])

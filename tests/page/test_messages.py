@@ -101,7 +101,7 @@ def test_scripts_contain_no_sentences() -> None:
     # Markup, selectors, keyboard keys, console messages, drag types, and magic numbers and extensions of files.
     allowed = re.compile(
         r"<|^[#.(]|^(Enter|Escape|AbortError|PageUp|PageDown)$|^the frames could not be fetched"
-        r"|^the question was withdrawn|^the field did not change|^the server's stream "
+        r"|^the question was withdrawn|^the connection was lost|^the field did not change|^the server's stream "
         r"|^Files$|^(mp4 m4v|nut ivf) |^(OggS|RIFF|GIF8)$"
     )
     for path, source in sources():

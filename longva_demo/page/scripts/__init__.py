@@ -6,7 +6,7 @@ Each runs in a function of its own and shares only the names that it assigns to 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# In the order in which they run. The first six export what the components use. event_stream.js wraps the `fetch` of
+# In the order in which they run. The first seven export what the components use. event_stream.js wraps the `fetch` of
 # stale_tab.js; the last four stand alone.
 SCRIPTS = (
     "times.js",
@@ -14,6 +14,7 @@ SCRIPTS = (
     "dom.js",
     "draft.js",
     "selection.js",
+    "upload.js",
     "stale_tab.js",
     "event_stream.js",
     "fields.js",

@@ -2,7 +2,7 @@
 // part that remains, instead of the page's body. Not after a tap, where a focused text field would open the keyboard.
 const FALLBACKS = [  // [part of the page, where the focus goes there]
   [".chat", ".chat-log"],
-  ["#question, #suggestions, #waiting", "#question textarea"],
+  ["#question, #suggestions", "#question textarea"],
   [".timeline", ".track"],
   [".needles", ".needles-bar button:not([hidden])"],
   ["#player", "#player button"],

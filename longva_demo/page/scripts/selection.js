@@ -69,6 +69,7 @@ const selection = {
   // `field` was emptied. Returns start, end and suggestions.
   removed(field) {
     if (field !== activeField) return [undefined, undefined, undefined];
+    chosenAt = now();
     changeFile(null);
     return ["", "", []];
   },
@@ -104,6 +105,8 @@ const selection = {
   // Whether a reply of the server is about the present selection.
   isCurrent: (value) => (value?.asked_at ?? 0) >= askedAt,
   isUploading: () => uploads.size > 0 || isArriving,
+  chosenAt: () => chosenAt,
+  cancelUploads,
 
   // Sends an upload. If another file is chosen meanwhile, aborts it and resolves with `canceledReply`.
   async upload(send, canceledReply) {

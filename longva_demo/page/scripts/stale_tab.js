@@ -1,10 +1,10 @@
 // Reloads a tab whose server has restarted, or has closed its page. Gradio reloads the page itself when it loses the
-// connection; here it is reloaded when the server rejects an event of a stale tab. The unanswered question returns to
-// its field, history shows the chats that this browser kept, and the transcript says what happened.
+// connection; here it is reloaded when the server rejects an event of a stale tab. The unanswered questions return to
+// the field and above it, history shows the chats that this browser kept, and the transcript says what happened.
 // `server`, `serverHeader` and `sessionHeader` come from stale_tab.py.
 const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/, UPLOAD = /\/gradio_api\/upload(\?|$)/;
 
-// The note that the tab left for itself before it was reloaded: {server, question, closed}.
+// The note that the tab left for itself before it was reloaded: {server, questions, closed}.
 function readNote() {
   try {
     const note = JSON.parse(sessionStorage.getItem(NOTE));
@@ -19,26 +19,29 @@ const note = readNote();
 const wasRestarted = Boolean(note) && note.server !== server;
 const wasClosed = Boolean(note?.closed) && !wasRestarted;
 let isReloading = false;
-let lostQuestion = wasRestarted || wasClosed ? note.question : "";  // until it is asked again
+const lost = wasRestarted || wasClosed ? note.questions : [];
+let lostQuestion = lost[0] ?? "";  // until it is asked again
+draft.returned.push(...lost.slice(1));
 
-function leaveNote(question, closed = false) {
+function leaveNote(questions, closed = false) {
   isReloading = true;
-  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, question, closed })); } catch { /* disabled */ }
+  try { sessionStorage.setItem(NOTE, JSON.stringify({ server, questions, closed })); } catch { /* disabled */ }
 }
 
-// The text in the field, or the question that is being answered.
-function unansweredQuestion() {
+// The text in the field, the question that is being answered, and those that wait.
+function unansweredQuestions() {
   const turn = document.querySelector(".turn:last-child"), isOpen = turn && !turn.querySelector(".stats")?.textContent;
   const typed = document.querySelector("#question textarea")?.value;
-  return typed || (isOpen && turn.querySelector(".question")?.textContent) || "";
+  const open = isOpen && turn.querySelector(".question")?.textContent;
+  return [typed, open, ...draft.waitingTexts()].filter(Boolean);
 }
 
 let ownSession = "";
 window.addEventListener("pagehide", ({ persisted }) => {
-  const question = unansweredQuestion();
+  const questions = unansweredQuestions();
   // The server waits for a lost connection to come back; this tells it that the tab is gone for good.
   if (ownSession && !persisted) navigator.sendBeacon(serverUrl(`/longva/leave/${ownSession}`));
-  if (!isReloading && (question || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(question);
+  if (!isReloading && (questions.length || document.querySelector('.turn, .film:not([data-count="0"])'))) leaveNote(questions);
 });
 
 // The session of an event and its question. Only the event that asks has a text as its first input.
@@ -56,7 +59,7 @@ window.fetch = async (address, options = {}) => {
   if (UPLOAD.test(String(address))) {
     // An empty reply resets Gradio's upload field. A recording cannot be reset that way: its request never ends.
     const canceledReply = String(address).includes("upload_id") ? Response.json([]) : new Promise(() => {});
-    return selection.upload((signal) => plainFetch(address, { ...options, signal }), canceledReply);
+    return selection.upload((signal) => sendUpload(String(address), options, signal), canceledReply);
   }
   if (!EVENT.test(String(address))) return plainFetch(address, options);
   const { session, question } = parseEvent(options.body), headers = new Headers(options.headers);
@@ -71,7 +74,7 @@ window.fetch = async (address, options = {}) => {
   const isClosed = reply.status === 410;
   // A reload may bring an old copy of the page from a cache: it is not reloaded again and again.
   if (!isClosed && (reply.status !== 409 || note?.server === server)) return reply;
-  leaveNote(question || unansweredQuestion(), isClosed);
+  leaveNote(question ? [question] : unansweredQuestions(), isClosed);
   location.reload();
   return new Promise(() => {});
 };

@@ -11,6 +11,7 @@ import math
 import secrets
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import gradio as gr
@@ -33,6 +34,8 @@ QUALITIES = (80, 62, 45, 30, 15)
 MAX_BYTES = 5_000_000
 ROUTE = "/longva/frames/{token}"
 POLL_SECONDS = 0.05
+# How often the browser is told how many frames are decoded, while no sheet is complete.
+PROGRESS_SECONDS = 1.0
 SHEET_COLUMNS = 32
 # JPEG allows at most 65,535 pixels per side.
 MAX_ASPECT = 4.0
@@ -114,8 +117,8 @@ class Sheets:
                     yield sheet.crop((left, top, left + width, top + height)), seconds
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """All sheets, those still to come included. See `_close_sheet` for the format."""
-        sent = 0
+        """All sheets, those still to come included, and meanwhile how many frames are decoded. See `make_record`."""
+        sent, num_told, told_at = 0, 0, time.monotonic()
         while True:
             was_finished = self.is_finished
             while sent < len(self._records):
@@ -123,6 +126,9 @@ class Sheets:
                 sent += 1
             if was_finished:
                 return
+            if self.num_done != num_told and time.monotonic() - told_at >= PROGRESS_SECONDS:
+                num_told, told_at = self.num_done, time.monotonic()
+                yield make_record({"count": 0, "done": num_told})
             await asyncio.sleep(POLL_SECONDS)
 
     def _close_sheet(self) -> None:
@@ -141,10 +147,17 @@ class Sheets:
             "indices": self._indices,
             "seconds": [round(seconds, 6) for seconds in self._seconds],
         }
-        # A record: two lengths of four bytes each, big-endian, then the facts as JSON, then the JPEG.
-        header = json.dumps(facts).encode()
-        self._records.append(struct.pack(">II", len(header), len(encoded)) + header + encoded)
+        self._records.append(make_record(facts, encoded))
         self._tiles, self._indices, self._seconds = [], [], []
+
+
+def make_record(facts: Value, jpeg: bytes = b"") -> bytes:
+    """Two lengths of four bytes each, big-endian, then the facts as JSON, then the JPEG.
+
+    The facts are those of a sheet, or {"count": 0, "done"}: the number of frames that are decoded so far.
+    """
+    header = json.dumps(facts).encode()
+    return struct.pack(">II", len(header), len(jpeg)) + header + jpeg
 
 
 def frames_route(find: Callable[[str], Sheets | None]) -> Route:

@@ -9,10 +9,13 @@ film.tabIndex = -1;  // takes the focus while the focused frame is replaced
 const links = [...element.querySelectorAll(".film-foot a")];
 // A longer task would delay scrolling and typing.
 const SLICE_MS = 12;
+// The time left is shown once frames have arrived for so long, as in progress.py.
+const SECONDS_BEFORE_ESTIMATE = 2;
 let token = null, total = 0;  // of the sampled view that is shown
 let urls = [], frames = [], current = -1, decimals = 0;
 let isSameFile = false;  // whether the frames that arrive are of the video whose frames are shown
 let shownAt = 0;  // when the shown selection was requested
+let samplingAt = 0;  // when the shown view's frames were first fetched
 let left = null;  // where the visitor was in the frames that were replaced: {seconds, hasFocus}
 
 const template = document.createElement("li");
@@ -33,7 +36,7 @@ const loupe = createLoupe({
 });
 const fetcher = createSheetFetcher({
   onSheet: addSheet,
-  onProgress: () => { show("sampling"); restorePlace(false); },
+  onProgress: (done) => { show("sampling", done); restorePlace(false); },
   onDone: () => { show("done"); restorePlace(true); },
   onFailure: () => show("failed"),
 });
@@ -100,24 +103,34 @@ async function addSheet(facts, jpeg, isWanted) {
   }
 }
 
-function show(phase) {
-  const done = frames.length, first = frames[0]?.seconds, last = frames.at(-1)?.seconds;
+// `done`: how many frames are decoded, if that is more than are here.
+function show(phase, done = frames.length) {
+  const first = frames[0]?.seconds, last = frames.at(-1)?.seconds;
   const hasTimes = first !== undefined;
   film.dataset.state = phase;
-  film.dataset.count = done;
+  film.dataset.count = frames.length;
   if (hasTimes) announce("samples", frames.map((frame) => frame.seconds));
   film.classList.toggle("many", total > 128);
   film.classList.toggle("huge", total > 600);
   film.classList.toggle("single", total === 1);
   film.classList.toggle("timed", hasTimes);
+  if (phase !== "sampling") announce("sampling", 0);
   bar.style.width = phase === "sampling" && total ? `${done / total * 100}%` : "0";
   state.textContent =
     phase === "waiting" ? say("film.waiting") :
     phase === "failed" ? say("film.failed") :
-    phase === "sampling" ? say("film.sampling", { done, total }) :
+    phase === "sampling" ? samplingText(done) :
     phase === "done" && hasTimes ?
       say("film.done", { number: done, start: formatTime(first), end: formatTime(last) }) :
     "";
+}
+
+// With the time that the rest takes, from the rate so far.
+function samplingText(done) {
+  const seconds = (performance.now() - samplingAt) / 1000, left = (total - done) * seconds / done;
+  const isKnown = done > 0 && seconds >= SECONDS_BEFORE_ESTIMATE;
+  announce("sampling", isKnown ? left : 0);
+  return isKnown ? say("film.sampling_time", { done, total, duration: left }) : say("film.sampling", { done, total });
 }
 
 function draw() {
@@ -132,6 +145,7 @@ function draw() {
   isSameFile = true;
   const url = serverUrl(`/longva/frames/${token}`);
   for (const link of links) link.href = `${url}/${link.dataset.file}`;
+  samplingAt = performance.now();
   show("sampling");
   fetcher.start(url);
 }

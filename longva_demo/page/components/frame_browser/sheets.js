@@ -1,6 +1,6 @@
-// Fetches the sprite sheets of a sampled view, which come as one HTTP response of records (see `Sheets` in
+// Fetches the sprite sheets of a sampled view, which come as one HTTP response of records (see `make_record` in
 // frame_browser/__init__.py). Calls `onSheet(facts, jpeg, isWanted)` for each, waits for it, and then `onProgress()`;
-// at the end `onDone()` or `onFailure()`. `start` and `stop` end the previous fetch, which calls nothing from then on.
+// `onProgress(done)` also tells how many frames are decoded but not here yet. At the end `onDone()` or `onFailure()`. `start` and `stop` end the previous fetch, which calls nothing from then on.
 function createSheetFetcher({ onSheet, onProgress, onDone, onFailure }) {
   const MAX_RETRIES = 3, RETRY_MS = 1000, LENGTHS_BYTES = 8;
   let current = null;  // the AbortController of the running fetch
@@ -49,6 +49,10 @@ function createSheetFetcher({ onSheet, onProgress, onDone, onFailure }) {
         const response = await fetch(url, { signal: aborter.signal });
         if (!response.ok) return false;
         for await (const { facts, jpeg } of readRecords(response.body)) {
+          if (!facts.count) {
+            if (isWanted()) onProgress(facts.done);
+            continue;
+          }
           numSent += facts.count;
           if (numSent <= numReceived) continue;
           if (isWanted()) await onSheet(facts, jpeg, isWanted);

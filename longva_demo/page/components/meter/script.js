@@ -3,6 +3,7 @@ const cost = element.querySelector(".cost");
 const [name, figures, gap, fit] = cost.querySelectorAll("b, span");
 const findBudget = () => document.querySelector("#budget .budget");
 let facts = props.value;  // about the selected file
+let samplingSeconds = 0;  // how long the frames still need to be sampled
 
 const chosenFrames = () => Number(findBudget()?.querySelector(".budget-number").value) || 1;
 
@@ -15,12 +16,12 @@ function gapText(frames, source) {
   return say("meter.gap", { interval: (source.last - source.first) / (frames - 1) });
 }
 
-// The time to the first word, scaled from the measurement nearest in size. `room`: what limits, "machine" or "context".
+// The time to the first word: what is left of the sampling, and the measurement nearest in size, scaled. `room`: what limits, "machine" or "context".
 function fitText(frames, measurements, room) {
   if (!measurements.length) return say(`meter.fits_${room}_unmeasured`);
   const distance = ([size]) => Math.abs(Math.log(size / frames));
   const [size, seconds] = measurements.reduce((best, one) => distance(one) < distance(best) ? one : best);
-  return say(`meter.fits_${room}`, { interval: Math.max(0.1, seconds * frames / size) });
+  return say(`meter.fits_${room}`, { interval: Math.max(0.1, samplingSeconds + seconds * frames / size) });
 }
 
 function show() {
@@ -49,6 +50,7 @@ function markLimit(largest) {
 
 createRangeCheck(element.querySelector(".range-problem"));
 document.addEventListener("longva:budget", show);
+document.addEventListener("longva:sampling", ({ detail: seconds }) => { samplingSeconds = seconds; show(); });
 document.addEventListener("longva:file-changed", () => { facts = { ...facts, source: null }; show(); });
 watch("value", () => { if (selection.isCurrent(props.value)) { facts = props.value; show(); } });
 show();

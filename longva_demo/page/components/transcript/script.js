@@ -2,6 +2,7 @@
 // set with textContent, so it is never markup; `html` of an answer was sanitised by markdown.py.
 const log = element.querySelector(".chat-log");
 const turns = element.querySelector(".chat-turns");
+const waiting = element.querySelector(".chat-waiting");
 const empty = element.querySelector(".chat-empty");
 const tools = element.querySelector(".chat-tools");
 const drawn = [];  // the entries as they were drawn, as JSON
@@ -113,11 +114,16 @@ function draw() {
   });
   while (turns.children.length > entries.length) { saveEdit(turns.lastChild); turns.lastChild.remove(); }
   drawn.length = entries.length;
-  empty.hidden = entries.length > 0;
+  draft.setAnswering(entries.at(-1)?.status !== undefined);
+  showEmpty();
   tools.hidden = entries.length === 0;
   if (!isScrolledUp) log.scrollTop = log.scrollHeight;
   announceAttention(entries.at(-1)?.heat ?? "");
   if (returned && returned.at > returnedAt) { returnedAt = returned.at; draft.restore(returned.question); }
+}
+
+function showEmpty() {
+  empty.hidden = turns.childElementCount + waiting.childElementCount > 0;
 }
 
 // The newest answer's attention to each frame, 0 to 1, for the timeline and the frame browser; null if there is none.
@@ -139,5 +145,11 @@ log.addEventListener("click", ({ target }) => {
 });
 log.addEventListener("scroll", () => { isScrolledUp = log.scrollHeight - log.scrollTop - log.clientHeight >= 80; });
 document.addEventListener("longva:asked", () => { isScrolledUp = false; log.scrollTop = log.scrollHeight; });
+document.addEventListener("longva:waiting", ({ detail: questions }) => {
+  if (!hasChanged(waiting, "waiting", questions)) return;
+  drawWaiting(waiting, questions);
+  showEmpty();
+  if (!isScrolledUp) log.scrollTop = log.scrollHeight;
+});
 watch("value", draw);
 draw();
