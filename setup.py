@@ -1,8 +1,8 @@
-"""The package's long description; everything else is in pyproject.toml.
+"""The packages and the long description; everything else is in pyproject.toml.
 
-It is README.md without the front matter that a Space needs. A package index does not resolve relative addresses, so
-links and pictures get absolute ones on GitHub. A build outside GitHub's workflows does not know the repository: it
-drops the pictures and keeps the text of the links.
+The description is README.md without the front matter that a Space needs. A package index does not resolve relative
+addresses, so links and pictures get absolute ones on GitHub. A build outside GitHub's workflows does not know the
+repository: it drops the pictures and keeps the text of the links.
 """
 
 import os
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
@@ -40,6 +40,7 @@ def long_description(readme: str, environment: Mapping[str, str]) -> str:
 
 if __name__ == "__main__":
     setup(
+        packages=[*find_packages(include=["longva_demo*"]), "longva_demo.examples"],
         long_description=long_description(Path("README.md").read_text(encoding="utf-8"), os.environ),
         long_description_content_type="text/markdown",
     )

@@ -1,6 +1,7 @@
 """Screenshots of the real page with the bundled model, for the README: `make screenshots` writes docs/*.png.
 
-A first visit, an answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused.
+A first visit, an answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused, and
+what can be done with a video that the built-in model does not know.
 """
 
 import sys
@@ -82,6 +83,16 @@ def refused(visit: Visit) -> None:
         visit.page.wait_for_selector(".toast-body")
 
 
+def own_video(visit: Visit) -> None:
+    """The panel that a refusal leads to."""
+    visit.upload(REPOSITORY / "examples" / "landscape.mp4")
+    visit.wait_for_frames()
+    visit.page.click(".chip >> nth=0")
+    visit.wait_for_answer(1)
+    visit.page.click('.turn [data-tool="machine"]')
+    visit.page.wait_for_selector(".machine-needs td")
+
+
 class Shot(NamedTuple):
     """One picture: the state, and its window."""
 
@@ -96,6 +107,7 @@ SHOTS = {
     "page-checks": Shot(checks, scheme="dark"),
     "page-first": Shot(first_visit),
     "page-frames": Shot(many),
+    "page-own": Shot(own_video),
     "page-phone": Shot(answer_on_a_phone, width=390, height=844),
     "page-refused": Shot(refused),
 }

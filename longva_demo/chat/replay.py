@@ -1,4 +1,4 @@
-"""Replay of a recorded chat: the same frames and questions; are the answers the same?"""
+"""A recorded chat again: replayed with the same frames and questions, or continued where it ended."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from pathlib import Path
 
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.record import REMEDY, ChatRecord, Exchange, Frames, RecordError
+from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import ImageSource, Source, VideoSource
-from longva_demo.chat.turn import Progress, TextDelta
+from longva_demo.chat.turn import AnswerStats, Progress, TextDelta, Turn
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, file_sha256, probe
@@ -87,3 +88,29 @@ def ask_again(session: ChatSession, exchange: Exchange) -> Iterator[Progress | R
         if not isinstance(event, TextDelta):
             yield event
     yield Replayed(exchange.question, exchange.answer, session.turns[-1].answer)
+
+
+def resume(session: ChatSession, record: ChatRecord) -> None:
+    """Continue the chat of `record` in a session about its file, as `check_file` has found, without asking again.
+
+    The answers are tokenised anew. They have no attribution.
+    """
+    has_frames = record.media is not None
+    turns = [
+        recorded_turn(session.engine, exchange, is_first=number == 0, has_frames=has_frames)
+        for number, exchange in enumerate(record.turns)
+    ]
+    session.resume(session.source, turns)
+
+
+def recorded_turn(engine: Engine, exchange: Exchange, is_first: bool, has_frames: bool) -> Turn:
+    question_ids = engine.template.question(exchange.question, first=is_first, has_frames=has_frames)
+    answer_ids = engine.loaded.processor.tokenizer.encode(exchange.answer, add_special_tokens=False)
+    return Turn(
+        exchange.question,
+        exchange.answer,
+        AnswerStats(num_new_tokens=exchange.num_new_tokens, stopped=exchange.stopped),
+        Sampling(exchange.temperature, exchange.top_p, exchange.max_new_tokens),
+        tuple(question_ids),
+        (*answer_ids, engine.template.end_of_turn),
+    )

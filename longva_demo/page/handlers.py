@@ -9,6 +9,7 @@ import gradio as gr
 
 from longva_demo.chat import Engine, ImageSource, Sampling, VideoSource
 from longva_demo.chat.answering import Answerer
+from longva_demo.chat.record import parse_record
 from longva_demo.errors import DemoError
 from longva_demo.model.machine import probe_machine
 from longva_demo.page.components.frame_browser import Sheets
@@ -297,6 +298,15 @@ class Handlers:
                     raise DemoError("there is nothing to undo", "ask a question first")
                 page.transcript.remove_last_turn()
                 page.return_question(turn.question)
+        return page.transcript_value()
+
+    @plain
+    def resume(self, event: gr.EventData, request: gr.Request) -> Value:
+        """Continue an earlier chat, whose record this browser has kept, about the selected file."""
+        page = self.pages.get(request.session_hash)
+        record = parse_record(str(event.record))
+        with page.exclusive(10.0):
+            page.resume(record)
         return page.transcript_value()
 
     @plain

@@ -13,6 +13,7 @@ from longva_demo.page.components.component import NOW
 from longva_demo.page.components.frame_browser import make_frame_browser
 from longva_demo.page.components.gallery import Example, make_gallery
 from longva_demo.page.components.header import is_builtin, make_header
+from longva_demo.page.components.help import make_help
 from longva_demo.page.components.history import make_history
 from longva_demo.page.components.machine import make_machine
 from longva_demo.page.components.meter import make_meter, meter_facts
@@ -90,6 +91,7 @@ def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Part
             selecting = lay_out_selecting(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
             asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
+    make_help(elem_id="help")
     return Parts(gallery=gallery, machine=make_machine(elem_id="machine"), **selecting, **asking)
 
 
@@ -213,9 +215,9 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
 
     changes = [
         after(parts.gallery.pick, picked, "() => selection.exampleFields()"),
-        after(parts.video.upload, [parts.picture, *rest], "() => selection.uploaded('video')"),
-        after(parts.video.stop_recording, [parts.picture, *rest], "() => selection.uploaded('video')"),
-        after(parts.picture.upload, [parts.video, *rest], "() => selection.uploaded('picture')"),
+        after(parts.video.upload, [parts.picture, parts.budget, *rest], "() => selection.uploaded('video')"),
+        after(parts.video.stop_recording, [parts.picture, parts.budget, *rest], "() => selection.uploaded('video')"),
+        after(parts.picture.upload, [parts.video, parts.budget, *rest], "() => selection.uploaded('picture')"),
         after(parts.video.clear, rest, "() => selection.removed('video')"),
         after(parts.picture.clear, rest, "() => selection.removed('picture')"),
         after(parts.timeline.range, rest[:2], "() => selection.rangeFields()"),
@@ -278,8 +280,12 @@ def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     ]
     for answer in answered:
         answer.then(**meter)
+    resumed = parts.history.resume(handlers.resume, None, parts.transcript, **hidden)
+    failed = '() => document.dispatchEvent(new CustomEvent("longva:resume-failed"))'
+    resumed.failure(None, None, None, js=failed, **hidden)
     return [
         *(answer.success(handlers.attribute, parts.attribution, parts.transcript, **hidden) for answer in answered),
+        resumed,
         parts.transcript.undo(handlers.undo, asked_at, parts.transcript, js=NOW, **hidden),
         parts.transcript.clear(handlers.clear, asked_at, parts.transcript, js=NOW, **hidden),
     ]

@@ -60,6 +60,8 @@ class Save:
             return gr.skip()  # it is called again after that answer
         with page.chats_lock:
             at, record, number = time.monotonic(), page.record(), len(page.earlier_chats)
+        if record is None and page.session.turns:
+            return gr.skip()  # the browser keeps what it has
         return {"at": at, "page": page.token, "number": number, "record": record.to_json() if record else None}
 
 

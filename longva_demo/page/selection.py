@@ -71,9 +71,10 @@ class Selection:
             return None
         return shown.info
 
-    @property
-    def range(self) -> Range:
-        return self.start_seconds or None, self.end_seconds
+    def range_in(self, duration: float | None) -> Range:
+        """The range in a file of `duration` seconds (None: a picture)."""
+        is_open = self.end_seconds is None or duration is None or self.end_seconds >= duration
+        return self.start_seconds or None, None if is_open else self.end_seconds
 
 
 @dataclass(frozen=True)

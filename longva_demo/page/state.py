@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 from longva_demo.chat import ChatSession, Engine, Source, Turn
 from longva_demo.chat.record import ChatRecord, record_chat
+from longva_demo.chat.replay import check_file, resume
 from longva_demo.errors import DemoError
 from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.export import ChatSection, make_thumbnails
 from longva_demo.page.facts import stats_messages
+from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
 from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
@@ -134,12 +136,12 @@ class Page:
     def _find_or_open(self, selection: Selection, engine: Engine, settings: Settings) -> SampledView:
         """A recent view of `selection`, or a new one, with the trail to its range."""
         is_same_file = self.selection is not None and self.selection.path == selection.path
-        trail = trail_to(selection.range, self.view.trail if self.view and is_same_file else (WHOLE,))
-        recent = self.recent_views.find(selection)
-        if recent is not None:
-            return replace(recent, trail=trail)
-        source = selection.open_source(engine, settings, self.source)
-        return SampledView(selection, source, Sheets(source.num_frames), trail)
+        trail = self.view.trail if self.view and is_same_file else (WHOLE,)
+        view = self.recent_views.find(selection)
+        if view is None:
+            source = selection.open_source(engine, settings, self.source)
+            view = SampledView(selection, source, Sheets(source.num_frames))
+        return replace(view, trail=trail_to(selection.range_in(view.source.duration_seconds), trail))
 
     def _switch_to(self, view: SampledView | None) -> None:
         self.stop()
@@ -270,9 +272,27 @@ class Page:
             raise DemoError("this answer is about frames that are no longer selected", "ask again")
         return turns[position]
 
+    def resume(self, record: ChatRecord) -> None:
+        """Continue an earlier chat about the selected file, which must be its own.
+
+        Raises:
+            DemoError: another file is selected, or this chat has begun already.
+        """
+        if self.session.turns:
+            raise DemoError("this chat has begun already", "clear it, then go on with the earlier one")
+        check_file(record, self.selection.path if self.selection else None)
+        resume(self.session, record)
+        for turn in self.session.turns:
+            stats = (message("stats.resumed"),)
+            self.transcript.append(
+                TurnEntry(turn.question, turn.answer, stats, file=self.file, moments=Moments.of(self.source))
+            )
+
     def record(self) -> ChatRecord | None:
-        """The turns that the session remembers; None without any."""
-        if not self.session.turns:
+        """The turns that the session remembers; None without any, or while their frames are sampled again."""
+        has_video = self.source is not None and self.source.kind == "video"
+        is_sampling = self.sheets is not None and self.sheets.num_done > 0 and not self.sheets.is_finished
+        if not self.session.turns or (has_video and (is_sampling or not self.session.frames)):
             return None
         return record_chat(self.session, self.selection.num_frames if self.selection is not None else 0)
 

@@ -22,7 +22,9 @@ from longva_demo.page.sessions import Pages
 from longva_demo.page.theme import STYLES, LightTable
 from longva_demo.server.api import Api
 from longva_demo.server.blocks import DemoBlocks
+from longva_demo.server.first_visit import compress_page, unused_assets
 from longva_demo.server.housekeeping import start_housekeeping
+from longva_demo.server.login import show_login
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_posts
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.upload_limits import limit_uploads
@@ -58,10 +60,12 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     )
     rate = RateLimit(settings.max_events_per_minute, "events")
     middleware = [
+        compress_page(),
         refuse_stale_tabs(pages.was_closed),
         log_uploads(events),
         limit_posts(rate),
         limit_uploads(settings.max_file_bytes, uploads.free_space),
+        *([show_login()] if settings.password else []),
     ]
     options = launch_options(settings, pages, telemetry_routes(metrics, engine), middleware)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
@@ -90,6 +94,7 @@ def launch_options(
         preview_route(pages.find_preview),
         previews_route(read_examples()),
         close_route(pages),
+        *unused_assets(),
         *more_routes,
     ]
     return {

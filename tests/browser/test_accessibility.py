@@ -55,6 +55,10 @@ def explained(visit: Visit, _: Path) -> None:
     visit.page.wait_for_selector(".machine-needs td")
 
 
+def helped(visit: Visit, _: Path) -> None:
+    visit.page.click(".help-button")
+
+
 def needle_tested(visit: Visit, _: Path) -> None:
     visit.pick("Three shapes")
     visit.page.get_by_role("tab", name="Needle test").click()
@@ -80,7 +84,7 @@ def refused(visit: Visit, folder: Path) -> None:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", [empty, answered, opened, explained, needle_tested, refused])
+@pytest.mark.parametrize("state", [empty, answered, opened, explained, helped, needle_tested, refused])
 def test_no_serious_violation(
     browser: Browser, address: str, tmp_path: Path, state: Callable[[Visit, Path], None], scheme: Any, width: int
 ) -> None:

@@ -121,7 +121,7 @@ def test_a_preview_ends_when_the_pointer_leaves_its_card(visit: Visit) -> None:
     expect(first.locator(".moving")).to_have_count(0)
     visit.page.mouse.move(0, 0)
     expect(second.locator(".moving")).to_have_count(0)
-    visit.page.focus(".badge")
+    visit.page.focus(".help-button")
     visit.page.keyboard.press("Tab")
     expect(first.locator(".moving")).to_be_visible(timeout=SLOW)
     # The pointer enters and leaves; the focus stays.

@@ -90,7 +90,7 @@ def test_a_card_plays_its_preview_on_hover(visit: Visit) -> None:
 
 
 def test_the_keyboard_plays_and_picks(visit: Visit) -> None:
-    visit.page.focus(".badge")
+    visit.page.focus(".help-button")
     visit.page.keyboard.press("Tab")
     first, second = visit.page.locator(".card").nth(0), visit.page.locator(".card").nth(1)
     expect(first).to_be_focused()
@@ -121,7 +121,7 @@ def newcomer(browser: Browser, address: str) -> Iterator[Visit]:
 
 
 def is_welcomed_again(visit: Visit) -> bool:
-    visit.reload()
+    visit.page.goto(visit.address)
     # The gallery's script has run once its cards move.
     visit.page.hover(f'.card:has-text("{ROLLING}")')
     visit.page.wait_for_selector(".moving")

@@ -122,6 +122,8 @@ def test_names_and_questions_run_no_script(visit: Visit, clip: Path, tmp_path: P
     visit.page.click(".history > summary")
     visit.page.click(".history-chat summary")
     expect(visit.page.locator(".history-question").first).to_contain_text("</p><script>")
+    visit.page.get_by_role("button", name="Go on").click()
+    expect(visit.page.locator(".history-hint")).to_be_visible()
     assert hits == []
 
 

@@ -13,7 +13,7 @@ from tests.support.clips import write_clip
 
 
 def test_the_server_reports_its_state(visit: Visit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    address = visit.page.url.rstrip("/")
+    address = visit.address
     with urlopen(f"{address}/healthz") as answer:
         assert json.load(answer)["status"] == "ok"
     visit.upload(write_clip(tmp_path / "own.mp4", 3))  # the prefixes of other tests are cached

@@ -1,4 +1,4 @@
-"""A saved chat: equal after a round trip, refused after any change, with equal answers when replayed."""
+"""A saved chat: equal after a round trip, refused after any change, with equal answers when replayed or continued."""
 
 import copy
 import json
@@ -10,8 +10,10 @@ import pytest
 
 from longva_demo.chat import ChatSession, Engine, ImageSource, Sampling, read_record
 from longva_demo.chat.record import ChatRecord, RecordError, digest, parse_record, record_chat
-from longva_demo.chat.replay import Replayed, check_file, open_recorded, replay
+from longva_demo.chat.replay import Replayed, check_file, open_recorded, replay, resume
 from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits
 from tests.chat.conftest import GREEDY, answer, make_source
 
@@ -218,3 +220,21 @@ def test_chats_about_a_picture_and_without_a_file(engine: Engine, reference: Pat
         assert [event.equal for event in replay(engine, record, source) if isinstance(event, Replayed)] == [True]
     with pytest.raises(DemoError, match="is not about a file"):
         check_file(record, picture)
+
+
+def test_a_continued_chat_answers_as_the_chat_itself_would(clip: Path) -> None:
+    engine = Engine(load("tiny"), Settings())
+    sessions = [ChatSession(engine, is_shared=False) for _ in range(2)]
+    for session in sessions:
+        session.set_source(make_source(engine, clip, 8))
+    first, second = sessions
+    for question in ("What shape is there?", "Which way does it move?"):
+        answer(first, question, GREEDY)
+    resume(second, parse_record(record_chat(first, 8).to_json()))
+    assert [turn.ids for turn in second.turns] == [turn.ids for turn in first.turns]
+    for session in sessions:
+        answer(session, "What colour is it?", GREEDY)
+    assert second.turns[-1].answer == first.turns[-1].answer
+    assert second.turns[-1].attribution is not None
+    for session in sessions:
+        session.close()

@@ -6,10 +6,11 @@ Each runs in a function of its own and shares only the names that it assigns to 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-# In the order in which they run. The first seven export what the components use. event_stream.js wraps the `fetch` of
-# stale_tab.js; the last four stand alone.
+# In the order in which they run. The first eight export what the components use. event_stream.js wraps the `fetch` of
+# stale_tab.js; the last six stand alone.
 SCRIPTS = (
     "times.js",
+    "preferences.js",
     "i18n.js",
     "dom.js",
     "draft.js",
@@ -19,6 +20,8 @@ SCRIPTS = (
     "event_stream.js",
     "fields.js",
     "focus.js",
+    "keys.js",
+    "link.js",
     "toasts.js",
     "appear.js",
 )

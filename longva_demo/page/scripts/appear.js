@@ -1,5 +1,5 @@
 // Gradio adds its components one by one. They appear together, once they have their places, so that nothing moves.
-const PARTS = [".head", ".groups", "#media", ".budget", ".cost", ".film", ".chat", "#question"];
+const PARTS = [".head", ".groups", "#media", ".budget", ".cost", ".film", ".chat", "#question", ".history"];
 const SETTLED_MS = 60, MAX_WAIT_MS = 10000;
 let places = "", settledAt = 0;
 
@@ -9,6 +9,9 @@ function appear() {
   const isNew = places !== (places = JSON.stringify(tops));
   if (isNew || tops.includes(null)) settledAt = now;
   if (now - settledAt < SETTLED_MS && now < MAX_WAIT_MS) requestAnimationFrame(appear);
-  else document.documentElement.classList.add("drawn");
+  else {
+    document.documentElement.classList.add("drawn");
+    document.dispatchEvent(new CustomEvent("longva:drawn"));
+  }
 }
 appear();

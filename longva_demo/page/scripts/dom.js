@@ -72,8 +72,15 @@ async function copyText(text) {
   focused?.focus({ preventScroll: true });
 }
 
-// A modal dialog closes by Escape; this lets a click outside close it too. The focus returns to what opened it.
-function closeByClickOutside(dialog) {
+// A modal dialog, which the event `longva:<name>` opens. Its button, Escape and a click outside close it, and the focus
+// returns to what opened it.
+function setUpPanel(dialog, name, onOpen) {
+  document.addEventListener(`longva:${name}`, () => {
+    if (dialog.open) return;
+    dialog.showModal();
+    onOpen?.();
+  });
+  dialog.querySelector(".popup-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", ({ target, clientX: x, clientY: y }) => {
     const { left, right, top, bottom } = dialog.getBoundingClientRect();
     if (target === dialog && (x < left || x > right || y < top || y > bottom)) dialog.close();
@@ -83,4 +90,4 @@ function closeByClickOutside(dialog) {
 // The address of a path on this server, which may be mounted below the origin's root.
 const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
 
-Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, closeByClickOutside, serverUrl });
+Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, setUpPanel, serverUrl });

@@ -1,9 +1,7 @@
 // The page's texts in its visitor's language. The catalogues come with the page (i18n/). Templates and scripts call
 // `say`; the server sends messages, {key, …slots}.
-const catalogues = window.gradio_config.i18n_translations;
-// Gradio takes the browser's language, or English. The page goes by its first part alone: fr-CA is French.
-const [preferred] = navigator.language.split("-"), language = preferred in catalogues ? preferred : "en";
-const texts = catalogues[language], plurals = new Intl.PluralRules(language);
+const { language } = preferences;
+const texts = window.gradio_config.i18n_translations[language], plurals = new Intl.PluralRules(language);
 
 // A number with thin separators, in every language: 28 800.
 const formats = {};

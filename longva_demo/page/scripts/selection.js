@@ -11,6 +11,8 @@ let changedAt = 0;  // when it replaced the previous one
 let askedAt = 0;  // when the newest request about a selection was sent
 let isArriving = false;  // an upload is complete, but Gradio has not put it into its field yet
 let example = null, range = null;
+let exampleId = "";  // of the selected example; "" if the visitor's own file is selected, or none
+let awaited = null;  // the range and budget for the file that an earlier chat waits for
 
 document.addEventListener("input", ({ target }) => {
   for (const [name, place] of Object.entries(FIELDS)) if (target.closest?.(place)) editedAt[name] = now();
@@ -43,7 +45,7 @@ const selection = {
   // Questions about the visitor's own file, by kind; messages or plain texts. The suggestions set them.
   ownQuestions: { video: [], picture: [] },
 
-  // A gallery card was clicked: {file, kind, budget, questions}.
+  // An example was picked: {id, file, kind, budget, questions, start, end}.
   pickExample(card) {
     example = card;
     chosenAt = now();
@@ -54,22 +56,31 @@ const selection = {
   // Values of video, picture, budget, start, end and suggestions for the picked example.
   exampleFields() {
     changeFile(example.kind);
+    exampleId = example.id;
     const file = { ...example.file, url: serverUrl(example.file.url), meta: { _type: "gradio.FileData" } };
     const files = example.kind === "video" ? [file, null] : [null, file];
-    return [...files, example.budget, "", "", example.questions];
+    return [...files, example.budget, example.start ?? "", example.end ?? "", example.questions];
   },
 
-  // A file was uploaded into `field`. Returns the other field, start, end and suggestions.
+  // A file was uploaded into `field`. Returns the other field, budget, start, end and suggestions.
   uploaded(field) {
     changeFile(field);
+    exampleId = "";
     endUpload(true);
-    return [null, ...clearedRange(chosenAt), selection.ownQuestions[field].map((one) => one.key ? say(one) : one)];
+    const { budget, start, end } = awaited ?? {}, [clearedStart, clearedEnd] = clearedRange(chosenAt);
+    awaited = null;
+    const questions = selection.ownQuestions[field].map((one) => one.key ? say(one) : one);
+    return [null, budget, start ?? clearedStart, end ?? clearedEnd, questions];
   },
+
+  // The next upload gets this budget and range: {budget, start, end}.
+  awaitFile(fields) { awaited = fields; },
 
   // `field` was emptied. Returns start, end and suggestions.
   removed(field) {
     if (field !== activeField) return [undefined, undefined, undefined];
     chosenAt = now();
+    exampleId = "";
     changeFile(null);
     return ["", "", []];
   },
@@ -106,6 +117,8 @@ const selection = {
   isCurrent: (value) => (value?.asked_at ?? 0) >= askedAt,
   isUploading: () => uploads.size > 0 || isArriving,
   chosenAt: () => chosenAt,
+  exampleId: () => exampleId,
+  isExample: (sha256) => example?.sha256 === sha256,
   cancelUploads,
 
   // Sends an upload. If another file is chosen meanwhile, aborts it and resolves with `canceledReply`.

@@ -18,6 +18,7 @@ from longva_demo.page.components.component import make_component
 from longva_demo.page.i18n import message
 from longva_demo.page.jpeg import data_url
 from longva_demo.page.transcript import Value
+from longva_demo.video import file_sha256
 
 PACKAGE = Path(__file__).resolve().parents[3]
 # Inside the installed package, and next to it in the repository.
@@ -80,7 +81,10 @@ def previews_route(examples: list[Example]) -> Route:
 
 
 def make_gallery(examples: list[Example], elem_id: str) -> gr.HTML:
-    """The groups with their cards, side by side. Event: `pick`, after selection.js has been given the card."""
+    """The groups with their cards, side by side. Event: `pick`, after selection.js has been given the card.
+
+    The document's event `longva:open-example` picks one by its `id` or `sha256`, with `budget`, `start` and `end`.
+    """
     assert all(example.group in GROUPS for example in examples)
     groups: list[Value] = [
         {
@@ -109,6 +113,8 @@ def card(example: Example) -> Value:
         "thumbnail": data_url(example.thumbnail.read_bytes()),
         "preview": f"{PREVIEWS}/{example.preview.name}" if example.preview else None,
         "choice": {
+            "id": name,
+            "sha256": file_sha256(example.path),
             "file": file,
             "kind": "picture" if example.is_picture else "video",
             "budget": example.num_frames,

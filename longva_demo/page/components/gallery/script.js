@@ -27,6 +27,12 @@ function leave(card, device) {
   if (!active.get(card).size) card.querySelector(".moving")?.remove();
 }
 
+function pick(choice) {
+  dismissHint();
+  selection.pickExample(choice);
+  trigger("pick");
+}
+
 function drawCard({ title, shows, thumbnail, preview, choice }) {
   const card = copyOf(".card-template"), { budget, kind, questions } = choice;
   card.title = [say(shows), ...questions].join("\n");
@@ -45,11 +51,7 @@ function drawCard({ title, shows, thumbnail, preview, choice }) {
   card.addEventListener("pointerleave", () => leave(card, "pointer"));
   card.addEventListener("focus", () => { if (card.matches(":focus-visible")) enter(card, "focus"); });
   card.addEventListener("blur", () => leave(card, "focus"));
-  card.addEventListener("click", () => {
-    dismissHint();
-    selection.pickExample(choice);
-    trigger("pick");
-  });
+  card.addEventListener("click", () => pick(choice));
   return card;
 }
 
@@ -67,6 +69,13 @@ function drawGroup({ title, line, cards }, number) {
 element.querySelector(".gallery").hidden = !props.value.length;
 element.querySelector(".groups").append(...props.value.map(drawGroup));
 const hint = element.querySelector(".hint");
+
+// The example of a link or of an earlier chat, with the budget and the range of that. Undefined keeps the example's own.
+document.addEventListener("longva:open-example", ({ detail: { id, sha256, budget, start, end } }) => {
+  const choices = props.value.flatMap(({ cards }) => cards.map(({ choice }) => choice));
+  const choice = choices.find((one) => one.id === id || one.sha256 === sha256);
+  if (choice) pick({ ...choice, budget: budget ?? choice.budget, start, end });
+});
 
 // While a file is selected, the cards are a strip; the button shows them in full.
 const gallery = element.querySelector(".gallery"), toggle = element.querySelector(".gallery-toggle");

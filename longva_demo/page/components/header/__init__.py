@@ -9,8 +9,13 @@ from longva_demo.model import LoadedModel
 
 TEMPLATE = Path(__file__).with_name("template.html")
 SCRIPT = """document.title = say("page.title");
-element.addEventListener("click", ({ target }) => {
-  if (target.closest(".badge")) document.dispatchEvent(new CustomEvent("longva:machine"));
+const open = (name) => document.dispatchEvent(new CustomEvent(`longva:${name}`));
+element.addEventListener("click", (event) => {
+  if (event.target.closest(".badge")) open("machine");
+  if (event.target.closest(".help-button")) open("help");
+  if (!event.target.closest(".skip")) return;
+  event.preventDefault();
+  document.querySelector("#question textarea")?.focus();
 });"""
 
 

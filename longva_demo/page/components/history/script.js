@@ -1,9 +1,11 @@
-// This browser's chats from before the page was loaded, to read and to save. `props.value` is what to store of the
+// This browser's chats from before the page was loaded, to read, to save and to go on with. `props.value` is what to store of the
 // present one: {at, page, number, record}: when it was made, the server's name for the page, and the record as JSON, or
 // null if the chat was cleared. Stored in localStorage only, and drawn with textContent.
-const KEY = "longva-chats", MAX_CHATS = 8, URL_LIFETIME_MS = 60_000;
+const KEY = "longva-chats", LAST_PAGE = "longva-page", MAX_CHATS = 8, URL_LIFETIME_MS = 60_000;
 let storedAt = 0;  // updates may arrive out of order
 let ownPage = "";  // this page, once the server has named it
+let pending = null;  // the chat with which the visitor goes on, once its file is selected: {record, sha256}
+let continued = "";  // the record with which this page's chat began
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
 
@@ -27,10 +29,12 @@ function update(value) {
   if (!value || value.at < storedAt) return;
   storedAt = value.at;
   ownPage = value.page;
+  try { sessionStorage.setItem(LAST_PAGE, ownPage); } catch { /* storage is disabled */ }
   // After Clear, this removes all later chats of this page.
   const isReplaced = (chat) => chat.page === ownPage && chat.number >= value.number;
-  const others = load().filter((chat) => !isReplaced(chat));
+  const others = load().filter((chat) => !isReplaced(chat) && chat.record !== continued);
   store(value.record ? [{ page: ownPage, number: value.number, record: value.record }, ...others] : others);
+  draw();
 }
 
 function download(record, name) {
@@ -41,11 +45,40 @@ function download(record, name) {
   setTimeout(() => URL.revokeObjectURL(url), URL_LIFETIME_MS);
 }
 
-// How to go on: choose the same file again, and for a video the same budget.
-function makeHint(media, name) {
-  const budget = media?.frames?.indices.length ? media.frames.budget : 0;
-  const key = budget ? "history.with_frames" : media ? "history.with_file" : "history.alone";
-  return make("p", "history-hint", say(key, { name, count: budget }));
+// The budget and the range of a recorded chat, as they are typed.
+function fieldsOf({ frames }) {
+  if (!frames) return {};
+  const { budget, start_seconds: start, end_seconds: end } = frames;
+  return { budget, start: start ? formatTypedTime(start) : "", end: Number.isFinite(end) ? formatTypedTime(end) : "" };
+}
+
+// An example is opened again. The visitor's own file must be chosen: `hint` says which, and the server compares it.
+function goOn(text, hint) {
+  const { media } = JSON.parse(text);
+  pending = { record: text, sha256: media?.sha256 };
+  if (!media) { resume(); return; }
+  const detail = { sha256: media.sha256, ...fieldsOf(media) };
+  document.dispatchEvent(new CustomEvent("longva:open-example", { detail }));
+  if (selection.isExample(media.sha256)) return;
+  selection.awaitFile(fieldsOf(media));
+  hint.hidden = false;
+  hint.textContent = say("history.choose", { name: media.name });
+}
+
+function resume() {
+  continued = pending.record;
+  pending = null;
+  trigger("resume", { record: continued });
+  draw();
+}
+
+function makeButtons(text, media, name) {
+  const hint = make("p", "history-hint", ""), go = make("button", "tool", say("history.go_on"));
+  hint.hidden = true;
+  go.type = "button";
+  go.title = say("history.go_on_title");
+  go.addEventListener("click", () => goOn(text, hint));
+  return [go, makeSaveButton(text, media, name), hint];
 }
 
 function makeSaveButton(text, media, name) {
@@ -56,23 +89,25 @@ function makeSaveButton(text, media, name) {
   return save;
 }
 
-function makeChat(text) {
+function makeChat(text, isOpen) {
   const record = JSON.parse(text), { media } = record, name = media ? media.name : say("history.no_video");
   const node = make("details", "history-chat"), head = make("summary", "");
+  node.open = isOpen;
+  node.record = text;
   const date = new Date(record.saved)
     .toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
   head.append(make("b", "", name), make("span", "", ` ${say("history.chat", { count: record.turns.length, date })}`));
   node.append(head);
   for (const { question, answer } of record.turns)
     node.append(make("p", "history-question", question), make("p", "history-answer", answer || say("answer.none")));
-  node.append(makeHint(media, name), makeSaveButton(text, media, name));
+  node.append(...makeButtons(text, media, name));
   return node;
 }
 
-function draw() {
+function draw(opened = [...list.children].filter(({ open }) => open).map(({ record }) => record)) {
   const nodes = [];
-  for (const chat of load().filter(({ page }) => page !== ownPage)) {
-    try { nodes.push(makeChat(chat.record)); } catch { /* not one of this demo's records */ }
+  for (const chat of load().filter(({ page, record }) => page !== ownPage && record !== continued)) {
+    try { nodes.push(makeChat(chat.record, opened.includes(chat.record))); } catch { /* not one of this demo's records */ }
   }
   list.replaceChildren(...nodes);
   box.hidden = nodes.length === 0;
@@ -81,6 +116,30 @@ function draw() {
 element.querySelector(".history-forget").addEventListener("click", () => {
   store(load().filter((chat) => chat.page === ownPage));
   draw();
+});
+// A reload goes on with the chat of this tab, if it was about an example: the link opens that (link.js).
+function resumeAfterReload() {
+  const [{ type } = {}] = performance.getEntriesByType("navigation");
+  let last = null;
+  try { last = sessionStorage.getItem(LAST_PAGE); } catch { /* storage is disabled */ }
+  const chat = type === "reload" && load().find(({ page }) => page === last);
+  if (!chat) return;
+  try {
+    const { media } = JSON.parse(chat.record);
+    if (media && selection.isExample(media.sha256)) pending = { record: chat.record, sha256: media.sha256 };
+  } catch { /* not one of this demo's records */ }
+}
+
+document.addEventListener("longva:drawn", resumeAfterReload);
+document.addEventListener("longva:resume-failed", () => {
+  const failed = continued;
+  continued = "";
+  draw([failed]);
+});
+document.addEventListener("longva:view", ({ detail: { view } }) => {
+  if (!view || !pending) return;
+  // Another example was picked instead. The server compares an own file.
+  if (selection.exampleId() && !selection.isExample(pending.sha256)) pending = null; else resume();
 });
 watch("value", () => update(props.value));
 box.open = window.wasRestarted || window.wasClosed;  // see stale_tab.js

@@ -38,12 +38,7 @@ function lead(selector) {
   place.focus({ focusVisible: true });
 }
 
-document.addEventListener("longva:machine", () => {
-  dialog.showModal();
-  trigger("examine");
-});
-closeByClickOutside(dialog);
-part("close").addEventListener("click", () => dialog.close());
+setUpPanel(dialog, "machine", () => trigger("examine"));
 copy.addEventListener("click", () => copyFrom(copy, code.textContent));
 for (const button of part("now").querySelectorAll("button"))
   button.addEventListener("click", () => lead(button.dataset.to));

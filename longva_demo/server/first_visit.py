@@ -1,0 +1,54 @@
+"""Less to load on the first visit: the page is compressed, and the largest asset that it never uses is replaced."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+# The exports at the end of a built module: `export{a as n,b as t};`.
+EXPORTS = re.compile(r"export\{((?:\w+ as \w+,?)+)\};?\s*$")
+
+
+def compress_page() -> Middleware:
+    """Middleware that compresses the page itself. Gradio compresses its assets; streams must not wait for more."""
+    return Middleware(CompressPage)
+
+
+class CompressPage:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.compressed = GZipMiddleware(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.compressed if is_page(scope) else self.app)(scope, receive, send)
+
+
+def is_page(scope: Scope) -> bool:
+    """Whether this is a request for the page itself."""
+    return scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/")
+
+
+def unused_assets() -> list[Route]:
+    """Routes in place of hls.js, which Gradio's video player imports for live streams, which this page has none of."""
+    assets = Path(str(files("gradio"))) / "templates" / "frontend" / "assets"
+    return [route for file in assets.glob("hls-*.js") if (route := replace_module(file))]
+
+
+def replace_module(file: Path) -> Route | None:
+    """A route with functions that return false, by the names that the module exports; None if it is built otherwise."""
+    exports = EXPORTS.search(file.read_text("utf-8"))
+    if exports is None:
+        return None
+    names = [export.split(" as ")[1] for export in exports[1].split(",") if export]
+    script = f"const no = () => false; export {{ {', '.join(f'no as {name}' for name in names)} }};"
+
+    async def send(_: Request) -> Response:
+        return Response(script, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+
+    return Route(f"/assets/{file.name}", send)

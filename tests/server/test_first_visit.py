@@ -1,0 +1,50 @@
+"""The page is compressed, and an asset that it never uses is replaced."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from longva_demo.server.first_visit import compress_page, replace_module, unused_assets
+
+TEXT = "<p>page</p>" * 200
+
+
+def test_only_the_page_is_compressed() -> None:
+    routes = [Route(path, lambda _: HTMLResponse(TEXT)) for path in ("/", "/other")]
+    client = TestClient(Starlette(routes=routes, middleware=[compress_page()]))
+    assert client.get("/").headers["content-encoding"] == "gzip"
+    assert client.get("/").text == TEXT
+    assert "content-encoding" not in client.get("/other").headers
+    assert "content-encoding" not in client.get("/", headers={"Accept-Encoding": "identity"}).headers
+    below = TestClient(Starlette(routes=routes, middleware=[compress_page()]), root_path="/demo")
+    assert below.get("/demo/").headers["content-encoding"] == "gzip"
+
+
+def test_a_module_is_replaced_by_functions_of_the_same_names(tmp_path: Path) -> None:
+    module = tmp_path / "hls-abc.js"
+    module.write_text("function a(){}function b(){}export{a as n,b as t};\n")
+    route = replace_module(module)
+    assert route is not None
+    assert route.path == "/assets/hls-abc.js"
+    reply = TestClient(Starlette(routes=[route])).get(route.path)
+    assert reply.headers["content-type"].startswith("text/javascript")
+    assert reply.text == "const no = () => false; export { no as n, no as t };"
+
+
+@pytest.mark.parametrize("text", ["", "export default a;", "export{a as n};let b", "export{a};"])
+def test_a_module_that_is_built_otherwise_stays(tmp_path: Path, text: str) -> None:
+    module = tmp_path / "hls-abc.js"
+    module.write_text(text)
+    assert replace_module(module) is None
+
+
+def test_the_server_replaces_the_module_of_this_gradio(address: str) -> None:
+    [route] = unused_assets()
+    assert len(httpx.get(f"{address}{route.path}").content) < 200
+    page = httpx.get(address)
+    assert page.headers["content-encoding"] == "gzip"
