@@ -6,6 +6,7 @@ and saved chats are in English.
 
 import json
 from pathlib import Path
+from string import Formatter
 
 import gradio as gr
 
@@ -21,5 +22,8 @@ Message = dict[str, str | float]
 
 def message(key: str, **slots: str | float) -> Message:
     """A message in the visitor's language: a key of the catalogues, and the values of its {slots}."""
-    assert key in CATALOGUES["en"] or f"{key}.other" in CATALOGUES["en"], f"no message {key!r}"
+    text = CATALOGUES["en"].get(key) or CATALOGUES["en"].get(f"{key}.other")
+    assert text is not None, f"no message {key!r}"
+    missing = {name for _, name, _, _ in Formatter().parse(text) if name} - set(slots)
+    assert not missing, f"{key!r} has no {missing}"
     return {"key": key, **slots}
