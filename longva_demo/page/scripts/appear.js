@@ -10,6 +10,8 @@ function appear() {
   if (isNew || tops.includes(null)) settledAt = now;
   if (now - settledAt < SETTLED_MS && now < MAX_WAIT_MS) requestAnimationFrame(appear);
   else {
+    // Gradio's icons repeat the words beside them.
+    for (const icon of document.querySelectorAll("footer img")) icon.alt = "";
     document.documentElement.classList.add("drawn");
     document.dispatchEvent(new CustomEvent("longva:drawn"));
   }

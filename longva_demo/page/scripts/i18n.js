@@ -32,7 +32,8 @@ const SLOT_FORMATS = {
   factor: (value) => value > 10000 ? say("unit.over", { amount: 10000 })
     : value < 10 ? formatNumber(value, 1, 1) : formatNumber(Number(value.toPrecision(2))),
 };
-const formatSlot = (name, value) => typeof value === "string" ? value : (SLOT_FORMATS[name.split("_").at(-1)] ?? formatNumber)(value);
+const formatOf = (name) => SLOT_FORMATS[name.split("_").at(-1)] ?? formatNumber;
+const formatSlot = (name, value) => typeof value === "string" ? value : formatOf(name)(value);
 
 // The text of a key, or of a message, with its {slots} filled. The slot `count` selects the plural form.
 function say(key, slots = {}) {

@@ -4,8 +4,8 @@ const NAMES = ["example", "frames", "start", "end", "q"], MAX_QUESTION = 2000;
 const given = new URLSearchParams(location.search);
 
 function openGiven() {
-  const frames = Number(given.get("frames")), time = (name) => Number.isNaN(parseTime(given.get(name) ?? "")) ? undefined
-    : given.get(name);
+  const time = (name) => Number.isNaN(parseTime(given.get(name) ?? "")) ? undefined : given.get(name);
+  const frames = Number(given.get("frames"));
   const budget = Number.isInteger(frames) && frames > 0 ? frames : undefined;
   const detail = { id: given.get("example"), budget, start: time("start"), end: time("end") };
   if (detail.id) document.dispatchEvent(new CustomEvent("longva:open-example", { detail }));

@@ -1,6 +1,7 @@
 // Fetches the sprite sheets of a sampled view, which come as one HTTP response of records (see `make_record` in
 // frame_browser/__init__.py). Calls `onSheet(facts, jpeg, isWanted)` for each, waits for it, and then `onProgress()`;
-// `onProgress(done)` also tells how many frames are decoded but not here yet. At the end `onDone()` or `onFailure()`. `start` and `stop` end the previous fetch, which calls nothing from then on.
+// `onProgress(done)` also tells how many frames are decoded but not here yet. At the end `onDone()` or `onFailure()`.
+// `start` and `stop` end the previous fetch, which calls nothing from then on.
 function createSheetFetcher({ onSheet, onProgress, onDone, onFailure }) {
   const MAX_RETRIES = 3, RETRY_MS = 1000, LENGTHS_BYTES = 8;
   let current = null;  // the AbortController of the running fetch

@@ -1,6 +1,6 @@
-// This browser's chats from before the page was loaded, to read, to save and to go on with. `props.value` is what to store of the
-// present one: {at, page, number, record}: when it was made, the server's name for the page, and the record as JSON, or
-// null if the chat was cleared. Stored in localStorage only, and drawn with textContent.
+// This browser's chats from before the page was loaded, to read, to save and to go on with. `props.value` is what to
+// store of the present one: {at, page, number, record}: when it was made, the server's name for the page, and the record
+// as JSON, or null if the chat was cleared. Stored in localStorage only, and drawn with textContent.
 const KEY = "longva-chats", LAST_PAGE = "longva-page", MAX_CHATS = 8, URL_LIFETIME_MS = 60_000;
 let storedAt = 0;  // updates may arrive out of order
 let ownPage = "";  // this page, once the server has named it
@@ -107,7 +107,8 @@ function makeChat(text, isOpen) {
 function draw(opened = [...list.children].filter(({ open }) => open).map(({ record }) => record)) {
   const nodes = [];
   for (const chat of load().filter(({ page, record }) => page !== ownPage && record !== continued)) {
-    try { nodes.push(makeChat(chat.record, opened.includes(chat.record))); } catch { /* not one of this demo's records */ }
+    const isOpen = opened.includes(chat.record);
+    try { nodes.push(makeChat(chat.record, isOpen)); } catch { /* not one of this demo's records */ }
   }
   list.replaceChildren(...nodes);
   box.hidden = nodes.length === 0;

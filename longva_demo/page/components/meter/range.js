@@ -1,5 +1,5 @@
-// Says in `line` what is wrong with the fields of the range, until it is right, and marks the field. The server checks them
-// too. Nothing is said while a visitor types, but what was said is withdrawn at once.
+// Says in `line` what is wrong with the fields of the range, until it is right, and marks the field. The server checks
+// them too. Nothing is said while a visitor types, but what was said is withdrawn at once.
 function createRangeCheck(line) {
   let duration = Infinity;
   const field = (name) => document.querySelector(`#${name} textarea, #${name} input`);

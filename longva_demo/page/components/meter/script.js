@@ -16,7 +16,8 @@ function gapText(frames, source) {
   return say("meter.gap", { interval: (source.last - source.first) / (frames - 1) });
 }
 
-// The time to the first word: what is left of the sampling, and the measurement nearest in size, scaled. `room`: what limits, "machine" or "context".
+// The time to the first word: what is left of the sampling, and the measurement nearest in size, scaled.
+// `room`: what limits, "machine" or "context".
 function fitText(frames, measurements, room) {
   if (!measurements.length) return say(`meter.fits_${room}_unmeasured`);
   const distance = ([size]) => Math.abs(Math.log(size / frames));
