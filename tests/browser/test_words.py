@@ -87,6 +87,23 @@ def cut_texts(page: Page) -> list[str]:
     return found
 
 
+# Lines of the header and the gallery that are cut, as "text (width needed in width, height needed in height)".
+CUT_LINES = """() => [...document.querySelectorAll(".head p, .badge, .group :is(h2, .group-line, b, .card-shows)")]
+  .filter((node) => node.checkVisibility() && node.clientWidth)
+  .filter((node) => node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 8)
+  .map((node) => `${node.textContent.trim()} (${node.scrollWidth} in ${node.clientWidth}, ${node.scrollHeight})`)"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("locale", ["en-GB", "ms-MY", "fr-FR", "zh-CN"])
+def test_no_line_of_a_first_visit_is_cut(browser: Browser, address: str, locale: str, width: int) -> None:
+    visit = open_page(browser, address, locale, width)
+    assert visit.page.evaluate(CUT_LINES) == []
+    visit.page.evaluate("document.querySelectorAll('.hint').forEach((hint) => { hint.hidden = true; })")
+    assert visit.page.evaluate(CUT_LINES) == []
+    visit.page.context.close()
+
+
 @pytest.mark.parametrize(
     ("locale", "language"),
     [("de-DE", "en"), ("en-GB", "en"), ("fr", "fr"), ("zh-TW", "zh"), ("zh-HK", "zh"), ("ms", "ms")],

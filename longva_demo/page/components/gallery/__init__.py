@@ -1,6 +1,6 @@
 """The example gallery: four groups of cards, read from examples/examples.json.
 
-A card shows a thumbnail, a title, a description and its questions. On hover it plays a preview.
+A card shows a thumbnail, a title and a description; its tooltip has the questions. On hover it plays a preview.
 """
 
 import json

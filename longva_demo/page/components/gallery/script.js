@@ -43,9 +43,6 @@ function drawCard({ title, shows, thumbnail, preview, choice }) {
   else frames.remove();
   card.querySelector("b").textContent = say(title);
   card.querySelector(".card-shows").textContent = say(shows);
-  const [first, others] = card.querySelectorAll(".card-questions > *");
-  first.textContent = questions[0];
-  others.textContent = ` +${questions.length - 1}`;
   active.set(card, new Set());
   card.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch") enter(card, "pointer"); });
   card.addEventListener("pointerleave", () => leave(card, "pointer"));
