@@ -39,6 +39,7 @@ def test_the_theme_is_chosen_and_remembered(browser: Browser, address: str) -> N
     visit.page.wait_for_function(f"{BACKGROUND} !== '{light}'")
     dark = visit.page.evaluate(BACKGROUND)
     visit.reload()
+    visit.page.wait_for_selector(".drawn .chat")
     visit.page.wait_for_function(f"{BACKGROUND} === '{dark}'")
     visit.page.emulate_media(color_scheme="dark")
     visit.page.click(".help-button")
