@@ -93,7 +93,7 @@ def ask_again(session: ChatSession, exchange: Exchange) -> Iterator[Progress | R
 def resume(session: ChatSession, record: ChatRecord) -> None:
     """Continue the chat of `record` in a session about its file, as `check_file` has found, without asking again.
 
-    The answers are tokenised anew. They have no attribution.
+    The answers are tokenised again, and have no attribution.
     """
     has_frames = record.media is not None
     turns = [

@@ -43,7 +43,7 @@ class Choice:
 
 def probe_host() -> HostInfo:
     """Inspect this machine. The Hub is contacted only if there is a GPU and the model is not cached."""
-    has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
+    has_bitsandbytes = is_installed("bitsandbytes")
     if not torch.cuda.is_available():
         return HostInfo(has_bitsandbytes=has_bitsandbytes)
     is_cached = find_cached(LONGVA_7B) is not None
@@ -55,6 +55,10 @@ def probe_host() -> HostInfo:
         disk_bytes=free_disk(hub_cache()),
         has_bitsandbytes=has_bitsandbytes,
     )
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def free_gpu_bytes(device: torch.device) -> int | None:
@@ -79,6 +83,11 @@ def needed_bytes(quant: str, num_frames: int | None = None) -> float:
     return WEIGHT_BYTES[quant] + WORKSPACE_BYTES + num_tokens * config.kv_bytes_per_token(torch.bfloat16)
 
 
+def fits(quant: str, gpu_bytes: int, has_bitsandbytes: bool) -> bool:
+    """Whether LongVA-7B can be used in this precision, with at least MIN_FRAMES frames."""
+    return gpu_bytes >= needed_bytes(quant, MIN_FRAMES) and (quant != "4bit" or has_bitsandbytes)
+
+
 def choose_quant(gpu_bytes: int, has_bitsandbytes: bool) -> str | None:
     """Choose the precision of LongVA-7B, or return None if it does not fit.
 
@@ -89,9 +98,7 @@ def choose_quant(gpu_bytes: int, has_bitsandbytes: bool) -> str | None:
     """
     if gpu_bytes >= needed_bytes("none"):
         return "none"
-    if has_bitsandbytes and gpu_bytes >= needed_bytes("4bit", MIN_FRAMES):
-        return "4bit"
-    return "none" if gpu_bytes >= needed_bytes("none", MIN_FRAMES) else None
+    return next((quant for quant in ("4bit", "none") if fits(quant, gpu_bytes, has_bitsandbytes)), None)
 
 
 def choose(host: HostInfo, quant: str = "auto") -> Choice:
@@ -110,8 +117,7 @@ def choose(host: HostInfo, quant: str = "auto") -> Choice:
     if quant == "auto":
         chosen = choose_quant(host.gpu_bytes, host.has_bitsandbytes)
     else:
-        is_available = quant != "4bit" or host.has_bitsandbytes
-        chosen = quant if is_available and host.gpu_bytes >= needed_bytes(quant, MIN_FRAMES) else None
+        chosen = quant if fits(quant, host.gpu_bytes, host.has_bitsandbytes) else None
     gpu = f"{host.gpu_name} with {host.gpu_bytes / GB:.0f} GB free"
     if chosen is None:
         needed = needed_bytes("none" if quant == "none" else "4bit", MIN_FRAMES) / GB

@@ -1,12 +1,11 @@
 """This machine, as far as a model's needs go: GPUs, cores, memory, and disk."""
 
-import importlib.util
 from dataclasses import dataclass
 
 import psutil
 import torch
 
-from longva_demo.model.choice import free_disk
+from longva_demo.model.choice import free_disk, is_installed
 from longva_demo.model.hub import hub_cache
 
 
@@ -21,7 +20,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """`disk_bytes` are free on the disk of the Hub's cache."""
+    """The first GPU is the one that a model is loaded on. `disk_bytes` are free on the disk of the Hub's cache."""
 
     gpus: tuple[Gpu, ...]
     num_cores: int
@@ -39,7 +38,7 @@ def probe_machine() -> Machine:
         free_bytes=memory.available,
         total_bytes=memory.total,
         disk_bytes=free_disk(hub_cache()),
-        has_bitsandbytes=importlib.util.find_spec("bitsandbytes") is not None,
+        has_bitsandbytes=is_installed("bitsandbytes"),
     )
 
 

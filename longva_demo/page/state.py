@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from longva_demo.chat import ChatSession, Engine, Source, Turn
-from longva_demo.chat.record import ChatRecord, record_chat
+from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
+from longva_demo.chat.record import ChatRecord, Frames, record_chat
 from longva_demo.chat.replay import check_file, resume
 from longva_demo.errors import DemoError
 from longva_demo.page.attribution import answer_attribution, is_refusal
@@ -273,20 +273,35 @@ class Page:
         return turns[position]
 
     def resume(self, record: ChatRecord) -> None:
-        """Continue an earlier chat about the selected file, which must be its own.
+        """Continue an earlier chat, which must be about the selected file and frames.
 
         Raises:
-            DemoError: another file is selected, or this chat has begun already.
+            DemoError: other frames or another file are selected, or this chat has begun already.
         """
         if self.session.turns:
             raise DemoError("this chat has begun already", "clear it, then go on with the earlier one")
         check_file(record, self.selection.path if self.selection else None)
+        frames = record.media.frames if record.media is not None else None
+        if frames is not None and not self._has_planned(frames):
+            raise DemoError(
+                f"this chat is about other frames (budget {frames.budget:,})", "choose its budget and range, then go on"
+            )
         resume(self.session, record)
         for turn in self.session.turns:
             stats = (message("stats.resumed"),)
             self.transcript.append(
                 TurnEntry(turn.question, turn.answer, stats, file=self.file, moments=Moments.of(self.source))
             )
+
+    def _has_planned(self, frames: Frames) -> bool:
+        """Whether these frames are the selected ones. Frames that could not be decoded are not recorded."""
+        source = self.source
+        return (
+            isinstance(source, VideoSource)
+            and self.selection is not None
+            and self.selection.num_frames == frames.budget
+            and set(frames.indices) <= set(source.plan.indices)
+        )
 
     def record(self) -> ChatRecord | None:
         """The turns that the session remembers; None without any, or while their frames are sampled again."""

@@ -139,9 +139,12 @@ def test_a_full_disk_is_one_message_and_the_next_upload_works(
     visit.page.context.close()
 
 
-def test_the_chat_and_the_question_survive_a_restart_of_the_server(server: Server, browser: Browser) -> None:
+def test_the_chat_and_the_question_survive_a_restart_of_the_server(
+    server: Server, browser: Browser, clip: Path
+) -> None:
     visit = Visit(browser.new_context(), server.address)
-    visit.pick("A rolling circle")
+    visit.upload(clip)
+    visit.wait_for_frames()
     answer = visit.ask("What shape is it?")
     visit.page.wait_for_function("localStorage.getItem('longva-chats')")
     server.kill()
@@ -149,9 +152,15 @@ def test_the_chat_and_the_question_survive_a_restart_of_the_server(server: Serve
     visit.page.press("#question textarea", "Enter")
     expect(visit.page.get_by_text(LOST)).to_be_visible(timeout=SLOW)
     server.start()
-    page_goes_on(visit, "And which colour?", answer)
+    said = visit.page.locator(".chat-restarted")
+    expect(said).to_contain_text("The server was restarted. Choose the video again")
+    expect(visit.page.locator("#question textarea")).to_have_value("And which colour?")
+    visit.page.click(".history-chat summary")
+    expect(visit.page.locator(".history-answer").first).to_have_text(answer)
+    visit.upload(clip)
+    visit.wait_for_frames()
     visit.page.press("#question textarea", "Enter")
-    assert visit.wait_for_answer(2)
+    assert visit.wait_for_answer(1)
     visit.page.context.close()
 
 

@@ -79,7 +79,7 @@ def test_markdown_is_drawn_and_its_times_show_their_moments(
     visit.page.wait_for_function("window.labels.join() === 'Copied,Copy'")
     assert visit.page.evaluate("navigator.clipboard.readText()") == "".join(ANSWER)
 
-    # With another video, these times are no longer its own.
+    # While another video is selected, these times cannot be shown.
     visit.pick("Three shapes")
     expect(moments.first).to_be_disabled()
     expect(visit.page.locator(".note")).to_be_visible()

@@ -42,6 +42,20 @@ def test_a_reload_keeps_the_example_its_budget_its_range_and_the_chat(visit: Vis
     assert visit.complaints == []
 
 
+def test_a_chat_about_other_frames_stays_an_earlier_one(visit: Visit) -> None:
+    visit.pick("Three shapes")
+    visit.ask("What colour is the star?")
+    wait_for_storage(visit, "the star")
+    visit.page.fill(".budget-number", "8")
+    visit.page.press(".budget-number", "Enter")
+    visit.wait_for_frames(8)
+    visit.reload()
+    visit.wait_for_frames(8)
+    expect(visit.page.locator(".history")).to_be_visible()
+    assert visit.page.locator(".turn").count() == 0
+    assert visit.page.evaluate("window.toasts") == []
+
+
 def test_a_link_opens_an_example_and_brings_a_question(visit: Visit, clip: Path) -> None:
     visit.page.goto(f"{visit.address}/?example=shapes&frames=8&q=Where+is+the+star%3F")
     visit.wait_for_frames(8)

@@ -47,8 +47,7 @@ def test_an_upload_shows_the_file_and_its_progress_and_a_question_waits(
     slow.upload(heavy_clip)
     page.wait_for_function("document.querySelector('#player .upload-view')?.readyState >= 1")
     expect(page.locator(".upload-line")).to_contain_text("heavy.mp4")
-    page.fill(FIELD, "What shape is it?")
-    page.press(FIELD, "Enter")
+    slow.submit("What shape is it?")
     expect(page.locator(".waiting")).to_contain_text("What shape is it?")
     expect(page.locator(".waiting")).to_contain_text("Will be asked when the upload is complete")
     expect(page.locator(".upload-line span")).to_have_text(FIGURES)
@@ -68,8 +67,7 @@ def test_a_cancelled_upload_leaves_the_field_empty_and_returns_the_question(
     proxy.rate = 0
     slow.upload(heavy_clip)
     expect(page.locator(".upload")).to_be_visible()
-    page.fill(FIELD, "What shape is it?")
-    page.press(FIELD, "Enter")
+    slow.submit("What shape is it?")
     expect(page.locator(".waiting")).to_be_visible()
     page.click(".upload [data-tool=cancel]")
     expect(page.locator(".upload")).to_have_count(0)
@@ -87,10 +85,9 @@ def test_a_broken_upload_is_sent_again_without_choosing_the_file_again(
     page = slow.page
     proxy.rate = 2_000_000
     slow.upload(heavy_clip)
-    page.fill(FIELD, "What shape is it?")
-    page.press(FIELD, "Enter")
+    slow.submit("What shape is it?")
     expect(page.locator(".upload-line span")).to_have_text(FIGURES)
-    while not page.locator(".upload [data-tool=again]").is_visible():  # a browser may try again once by itself
+    while not page.locator(".upload [data-tool=again]").is_visible():  # browsers send it once more themselves
         proxy.break_uploads()
     expect(page.locator(".upload-line")).to_contain_text("The connection was lost.")
     expect(page.locator(".waiting")).to_be_visible()

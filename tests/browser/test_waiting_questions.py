@@ -13,8 +13,7 @@ def test_a_question_asked_while_a_file_is_uploaded_waits_for_it(visit: Visit, cl
     uploads = visit.hold_uploads()
     visit.upload(clip)
     uploads.wait()
-    visit.page.fill(FIELD, "What do you see?")
-    visit.page.press(FIELD, "Enter")
+    visit.submit("What do you see?")
     expect(visit.page.locator(".waiting")).to_contain_text("What do you see?")
     visit.page.click(".waiting button")
     expect(visit.page.locator(".waiting")).to_be_hidden()
@@ -35,8 +34,7 @@ def test_questions_wait_for_an_upload_in_their_order(visit: Visit, clip: Path) -
     visit.upload(clip)
     uploads.wait()
     for question in ("What do you see?", "Where is it?", "What shape is it?"):
-        visit.page.fill(FIELD, question)
-        visit.page.press(FIELD, "Enter")
+        visit.submit(question)
     expect(visit.page.locator(".waiting .question")).to_have_text(
         ["What do you see?", "Where is it?", "What shape is it?"]
     )
@@ -52,8 +50,7 @@ def test_a_question_whose_upload_is_cancelled_returns_to_its_field(visit: Visit,
     uploads = visit.hold_uploads()
     visit.upload(clip)
     uploads.wait()
-    visit.page.fill(FIELD, "What do you see?")
-    visit.page.press(FIELD, "Enter")
+    visit.submit("What do you see?")
     expect(visit.page.locator(".waiting")).to_be_visible()
     visit.pick("Three shapes")
     expect(visit.page.locator(FIELD)).to_have_value("What do you see?")
@@ -65,8 +62,7 @@ def test_a_question_typed_during_an_answer_is_asked_after_it(visit: Visit) -> No
     visit.pick("Three shapes")
     asked = visit.hold_event("ask")
     for question in ("Where is the star?", "What colour is the star?"):
-        visit.page.fill(FIELD, question)
-        visit.page.press(FIELD, "Enter")
+        visit.submit(question)
     expect(visit.page.locator(".waiting")).to_contain_text("Will be asked after the answer above")
     expect(visit.page.locator(".waiting .question")).to_have_text("What colour is the star?")
     expect(visit.page.locator(FIELD)).to_have_value("")
@@ -82,8 +78,7 @@ def test_a_waiting_question_is_not_asked_about_another_video(visit: Visit) -> No
     visit.pick("Three shapes")
     asked = visit.hold_event("ask")
     for question in ("Where is the star?", "What colour is the star?"):
-        visit.page.fill(FIELD, question)
-        visit.page.press(FIELD, "Enter")
+        visit.submit(question)
     visit.page.click('.card:has-text("A rolling circle")')
     expect(visit.page.locator(FIELD)).to_have_value("What colour is the star?")
     expect(visit.page.locator(".waiting")).to_have_count(0)

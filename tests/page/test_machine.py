@@ -20,7 +20,8 @@ def loaded() -> LoadedModel:
 
 
 def with_gpu(gigabytes: int) -> Machine:
-    return replace(NO_GPU, gpus=(Gpu("Small", GB, GB), Gpu("Large", gigabytes * GB, gigabytes * GB)))
+    """The model is loaded on the first GPU, whatever the second one has."""
+    return replace(NO_GPU, gpus=(Gpu("First", gigabytes * GB, gigabytes * GB), Gpu("Second", 80 * GB, 80 * GB)))
 
 
 @pytest.mark.parametrize(

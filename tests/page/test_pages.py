@@ -16,6 +16,7 @@ from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page import selection as views
 from longva_demo.page.components.frame_browser import ROUTE, frames_route
+from longva_demo.page.i18n import message
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.save import Save
 from longva_demo.page.selection import WHOLE, Selection
@@ -317,3 +318,22 @@ def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, m
     assert not seen[-1]
     pages.get("one").close()
     assert pages.get("one").needle_test_stop.is_set()
+
+
+def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine: Engine, clip: Path) -> None:
+    page.select(fields(clip, 4), engine, SETTINGS)
+    list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
+    record = page.record()
+    assert record is not None
+    with pytest.raises(DemoError, match="this chat has begun already"):
+        page.resume(record)
+    page.select(fields(clip, 5), engine, SETTINGS)
+    with pytest.raises(DemoError, match=r"other frames \(budget 4\)"):
+        page.resume(record)
+    page.select(None, engine, SETTINGS)
+    with pytest.raises(DemoError, match="the chat is about"):
+        page.resume(record)
+    page.select(fields(clip, 4), engine, SETTINGS)
+    page.resume(record)
+    assert [turn.answer for turn in page.session.turns] == [turn.answer for turn in record.turns]
+    assert page.transcript.turn(-1).stats == (message("stats.resumed"),)

@@ -188,11 +188,15 @@ class Visit:
         found = self.page.eval_on_selector_all(".film button", "all => all.map((one) => one.dataset.seconds)")
         return [float(seconds) for seconds in found]
 
+    def submit(self, question: str) -> None:
+        """Type a question and press Enter."""
+        self.page.fill("#question textarea", question)
+        self.page.press("#question textarea", "Enter")
+
     def ask(self, question: str) -> str:
         """Type a question, press Enter, wait for the complete answer, and return it."""
         count = self.page.locator(".turn").count()
-        self.page.fill("#question textarea", question)
-        self.page.press("#question textarea", "Enter")
+        self.submit(question)
         return self.wait_for_answer(count + 1)
 
     def wait_for_answer(self, num_turns: int) -> str:

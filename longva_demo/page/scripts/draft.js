@@ -33,10 +33,10 @@ function announceWaiting() {
 
 // These questions return to the field.
 function giveBack(questions) {
-  for (const { text, reject } of questions) {
-    waiting.splice(waiting.findIndex((one) => one.text === text), 1);
-    draft.restore(text);
-    reject(new Error("the question was withdrawn"));
+  for (const question of questions) {
+    waiting.splice(waiting.indexOf(question), 1);
+    draft.restore(question.text);
+    question.reject(new Error("the question was withdrawn"));
   }
   announceWaiting();
 }

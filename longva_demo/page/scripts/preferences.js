@@ -19,7 +19,7 @@ const preferences = {
   language,
   theme: themes.find((one) => one === "light" || one === "dark") ?? "system",
 
-  // Templates are drawn once, so the page is loaded anew.
+  // Templates are drawn only once, so the page is reloaded.
   setLanguage(value) {
     write(LANGUAGE, value);
     location.reload();

@@ -34,7 +34,7 @@ QUALITIES = (80, 62, 45, 30, 15)
 MAX_BYTES = 5_000_000
 ROUTE = "/longva/frames/{token}"
 POLL_SECONDS = 0.05
-# How often the browser is told how many frames are decoded, while no sheet is complete.
+# Between two messages with the number of decoded frames, which are sent while no sheet is complete.
 PROGRESS_SECONDS = 1.0
 SHEET_COLUMNS = 32
 # JPEG allows at most 65,535 pixels per side.

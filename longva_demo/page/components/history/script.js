@@ -118,6 +118,12 @@ element.querySelector(".history-forget").addEventListener("click", () => {
   store(load().filter((chat) => chat.page === ownPage));
   draw();
 });
+// Whether a chat is about the budget and the start that the address names. The server compares the frames themselves.
+function isOfLink(media) {
+  const named = new URLSearchParams(location.search), { budget, start } = fieldsOf(media);
+  return !budget || (named.get("frames") === String(budget) && (named.get("start") ?? "") === start);
+}
+
 // A reload goes on with the chat of this tab, if it was about an example: the link opens that (link.js).
 function resumeAfterReload() {
   const [{ type } = {}] = performance.getEntriesByType("navigation");
@@ -127,7 +133,7 @@ function resumeAfterReload() {
   if (!chat) return;
   try {
     const { media } = JSON.parse(chat.record);
-    if (media && selection.isExample(media.sha256)) pending = { record: chat.record, sha256: media.sha256 };
+    if (media && selection.isExample(media.sha256) && isOfLink(media)) pending = { record: chat.record, sha256: media.sha256 };
   } catch { /* not one of this demo's records */ }
 }
 

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from longva_demo.model import LoadedModel
-from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, choose_quant, needed_bytes
+from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, fits, needed_bytes
 from longva_demo.model.hub import find_cached
 from longva_demo.model.machine import Machine
 from longva_demo.page.components.component import make_component
@@ -22,9 +22,13 @@ def make_machine(elem_id: str) -> gr.HTML:
 
 def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
     """What LongVA-7B needs for MIN_FRAMES frames beside what this machine has, in bytes."""
-    gpu_bytes = max((gpu.free_bytes for gpu in machine.gpus), default=0)
-    rows = [
-        {"precision": name, "needed": int(needed_bytes(quant, MIN_FRAMES)), "fits": can_use(quant, gpu_bytes, machine)}
+    gpu_bytes = machine.gpus[0].free_bytes if machine.gpus else 0
+    rows: list[Value] = [
+        {
+            "precision": name,
+            "needed": int(needed_bytes(quant, MIN_FRAMES)),
+            "fits": fits(quant, gpu_bytes, machine.has_bitsandbytes),
+        }
         for quant, name in PRECISIONS.items()
     ]
     return {
@@ -33,13 +37,9 @@ def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
         "facts": facts(machine),
         "frames": MIN_FRAMES,
         "rows": rows,
-        "advice": advice(loaded, gpu_bytes, machine),
+        "advice": advice(loaded, machine, fits_here=any(row["fits"] for row in rows)),
         "command": f"longva-demo serve --model {LONGVA_7B}",
     }
-
-
-def can_use(quant: str, gpu_bytes: int, machine: Machine) -> bool:
-    return gpu_bytes >= needed_bytes(quant, MIN_FRAMES) and (quant != "4bit" or machine.has_bitsandbytes)
 
 
 def facts(machine: Machine) -> list[Message]:
@@ -59,13 +59,13 @@ def facts(machine: Machine) -> list[Message]:
     ]
 
 
-def advice(loaded: LoadedModel, gpu_bytes: int, machine: Machine) -> Message:
+def advice(loaded: LoadedModel, machine: Machine, fits_here: bool) -> Message:
     """What stands between this machine and LongVA-7B, as a line above the command."""
     if not is_builtin(loaded):
         return message("machine.in_use")
     if not machine.gpus:
         return message("machine.needs_gpu", bytes=needed_bytes("4bit", MIN_FRAMES))
-    if choose_quant(gpu_bytes, machine.has_bitsandbytes) is None:
+    if not fits_here:
         return message("machine.needs_more", bytes=needed_bytes("4bit", MIN_FRAMES))
     if find_cached(LONGVA_7B) is not None:
         return message("machine.ready")
