@@ -52,7 +52,7 @@ def wide_model() -> Any:
     torch.manual_seed(0)
     model = LongVAForConditionalGeneration(config).bfloat16().eval()
     model.generation_config = tiny.model.generation_config
-    processor = LongVAProcessor(tiny.processor.tokenizer, config)
+    processor = LongVAProcessor.from_config(tiny.processor.tokenizer, config)
     device = torch.device("cpu")
     return LoadedModel(model, processor, "wide", "", "none", device, torch.bfloat16, "sdpa", "")
 

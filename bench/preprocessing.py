@@ -72,7 +72,7 @@ def compare(name: str, label: str, ours: LongVAProcessor, pictures: np.ndarray) 
 
 
 def main() -> None:
-    ours = LongVAProcessor(load("tiny").processor.tokenizer, LongVAConfig())
+    ours = LongVAProcessor.from_config(load("tiny").processor.tokenizer, LongVAConfig())
     pictures = frames()
     print(f"{NUM_FRAMES} frames of {WIDTH} × {HEIGHT}; {available_cpus()} cores; median of {RUNS}\n")
     with torch.inference_mode():

@@ -105,7 +105,7 @@ def make_checkpoint(
     folder.mkdir(parents=True)
     config.architectures, config.dtype = ["LlavaQwenForCausalLM"], torch.bfloat16
     config.save_pretrained(folder)
-    LongVAProcessor(byte_tokenizer(num_words), config).save_pretrained(folder)
+    LongVAProcessor.from_config(byte_tokenizer(num_words), config).save_pretrained(folder)
     GenerationConfig(eos_token_id=[num_words + 2, num_words], pad_token_id=num_words).save_pretrained(folder)
     write_weights(config, folder, device, seed, shard_bytes)
 

@@ -14,12 +14,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.utils.import_utils import is_tracing
 
 NAME = "chunked_sdpa"
 
 
 def is_unpadded(padding: torch.Tensor | None) -> bool:
-    return padding is None or bool(padding.all())
+    return padding is None or (not is_tracing(padding) and bool(padding.all()))
 
 
 def chunked_mask(

@@ -15,7 +15,13 @@ from transformers import CLIPVisionConfig, Qwen2Config
 from transformers.configuration_utils import SubConfigSpec
 
 from longva_demo.errors import short
-from longva_demo.model.tower import CLIP_NAME, find_vision_config, tower_folder
+from longva_demo.model.tower import (
+    CLIP_NAME,
+    CLIP_VIT_LARGE_336,
+    fetch_tower_file,
+    find_vision_config,
+    tower_folder,
+)
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of red, green and blue, for pixels between 0 and 1
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -24,6 +30,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PUBLISHED_CONTEXT = 224_000
 PUBLISHED_SHAPE = {"hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28}
 PUBLISHED_ROPE_THETA = 1e9
+
+# Qwen2's tokenizer has this many tokens. The published embedding table has more rows, which no text uses.
+QWEN2_TOKENS = 151_646
 
 # The values that are implemented here. A checkpoint with any other value must not load.
 SUPPORTED = {
@@ -81,7 +90,13 @@ def read_pinpoints(points: Any) -> list[tuple[int, int]]:
 
 
 class LongVAConfig(Qwen2Config):
-    """LongVA's configuration. Defaults are LongVA-7B's (arXiv 2406.16852); `vision_config` describes the tower.
+    """LongVA's configuration. Defaults are LongVA-7B's (arXiv 2406.16852).
+
+    Args:
+        vision_config: a `CLIPVisionConfig` or its dict; without it, the shape that `mm_vision_tower` is known to have.
+        image_token_id: the placeholder of one visual token in `input_ids`. By default the first row of the embedding
+            table that no text uses in LongVA-7B, and the last row in other models. A checkpoint with a tokenizer uses
+            the first id after it.
 
     Raises:
         ValueError: a value is not supported; the message lists those that are.
@@ -113,7 +128,8 @@ class LongVAConfig(Qwen2Config):
     image_aspect_ratio: str = "anyres"
     image_grid_pinpoints: list | str | None = None
     tokenizer_model_max_length: int | None = None
-    vision_config: Any = None  # a CLIPVisionConfig, from a dict or looked up by `mm_vision_tower`
+    image_token_id: int | None = None
+    vision_config: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.get("rope_theta") is None and self.rope_parameters is None:
@@ -127,13 +143,14 @@ class LongVAConfig(Qwen2Config):
         )
         check_supported({name: getattr(self, name) for name in checked})
         if self.vision_config is None:
-            self.vision_config = find_vision_config(kwargs.get("name_or_path") or "", self.mm_vision_tower)
-        if self.image_grid_pinpoints is None:
-            image_size = self.vision_config["image_size"]
-            self.image_grid_pinpoints = default_pinpoints(image_size)
+            self.vision_config = find_vision_config("", self.mm_vision_tower)
+        if self.image_token_id is None:
+            self.image_token_id = default_image_token(self.vocab_size)
         # Qwen2Config drops an unused window; keep it, so that saving writes it back.
         self.saved_sliding_window = self.sliding_window or kwargs.pop("saved_sliding_window", None)
         super().__post_init__(**kwargs)
+        if self.image_grid_pinpoints is None:
+            self.image_grid_pinpoints = default_pinpoints(self.vision_config.image_size)
         if self.tokens_per_frame == 0:
             stride, side = self.mm_spatial_pool_stride, self.patches_per_side
             raise ValueError(
@@ -144,10 +161,21 @@ class LongVAConfig(Qwen2Config):
             raise ValueError(f"config.json has mm_vision_select_layer = {layer}; use -{num_layers + 1} to -1")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Read config.json from a folder or the Hub, together with the vision tower's config.json."""
-        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read config.json from a folder, a file or the Hub, and the vision tower's config.json beside it."""
+        options = dict(kwargs)
+        values, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        return with_vision_config(values, pretrained_model_name_or_path, options), unused
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:  # type: ignore[override]
+        """As in transformers. `AutoConfig` reads config.json itself and passes where it is as `name_or_path`."""
+        if checkpoint := kwargs.get("name_or_path"):
+            options = {"revision": config_dict.get("_commit_hash")}
+            config_dict = with_vision_config(dict(config_dict), checkpoint, options)
+        return super().from_dict(config_dict, **kwargs)
 
     @property
     def patches_per_side(self) -> int:
@@ -196,8 +224,13 @@ class LongVAConfig(Qwen2Config):
     def to_diff_dict(self) -> dict[str, Any]:
         """The flat contents of config.json, with the field names that the original code reads (transformers 4.40)."""
         values = super().to_diff_dict()
-        for name in ("vision_config", "layer_types", "saved_sliding_window"):
+        for name in ("vision_config", "layer_types", "saved_sliding_window", "image_token_id"):
             values.pop(name, None)
+        vision = self.vision_config.to_dict()
+        if not CLIP_VIT_LARGE_336.items() <= vision.items():  # the published tower's is known
+            values["vision_config"] = self.vision_config.to_diff_dict()
+        if self.image_token_id != default_image_token(self.vocab_size):
+            values["image_token_id"] = self.image_token_id
         rope = dict(values.pop("rope_parameters"))
         values["rope_theta"] = rope.pop("rope_theta")
         values["rope_scaling"] = rope if rope.get("rope_type", "default") != "default" else None
@@ -216,6 +249,25 @@ class LongVAConfig(Qwen2Config):
         write_json(folder / "config.json", {"model_type": "clip", "vision_config": self.vision_config.to_diff_dict()})
         if not (folder / "preprocessor_config.json").is_file():
             write_preprocessor(folder, self.vision_config.image_size, CLIP_MEAN, CLIP_STD)
+
+
+def with_vision_config(values: dict[str, Any], checkpoint: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """A config.json's values, with the vision tower's own if they lack them; `options` are those of from_pretrained."""
+    if values.get("vision_config") is None and values.get("model_type") == LongVAConfig.model_type:
+        check_supported(values)
+        tower = values.get("mm_vision_tower", CLIP_NAME)
+        folder = fetch_tower_file(checkpoint, tower, "config.json", **options)
+        values["vision_config"] = find_vision_config(folder, tower)
+    return values
+
+
+def default_image_token(vocab_size: int) -> int:
+    """The placeholder of a visual token in a model without a tokenizer.
+
+    >>> default_image_token(152_064), default_image_token(640)
+    (151646, 639)
+    """
+    return QWEN2_TOKENS if vocab_size > QWEN2_TOKENS else vocab_size - 1
 
 
 def write_preprocessor(

@@ -1,7 +1,6 @@
-"""Text, images and frames to tensors: preprocessing that matches Pillow bit for bit, and the prompt's token ids."""
+"""Prompts with images and videos to the model's inputs, and token ids back to text."""
 
 import json
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,84 +11,16 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.processing_utils import MultiModalData
 
-from longva_demo.model.config import (
-    CLIP_MEAN,
-    CLIP_STD,
-    LongVAConfig,
-    write_preprocessor,
-)
-from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
-from longva_demo.model.tokenizer import write_original_tokenizer
-from longva_demo.model.tower import find_tower_file, tower_folder
-from longva_demo.parallel import in_threads
-
-TAG = "<image>"  # placeholder for one image or one whole video in a prompt
-
-
-def resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Bicubic with antialiasing, horizontal pass first: identical pixels on every version of Pillow.
-
-    Pillow 13 runs the cheaper pass first, which differs by up to 25 grey levels from what the model was trained on.
-    """
-    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-
-
-def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shortest side to `size`, then crop the central square. The model does not see the rest.
-
-    A 640 x 360 image at size 336 becomes 597 x 336 (597 = int(336 * 640 / 360)), then 336 x 336.
-    """
-    width, height = image.size
-    if width <= height:
-        new_width, new_height = size, int(size * height / width)
-    else:
-        new_width, new_height = int(size * width / height), size
-    if (new_width, new_height) != image.size:
-        image = resize(image, new_width, new_height)
-    left, top = (new_width - size) // 2, (new_height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
-def reduce_to(image: Image.Image, size: int, gap: float) -> Image.Image:
-    """Box-average to the smallest size whose shortest side is still at least `gap` × `size`. Much faster to resize.
-
-    >>> reduce_to(Image.new("RGB", (960, 540)), 84, gap=3.0).size
-    (480, 270)
-    """
-    factor = int(min(image.size) / (gap * size))
-    return image.reduce(factor) if factor > 1 else image
-
-
-def best_resolution(image_size: tuple[int, int], pinpoints: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The resolution that keeps most of an image's pixels, and among those wastes fewest. All are (width, height).
-
-    >>> best_resolution((640, 360), [(336, 672), (672, 336), (672, 672)])
-    (672, 672)
-    """
-    width, height = image_size
-    best, best_rank = pinpoints[0], (-1, 0)
-    for point in pinpoints:
-        scale = min(point[0] / width, point[1] / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
-        rank = (kept, kept - point[0] * point[1])  # more kept, then less wasted; the first wins a tie
-        if rank > best_rank:
-            best, best_rank = point, rank
-    return best
-
-
-def resize_and_pad(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Fit an image into (width, height), keeping its aspect ratio, centred on black."""
-    scale_width, scale_height = width / image.width, height / image.height
-    if scale_width < scale_height:
-        new_width, new_height = width, min(math.ceil(image.height * scale_width), height)
-    else:
-        new_width, new_height = min(math.ceil(image.width * scale_height), width), height
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(resize(image, new_width, new_height), ((width - new_width) // 2, (height - new_height) // 2))
-    return canvas
+from longva_demo.model.config import CLIP_MEAN, CLIP_STD, LongVAConfig
+from longva_demo.model.image_processing import LongVAImageProcessor, flatten_images
+from longva_demo.model.longva import IMAGE, VIDEO
+from longva_demo.model.pixels import grey_levels, normalise, square_frames
+from longva_demo.model.prompt import CHAT_TEMPLATE, TAG, VIDEO_TAG, tag_kinds
+from longva_demo.model.tokenizer import image_token_id, write_original_tokenizer
+from longva_demo.model.tower import HUB_OPTIONS, fetch_tower_file, find_tower_file
+from longva_demo.model.video_processing import LongVAVideoProcessor, flatten_videos
 
 
 def side_of(size: int | dict[str, int]) -> int:
@@ -98,101 +29,121 @@ def side_of(size: int | dict[str, int]) -> int:
 
 
 class LongVAProcessor(ProcessorMixin):
-    """Converts text and visuals to model inputs: `processor(text=, images=)` or `processor(text=, videos=)`.
+    """Converts text and visuals to model inputs: `processor(text=, images=)` or `processor(text=, videos=)`."""
 
-    Args:
-        config: provides the image size, the pinpoints and the number of tokens per frame.
-        mean, std: per colour channel, for pixels between 0 and 1.
-        reducing_gap: like Pillow's. Larger frames are box-averaged to no less than this many times the target size
-            before they are resized. LongVA was trained without it (None).
-    """
+    image_processor: LongVAImageProcessor
+    video_processor: LongVAVideoProcessor
+    tokenizer: PreTrainedTokenizerBase
 
     def __init__(
         self,
+        image_processor: LongVAImageProcessor | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        video_processor: LongVAVideoProcessor | None = None,
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template or CHAT_TEMPLATE)
+        self.image_token = self.video_token = TAG
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> type:
+        """transformers' own check fails for a video processor where torchvision is not installed."""
+        expected = PARTS[argument_name]
+        if not isinstance(argument, expected):
+            raise TypeError(f"{argument_name} is a {type(argument).__name__}; use a {expected.__name__}")
+        return expected
+
+    @classmethod
+    def from_config(
+        cls,
         tokenizer: PreTrainedTokenizerBase,
         config: LongVAConfig,
         mean: Sequence[float] = CLIP_MEAN,
         std: Sequence[float] = CLIP_STD,
         reducing_gap: float | None = None,
-    ) -> None:
-        self.tokenizer = tokenizer
-        self.config = config
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.reducing_gap = reducing_gap
-        self.image_size: int = config.vision_config.image_size
-        self.chat_template = getattr(tokenizer, "chat_template", None)
+    ) -> "LongVAProcessor":
+        """The processor of a model.
+
+        Args:
+            mean, std: per colour channel, for pixels between 0 and 1.
+            reducing_gap: see `LongVAVideoProcessor`.
+        """
+        levels = {"image_mean": list(mean), "image_std": list(std)}
+        images = LongVAImageProcessor.from_config(config, **levels)
+        videos = LongVAVideoProcessor.from_config(config, **levels, reducing_gap=reducing_gap)
+        return cls(images, tokenizer, videos)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> "LongVAProcessor":
-        """Read the tokenizer, config.json and the tower's preprocessor_config.json from a folder or the Hub."""
-        hub_options = ("revision", "cache_dir", "token", "local_files_only", "subfolder", "force_download")
-        given = {name: kwargs[name] for name in hub_options if name in kwargs}
+        """Read a folder or a Hub repository: one saved by this class, or an original one.
+
+        The original has a tokenizer, config.json and the vision tower's preprocessor_config.json. Other arguments
+        override attributes of the tokenizer, the image processor and the video processor.
+        """
+        given = {name: kwargs[name] for name in (*HUB_OPTIONS, "subfolder") if name in kwargs}
+        changes = {name: value for name, value in kwargs.items() if name not in given and not name.startswith("_")}
+        changes.pop("trust_remote_code", None)
+        saved, _ = cls.get_processor_dict(pretrained_model_name_or_path, **given)
+        template = saved.pop("chat_template", None)
+        # `generate` continues the last token, so a batch is padded on the left.
+        options = given | {"padding_side": "left"} | changes
+        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **options)
+        if "image_processor" in saved and "video_processor" in saved:
+            images = LongVAImageProcessor(**saved["image_processor"] | known(LongVAImageProcessor, changes))
+            videos = LongVAVideoProcessor(**saved["video_processor"] | known(LongVAVideoProcessor, changes))
+            return cls(images, tokenizer, videos, chat_template=template)
         config = LongVAConfig.from_pretrained(pretrained_model_name_or_path, **given)
-        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config, **given)
-        file = find_tower_file(pretrained_model_name_or_path, config.mm_vision_tower, "preprocessor_config.json")
-        if file is None:
-            return cls(tokenizer, config)
-        values = json.loads(file.read_text(encoding="utf-8"))
-        for name in ("size", "crop_size"):
-            if side_of(values[name]) != config.vision_config.image_size:
-                expected = config.vision_config.image_size
-                raise ValueError(f"{file}: {name} is {values[name]}, but the vision tower expects {expected}")
-        return cls(tokenizer, config, values["image_mean"], values["image_std"], values.get("reducing_gap"))
+        levels = read_preprocessor(pretrained_model_name_or_path, config, given)
+        gap = levels.pop("reducing_gap", None)
+        images = LongVAImageProcessor.from_config(config, **levels | known(LongVAImageProcessor, changes))
+        levels |= {"reducing_gap": gap} | known(LongVAVideoProcessor, changes)
+        return cls(images, tokenizer, LongVAVideoProcessor.from_config(config, **levels), chat_template=template)
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
-        """Write the tokenizer and the tower's preprocessor_config.json, and config.json if there is none yet."""
-        folder = Path(save_directory)
-        written = list(self.tokenizer.save_pretrained(folder, **kwargs))
-        write_original_tokenizer(self.tokenizer, folder)
-        if not (folder / "config.json").is_file():
-            self.config.save_pretrained(folder)
-        tower = tower_folder(folder, self.config.mm_vision_tower)
-        tower.mkdir(parents=True, exist_ok=True)
-        write_preprocessor(tower, self.image_size, self.mean, self.std, self.reducing_gap)
+        """Write the tokenizer as the original reads it, processor_config.json and chat_template.jinja."""
+        written = list(super().save_pretrained(save_directory, **kwargs))
+        write_original_tokenizer(self.tokenizer, Path(save_directory))
         return written
+
+    @property
+    def image_token_id(self) -> int:
+        """The id of one visual token in `input_ids`, the model's `config.image_token_id`."""
+        return image_token_id(self.tokenizer)
+
+    video_token_id = image_token_id
+
+    @property
+    def image_size(self) -> int:
+        """S: the side of a frame or a grid in pixels."""
+        return self.video_processor.side
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per colour channel, for pixels between 0 and 1."""
+        return tuple(self.video_processor.image_mean)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The names of what this processor returns."""
+        return [*self.tokenizer.model_input_names, *self.image_processor.model_input_names]
 
     def preprocess_frames(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), on all cores."""
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
-            raise ValueError(f"frames are {frames.dtype} {frames.shape}; use uint8 (frames, height, width, 3)")
-        size, gap = self.image_size, self.reducing_gap
-
-        def to_square(frame: np.ndarray) -> np.ndarray:
-            image = Image.fromarray(np.ascontiguousarray(frame))
-            return np.asarray(resize_and_crop(image if gap is None else reduce_to(image, size, gap), size))
-
-        return np.stack(list(in_threads(to_square, frames)))
+        return square_frames(frames, self.image_size, self.video_processor.reducing_gap)
 
     def preprocess_image(self, image: Image.Image) -> np.ndarray:
         """UniRes: an image to uint8 (1 + grids, S, S, 3): the whole image, squashed, then its grids row by row."""
-        image, size = image.convert("RGB"), self.image_size
-        width, height = best_resolution(image.size, self.config.grid_pinpoints)
-        canvas = np.asarray(resize_and_pad(image, width, height))  # (height, width, 3)
-        grids = canvas.reshape(height // size, size, width // size, size, 3).swapaxes(1, 2)
-        whole = np.asarray(resize(image, size, size))[None]
-        return np.concatenate([whole, grids.reshape(-1, size, size, 3)])  # (1 + grids, S, S, 3)
-
-    def num_image_slots(self, image_size: tuple[int, int]) -> int:
-        """1 + grids: the number of slots that `preprocess_image` returns for an image of (width, height)."""
-        width, height = best_resolution(image_size, self.config.grid_pinpoints)
-        return 1 + (width // self.image_size) * (height // self.image_size)
+        return self.image_processor.split(image)
 
     @cached_property
     def normalised_levels(self) -> np.ndarray:
-        """(3, 256) float32: the normalised value of each grey level, with the original's intermediate rounding."""
-        levels = (np.arange(256) * (1 / 255)).astype(np.float32)
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return (levels - mean[:, None]) / std[:, None]
+        """(3, 256) float32: the normalised value of each grey level."""
+        return grey_levels(self.image_processor.image_mean, self.image_processor.image_std)
 
     def normalise(self, pixels: np.ndarray) -> torch.Tensor:
         """uint8 (n, S, S, 3) to float32 (n, 3, S, S)."""
-        assert (pixels.dtype, pixels.ndim) == (np.uint8, 4), (pixels.dtype, pixels.shape)
-        values = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
-        for colour, levels in enumerate(self.normalised_levels):
-            values[:, colour] = levels[pixels[..., colour]]
-        return torch.from_numpy(values)
+        return normalise(pixels, self.normalised_levels)
 
     @cached_property
     def plain_tokenizer(self) -> Tokenizer:
@@ -209,90 +160,156 @@ class LongVAProcessor(ProcessorMixin):
 
     def num_visual_tokens(self, kind: int, num_slots: int) -> int:
         """Number of tokens of a visual: a video's frames, an image's 1 + grids slots, or a single slot's patches."""
-        if kind == VIDEO:
-            return num_slots * self.config.tokens_per_frame
-        if num_slots == 1:
-            return self.config.patches_per_side**2
-        return (num_slots - 1) * self.config.tokens_per_grid
+        processor = self.video_processor if kind == VIDEO else self.image_processor
+        return processor.num_tokens(num_slots)
 
-    def encode_prompt(self, text: str, num_tokens: Sequence[int]) -> list[int]:
-        """Ids of a whole prompt with special tokens; the i-th `<image>` becomes `num_tokens[i]` times VISUAL_TOKEN.
+    def encode_prompt(self, text: str, num_tokens: Sequence[int], tag: str = TAG) -> list[int]:
+        """Ids of a whole prompt with special tokens; the i-th tag becomes `num_tokens[i]` times `image_token_id`.
 
         The text between tags is encoded piece by piece, as in the original: with counts [2], `a<image>b` becomes
-        the ids of `a`, two times -200, the ids of `b`.
+        the ids of `a`, two times the placeholder, the ids of `b`.
         """
-        pieces = text.split(TAG)
+        pieces = text.split(tag)
         if len(pieces) - 1 != len(num_tokens):
             raise ValueError(f"the text has {len(pieces) - 1} {TAG} tags for {len(num_tokens)} images and videos")
         ids = self.encode_text(pieces[0], allow_special=True)
         for piece, count in zip(pieces[1:], num_tokens, strict=True):
-            ids += [VISUAL_TOKEN] * count + self.encode_text(piece, allow_special=True)
+            ids += [self.image_token_id] * count + self.encode_text(piece, allow_special=True)
         return ids
 
     def __call__(  # type: ignore[override]
         self,
-        images: Image.Image | Sequence[Image.Image] | None = None,
+        images: Any = None,
         text: str | Sequence[str] | None = None,
-        videos: np.ndarray | Sequence[np.ndarray] | None = None,
-        modalities: Sequence[str] | None = None,
-        return_tensors: str = "pt",
+        videos: Any = None,
+        audio: None = None,
+        modalities: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Encode one whole prompt, with an `<image>` tag for each image and each video.
+        """Encode one prompt or a batch, with an `<image>` tag for each image and each video.
 
         Args:
+            images, videos: see `LongVAImageProcessor.preprocess` and `LongVAVideoProcessor.preprocess`. Those of all
+                prompts follow each other; they may be nested in one list per prompt.
             text: ChatML with its special tokens. For text typed by a user, use `encode_text`.
-            modalities: "image" or "video" for each tag in order; needed only if a prompt has both.
+            modalities: "image" or "video" for each tag in order. Needed only if a call has both, and `<image>` for
+                both; with `<video>` for the videos it is clear.
+            kwargs: those of transformers' processors. Several prompts are padded unless `padding=False`, on the side
+                of the tokenizer's `padding_side`. Nothing is truncated unless asked for.
         Returns:
-            input_ids and attention_mask (1, T); with visuals also pixel_values (slots, 3, S, S) and visual_slots
-            (visuals, 2), see `LongVAForConditionalGeneration.encode_visuals`.
+            input_ids and attention_mask (batch, T); with visuals also pixel_values (slots, 3, S, S) and visual_slots
+            (visuals, 2), see `LongVAModel.get_image_features`.
+        Raises:
+            ValueError: tags do not match the images and videos, one of these cannot be used, or truncation would cut
+                visual tokens.
         """
-        if kwargs or return_tensors != "pt":
-            unknown = sorted(kwargs) or return_tensors
-            raise TypeError(f"unsupported: {unknown}; this processor returns PyTorch tensors only")
-        texts = [text] if isinstance(text, str) else list(text or [])
-        if len(texts) != 1:
-            raise ValueError(f"{len(texts)} texts; pass exactly one")
-        stacks = self.stack_visuals(as_list(images), as_list(videos), modalities)
-        counts = [self.num_visual_tokens(kind, len(pixels)) for kind, pixels in stacks]
-        input_ids = torch.tensor([self.encode_prompt(texts[0], counts)], dtype=torch.long)
-        # As in the original, <|endoftext|> is the padding token and is masked, even where it was typed.
-        tensors = {"input_ids": input_ids, "attention_mask": (input_ids != self.tokenizer.pad_token_id).long()}
-        if stacks:
-            tensors["pixel_values"] = torch.cat([self.normalise(pixels) for _, pixels in stacks])
-            tensors["visual_slots"] = torch.tensor([[kind, len(pixels)] for kind, pixels in stacks])
-        return BatchFeature(tensors)
+        if audio is not None:
+            raise ValueError("LongVA does not hear; pass images and videos only")
+        arguments = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        text_arguments = arguments["text_kwargs"]
+        return_tensors = text_arguments.pop("return_tensors", "pt")
+        stacks = {
+            "image": encode(self.image_processor, list(flatten_images(images)), arguments["images_kwargs"]),
+            "video": encode(self.video_processor, list(flatten_videos(videos)), arguments["videos_kwargs"]),
+        }
+        texts = None if text is None else [text] if isinstance(text, str) else list(text)
+        order = tag_kinds(texts or [], {kind: len(parts) for kind, parts in stacks.items()}, modalities)
+        queues = {kind: iter(parts) for kind, parts in stacks.items()}
+        if texts is None:
+            order = [["image"] * len(stacks["image"]) + ["video"] * len(stacks["video"])]
+        visuals = [[(KINDS[kind], next(queues[kind])) for kind in kinds] for kinds in order]
+        tensors: dict[str, Any] = {}
+        if texts is not None:
+            tensors |= self._encode_texts(texts, visuals, text_arguments)
+            if arguments["return_mm_token_type_ids"]:
+                tensors["mm_token_type_ids"] = self.create_mm_token_type_ids(tensors["input_ids"])
+        if flat := [visual for group in visuals for visual in group]:
+            tensors["pixel_values"] = torch.cat([pixels for _, pixels in flat])
+            tensors["visual_slots"] = torch.tensor([[kind, len(pixels)] for kind, pixels in flat])
+        return BatchFeature(tensors, tensor_type=return_tensors)
 
-    def stack_visuals(
-        self, images: list[Image.Image], videos: list[np.ndarray], modalities: Sequence[str] | None
-    ) -> list[tuple[int, np.ndarray]]:
-        """(kind, uint8 (slots, S, S, 3)) per visual, in the order of the tags."""
-        if modalities is None:
-            if images and videos:
-                raise ValueError("the prompt has images and videos; set `modalities` to say which tag is which")
-            modalities = ["image"] * len(images) + ["video"] * len(videos)
-        if sorted(modalities) != ["image"] * len(images) + ["video"] * len(videos):
-            raise ValueError(f"modalities {list(modalities)} for {len(images)} images and {len(videos)} videos")
-        next_image, next_video = iter(images), iter(videos)
-        return [
-            (IMAGE, self.preprocess_image(next(next_image)))
-            if modality == "image"
-            else (VIDEO, self.preprocess_frames(np.asarray(next(next_video))))
-            for modality in modalities
-        ]
+    def _encode_texts(
+        self, texts: list[str], visuals: list[list[tuple[int, torch.Tensor]]], arguments: dict[str, Any]
+    ) -> dict[str, list[list[int]]]:
+        """Ids and attention masks of a batch, truncated and padded as the arguments say."""
+        has_videos = any(kind == VIDEO for group in visuals for kind, _ in group)
+        batch: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": []}
+        for prompt, group in zip(texts, visuals, strict=True):
+            counts = [self.num_visual_tokens(kind, len(pixels)) for kind, pixels in group]
+            ids = self.encode_prompt(prompt.replace(VIDEO_TAG, TAG) if has_videos else prompt, counts)
+            limit = arguments.get("max_length")
+            if arguments.get("truncation") and limit is not None and len(ids) > limit:
+                ids = ids[:limit] if self.tokenizer.truncation_side == "right" else ids[-limit:]
+                if ids.count(self.image_token_id) != sum(counts):
+                    raise ValueError(f"truncation to {limit} tokens cuts images or frames; set a larger max_length")
+            batch["input_ids"].append(ids)
+            # As in the original, <|endoftext|> is the padding token and is masked, even where it was typed.
+            batch["attention_mask"].append([int(token != self.tokenizer.pad_token_id) for token in ids])
+        padding = arguments.get("padding")
+        names = ("max_length", "pad_to_multiple_of", "padding_side")
+        given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+        padded = self.tokenizer.pad(batch, padding=len(texts) > 1 if padding is None else padding, **given)
+        return {name: padded[name] for name in batch}
 
-    def decode(self, token_ids: Any, **kwargs: Any) -> str:
-        """Text of (T,) token ids, without visual tokens."""
+    def decode(self, token_ids: Any, **kwargs: Any) -> Any:
+        """Text of (T,) token ids, without visual tokens; a list of texts for a batch."""
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        return self.tokenizer.decode([token for token in ids if token >= 0], **kwargs)
+        if ids and isinstance(ids, (list, tuple)) and not isinstance(ids[0], int):
+            return self.batch_decode(ids, **kwargs)
+        ids = [ids] if isinstance(ids, int) else ids
+        return self.tokenizer.decode([id_ for id_ in ids if id_ >= 0 and id_ != self.image_token_id], **kwargs)
 
     def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
         """Texts of (batch, T) token ids, without visual tokens."""
         return [self.decode(sequence, **kwargs) for sequence in sequences]
 
+    def post_process_image_text_to_text(
+        self, generated_outputs: Any, skip_special_tokens: bool = True, **kwargs: Any
+    ) -> list[str]:
+        """Texts of what `generate` returned."""
+        return self.batch_decode(generated_outputs, skip_special_tokens=skip_special_tokens, **kwargs)
 
-def as_list(values: Any) -> list:
-    """Wrap a single visual in a list; None becomes an empty list. A 4-dimensional array is one video."""
-    if values is None:
+    def _get_num_multimodal_tokens(self, image_sizes: Any = None, video_sizes: Any = None, **_: Any) -> MultiModalData:
+        """Visual tokens of images, (height, width) each, and of videos, (frames, height, width) each."""
+        slots = [self.image_processor.num_slots((width, height)) for height, width in image_sizes or []]
+        frames = [num_frames for num_frames, _, _ in video_sizes or []]
+        return MultiModalData(
+            num_image_tokens=[self.image_processor.num_tokens(count) for count in slots],
+            num_image_patches=slots,
+            num_video_tokens=[self.video_processor.num_tokens(count) for count in frames],
+        )
+
+
+KINDS = {"image": IMAGE, "video": VIDEO}
+PARTS: dict[str, type] = {
+    "image_processor": LongVAImageProcessor,
+    "tokenizer": PreTrainedTokenizerBase,
+    "video_processor": LongVAVideoProcessor,
+}
+
+
+def encode(processor: Any, visuals: list[Any], arguments: dict[str, Any]) -> list[torch.Tensor]:
+    """(slots, 3, S, S) of each image or video."""
+    if not visuals:
         return []
-    return list(values) if isinstance(values, (list, tuple)) else [values]
+    features = processor(visuals, **arguments | {"return_tensors": "pt"})
+    return list(features["pixel_values"].split(features["visual_slots"][:, 1].tolist()))
+
+
+def known(processor: type, changes: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `from_pretrained` that are attributes of this image or video processor."""
+    return {name: value for name, value in changes.items() if name in processor.valid_kwargs.__annotations__}  # type: ignore[attr-defined]
+
+
+def read_preprocessor(checkpoint: Any, config: LongVAConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """image_mean, image_std and reducing_gap of the vision tower's preprocessor_config.json, as far as there is one."""
+    folder = fetch_tower_file(checkpoint, config.mm_vision_tower, "preprocessor_config.json", **given)
+    file = find_tower_file(folder, config.mm_vision_tower, "preprocessor_config.json")
+    if file is None:
+        return {}
+    values = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("size", "crop_size"):
+        if side_of(values[name]) != config.vision_config.image_size:
+            expected = config.vision_config.image_size
+            raise ValueError(f"{file}: {name} is {values[name]}, but the vision tower expects {expected}")
+    return {name: values[name] for name in ("image_mean", "image_std", "reducing_gap") if name in values}

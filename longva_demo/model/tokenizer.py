@@ -2,10 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from longva_demo.model.config import write_json
+
+
+def image_token_id(tokenizer: Any) -> int:
+    """The placeholder of one visual token: `<image>` where the tokenizer has it, else the first id after its tokens."""
+    return tokenizer.get_vocab().get("<image>", len(tokenizer))
 
 
 def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -23,6 +29,7 @@ def write_original_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -
         values.pop(name, None)
     if values["tokenizer_class"] == "TokenizersBackend":  # its name since transformers 5, which reads both
         values["tokenizer_class"] = "PreTrainedTokenizerFast"
+    values["padding_side"] = "right"  # of training; the processor pads on the left, for generation
     values["additional_special_tokens"] = values.pop("extra_special_tokens", [])
     entries = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
     values["added_tokens_decoder"] = {

@@ -1,7 +1,7 @@
 """The vision tower's shape and files: found beside the checkpoint, by name, or from the weights.
 
 A checkpoint names its tower as on the machine where it was trained: by a Hub name or by a path on that machine's disk.
-The name is only looked up locally; the Hub is never contacted for it.
+The name is only looked up in the checkpoint itself and on this disk; it is never taken for a repository on the Hub.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from transformers.utils import cached_file
 
 CLIP_NAME = "openai/clip-vit-large-patch14-336"
 # The shape of openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download.
@@ -34,6 +35,7 @@ KNOWN_TOWERS: dict[str, dict[str, Any]] = {  # OpenAI's, by the last part of the
     "clip-vit-base-patch16": LARGE_224 | BASE | {"patch_size": 16, "projection_dim": 512},
     "clip-vit-base-patch32": LARGE_224 | BASE | {"patch_size": 32, "projection_dim": 512},
 }
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 HEAD_SIZE = 64  # in all of OpenAI's CLIP models; it cannot be derived from the weights
 WEIGHTS_PREFIX = "model.vision_tower.vision_tower.vision_model."
 
@@ -85,6 +87,27 @@ def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> 
         roots = (Path(checkpoint), Path(checkpoint).resolve().parent)
         folders = [*(folder for root in roots for folder in candidate_folders(root, tower_name)), *folders]
     return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
+
+
+def fetch_tower_file(checkpoint: str | Path, tower_name: str, file_name: str, **options: Any) -> Path:
+    """The folder of a checkpoint's config.json. From a Hub repository, its tower's `file_name` is fetched as well.
+
+    Args:
+        checkpoint: a folder, a config.json, or a repository on the Hub.
+        options: those of `from_pretrained`; `subfolder` and the Hub's own are used.
+    """
+    subfolder = options.get("subfolder") or ""
+    path = Path(checkpoint)
+    if path.exists():
+        return path.parent if path.is_file() else path / subfolder
+    hub_options: dict[str, Any] = {name: options[name] for name in HUB_OPTIONS if name in options}
+    hub_options |= {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    config = cached_file(str(checkpoint), "config.json", subfolder=subfolder, **hub_options)
+    for folder in candidate_folders(Path(), tower_name):
+        name = (Path(subfolder) / folder / file_name).as_posix()
+        if config is not None and cached_file(str(checkpoint), name, **hub_options):
+            break
+    return Path(config).parent if config is not None else path
 
 
 def find_vision_config(checkpoint: str | Path, tower_name: str) -> dict[str, Any]:

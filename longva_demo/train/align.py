@@ -56,7 +56,8 @@ def open_model(options: AlignOptions) -> tuple[LongVAForConditionalGeneration, L
     assert all(".vision_tower." in name or ".mm_projector." in name for name in missing), missing
     model.model.vision_tower.vision_tower.vision_model.load_state_dict(tower.state_dict())
     tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
-    return model, LongVAProcessor(tokenizer, longva_config)
+    model.use_tokenizer(tokenizer)
+    return model, LongVAProcessor.from_config(tokenizer, longva_config)
 
 
 def align(options: AlignOptions, training: TrainingArguments) -> None:

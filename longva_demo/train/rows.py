@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.model import LongVAProcessor
-from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
-from longva_demo.model.processor import TAG
+from longva_demo.model.longva import IMAGE, VIDEO
+from longva_demo.model.prompt import TAG
 from longva_demo.video.still import image_size, open_image
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -141,7 +141,7 @@ class Conversations(Dataset):
             size = self._processor.image_size
             stacks, kinds = [np.zeros((1, size, size, 3), np.uint8)], [VIDEO]
             count = self._processor.num_visual_tokens(VIDEO, 1)
-            ids, labels = ids + [VISUAL_TOKEN] * count, labels + [IGNORED] * count
+            ids, labels = ids + [self._processor.image_token_id] * count, labels + [IGNORED] * count
         return {
             "input_ids": torch.tensor([ids]),
             "labels": torch.tensor([labels]),
@@ -152,7 +152,7 @@ class Conversations(Dataset):
     def _check_length(self, paths: list[Path], turns: list[tuple[str, str]]) -> None:
         """Raises BadRow if a row is too long, or the header of an image cannot be read."""
         try:
-            slots = [self._processor.num_image_slots(image_size(path)) for path in paths]
+            slots = [self._processor.image_processor.num_slots(image_size(path)) for path in paths]
         except VideoError as problem:
             raise BadRow(problem.message) from problem
         counts = [self._processor.num_visual_tokens(IMAGE, count) for count in slots]
@@ -172,7 +172,7 @@ class Conversations(Dataset):
             lead = self._processor.encode_text(f"<|im_start|>{role}\n", allow_special=True)
             body: list[int] = []
             for number, piece in enumerate(text.split(TAG)):
-                body += [VISUAL_TOKEN] * next(next_count) if number else []
+                body += [self._processor.image_token_id] * next(next_count) if number else []
                 body += self._processor.encode_text(piece)
             ids += [*lead, *body, *end, *newline]
             learned = [*body, *end] if role == "assistant" else [IGNORED] * (len(body) + 1)

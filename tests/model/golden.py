@@ -82,7 +82,8 @@ class Case:
         image = np.asarray(self.visuals["images"][0].convert("RGB"))
         pixels = processor.normalise(processor.preprocess_frames(image[None]))
         ids = processor.encode_prompt(self.record["prompt"], [processor.num_visual_tokens(0, 1)])
-        return {"input_ids": torch.tensor([ids]), "pixel_values": pixels, "visual_slots": torch.tensor([[0, 1]])}
+        tensors = {"pixel_values": pixels, "visual_slots": torch.tensor([[0, 1]])}
+        return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()} | tensors
 
 
 def cases() -> list[Case]:

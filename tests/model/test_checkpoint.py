@@ -56,7 +56,10 @@ def test_saving_keeps_tensors_and_names(saved: Path) -> None:
 
 
 def test_a_saved_config_is_flat_and_equals_the_original(saved: Path) -> None:
+    """A vision tower that is not the published one, and the placeholder's id, are added."""
     ours, theirs = read_json(saved / "config.json"), read_json(A / "config.json")
+    assert ours.pop("vision_config")["image_size"] == 56
+    assert ours.pop("image_token_id") == 600
     assert ours.pop("pad_token_id") is None
     assert ours.pop("transformers_version") != theirs.pop("transformers_version")
     assert ours.pop("architectures") == theirs.pop("architectures") == ["LlavaQwenForCausalLM"]

@@ -33,6 +33,13 @@ def model(case: Case, monkeypatch: pytest.MonkeyPatch) -> LongVAForConditionalGe
     return model
 
 
+def embeddings(model: LongVAForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The language model's input embeddings (1, T, dim). As in the original, masked tokens are not among them."""
+    is_kept = inputs["attention_mask"][0].bool()
+    names = ("input_ids", "pixel_values", "visual_slots")
+    return model.model.embed_prompt(**{name: inputs[name] for name in names if name in inputs})[:, is_kept]
+
+
 def largest(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     assert ours.shape == theirs.shape
     return float((ours - theirs).abs().max())
@@ -43,7 +50,7 @@ def test_token_ids(case: Case) -> None:
     spans = case.record.get("visual_spans", [])
     for start, end in reversed(spans):  # collapse each visual to one placeholder
         # Spans do not count a typed <|endoftext|>, which the original drops.
-        assert set(ids[start:end]) == {VISUAL_TOKEN}
+        assert set(ids[start:end]) == {load_processor(case.checkpoint).image_token_id}
         ids[start:end] = [VISUAL_TOKEN]
     assert ids == expected
 
@@ -79,7 +86,7 @@ def test_features_and_embeddings(case: Case, model: LongVAForConditionalGenerati
         slots = case.record["stacks"][0]["feature_slots"]
         features = model.model.vision_tower(case.inputs["pixel_values"][slots])
         assert largest(features, case.tensors["vision_features"]) <= FEATURES
-    embeds, _ = model.embed_prompt(**case.inputs)
+    embeds = embeddings(model, case.inputs)
     assert embeds.shape[1] == case.full_length or not case.record.get("stacks")
     embeds = embeds[:, : case.record["sequence_length"]]
     for name, expected in case.tensors.items():
@@ -90,7 +97,7 @@ def test_features_and_embeddings(case: Case, model: LongVAForConditionalGenerati
 
 @torch.no_grad()
 def test_logits(case: Case, model: LongVAForConditionalGeneration) -> None:
-    theirs, logits = case.tensors, model(**case.inputs).logits[0]
+    theirs, logits = case.tensors, model(**case.inputs).logits[case.inputs["attention_mask"].bool()]
     assert logits.shape == (case.full_length, len(load_processor(case.checkpoint).tokenizer))
     logits = logits[: case.record["sequence_length"]]
     if "logits" in theirs:
@@ -106,8 +113,7 @@ def test_logits(case: Case, model: LongVAForConditionalGeneration) -> None:
 def test_greedy_tokens(case: Case, model: LongVAForConditionalGeneration, monkeypatch: pytest.MonkeyPatch) -> None:
     start, inputs = case.inputs["input_ids"].shape[1], case.inputs
     if case.is_truncated:  # embeddings have no ids, so the output has only the new tokens
-        embeds, _ = model.embed_prompt(**inputs)
-        embeds = embeds[:, : case.record["sequence_length"]]
+        embeds = embeddings(model, inputs)[:, : case.record["sequence_length"]]
         start, inputs = 0, {"inputs_embeds": embeds, "attention_mask": torch.ones(embeds.shape[:2], dtype=torch.long)}
     shipped = model.generate(**inputs, do_sample=False, max_new_tokens=24)[0]
     assert torch.equal(shipped[:start], case.inputs["input_ids"][0, :start])

@@ -7,7 +7,7 @@ from PIL import Image
 
 from longva_demo.chat import ChatSession, Engine, Sampling
 from longva_demo.model import LongVAConfig, load
-from longva_demo.model.processor import best_resolution
+from longva_demo.model.pixels import best_resolution
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.page.i18n import CATALOGUES
 from longva_demo.page.selection import Selection

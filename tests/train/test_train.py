@@ -138,7 +138,7 @@ def corrupt(rows: Path, tmp_path: Path) -> Path:
 
 def test_row_lengths_are_checked_before_training(rows: Path, processor: LongVAProcessor, corrupt: Path) -> None:
     for path in sorted(rows.glob("*.png")):
-        slots = processor.num_image_slots(image_size(path))
+        slots = processor.image_processor.num_slots(image_size(path))
         assert slots == len(processor.preprocess_image(open_image(path)))
     lengths = [row["input_ids"].shape[1] for row in conversations(rows, processor)]
     data = conversations(rows, processor, max_length=max(lengths) - 1)

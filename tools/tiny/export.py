@@ -85,7 +85,7 @@ def export(folder: Path, vision: VisionModel, trained: dict[str, Tensor], tokeni
     if folder.exists():
         shutil.rmtree(folder)
     model.bfloat16().save_pretrained(folder)
-    LongVAProcessor(wrapped, config, reducing_gap=REDUCING_GAP).save_pretrained(folder)
+    LongVAProcessor.from_config(wrapped, config, reducing_gap=REDUCING_GAP).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     return folder
 
