@@ -198,6 +198,16 @@ def replay(options: Namespace) -> None:
         print(f"{sum(result.equal for result in results)} of {len(results)} answers are equal")
 
 
+def export(options: Namespace) -> None:
+    """Write a model as a repository for plain transformers."""
+    with quick_imports():
+        from longva_demo.model.export import export as write
+
+    folder = Path(options.folder).expanduser()
+    write(options.model, folder, lambda done, total: say_progress("writing weights", done, total))
+    print(f"{folder}: load it with from_pretrained(..., trust_remote_code=True); README.md has an example")
+
+
 def doctor(options: Namespace) -> None:
     """Print the hardware and packages of this machine, and the model that auto would choose."""
     with quick_imports():

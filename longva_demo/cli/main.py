@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | niah | replay | doctor`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | niah | replay | export | doctor`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -23,6 +23,7 @@ EPILOG = """examples:
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
+  longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
 Settings can also come from the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT, ... Flags take precedence.
@@ -50,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|ask|frames|niah|replay|doctor")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|doctor"
+    )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "log", *MODEL_SETTINGS)
 
@@ -83,6 +86,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings(replay, "model", "quant", "dtype", default="that of the saved chat")
     add_settings(replay, "device", "attention")
     add_json_flag(replay)
+
+    export = commands.add_parser("export", help="write a model that plain transformers loads, without this package")
+    export.add_argument("model", help="a Hub name, a folder, or tiny")
+    export.add_argument("folder", help="a new folder; weights are linked into it where the disk allows it")
 
     doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
     doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
@@ -160,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "frames": commands.frames,
         "niah": commands.niah,
         "replay": commands.replay,
+        "export": commands.export,
         "doctor": commands.doctor,
     }
     try:

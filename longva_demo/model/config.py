@@ -177,6 +177,14 @@ class LongVAConfig(Qwen2Config):
             config_dict = with_vision_config(dict(config_dict), checkpoint, options)
         return super().from_dict(config_dict, **kwargs)
 
+    def validate(self) -> None:
+        """As in transformers, which would warn of a placeholder after the last row of the embedding table."""
+        token, self.image_token_id = self.image_token_id, None
+        try:
+            super().validate()  # type: ignore[misc]
+        finally:
+            self.image_token_id = token
+
     @property
     def patches_per_side(self) -> int:
         """Patches along one side of a frame: 24 in LongVA-7B (336 px in patches of 14)."""

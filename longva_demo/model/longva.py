@@ -230,7 +230,7 @@ class LongVAForConditionalGeneration(VisualGeneration, Qwen2ForCausalLM):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         try:
-            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **given)
+            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=model.config, **given)
         except (OSError, ValueError):  # no tokenizer beside the weights: every row counts as a token
             return loaded
         model.use_tokenizer(tokenizer)

@@ -87,7 +87,7 @@ class LongVAProcessor(ProcessorMixin):
         saved, _ = cls.get_processor_dict(pretrained_model_name_or_path, **given)
         template = saved.pop("chat_template", None)
         # `generate` continues the last token, so a batch is padded on the left.
-        options = given | {"padding_side": "left"} | changes
+        options = given | {"padding_side": "left", "config": LongVAConfig()} | changes
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **options)
         if "image_processor" in saved and "video_processor" in saved:
             images = LongVAImageProcessor(**saved["image_processor"] | known(LongVAImageProcessor, changes))
@@ -98,7 +98,8 @@ class LongVAProcessor(ProcessorMixin):
         gap = levels.pop("reducing_gap", None)
         images = LongVAImageProcessor.from_config(config, **levels | known(LongVAImageProcessor, changes))
         levels |= {"reducing_gap": gap} | known(LongVAVideoProcessor, changes)
-        return cls(images, tokenizer, LongVAVideoProcessor.from_config(config, **levels), chat_template=template)
+        # A tokenizer's own template takes text only.
+        return cls(images, tokenizer, LongVAVideoProcessor.from_config(config, **levels))
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> list[str]:  # type: ignore[override]
         """Write the tokenizer as the original reads it, processor_config.json and chat_template.jinja."""

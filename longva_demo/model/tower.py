@@ -89,6 +89,14 @@ def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> 
     return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
 
 
+def local_folder(folder: Path) -> Path:
+    """The folder of a checkpoint's config.json. `AutoConfig` does not pass on a `subfolder`: take the only one."""
+    if (folder / "config.json").is_file():
+        return folder
+    inside = [file.parent for file in folder.glob("*/config.json")]
+    return inside[0] if len(inside) == 1 else folder
+
+
 def fetch_tower_file(checkpoint: str | Path, tower_name: str, file_name: str, **options: Any) -> Path:
     """The folder of a checkpoint's config.json. From a Hub repository, its tower's `file_name` is fetched as well.
 
@@ -99,7 +107,7 @@ def fetch_tower_file(checkpoint: str | Path, tower_name: str, file_name: str, **
     subfolder = options.get("subfolder") or ""
     path = Path(checkpoint)
     if path.exists():
-        return path.parent if path.is_file() else path / subfolder
+        return path.parent if path.is_file() else local_folder(path / subfolder)
     hub_options: dict[str, Any] = {name: options[name] for name in HUB_OPTIONS if name in options}
     hub_options |= {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     config = cached_file(str(checkpoint), "config.json", subfolder=subfolder, **hub_options)

@@ -5,10 +5,13 @@ from types import ModuleType
 
 import pytest
 
-from longva_demo.model import choice, config, processor, tower
+from longva_demo.model import choice, config, longva, pixels, prompt, tower, video_processing
 
 
-@pytest.mark.parametrize("module", [choice, config, processor, tower], ids=lambda module: module.__name__)
+MODULES = [choice, config, longva, pixels, prompt, tower, video_processing]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_examples(module: ModuleType) -> None:
     result = doctest.testmod(module)
     assert result.attempted > 0
