@@ -196,9 +196,7 @@ def test_retry_edit_undo_clear(visit: Visit) -> None:
     answer = visit.ask("What colour is the background?")
     tools = visit.page.locator(".turn:last-child .tools")
     expect(visit.page.locator(".turn:last-child .attribution")).to_be_visible()  # moves the tools down
-    completed = visit.page.evaluate("window.completed")
-    tools.get_by_text("Retry").click()
-    visit.wait_for_completed(completed + 1)
+    visit.wait_for_events_after(lambda: tools.get_by_text("Retry").click())
     assert visit.wait_for_answer(2) == answer
     tools.get_by_text("Edit").click()
     visit.page.fill(".edit-area", "Where is the circle?")

@@ -7,7 +7,6 @@ import pytest
 
 from longva_demo.model import choice, config, longva, pixels, prompt, tower, video_processing
 
-
 MODULES = [choice, config, longva, pixels, prompt, tower, video_processing]
 
 

@@ -47,16 +47,17 @@ def find_browser(kind: BrowserType) -> str:
 
 
 # Runs before the page's own scripts. `toasts` collects the text of each toast, which disappears after ten seconds.
-# `latency` delays the server's messages about events by so many ms, in order. `completed` counts finished events.
+# `latency` delays the server's messages about events by so many ms, in order. `started` and `completed` count events.
 INSTRUMENTS = """
 window.toasts = [];
 new MutationObserver((changes) => {
   for (const node of changes.flatMap((change) => [...change.addedNodes]))
     for (const text of node.querySelectorAll?.("[data-testid=toast-text]") ?? []) window.toasts.push(text.textContent);
 }).observe(document, { childList: true, subtree: true });
-window.latency = window.completed = 0;
+window.latency = window.started = window.completed = 0;
 const { fetch } = window;
 window.fetch = async (address, options) => {
+  if (String(address.url ?? address).includes("/queue/join")) window.started += 1;
   const reply = await fetch(address, options);
   if (!String(address.url ?? address).includes("/queue/data")) return reply;
   const reader = reply.body.getReader(), decoder = new TextDecoder();
@@ -166,6 +167,14 @@ class Visit:
     def wait_for_completed(self, count: int) -> None:
         """Wait until so many events have finished since the page was opened."""
         self.page.wait_for_function("(count) => window.completed >= count", arg=count, timeout=BUSY_MS)
+
+    def wait_for_events_after(self, action: Callable[[], None]) -> None:
+        """Start an event on an idle page, and wait until it and all that follow it are finished."""
+        is_idle = "(count) => window.started > count && window.completed >= window.started"
+        self.page.wait_for_function(is_idle, arg=0)
+        started = self.page.evaluate("window.started")
+        action()
+        self.page.wait_for_function(is_idle, arg=started)
 
     def hold_event(self, name: str) -> Held:
         """Hold back the requests of a handler's event, such as "select"."""
