@@ -100,8 +100,8 @@ class Handlers:
                 sheets.add_picture(view.source.image)
             elif isinstance(view.source, VideoSource):
                 self._decode(page, view.source, sheets)
-        except Exception:
-            page.deselect(sheets)
+        except Exception as error:
+            page.deselect(sheets, str(error) if isinstance(error, DemoError) else "")
             raise
         finally:
             sheets.finish()
@@ -113,6 +113,8 @@ class Handlers:
         if view is not None:
             frames, about = view.value, source_facts(view.source, view.selection.path.name)
         stamp: Value = {"asked_at": asked_at}
+        if page.problem:
+            about = {"problem": page.problem}
         return frames | stamp, (about or {}) | stamp, self._meter(page), page.transcript_value()
 
     def _decode(self, page: Page, source: VideoSource, sheets: Sheets) -> None:

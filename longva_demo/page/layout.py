@@ -220,6 +220,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
         after(parts.picture.upload, [parts.video, parts.budget, *rest], "() => selection.uploaded('picture')"),
         after(parts.video.clear, rest, "() => selection.removed('video')"),
         after(parts.picture.clear, rest, "() => selection.removed('picture')"),
+        after(parts.about.restore, picked, "() => selection.restoredFields()"),
         after(parts.timeline.range, rest[:2], "() => selection.rangeFields()"),
         after(parts.frames.closer, rest[:2], "() => selection.rangeFields()"),
         parts.budget.settle,

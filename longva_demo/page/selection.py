@@ -52,6 +52,11 @@ class Selection:
             )
         return cls(Path(path), int(num_frames), first, last, decoder)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no range is chosen."""
+        return self.start_seconds is None and self.end_seconds is None
+
     def open_source(self, engine: Engine, settings: Settings, shown: Source | None = None) -> Source:
         """Probe and plan; only pictures are decoded yet. If `shown` is the same file, its probe is reused.
 

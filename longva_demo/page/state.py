@@ -13,7 +13,7 @@ from typing import NamedTuple
 from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
 from longva_demo.chat.record import ChatRecord, Frames, record_chat
 from longva_demo.chat.replay import check_file, resume
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, VideoError
 from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
@@ -56,6 +56,7 @@ class Page:
     selected: Selected = field(default=Selected(None, 0.0))
     recent_views: RecentViews = field(default_factory=RecentViews)
     transcript: Transcript = field(default_factory=Transcript)
+    problem: str | None = None  # what is wrong with the file that was chosen last
     earlier_chats: list[ChatSection] = field(default_factory=list)  # about earlier selections
     selection_lock: threading.Lock = field(default_factory=threading.Lock)
     session_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -105,9 +106,9 @@ class Page:
     ) -> Sheets | None:
         """Switch to `selection`, stopping an answer about another one. Returns the sheets for its frames.
 
-        A failed budget or range of the same file changes nothing. A failed new file leaves nothing selected, so that no
-        question is answered about another video than the one shown. A selection older than the newest one is ignored;
-        `selected` says which one the view belongs to.
+        A selection that fails changes nothing. `problem` is then what is wrong with its file, if that is the cause; a
+        question about that file fails as well. A selection older than the newest one is ignored; `selected` says which
+        one the view belongs to.
         """
         with self.selection_lock:
             if asked_at < self.selection_asked_at:
@@ -116,27 +117,31 @@ class Page:
                 self.selection_asked_at = asked_at
             if self.preview is not None and (selection is None or selection.path != self.preview.path):
                 self._drop_preview()
+            self.problem = None
             try:
                 if selection != self.selection:
                     self._switch_to(self._find_or_open(selection, engine, settings) if selection else None)
-            except Exception:
-                if selection is None or self.selection is None or selection.path != self.selection.path:
-                    self._switch_to(None)
+            except VideoError as error:
+                if selection is not None and selection.is_whole and not self._shows(selection.path):
+                    self.problem = str(error)
                 raise
             finally:
                 self.selected = Selected(self.view, self.selection_asked_at)
             return self.sheets
 
-    def deselect(self, sheets: Sheets) -> None:
+    def _shows(self, path: Path) -> bool:
+        return self.selection is not None and self.selection.path == path
+
+    def deselect(self, sheets: Sheets, problem: str) -> None:
         """Select nothing, since the frames for `sheets` cannot be read. A newer selection stays."""
         with self.selection_lock:
             if self.sheets is sheets:
                 self._switch_to(None)
+                self.problem = problem
 
     def _find_or_open(self, selection: Selection, engine: Engine, settings: Settings) -> SampledView:
         """A recent view of `selection`, or a new one, with the trail to its range."""
-        is_same_file = self.selection is not None and self.selection.path == selection.path
-        trail = self.view.trail if self.view and is_same_file else (WHOLE,)
+        trail = self.view.trail if self.view and self._shows(selection.path) else (WHOLE,)
         view = self.recent_views.find(selection)
         if view is None:
             source = selection.open_source(engine, settings, self.source)

@@ -1,5 +1,6 @@
 """The page in a real browser: select, ask, undo, and errors."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Route, expect
@@ -233,23 +234,41 @@ def test_questions_without_a_video_and_markup_stays_text(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_a_text_file_named_mp4_is_refused_and_the_chat_stays(visit: Visit, tmp_path: Path) -> None:
+def test_a_text_file_named_mp4_is_refused_and_the_video_and_chat_stay(visit: Visit, tmp_path: Path) -> None:
     visit.pick("Three shapes")
     visit.ask("What colour is the star?")
+    seconds, problem = visit.frame_seconds, visit.page.locator("#about .problem")
     bad = tmp_path / "notes.mp4"
     bad.write_text("these are not pictures")
     visit.upload(bad)
     visit.wait_for_toasts("notes.mp4 is a text file")
-    expect(visit.page.locator(".turn")).to_have_count(1)
-    # Neither the old video's frames nor answers about it appear with the new file.
-    expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
-    visit.page.fill("#question textarea", "What do you see?")
-    visit.page.press("#question textarea", "Enter")
-    visit.wait_for_toasts("notes.mp4 is a text file", 2)
+    expect(problem).to_contain_text("notes.mp4 is a text file or a playlist, not a video")
+    expect(visit.page.locator("#media")).to_have_class(re.compile("has-problem"))
+    expect(visit.page.locator("#about .about")).to_contain_text("shapes.mp4")
+    expect(visit.page.locator("#player video")).to_have_attribute("src", re.compile(r"shapes\.mp4"))
+    visit.wait_for_frames(len(seconds))
+    assert visit.frame_seconds == seconds
+    assert visit.ask("What colour is the background?")
+    expect(problem).to_be_hidden()
+    expect(visit.page.locator(".turn")).to_have_count(2)
+    assert "reused" in visit.stats()
     assert not any("Traceback" in text for text in visit.page.evaluate("window.toasts"))
-    expect(visit.page.locator("#question textarea")).to_have_value("What do you see?")
-    expect(visit.page.locator(".turn")).to_have_count(1)
     assert visit.complaints == []
+
+
+def test_a_first_file_that_is_refused_leaves_its_field_empty(visit: Visit, tmp_path: Path, clip: Path) -> None:
+    """A question about it comes back. The words stay beside the field until a video is chosen."""
+    bad = tmp_path / "notes.mp4"
+    bad.write_text("these are not pictures")
+    visit.upload(bad)
+    problem = visit.page.locator("#about .problem")
+    expect(problem).to_contain_text("notes.mp4 is a text file")
+    expect(visit.page.locator("#player video")).to_have_count(0)
+    expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
+    visit.upload(clip)
+    visit.wait_for_frames(32)
+    expect(problem).to_be_hidden()
+    expect(visit.page.locator("#media")).not_to_have_class(re.compile("has-problem"))
 
 
 def test_invalid_ranges_and_budgets_have_messages(visit: Visit) -> None:

@@ -159,15 +159,18 @@ def test_a_failed_range_changes_nothing(page: Page, engine: Engine, clip: Path) 
     assert page.sheets is sheets
 
 
-def test_a_failed_new_file_leaves_nothing_selected(page: Page, engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_a_failed_new_file_changes_nothing(page: Page, engine: Engine, clip: Path, tmp_path: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
+    source = page.source
     empty = tmp_path / "empty.mp4"
     empty.touch()
-    with pytest.raises(DemoError, match=r"empty\.mp4"):
-        page.select(fields(empty), engine, SETTINGS)
-    assert page.source is None
-    with pytest.raises(DemoError, match=r"empty\.mp4"):
-        page.select(fields(empty), engine, SETTINGS)
+    for _ in range(2):
+        with pytest.raises(DemoError, match=r"empty\.mp4"):
+            page.select(fields(empty), engine, SETTINGS)
+        assert page.source is source
+        assert page.problem == "empty.mp4 is empty (0 bytes); upload it again; the transfer may have failed"
+    page.select(fields(clip), engine, SETTINGS)
+    assert page.problem is None
 
 
 def test_selecting_the_same_frames_again_keeps_the_conversation(page: Page, engine: Engine, clip: Path) -> None:

@@ -12,6 +12,8 @@ let askedAt = 0;  // when the newest request about a selection was sent
 let isArriving = false;  // an upload is complete, but Gradio has not put it into its field yet
 let example = null, range = null;
 let exampleId = "";  // of the selected example; "" if the visitor's own file is selected, or none
+let pending = null, good = null;  // the fields of the newest request, and of the newest one whose file could be used
+let isRestoring = false;
 let awaited = null;  // the range and budget for the file that an earlier chat waits for
 
 document.addEventListener("input", ({ target }) => {
@@ -29,6 +31,11 @@ function changeFile(field) {
 
 // Values for start and end after an action that began at `since`: undefined keeps what was typed later.
 const clearedRange = (since) => ["start", "end"].map((name) => editedAt[name] > since ? undefined : "");
+
+function suggestedQuestions() {
+  if (exampleId) return example.questions;
+  return (selection.ownQuestions[activeField] ?? []).map((one) => one.key ? say(one) : one);
+}
 
 function cancelUploads() {
   for (const cancel of uploads.values()) cancel();
@@ -69,8 +76,20 @@ const selection = {
     endUpload(true);
     const { budget, start, end } = awaited ?? {}, [clearedStart, clearedEnd] = clearedRange(chosenAt);
     awaited = null;
-    const questions = selection.ownQuestions[field].map((one) => one.key ? say(one) : one);
-    return [null, budget, start ?? clearedStart, end ?? clearedEnd, questions];
+    return [null, budget, start ?? clearedStart, end ?? clearedEnd, suggestedQuestions()];
+  },
+
+  // The file of the newest request can be used.
+  confirm() { good = pending; },
+  isRestoring: () => isRestoring,
+
+  // Values of video, picture, budget, start, end and suggestions, as they were for the last file that could be used.
+  restoredFields() {
+    isRestoring = true;
+    changeFile(good?.field ?? null);
+    isRestoring = false;
+    exampleId = good?.id ?? "";
+    return good ? [...good.fields, good.questions] : [null, null, undefined, "", "", []];
   },
 
   // The next upload gets this budget and range: {budget, start, end}.
@@ -100,7 +119,9 @@ const selection = {
   // waits for uploads; the file that is selected now is the one that is meant.
   requestInputs(fields) {
     askedAt = now();
-    return [...selection.withActiveFile(fields.slice(0, -1)), askedAt];
+    const inputs = selection.withActiveFile(fields.slice(0, -1));
+    pending = { fields: inputs.slice(0, 5), field: activeField, id: exampleId, questions: suggestedQuestions() };
+    return [...inputs, askedAt];
   },
 
   // `fields` begin with video and picture; only the selected one keeps its file.

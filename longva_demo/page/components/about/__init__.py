@@ -6,5 +6,8 @@ from longva_demo.page.components.component import make_component
 
 
 def make_about(elem_id: str) -> gr.HTML:
-    """Value: `source_facts`."""
+    """Value: `source_facts`, or {"problem": what is wrong with a file that was chosen}.
+
+    Event: `restore`, when the fields are to hold again what they held before that file.
+    """
     return make_component("about", None, elem_id)

@@ -1,5 +1,8 @@
-// The selected file. `props.value` is `source_facts`, or null. Its notes come from the library and are in English.
+// The selected file. `props.value` is `source_facts`, or null, or says what is wrong with a file that was chosen. Its notes
+// and problems come from the library and are in English. A problem stays until another file is chosen or a question is
+// asked; the fields go back to the last file that could be used.
 const about = element.querySelector(".about"), notes = element.querySelector(".notes");
+const problem = element.querySelector(".problem");
 
 function draw(value) {
   const { name, facts, notes: texts = [] } = value;
@@ -9,6 +12,21 @@ function draw(value) {
   notes.hidden = !texts.length;
 }
 
-watch("value", () => { if (selection.isCurrent(props.value)) draw(props.value || {}); });
-document.addEventListener("longva:file-changed", () => draw({}));
+function showProblem(text) {
+  problem.textContent = text;
+  problem.hidden = !text;
+  document.querySelector("#media").classList.toggle("has-problem", Boolean(text));
+}
+
+watch("value", () => {
+  const value = props.value || {};
+  if (!selection.isCurrent(value)) return;
+  draw(value);
+  if (value.problem) { showProblem(value.problem); trigger("restore"); } else if (value.facts) selection.confirm();
+});
+document.addEventListener("longva:file-changed", () => {
+  draw({});
+  if (!selection.isRestoring()) showProblem("");
+});
+document.addEventListener("longva:asked", () => showProblem(""));
 draw({});
