@@ -178,7 +178,7 @@ def test_a_chat_can_be_read_again_in_a_later_visit(visit: Visit) -> None:
     answer = visit.ask("What colour is the star?")
     visit.page.wait_for_function("localStorage.getItem('longva-chats')?.includes('the star')", timeout=BUSY_MS)
     expect(visit.page.locator(".history")).to_be_hidden()
-    visit.page.goto(visit.address)  # not a reload, which would go on with the chat
+    visit.open(visit.address)  # not a reload, which would go on with the chat
     visit.page.click(".history > summary")
     visit.page.click(".history-chat > summary")
     assert visit.page.locator(".history-question").all_inner_texts() == [hostile, "What colour is the star?"]

@@ -121,7 +121,7 @@ def newcomer(browser: Browser, address: str) -> Iterator[Visit]:
 
 
 def is_welcomed_again(visit: Visit) -> bool:
-    visit.page.goto(visit.address)
+    visit.open(visit.address)
     # The gallery's script has run once its cards move.
     visit.page.hover(f'.card:has-text("{ROLLING}")')
     visit.page.wait_for_selector(".moving")

@@ -341,7 +341,7 @@ def test_two_tabs_of_one_browser_are_two_visitors_who_keep_both_chats(browser: B
     one.page.click(".chat-clear")
     one.page.wait_for_function(f"{kept}.length === 1")
     assert one.complaints == two.complaints == []
-    one.page.goto(one.address)
+    one.open(one.address)
     one.page.click(".history > summary")
     one.page.click(".history-chat > summary")
     assert one.page.locator(".history-question").all_inner_texts() == ["Which way does the circle move?"]

@@ -25,7 +25,7 @@ def test_leaving_the_page_in_a_browser_closes_it(visit: Visit) -> None:
     visit.pick("One second in a minute")
     address = visit.address
     before = server_metrics(address)["pages"]
-    visit.page.goto("about:blank")
+    visit.open("about:blank")
     while server_metrics(address)["pages"] == before:
         time.sleep(0.1)
 

@@ -22,7 +22,7 @@ def wait_for_storage(visit: Visit, question: str) -> None:
 
 
 def test_a_reload_keeps_the_example_its_budget_its_range_and_the_chat(visit: Visit) -> None:
-    visit.page.goto(f"{visit.address}/?example=needle&frames=32&start=0:30&end=0:45")
+    visit.open(f"{visit.address}/?example=needle&frames=32&start=0:30&end=0:45")
     visit.wait_for_frames(32)
     seconds = visit.frame_seconds
     assert 30 <= seconds[0] < seconds[-1] <= 45
@@ -57,7 +57,7 @@ def test_a_chat_about_other_frames_stays_an_earlier_one(visit: Visit) -> None:
 
 
 def test_a_link_opens_an_example_and_brings_a_question(visit: Visit, clip: Path) -> None:
-    visit.page.goto(f"{visit.address}/?example=shapes&frames=8&q=Where+is+the+star%3F")
+    visit.open(f"{visit.address}/?example=shapes&frames=8&q=Where+is+the+star%3F")
     visit.wait_for_frames(8)
     expect(visit.page.locator(FIELD)).to_have_value("Where is the star?")
     assert visit.page.locator(".turn").count() == 0
@@ -72,9 +72,9 @@ def test_a_link_opens_an_example_and_brings_a_question(visit: Visit, clip: Path)
 
 
 def test_a_wrong_link_opens_the_page(visit: Visit) -> None:
-    visit.page.goto(f"{visit.address}/?example=nothing&frames=many&start=soon&q=")
+    visit.open(f"{visit.address}/?example=nothing&frames=many&start=soon&q=")
     visit.page.wait_for_selector(".drawn .chat-empty")
-    visit.page.goto(f"{visit.address}/?example=shapes&frames=many&start=soon")
+    visit.open(f"{visit.address}/?example=shapes&frames=many&start=soon")
     visit.wait_for_frames(16)
     assert visit.complaints == []
 
@@ -83,7 +83,7 @@ def test_an_earlier_chat_about_an_example_goes_on(visit: Visit) -> None:
     visit.pick("Three shapes")
     answer = visit.ask("What colour is the star?")
     wait_for_storage(visit, "the star")
-    visit.page.goto(visit.address)
+    visit.open(visit.address)
     visit.page.click(".history > summary")
     visit.page.click(".history-chat > summary")
     visit.page.get_by_role("button", name="Go on").click()
@@ -101,7 +101,7 @@ def test_an_earlier_chat_about_an_own_file_waits_for_that_file(visit: Visit, cli
     visit.wait_for_frames(12)
     answer = visit.ask("What shape is it?")
     wait_for_storage(visit, "What shape is it?")
-    visit.page.goto(visit.address)
+    visit.open(visit.address)
     visit.page.click(".history > summary")
     visit.page.click(".history-chat > summary")
     go_on = visit.page.get_by_role("button", name="Go on")

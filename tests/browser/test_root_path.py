@@ -72,7 +72,7 @@ def test_the_page_works_below_a_path(desktop: BrowserContext, behind_proxy: str,
     assert '"frames"' in (tmp_path / "plan.json").read_text()
     assert [url for url in visit.requests if not url.startswith((behind_proxy, "data:", "blob:"))] == []
     assert visit.complaints == []
-    visit.page.goto("about:blank")
+    visit.open("about:blank")
     visit.page.close()
 
 

@@ -35,7 +35,7 @@ def slow(browser: Browser, proxy: SlowProxy) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     visit = Visit(context, proxy.address)
     yield visit
-    visit.page.goto("about:blank")
+    visit.open("about:blank")
     context.close()
 
 

@@ -138,9 +138,16 @@ class Visit:
             self.complaints.append(f"external request: {request.url}")
 
     def reload(self) -> None:
-        """Reload the page. Gradio aborts its open stream then, and writes that to the console of the page that ends."""
+        self._leave(self.page.reload)
+
+    def open(self, address: str) -> None:
+        """Leave the page for another one."""
+        self._leave(lambda: self.page.goto(address))
+
+    def _leave(self, action: Callable[[], object]) -> None:
+        """Gradio aborts its open stream when a page is left, and writes that to the console of the page that ends."""
         before = len(self.complaints)
-        self.page.reload()
+        action()
         of_the_end = "AbortError: signal is aborted"
         self.complaints[before:] = [one for one in self.complaints[before:] if of_the_end not in one]
 
