@@ -188,6 +188,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 def check_names(names: Collection[str], place: str) -> None:
     """Raise ModelError unless these file names make up a checkpoint. `place` is the folder or repository."""
+    if "config.json" not in names and "adapter_config.json" in names:
+        raise ModelError(
+            f"{place} is a LoRA adapter, not a model", "download its files, and use --model with their folder"
+        )
     if "config.json" not in names:
         raise ModelError(f"{place} has no config.json", "use the folder that contains the model's files")
     if not {INDEX, SINGLE} & set(names):
@@ -214,6 +218,9 @@ def check_config(file: Path, place: str) -> None:
     model_type = values.get("model_type")
     if model_type != "llava_qwen":
         raise ModelError(f"{place} is a model of type {short(model_type)}, not LongVA (llava_qwen)", USE_ANOTHER)
+    if values.get("s2"):  # another tower in the original code
+        known = "only False is supported"
+        raise ModelError(f"{place} cannot be loaded: config.json has s2 = {short(values['s2'])}; {known}", USE_ANOTHER)
     try:
         check_supported(values)
     except ValueError as error:
