@@ -16,6 +16,7 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from longva_demo.errors import DemoError, ModelError
+from longva_demo.model.adapter import apply_adapter, describe_adapter, find_adapter
 from longva_demo.model.choice import (
     TINY,
     WEIGHT_BYTES,
@@ -48,7 +49,8 @@ class LoadedModel:
     Attributes:
         revision: the Hub's commit, or a hash of the weights.
         attention: "flash_attention_2" or "sdpa".
-        reason: why this model was chosen, one sentence for the user.
+        reason: why this model was chosen, for the user.
+        adapter: how a LoRA adapter was applied: "merged", "kept", or "" without one.
     """
 
     model: LongVAForConditionalGeneration
@@ -60,6 +62,7 @@ class LoadedModel:
     dtype: torch.dtype
     attention: str
     reason: str
+    adapter: str = ""
 
 
 def load(
@@ -68,8 +71,8 @@ def load(
     """Load a LongVA model.
 
     Args:
-        model_id: a Hub name, a folder, "tiny" (the built-in model), or "auto": LongVA-7B if it fits and is available,
-            else the built-in model.
+        model_id: a Hub name, a folder (a checkpoint, or a LoRA adapter), "tiny" (the built-in model), or "auto":
+            LongVA-7B if it fits and is available, else the built-in model.
         quant: "none", "4bit" (NF4 with double quantisation), or "auto" (by the GPU's free memory).
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (bfloat16 on GPUs that support it, float32 on the CPU) or a key of DTYPES.
@@ -109,7 +112,8 @@ def log_reason(loaded: LoadedModel) -> LoadedModel:
 
 def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
     """Load exactly this model, or raise ModelError."""
-    folder = locate(choice.model_id)
+    adapter = find_adapter(choice.model_id)
+    folder = locate(adapter.base_id if adapter else choice.model_id)
     already_quantised = "quantization_config" in read_json(folder / "config.json")
     quant, reason = choice.quant, choice.reason
     if quant == "auto":
@@ -129,16 +133,22 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
         processor = LongVAProcessor.from_pretrained(folder)
     check_loaded(folder, info)
+    revision, how = revision_of(folder), ""
+    if adapter is not None:
+        with one_line_errors(choice.model_id, adapter.folder):
+            model, how = apply_adapter(model, adapter, quant)
+        revision, reason = f"{revision}+{adapter.revision}", f"{reason} {describe_adapter(adapter, how)}"
     return LoadedModel(
         model=model.eval(),
         processor=processor,
         model_id=choice.model_id,
-        revision=revision_of(folder),
+        revision=revision,
         quant=quant,
         device=device,
         dtype=dtype,
         attention=attention,
         reason=reason,
+        adapter=how,
     )
 
 
