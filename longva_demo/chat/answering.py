@@ -5,7 +5,6 @@ stay here. A question goes over with its source, which names its stored files, a
 No KV cache survives, so the features are stored on disk: a second question need not encode the video again.
 """
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +18,7 @@ from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source
 from longva_demo.chat.turn import Progress, Stage, TextDelta, Turn
+from longva_demo.chat.zero_gpu import errors_of_zero_gpu, is_zero_gpu, seconds_to_ask_for
 from longva_demo.errors import DemoError
 from longva_demo.folders import own_folder
 
@@ -28,8 +28,6 @@ GpuRequest = tuple[Source | None, list[Turn], str, Sampling, str]
 
 # Most of these wait in the queue, where the page shows their position.
 MAX_CONCURRENT_QUESTIONS = 64
-# Seconds of GPU time to request: to start, per frame to encode or to load its features, per new token; the maximum.
-START, PER_NEW_FRAME, PER_ENCODED_FRAME, PER_TOKEN, MAX_SECONDS = 15.0, 0.08, 0.03, 0.05, 120.0
 
 
 class Answerer(Protocol):
@@ -74,11 +72,6 @@ def queued(answer: Answerer, queue: AdmissionQueue) -> Answerer:
     return answer_queued
 
 
-def is_zero_gpu() -> bool:
-    """Whether this process runs on a ZeroGPU Space."""
-    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-
-
 def make_answerer(engine: Engine, queue: AdmissionQueue) -> Answerer:
     """The answerer for this host. A ZeroGPU Space queues for its GPU itself."""
     if not is_zero_gpu():
@@ -89,11 +82,11 @@ def make_answerer(engine: Engine, queue: AdmissionQueue) -> Answerer:
 
 
 def seconds_needed(request: GpuRequest) -> float:
-    """GPU seconds to request. They count against the visitor's quota, so no more than the budget needs."""
+    """GPU seconds to request for a question."""
     source, _turns, _question, sampling, _stop_file = request
-    num_frames = source.num_frames if source is not None else 0
-    per_frame = PER_ENCODED_FRAME if source is not None and source.has_features else PER_NEW_FRAME
-    return min(MAX_SECONDS, START + per_frame * num_frames + PER_TOKEN * sampling.max_new_tokens)
+    if source is None:
+        return seconds_to_ask_for(0, False, sampling.max_new_tokens)
+    return seconds_to_ask_for(source.num_frames, source.has_features, sampling.max_new_tokens)
 
 
 def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
@@ -126,7 +119,7 @@ def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
                 yield Progress(Stage.SAMPLING, len(source.frame_refs), source.num_frames)
             if stopping.is_set():
                 return
-        with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
+        with tempfile.TemporaryDirectory(dir=own_folder()) as folder, errors_of_zero_gpu():
             stop_file = Path(folder) / "stop"
             for event in lent((source, turns, question, sampling, str(stop_file))):
                 if stopping.is_set():
