@@ -48,10 +48,9 @@ def quota_factor() -> float:
         return 1.0
 
 
-def seconds_to_ask_for(num_frames: int, has_features: bool, max_new_tokens: int) -> float:
-    """GPU seconds to request, before `spaces` multiplies them. No more than the budget needs."""
-    per_frame = PER_ENCODED_FRAME if has_features else PER_NEW_FRAME
-    return min(MAX_SECONDS / quota_factor(), START + per_frame * num_frames + PER_TOKEN * max_new_tokens)
+def seconds_to_work(num_frames: int, has_features: bool, max_new_tokens: int) -> float:
+    """GPU seconds of a question, without the start of the GPU, before `spaces` multiplies them."""
+    return (PER_ENCODED_FRAME if has_features else PER_NEW_FRAME) * num_frames + PER_TOKEN * max_new_tokens
 
 
 def quota_of(max_new_tokens: int) -> Quota | None:

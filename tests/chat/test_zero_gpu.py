@@ -1,8 +1,10 @@
 """ZeroGPU with the real package `spaces`, on a local stand-in for the service that lends GPUs."""
 
+import doctest
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -20,15 +22,15 @@ import torch
 from spaces.zero import config as spaces_config
 from spaces.zero.client import get_duration_seconds
 
-from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
-from longva_demo.chat.answering import make_gpu_answerer, seconds_needed
+from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource, borrowed_gpu
+from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
+from longva_demo.chat.compare import Row, compare
 from longva_demo.chat.zero_gpu import (
     MAX_SECONDS,
     Quota,
     errors_of_zero_gpu,
     quota_factor,
     quota_of,
-    seconds_to_ask_for,
     warn_about_torch,
 )
 from longva_demo.errors import DemoError
@@ -71,24 +73,100 @@ def test_off_a_space_the_decorator_changes_nothing(engine: Engine, clip: Path) -
     assert [turn.answer for turn in there.turns] == [turn.answer for turn in here.turns]
 
 
-def test_half_a_card_costs_more_seconds(half_a_card: float) -> None:
+def request_of(engine: Engine, clip: Path, *budgets: int, max_new_tokens: int = 256) -> GpuRequest:
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    questions = [GpuQuestion(open_chat(engine, clip, budget).source, [], "?", sampling) for budget in budgets]
+    return questions, ""
+
+
+def test_half_a_card_costs_more_seconds(half_a_card: float, engine: Engine, clip: Path) -> None:
     """We ask for seconds of half an H200; `spaces` multiplies, once."""
     assert quota_factor() == half_a_card == 1.5
-    asked = seconds_to_ask_for(100, False, 256)
-    assert asked == pytest.approx(15 + 8 + 12.8)
+    asked = seconds_needed(request_of(engine, clip, 50))
+    assert asked == pytest.approx(15 + 4 + 12.8)
     quota = get_duration_seconds(timedelta(seconds=asked), None)
     assert quota == pytest.approx(1.5 * asked, abs=1.5)
 
 
-@pytest.mark.parametrize("num_frames", [0, 100, 600, 2000])
-def test_no_question_costs_more_than_the_maximum(num_frames: int, half_a_card: float) -> None:
-    assert half_a_card * seconds_to_ask_for(num_frames, False, 4096) <= MAX_SECONDS + 1e-6
+@pytest.mark.parametrize("max_new_tokens", [1, 1000, 4096])
+def test_no_borrowing_costs_more_than_the_maximum(
+    max_new_tokens: int, half_a_card: float, engine: Engine, clip: Path
+) -> None:
+    request = request_of(engine, clip, 60, 60, max_new_tokens=max_new_tokens)
+    assert half_a_card * seconds_needed(request) <= MAX_SECONDS + 1e-6
 
 
-def test_without_a_factor() -> None:
+def test_without_a_factor(engine: Engine, clip: Path) -> None:
     assert quota_factor() == 1.0
-    assert seconds_to_ask_for(100, True, 256) == pytest.approx(15 + 3 + 12.8)
-    assert seconds_to_ask_for(5000, False, 256) == MAX_SECONDS
+    assert seconds_needed(([GpuQuestion(None, [], "?", SAMPLING)], "")) == pytest.approx(15 + 1.2)
+    assert seconds_needed(request_of(engine, clip, 50)) == pytest.approx(15 + 4 + 12.8)
+    assert seconds_needed(request_of(engine, clip, 50, 10)) == pytest.approx(15 + 4 + 12.8 + 0.8 + 12.8)
+
+
+# Several questions in one borrowing
+
+
+def compare_on_gpu(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch, stopping: threading.Event | None = None
+) -> tuple[list[Row], list[int]]:
+    """Compare three budgets as on a Space. Returns the rows, and the number of questions of each borrowing."""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    requests: list[int] = []
+    stop = stopping or threading.Event()
+
+    def lend(duration: Any) -> Any:
+        def decorate(function: Any) -> Any:
+            def in_other_process(request: GpuRequest) -> Iterator[Any]:
+                requests.append(len(request[0]))
+                assert duration(request) <= MAX_SECONDS
+                for event in function(pickle.loads(pickle.dumps(request))):
+                    yield pickle.loads(pickle.dumps(event))
+
+            return in_other_process
+
+        return decorate
+
+    source = open_chat(engine, clip).source
+    assert isinstance(source, VideoSource)
+    rows = []
+    ask = make_gpu_answerer(engine, lend)
+    for event in compare(engine, source, (4, 8, 16), QUESTIONS[0], SAMPLING, ask, stop):
+        if isinstance(event, Row):
+            rows.append(event)
+            if stopping is not None:
+                stop.set()
+    assert len(borrowed_gpu._shared) == 0
+    return rows, requests
+
+
+def test_compared_budgets_share_a_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch)
+    assert requests == [3]
+    assert [row.num_frames for row in rows] == [4, 8, 16]
+    for row in rows:
+        alone = open_chat(engine, clip, row.num_frames)
+        list(alone.ask(QUESTIONS[0], SAMPLING))
+        assert row.answer == alone.turns[-1].answer
+        assert row.num_tokens == alone.turns[-1].stats.num_tokens
+
+
+def test_budgets_that_do_not_fit_one_borrowing_are_split(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowed_gpu, "MAX_SECONDS", 15 + 2 * 1.2 + 12 * 0.08 + 0.1)
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch)
+    assert requests == [2, 1]
+    assert [row.num_frames for row in rows] == [4, 8, 16]
+
+
+def test_stop_ends_a_shared_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch, threading.Event())
+    assert (len(rows), requests) == (1, [3])
+
+
+def test_the_longest_questions_are_asked_alone() -> None:
+    assert doctest.testmod(borrowed_gpu) == (0, 1)
+    assert borrowed_gpu.group_by_borrowing([300.0, 1.0, 300.0]) == [[0], [1], [2]]
 
 
 def test_the_meter_names_the_quota(
@@ -103,7 +181,7 @@ def test_the_meter_names_the_quota(
     source = open_chat(engine, clip).source
     assert source is not None
     shown = min(facts["max_seconds"], facts["start_seconds"] + source.num_frames * facts["frame_seconds"])
-    assert shown == pytest.approx(half_a_card * seconds_needed((source, [], "?", SAMPLING, "")))
+    assert shown == pytest.approx(half_a_card * seconds_needed(([GpuQuestion(source, [], "?", SAMPLING)], "")))
 
 
 @pytest.mark.parametrize(
