@@ -86,7 +86,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def load_with(attention: str) -> Engine:
-    loaded = load_choice(Choice(str(A), "none", "because."), CPU, torch.bfloat16, attention)
+    """In float32, which the stub can do, so that rounding does not blur the comparison."""
+    loaded = load_choice(Choice(str(A), "none", "because."), CPU, torch.float32, attention)
     assert loaded.attention == attention
     return Engine(loaded, Settings())
 
@@ -104,7 +105,7 @@ def test_the_model_and_its_tower_use_the_kernel(hub: Hub) -> None:
 
 @pytest.mark.usefixtures("hub")
 def test_a_chat_gives_the_same_answer_as_sdpa() -> None:
-    """Prefill in chunks, then token by token: the same tokens, although bfloat16 rounds differently."""
+    """Prefill in chunks, then token by token."""
     answers, logits = [], []
     for attention in (FLASH_KERNEL, "sdpa"):
         engine = load_with(attention)
@@ -118,7 +119,7 @@ def test_a_chat_gives_the_same_answer_as_sdpa() -> None:
         if attention == FLASH_KERNEL:
             assert (100, 300, True) in CALLS
             assert any(queries == 1 < keys for queries, keys, _ in CALLS)
-    assert (logits[0] - logits[1]).abs().max() < 0.05 * logits[1].std()
+    assert (logits[0] - logits[1]).abs().max() < 1e-4
     assert answers[0] == answers[1]
 
 
