@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit check docs bench screenshots browser clean
+.PHONY: demo quick test test-package test-browser test-webkit test-hub test-torch check docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -31,6 +31,16 @@ test-browser: .venv/dev-installed browser
 test-webkit: .venv/webkit-installed
 	sh scripts/install_webkit.sh
 	xvfb-run --auto-servernum --server-args "-screen 0 1600x1200x24" $(BIN)/python -m pytest tests/browser/webkit.py
+
+# The published checkpoints on the Hub: config, tokenizer, names and shapes of the weights. Fetches some 40 MB.
+test-hub: .venv/dev-installed
+	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest tests/model/published_hub.py
+
+# The tests of the model and the chat with another version of PyTorch: make test-torch TORCH=2.11.0
+test-torch: .venv/dev-installed
+	@test -n "$(TORCH)" || { echo "Name a version: make test-torch TORCH=2.11.0"; exit 1; }
+	test -d build/torch-$(TORCH)/torch || $(PIP) --target build/torch-$(TORCH) torch==$(TORCH)
+	PYTHONPATH=build/torch-$(TORCH) $(PYTEST) tests/model tests/chat
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

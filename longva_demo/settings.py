@@ -23,11 +23,15 @@ def setting(
 class Settings:
     """What can be chosen before the demo starts. Sizes are in bytes, times in seconds."""
 
-    model: str = setting("auto", 'auto, "tiny" (the built-in model), a checkpoint folder, or a Hub id', metavar="ID")
+    model: str = setting("auto", 'auto, "tiny" (the built-in model), a folder, or a Hub id', metavar="ID")
     quant: str = setting("auto", "weight quantisation; 4bit takes about 40% of the memory", ("auto", "none", "4bit"))
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
     dtype: str = setting("auto", "floating-point type of the weights", ("auto", "float32", "bfloat16", "float16"))
-    attention: str = setting("auto", "attention implementation", ("auto", "flash_attention_2", "sdpa"))
+    attention: str = setting(
+        "auto",
+        "attention implementation; flash_kernel downloads one from the Hub, with the package kernels",
+        ("auto", "flash_attention_2", "flash_kernel", "sdpa"),
+    )
     decoder: str = setting("pyav", "video decoder; pyav gives the exact frames", ("pyav", "decord"))
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces", metavar="ADDRESS")
     port: int = setting(7860, "port to listen on")

@@ -14,6 +14,7 @@ from tests.support.clips import write_clip
 from tests.support.server import serving
 
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("tests.model.hub_check")  # so that a failed check shows its values
 REPOSITORY = Path(__file__).parents[1]
 
 

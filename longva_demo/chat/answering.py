@@ -1,35 +1,24 @@
 """Who answers a question: a session in this process or, on a ZeroGPU Space, one in a process that borrows a GPU.
 
-On ZeroGPU, a GPU is lent for seconds to a process that keeps nothing. The page, the stored frames and the conversation
-stay here. A question goes over with its source, which names its stored files, and the earlier turns; events come back.
-No KV cache survives, so the features are stored on disk: a second question need not encode the video again.
+No KV cache survives a borrowing (borrowed_gpu.py), so the features are stored on disk there: a second question need not
+encode the video again.
 """
 
-import os
-import tempfile
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.queue import AdmissionQueue
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
-from longva_demo.chat.source import Source
-from longva_demo.chat.turn import Progress, Stage, TextDelta, Turn
-from longva_demo.errors import DemoError
-from longva_demo.folders import own_folder
+from longva_demo.chat.turn import Progress, TextDelta
+from longva_demo.chat.zero_gpu import is_zero_gpu
 
 Events = Generator[Progress | TextDelta]
-GpuRequest = tuple[Source | None, list[Turn], str, Sampling, str]
-"""source, earlier turns, question, sampling, path of the file whose existence means stop"""
-
 # Most of these wait in the queue, where the page shows their position.
 MAX_CONCURRENT_QUESTIONS = 64
-# Seconds of GPU time to request: to start, per frame to encode or to load its features, per new token; the maximum.
-START, PER_NEW_FRAME, PER_ENCODED_FRAME, PER_TOKEN, MAX_SECONDS = 15.0, 0.08, 0.03, 0.05, 120.0
 
 
 class Answerer(Protocol):
@@ -74,68 +63,12 @@ def queued(answer: Answerer, queue: AdmissionQueue) -> Answerer:
     return answer_queued
 
 
-def is_zero_gpu() -> bool:
-    """Whether this process runs on a ZeroGPU Space."""
-    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-
-
 def make_answerer(engine: Engine, queue: AdmissionQueue) -> Answerer:
     """The answerer for this host. A ZeroGPU Space queues for its GPU itself."""
     if not is_zero_gpu():
         return queued(answer_in_process, queue)
     import spaces  # exists only on a Space
 
+    from longva_demo.chat.borrowed_gpu import make_gpu_answerer
+
     return make_gpu_answerer(engine, spaces.GPU)
-
-
-def seconds_needed(request: GpuRequest) -> float:
-    """GPU seconds to request. They count against the visitor's quota, so no more than the budget needs."""
-    source, _turns, _question, sampling, _stop_file = request
-    num_frames = source.num_frames if source is not None else 0
-    per_frame = PER_ENCODED_FRAME if source is not None and source.has_features else PER_NEW_FRAME
-    return min(MAX_SECONDS, START + per_frame * num_frames + PER_TOKEN * sampling.max_new_tokens)
-
-
-def make_gpu_answerer(engine: Engine, lend: Callable[..., Any]) -> Answerer:
-    """An answerer whose questions run wherever `lend` (`spaces.GPU`) runs the generator function that it decorates."""
-
-    def answer_there(request: GpuRequest) -> Iterator[Progress | TextDelta | Turn | tuple[str, str]]:
-        source, turns, question, sampling, stop_file = request
-        session = ChatSession(engine)
-        session.resume(source, turns)
-        try:
-            for event in session.ask(question, sampling):
-                if Path(stop_file).exists():
-                    session.stop()
-                yield event
-        except DemoError as error:
-            yield error.message, error.remedy
-            return
-        if len(session.turns) > len(turns):
-            yield session.turns[-1]
-
-    lent = lend(duration=seconds_needed)(answer_there)
-
-    def answer_on_gpu(
-        session: ChatSession, question: str, sampling: Sampling, again: bool, stopping: threading.Event
-    ) -> Events:
-        source, turns = session.source, session.turns[: len(session.turns) - again]
-        if source is not None:
-            # Decoding needs no GPU, so finish it before borrowing one.
-            for _ in source.ensure_decoded(stopping.is_set):
-                yield Progress(Stage.SAMPLING, len(source.frame_refs), source.num_frames)
-            if stopping.is_set():
-                return
-        with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
-            stop_file = Path(folder) / "stop"
-            for event in lent((source, turns, question, sampling, str(stop_file))):
-                if stopping.is_set():
-                    stop_file.touch()
-                if isinstance(event, Turn):
-                    session.resume(source, [*turns, event])
-                elif isinstance(event, tuple):
-                    raise DemoError(*event)
-                else:
-                    yield event
-
-    return answer_on_gpu

@@ -155,7 +155,7 @@ def attention_to_frames(recorder: QueryRecorder, cache: GrowingCache, frames: Fr
     on_frames = torch.cat(list(frame_scores(queries, keys, frames)), dim=-1)  # (kv_heads, group * rows, frames)
     positions = torch.tensor(recorder.positions, device=keys.device).repeat(queries.shape[1] // rows)
     on_all = torch.logaddexp(on_frames.logsumexp(-1), text_scores(queries, keys, frames, positions))
-    return (on_frames - on_all[..., None]).exp().sum((0, 1)).double().cpu()
+    return (on_frames - on_all[..., None]).exp().sum((0, 1)).cpu().double()  # MPS has no float64
 
 
 def frame_scores(queries: Tensor, keys: Tensor, frames: FrameLayout) -> Iterator[Tensor]:

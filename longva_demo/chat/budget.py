@@ -103,7 +103,7 @@ def host_free_memory() -> int:
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on `device`; None if that is unknown (another kind of device)."""
-    if device.type == "cpu":
+    if device.type in ("cpu", "mps"):  # an Apple GPU uses the host's memory
         return host_free_memory()
     if device.type == "cuda" and torch.cuda.is_initialized():
         free, _total = torch.cuda.mem_get_info(device)

@@ -2,17 +2,19 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from longva_demo.chat.answering import Answerer
+from longva_demo.chat.borrowed_gpu import borrow_once, group_by_borrowing
 from longva_demo.chat.engine import Engine
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import VideoSource
 from longva_demo.chat.turn import Progress
+from longva_demo.chat.zero_gpu import is_zero_gpu, seconds_to_work
 from longva_demo.errors import DemoError
-from longva_demo.video import plan_frames
+from longva_demo.video import FramePlan, plan_frames
 
 BUDGETS = (8, 32, 128, 512, 2000)
 
@@ -71,18 +73,39 @@ def compare(
 ) -> Iterator[Progress | Row]:
     """Ask `question` about the range of `source` with each of the budgets, each in a new chat.
 
-    Each budget prefills the video without the shared cache, so its seconds are its real cost. Once `stopping` is set,
-    the remaining rows are left out.
+    Each budget prefills the video without the shared cache, so its seconds are its real cost. On ZeroGPU, budgets share
+    a borrowing of the GPU as far as its time allows. Once `stopping` is set, the remaining rows are left out.
     """
     plan = source.plan
-    for budget in budgets:
-        planned = plan_frames(source.info, budget, plan.start_seconds, plan.end_seconds)
-        with closing(ChatSession(engine, is_shared=False)) as session:
-            sampled = VideoSource(source.info, planned, engine.processor, source.decoder, source.limits)
-            session.set_source(sampled)
+    plans = [plan_frames(source.info, budget, plan.start_seconds, plan.end_seconds) for budget in budgets]
+    groups = [[number] for number in range(len(plans))]
+    if is_zero_gpu():
+        groups = group_by_borrowing([seconds_to_work(one.num_frames, False, sampling.max_new_tokens) for one in plans])
+    for group in groups:
+        yield from ask_together(engine, source, [plans[number] for number in group], question, sampling, ask, stopping)
+        if stopping.is_set():
+            return
+
+
+def ask_together(
+    engine: Engine,
+    source: VideoSource,
+    plans: Sequence[FramePlan],
+    question: str,
+    sampling: Sampling,
+    ask: Answerer,
+    stopping: threading.Event,
+) -> Iterator[Progress | Row]:
+    """Ask about each of these plans in a chat of its own; a GPU is borrowed once for all of them."""
+    with ExitStack() as chats:
+        sessions = [chats.enter_context(closing(ChatSession(engine, is_shared=False))) for _ in plans]
+        for session, plan in zip(sessions, plans, strict=True):
+            session.set_source(VideoSource(source.info, plan, engine.processor, source.decoder, source.limits))
+        chats.enter_context(borrow_once([(session, question, sampling) for session in sessions]))
+        for session, plan in zip(sessions, plans, strict=True):
             with closing(ask(session, question, sampling, False, stopping)) as events:
                 yield from (event for event in events if isinstance(event, Progress))
             if stopping.is_set() or not session.turns:
                 return
             turn = session.turns[-1]
-            yield Row(sampled.num_frames, turn.answer, turn.stats.num_tokens, turn.stats.seconds)
+            yield Row(plan.num_frames, turn.answer, turn.stats.num_tokens, turn.stats.seconds)

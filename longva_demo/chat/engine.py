@@ -56,7 +56,7 @@ class Engine:
         self.settings = settings
         self.processor = loaded.processor
         self.prefill_times = PrefillTimes()
-        self.prefix_cache = PrefixCache(host_free_memory if loaded.device.type != "cpu" else None)
+        self.prefix_cache = PrefixCache(host_free_memory if loaded.device.type == "cuda" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
         self._cost = StepCost.of(loaded.model.config, loaded.device)
@@ -268,6 +268,8 @@ class Engine:
         """Wait for the device: steps that are only launched would pile up there, where nothing can stop them."""
         if self.loaded.device.type == "cuda":
             torch.cuda.synchronize(self.loaded.device)
+        elif self.loaded.device.type == "mps":
+            torch.mps.synchronize()
 
     @contextmanager
     def _attribution_turn(self, stop: Stop) -> Iterator[None]:
@@ -304,12 +306,15 @@ class Engine:
                 raise
             if self.loaded.device.type == "cuda":
                 torch.cuda.empty_cache()
+            elif self.loaded.device.type == "mps":
+                torch.mps.empty_cache()
             raise BudgetError("out of memory", "set a smaller budget", 0) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or (a plain RuntimeError in torch) on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether an allocation failed: on a GPU, or, as a plain RuntimeError of torch, on the CPU or on MPS."""
+    texts = ("can't allocate memory", "MPS backend out of memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in texts)
 
 
 class TextStream:

@@ -26,12 +26,14 @@ from longva_demo.model import LongVAConfig
 
 # Tokens of one step: 16 frames of LongVA-7B.
 MAX_STEP_TOKENS = 2304
+# On Apple's GPUs (MPS) 2 frames: their memory is the host's, and Stop waits for a step.
+MAX_STEP_TOKENS_MPS = 288
 # A step of fewer tokens is inefficient: it spends most of its time on loading the weights.
 MIN_STEP_TOKENS = 64
 # Frames, or grids of a picture, encoded in one step.
 MAX_STEP_FRAMES = 16
 # About a second. On a GPU, MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.
-MAX_STEP_FLOP = {"cpu": 4e10, "cuda": 2.5e14}
+MAX_STEP_FLOP = {"cpu": 4e10, "cuda": 2.5e14, "mps": 5e12}
 # Occlusion runs in the background. Its steps are shorter, since others may wait for one at each of their tokens.
 BACKGROUND_SHARE = 1 / 8
 
@@ -43,6 +45,7 @@ class StepCost:
     per_token: int
     per_key: int
     max_flop: float
+    max_tokens: int | None = None  # instead of MAX_STEP_TOKENS
 
     @classmethod
     def of(cls, config: LongVAConfig, device: torch.device) -> Self:
@@ -52,7 +55,8 @@ class StepCost:
         weights = config.hidden_size * (projections + 3 * config.intermediate_size)
         max_flop = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
         per_key = 4 * config.num_hidden_layers * heads * config.head_size
-        return cls(2 * config.num_hidden_layers * weights, per_key, max_flop)
+        max_tokens = MAX_STEP_TOKENS_MPS if device.type == "mps" else None
+        return cls(2 * config.num_hidden_layers * weights, per_key, max_flop, max_tokens)
 
     def num_tokens(self, num_keys: int, share: float = 1.0) -> int:
         """How many tokens, each attending to `num_keys` keys, fit into a share of one step's FLOP.
@@ -61,4 +65,4 @@ class StepCost:
         250
         """
         affordable = int(share * self.max_flop / (self.per_token + self.per_key * num_keys))
-        return min(MAX_STEP_TOKENS, max(MIN_STEP_TOKENS, affordable))
+        return min(self.max_tokens or MAX_STEP_TOKENS, max(MIN_STEP_TOKENS, affordable))

@@ -34,6 +34,8 @@ PACKAGES = (
     "accelerate",
     "bitsandbytes",
     "flash-attn",
+    "kernels",
+    "peft",
     "av",
     "decord",
     "pillow",

@@ -17,6 +17,9 @@ from transformers.masking_utils import sdpa_mask
 from transformers.utils.import_utils import is_tracing
 
 NAME = "chunked_sdpa"
+# MPS materialises the scores of a call. Past 2**32 bytes the process aborts (pytorch #149261).
+MAX_SCORE_BYTES = 2**30
+SCORE_BYTES = 4  # float32, the largest dtype in use
 
 
 def is_unpadded(padding: torch.Tensor | None) -> bool:
@@ -62,8 +65,11 @@ def chunked_attention(
     Returns:
         (batch, queries, heads, size), and None in place of the attention weights, which are never materialised.
     """
-    num_queries, num_keys = query.shape[2], key.shape[2]
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    if needs_bounds(query.device):
+        output = bounded_attention(query, key, value, attention_mask, causal, dropout, scaling)
+        return output.transpose(1, 2).contiguous(), None
+    num_queries, num_keys = query.shape[2], key.shape[2]
     later_chunk = causal and attention_mask is None and 1 < num_queries < num_keys
     if not later_chunk:
         return sdpa_attention_forward(
@@ -81,13 +87,14 @@ def lower_right_attention(
 ) -> torch.Tensor:
     """Causal attention of a later chunk with PyTorch's fused kernels and a lower-right causal bias."""
     grouped = query.shape[1] != key.shape[1]
-    if grouped and query.is_cuda:
-        parameters = SDPAParams(query, key, value, None, dropout, False, True)
-        if not can_use_flash_attention(parameters):
-            # The memory-efficient kernel, used on older GPUs and for float32, does not support grouped heads.
-            group = query.shape[1] // key.shape[1]
-            key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
-            grouped = False
+    if grouped and not (
+        query.is_cuda and can_use_flash_attention(SDPAParams(query, key, value, None, dropout, False, True))
+    ):
+        # Only CUDA's flash kernel surely supports grouped heads here: not the memory-efficient one, which older GPUs
+        # and float32 use, and elsewhere not before torch 2.13.
+        group = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+        grouped = False
     return scaled_dot_product_attention(
         query,
         key,
@@ -125,6 +132,47 @@ def lse_merged_attention(
     own_out, own_lse = flash(query, own_key, own_value, 0.0, True, scale=scaling)
     past_weight = torch.sigmoid(past_lse - own_lse).unsqueeze(-1).to(own_out.dtype)  # (batch, heads, queries, 1)
     return torch.lerp(own_out, past_out, past_weight)  # (batch, heads, queries, size)
+
+
+def needs_bounds(device: torch.device) -> bool:
+    return device.type == "mps"
+
+
+def bounded_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    dropout: float,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention for Apple's GPUs: no grouped heads, and no call with more than MAX_SCORE_BYTES of scores.
+
+    Grouped heads with one query and many keys give wrong results there (pytorch #174861), and so do calls with more
+    than 2**32 scores (pytorch pull request 179592). Each call has one query head per key head, and some of the
+    queries. Nothing of the cache is copied. (batch, heads, queries, size) to the same shape.
+    """
+    batch, heads, num_queries, size = query.shape
+    kv_heads, num_keys = key.shape[1], key.shape[2]
+    grouped = query.reshape(batch, kv_heads, heads // kv_heads, num_queries, size)
+    if num_queries == 1:  # the query heads of a key head are its queries
+        rows = scaled_dot_product_attention(grouped[:, :, :, 0], key, value, mask, dropout, scale=scaling)
+        return rows.reshape(batch, heads, 1, size)
+    step = max(1, MAX_SCORE_BYTES // (SCORE_BYTES * batch * kv_heads * num_keys))
+    output = torch.empty_like(grouped)
+    for first in range(0, num_queries, step):
+        part = slice(first, min(first + step, num_queries))
+        end, part_mask = num_keys, None if mask is None else mask[:, :, part]
+        if mask is None and causal:
+            end = num_keys - num_queries + part.stop  # the last key that a query of this part may see
+            shape = (part.stop - first, end)
+            part_mask = torch.ones(shape, dtype=torch.bool, device=query.device).tril(end - shape[0])
+        for group in range(grouped.shape[2]):
+            output[:, :, group, part] = scaled_dot_product_attention(
+                grouped[:, :, group, part], key[:, :, :end], value[:, :, :end], part_mask, dropout, scale=scaling
+            )
+    return output.reshape(batch, heads, num_queries, size)
 
 
 AttentionInterface.register(NAME, chunked_attention)

@@ -12,7 +12,6 @@ from typing import Any
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -21,10 +20,9 @@ from huggingface_hub.errors import (
 
 from longva_demo.errors import ModelError, replace_surrogates, short
 from longva_demo.model.config import check_supported
+from longva_demo.model.download import RemoteFile, TransportError, fetch, find_weights
 from longva_demo.model.tower import CLIP_NAME, candidate_folders, find_tower_file, infer_vision_config
 
-# The HTTP client's base error: httpx's or httpx2's, depending on the version of huggingface_hub.
-TransportError: type[Exception] = HfHubHTTPError.__mro__[1]
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
@@ -86,7 +84,7 @@ def download(repo_id: str) -> Path:
     """Download a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
-        check_repository(repo_id)
+        fetch(repo_id, check_repository(repo_id))
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
@@ -110,21 +108,23 @@ def download(repo_id: str) -> Path:
         raise ModelError(message, "set HF_HOME to a writable folder, or use --model tiny") from error
 
 
-def check_repository(repo_id: str) -> None:
-    """Raise ModelError before a download that would be useless: another model, missing files, or a full disk."""
+def check_repository(repo_id: str) -> list[RemoteFile]:
+    """The weights to download. Raises ModelError if they would be useless, or do not fit on the disk."""
     if constants.HF_HUB_OFFLINE:
-        return
-    info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    files = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        return []
+    info = HfApi().model_info(repo_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    files = [file.rfilename for file in info.siblings or []]
     check_names(files, repo_id)
     config = Path(hf_hub_download(repo_id, "config.json", revision=info.sha))
     check_config(config, repo_id)
     check_tower(read_json(config), repo_id, info.sha, files)
-    num_bytes = sum(size for name, size in files.items() if name.endswith(".safetensors"))
+    weights = find_weights(repo_id, info.sha or "main", files)
+    num_bytes = sum(max(0, file.num_bytes - file.num_present) for file in weights)
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
         raise disk_full(repo_id, num_bytes)
+    return weights
 
 
 def check_tower(values: dict[str, Any], repo_id: str, revision: str | None, files: Collection[str]) -> None:
@@ -188,6 +188,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 def check_names(names: Collection[str], place: str) -> None:
     """Raise ModelError unless these file names make up a checkpoint. `place` is the folder or repository."""
+    if "config.json" not in names and "adapter_config.json" in names:
+        raise ModelError(
+            f"{place} is a LoRA adapter, not a model", "download its files, and use --model with their folder"
+        )
     if "config.json" not in names:
         raise ModelError(f"{place} has no config.json", "use the folder that contains the model's files")
     if not {INDEX, SINGLE} & set(names):
@@ -214,6 +218,9 @@ def check_config(file: Path, place: str) -> None:
     model_type = values.get("model_type")
     if model_type != "llava_qwen":
         raise ModelError(f"{place} is a model of type {short(model_type)}, not LongVA (llava_qwen)", USE_ANOTHER)
+    if values.get("s2"):  # another tower in the original code
+        known = "only False is supported"
+        raise ModelError(f"{place} cannot be loaded: config.json has s2 = {short(values['s2'])}; {known}", USE_ANOTHER)
     try:
         check_supported(values)
     except ValueError as error:

@@ -16,6 +16,7 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 
 from longva_demo.errors import DemoError, ModelError
+from longva_demo.model.adapter import apply_adapter, describe_adapter, find_adapter
 from longva_demo.model.choice import (
     TINY,
     WEIGHT_BYTES,
@@ -26,6 +27,7 @@ from longva_demo.model.choice import (
     free_gpu_bytes,
     probe_host,
 )
+from longva_demo.model.flash_kernel import FLASH_KERNEL, check_flash_kernel, load_flash_kernel
 from longva_demo.model.hub import check_weights, locate, read_json, revision_of, weight_bytes
 from longva_demo.model.longva import LongVAForConditionalGeneration
 from longva_demo.model.processor import LongVAProcessor
@@ -33,7 +35,7 @@ from longva_demo.model.processor import LongVAProcessor
 log = logging.getLogger(__name__)
 
 QUANTS = ("auto", "none", "4bit")
-ATTENTIONS = ("auto", "flash_attention_2", "sdpa")
+ATTENTIONS = ("auto", "flash_attention_2", FLASH_KERNEL, "sdpa")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Modules that 4-bit loading skips. bitsandbytes matches each entry with the START of a module's full name, and a custom
 # list replaces its default rule to skip lm_head.
@@ -47,8 +49,9 @@ class LoadedModel:
 
     Attributes:
         revision: the Hub's commit, or a hash of the weights.
-        attention: "flash_attention_2" or "sdpa".
-        reason: why this model was chosen, one sentence for the user.
+        attention: "flash_attention_2", "flash_kernel" or "sdpa".
+        reason: why this model was chosen, for the user.
+        adapter: how a LoRA adapter was applied: "merged", "kept", or "" without one.
     """
 
     model: LongVAForConditionalGeneration
@@ -60,6 +63,7 @@ class LoadedModel:
     dtype: torch.dtype
     attention: str
     reason: str
+    adapter: str = ""
 
 
 def load(
@@ -68,12 +72,12 @@ def load(
     """Load a LongVA model.
 
     Args:
-        model_id: a Hub name, a folder, "tiny" (the built-in model), or "auto": LongVA-7B if it fits and is available,
-            else the built-in model.
+        model_id: a Hub name, a folder (a checkpoint, or a LoRA adapter), "tiny" (the built-in model), or "auto":
+            LongVA-7B if it fits and is available, else the built-in model.
         quant: "none", "4bit" (NF4 with double quantisation), or "auto" (by the GPU's free memory).
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (bfloat16 on GPUs that support it, float32 on the CPU) or a key of DTYPES.
-        attention: "auto" (flash-attn if installed), "flash_attention_2" or "sdpa".
+        attention: "auto" (flash-attn if installed), "flash_attention_2", "flash_kernel" (downloads one) or "sdpa".
     Raises:
         ModelError: the model cannot be found, downloaded, read or held in memory, or an option is not supported here.
     """
@@ -109,7 +113,8 @@ def log_reason(loaded: LoadedModel) -> LoadedModel:
 
 def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
     """Load exactly this model, or raise ModelError."""
-    folder = locate(choice.model_id)
+    adapter = find_adapter(choice.model_id)
+    folder = locate(adapter.base_id if adapter else choice.model_id)
     already_quantised = "quantization_config" in read_json(folder / "config.json")
     quant, reason = choice.quant, choice.reason
     if quant == "auto":
@@ -118,9 +123,12 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
             reason += " It is quantised to 4 bits so that long videos fit in GPU memory; --quant none turns this off."
     if already_quantised:
         quant = "4bit"
+    if quant == "4bit" and device.type == "mps":
+        raise ModelError("4-bit weights are not supported on Apple GPUs (MPS)", "use --quant none, or --device cpu")
     check_memory(choice.model_id, folder, quant, device, dtype)
     check_weights(folder)
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention, "ignore_mismatched_sizes": True}
+    implementation = load_flash_kernel() if attention == FLASH_KERNEL else attention
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": implementation, "ignore_mismatched_sizes": True}
     if quant == "4bit" and not already_quantised:
         options["quantization_config"] = nf4_config(dtype)
     if quant == "4bit" or device.type != "cpu":
@@ -129,16 +137,22 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
         processor = LongVAProcessor.from_pretrained(folder)
     check_loaded(folder, info)
+    revision, how = revision_of(folder), ""
+    if adapter is not None:
+        with one_line_errors(choice.model_id, adapter.folder):
+            model, how = apply_adapter(model, adapter, quant)
+        revision, reason = f"{revision}+{adapter.revision}", f"{reason} {describe_adapter(adapter, how)}"
     return LoadedModel(
         model=model.eval(),
         processor=processor,
         model_id=choice.model_id,
-        revision=revision_of(folder),
+        revision=revision,
         quant=quant,
         device=device,
         dtype=dtype,
         attention=attention,
         reason=reason,
+        adapter=how,
     )
 
 
@@ -178,8 +192,10 @@ def find_device(device: str) -> torch.device:
         raise ModelError(f"{device!r} is not a valid device", "use auto, cpu, cuda, cuda:1 or mps") from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ModelError(f"CUDA device {device!r} is not available", "use --device cpu, or a PyTorch built for CUDA")
-    if found.type == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("no Apple GPU (MPS) is available", "use --device cpu")
+    if found.type not in ("cpu", "cuda", "mps"):
+        raise ModelError(f"{device!r} is not a supported device", "use auto, cpu, cuda, cuda:1 or mps")
+    if found.type == "mps" and (not torch.backends.mps.is_available() or found.index):
+        raise ModelError(f"no Apple GPU (MPS) {device!r} is available", "use --device cpu")
     return found
 
 
@@ -195,6 +211,9 @@ def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def find_attention(attention: str, device: torch.device, dtype: torch.dtype) -> str:
     """flash-attn requires CUDA and a 16-bit dtype; SDPA (chunked, see attention.py) works everywhere."""
+    if attention == FLASH_KERNEL:
+        check_flash_kernel(device, dtype)
+        return attention
     is_available = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
     if attention == "auto":
         return "flash_attention_2" if is_available else "sdpa"
@@ -254,6 +273,9 @@ def one_line_errors(model_id: str, folder: Path) -> Iterator[None]:
         ) from error
     except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
         line = " ".join(str(error).split())[:300]
+        if "MPS backend out of memory" in line:
+            message, remedy = f"{model_id} does not fit into memory", "close other programs or use --model tiny"
+            raise ModelError(message, remedy) from error
         raise ModelError(f"{model_id} cannot be loaded: {line}", "check its files or use another model") from error
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 from longva_demo.chat import Engine, ImageSource, Sampling, VideoSource
 from longva_demo.chat.answering import Answerer
 from longva_demo.chat.record import parse_record
+from longva_demo.chat.zero_gpu import quota_of
 from longva_demo.errors import DemoError
 from longva_demo.model.machine import probe_machine
 from longva_demo.page.components.frame_browser import Sheets
@@ -137,7 +138,8 @@ class Handlers:
 
     def _meter(self, page: Page) -> Value:
         view, asked_at = page.selected
-        facts = meter_facts(page.session.meter(1), view.source if view else None, self.engine.prefill_times)
+        source, quota = view.source if view else None, quota_of(self.engine.settings.max_new_tokens)
+        facts = meter_facts(page.session.meter(1), source, self.engine.prefill_times, quota)
         return facts | {"asked_at": asked_at}
 
     @plain

@@ -6,6 +6,7 @@ import gradio as gr
 
 from longva_demo.chat import AdmissionQueue, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
+from longva_demo.chat.zero_gpu import quota_of
 from longva_demo.page.checks import Checks
 from longva_demo.page.components.about import make_about
 from longva_demo.page.components.budget import make_budget
@@ -116,7 +117,8 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         end = gr.Textbox(
             label=I18N("range.to"), placeholder=I18N("range.end"), max_lines=1, elem_id="end", min_width=80
         )
-    cost = make_meter(meter_facts(engine.meter(1), None, engine.prefill_times), elem_id="cost")
+    quota = quota_of(settings.max_new_tokens)
+    cost = make_meter(meter_facts(engine.meter(1), None, engine.prefill_times, quota), elem_id="cost")
     frames = make_frame_browser(elem_id="frames")
     return {
         "video": video,

@@ -9,9 +9,9 @@ import gradio as gr
 import torch
 
 from longva_demo.chat import AdmissionQueue, Engine, Progress, Stage, VideoSource
-from longva_demo.chat.answering import is_zero_gpu
 from longva_demo.chat.engine import Stop
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES
+from longva_demo.chat.zero_gpu import is_zero_gpu
 from longva_demo.errors import DemoError
 from longva_demo.niah import Cell, Grid, Needle, Result, Summary, load_needles, run
 from longva_demo.niah.command import default_needles

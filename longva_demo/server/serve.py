@@ -15,7 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 from gradio.utils import get_upload_folder
 
 from longva_demo.chat import Engine
-from longva_demo.chat.answering import is_zero_gpu
+from longva_demo.chat.zero_gpu import is_zero_gpu, warn_about_torch
 from longva_demo.errors import DemoError, short
 from longva_demo.folders import check_writable, delete_stale_folders, own_folder
 from longva_demo.server.app import build_app, listening_host
@@ -34,6 +34,8 @@ def serve_page(settings: Settings) -> None:
     trust_proxy_of_space()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if is_zero_gpu():
+        warn_about_torch()
     build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings).launch()
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
-from longva_demo.chat.answering import GpuRequest, answer_in_process, make_gpu_answerer, queued, seconds_needed
+from longva_demo.chat.answering import answer_in_process, queued
+from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
@@ -59,7 +60,7 @@ def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path)
 
 def test_the_second_question_reuses_features_and_requests_less_time(engine: Engine, clip: Path) -> None:
     session = open_chat(engine, clip)
-    request: GpuRequest = (session.source, [], "?", SAMPLING, "")
+    request: GpuRequest = ([GpuQuestion(session.source, [], "?", SAMPLING)], "")
     before = seconds_needed(request)
     list(make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, threading.Event()))
     assert session.source is not None

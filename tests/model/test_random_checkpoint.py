@@ -34,6 +34,10 @@ SHAPES_7B = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
+    return load_script()
+
+
+def load_script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_random", ROOT / "scripts" / "make_random_checkpoint.py")
     assert spec is not None
     assert spec.loader is not None

@@ -31,6 +31,7 @@ def make_header(loaded: LoadedModel, elem_id: str) -> gr.HTML:
         "name": None if is_builtin(loaded) else html.escape(loaded.model_id.removesuffix("/").split("/")[-1]),
         "kind": html.escape(kind),
         "device": html.escape(str(loaded.device)),
+        "adapter": loaded.adapter or None,
     }
     return gr.HTML(
         value=value,

@@ -1,8 +1,11 @@
 """The cost of a frame budget. The page gets a few facts, and computes the cost while the slider moves."""
 
+from dataclasses import asdict
+
 import gradio as gr
 
 from longva_demo.chat import BudgetMeter, ImageSource, PrefillTimes, Source, VideoSource
+from longva_demo.chat.zero_gpu import Quota
 from longva_demo.page.components.component import make_component
 from longva_demo.page.transcript import Value
 from longva_demo.video import frames_in_range
@@ -13,12 +16,14 @@ def make_meter(facts: Value, elem_id: str) -> gr.HTML:
     return make_component("meter", facts, elem_id, helpers=("range.js",))
 
 
-def meter_facts(one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes) -> Value:
+def meter_facts(
+    one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes, quota: Quota | None = None
+) -> Value:
     """What the page needs to compute the cost of a budget. `one` is the cost of a single frame.
 
     "reads" holds [frames, seconds to the first word] of earlier prefills on this machine. "source" is None, {"pieces"}
     of a picture, or the frames in the selected range of a video: their number, the seconds of the first and the last
-    one, and whether they are the whole video.
+    one, and whether they are the whole video. "quota" is None outside ZeroGPU.
     """
     facts: Value = {
         "frame_tokens": one.num_tokens,
@@ -27,6 +32,7 @@ def meter_facts(one: BudgetMeter, source: Source | None, prefill_times: PrefillT
         "largest": one.largest_budget,
         "knows_memory": one.free_bytes is not None,
         "reads": prefill_times.known,
+        "quota": None if quota is None else asdict(quota),
         "source": None,
     }
     if isinstance(source, ImageSource):

@@ -25,6 +25,13 @@ function fitText(frames, measurements, room) {
   return say(`meter.fits_${room}`, { interval: Math.max(0.1, samplingSeconds + seconds * frames / size) });
 }
 
+// What a question about new frames costs of a visitor's GPU quota, on ZeroGPU.
+function quotaText(frames) {
+  if (!facts.quota) return "";
+  const { start_seconds: start, frame_seconds: each, max_seconds: most } = facts.quota;
+  return " " + say("meter.quota", { interval: Math.min(most, start + frames * each) });
+}
+
 function show() {
   const { source, largest } = facts;
   const frames = source?.pieces ?? Math.min(chosenFrames(), source?.frames ?? Infinity);
@@ -34,7 +41,7 @@ function show() {
   figures.textContent = ` · ${say("meter.figures", { tokens, share: tokens / facts.context_length, bytes })}`;
   gap.textContent = fits ? gapText(frames, source) : "";
   fit.textContent = fits
-    ? fitText(frames, facts.reads, facts.knows_memory ? "machine" : "context")
+    ? fitText(frames, facts.reads, facts.knows_memory ? "machine" : "context") + quotaText(frames)
     : say("meter.over", { count: largest });
   markLimit(largest);
 }

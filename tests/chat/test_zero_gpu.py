@@ -1,0 +1,279 @@
+"""ZeroGPU with the real package `spaces`, on a local stand-in for the service that lends GPUs."""
+
+import doctest
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import spaces
+import torch
+from spaces.zero import config as spaces_config
+from spaces.zero.client import get_duration_seconds
+
+from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource, borrowed_gpu
+from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
+from longva_demo.chat.compare import Row, compare
+from longva_demo.chat.zero_gpu import (
+    MAX_SECONDS,
+    Quota,
+    errors_of_zero_gpu,
+    quota_factor,
+    quota_of,
+    warn_about_torch,
+)
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.page.components.meter import meter_facts
+from longva_demo.settings import Settings
+from longva_demo.video import plan_frames, probe
+
+ROOT = Path(__file__).parents[2]
+SAMPLING = Sampling(max_new_tokens=24)
+QUESTIONS = ("What colour is the circle?", "Which way does it move?")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(load("tiny", device="cpu"), Settings(), keep_features=True)
+
+
+def open_chat(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
+    session = ChatSession(engine)
+    session.set_source(VideoSource(info := probe(clip), plan_frames(info, num_frames), engine.processor))
+    return session
+
+
+@pytest.fixture
+def half_a_card(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The card of which half costs 1.5 times the seconds, as `spaces` describes it."""
+    [card] = [one for one in json.loads(Path(spaces_config.__file__).with_name("configs.json").read_text())
+              if one["duration_factor"] != 1.0]  # fmt: skip
+    monkeypatch.setattr(spaces_config, "get_config", lambda: card)
+    return float(card["duration_factor"])
+
+
+def test_off_a_space_the_decorator_changes_nothing(engine: Engine, clip: Path) -> None:
+    here, there = open_chat(engine, clip), open_chat(engine, clip)
+    ask = make_gpu_answerer(engine, spaces.GPU)
+    for question in QUESTIONS:
+        list(here.ask(question, SAMPLING))
+        list(ask(there, question, SAMPLING, False, threading.Event()))
+    assert [turn.answer for turn in there.turns] == [turn.answer for turn in here.turns]
+
+
+def request_of(engine: Engine, clip: Path, *budgets: int, max_new_tokens: int = 256) -> GpuRequest:
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    questions = [GpuQuestion(open_chat(engine, clip, budget).source, [], "?", sampling) for budget in budgets]
+    return questions, ""
+
+
+def test_half_a_card_costs_more_seconds(half_a_card: float, engine: Engine, clip: Path) -> None:
+    """We ask for seconds of half an H200; `spaces` multiplies, once."""
+    assert quota_factor() == half_a_card == 1.5
+    asked = seconds_needed(request_of(engine, clip, 50))
+    assert asked == pytest.approx(15 + 4 + 12.8)
+    quota = get_duration_seconds(timedelta(seconds=asked), None)
+    assert quota == pytest.approx(1.5 * asked, abs=1.5)
+
+
+@pytest.mark.parametrize("max_new_tokens", [1, 1000, 4096])
+def test_no_borrowing_costs_more_than_the_maximum(
+    max_new_tokens: int, half_a_card: float, engine: Engine, clip: Path
+) -> None:
+    request = request_of(engine, clip, 60, 60, max_new_tokens=max_new_tokens)
+    assert half_a_card * seconds_needed(request) <= MAX_SECONDS + 1e-6
+
+
+def test_without_a_factor(engine: Engine, clip: Path) -> None:
+    assert quota_factor() == 1.0
+    assert seconds_needed(([GpuQuestion(None, [], "?", SAMPLING)], "")) == pytest.approx(15 + 1.2)
+    assert seconds_needed(request_of(engine, clip, 50)) == pytest.approx(15 + 4 + 12.8)
+    assert seconds_needed(request_of(engine, clip, 50, 10)) == pytest.approx(15 + 4 + 12.8 + 0.8 + 12.8)
+
+
+# Several questions in one borrowing
+
+
+def compare_on_gpu(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch, stopping: threading.Event | None = None
+) -> tuple[list[Row], list[int]]:
+    """Compare three budgets as on a Space. Returns the rows, and the number of questions of each borrowing."""
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    requests: list[int] = []
+    stop = stopping or threading.Event()
+
+    def lend(duration: Any) -> Any:
+        def decorate(function: Any) -> Any:
+            def in_other_process(request: GpuRequest) -> Iterator[Any]:
+                requests.append(len(request[0]))
+                assert duration(request) <= MAX_SECONDS
+                for event in function(pickle.loads(pickle.dumps(request))):
+                    yield pickle.loads(pickle.dumps(event))
+
+            return in_other_process
+
+        return decorate
+
+    source = open_chat(engine, clip).source
+    assert isinstance(source, VideoSource)
+    rows = []
+    ask = make_gpu_answerer(engine, lend)
+    for event in compare(engine, source, (4, 8, 16), QUESTIONS[0], SAMPLING, ask, stop):
+        if isinstance(event, Row):
+            rows.append(event)
+            if stopping is not None:
+                stop.set()
+    assert len(borrowed_gpu._shared) == 0
+    return rows, requests
+
+
+def test_compared_budgets_share_a_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch)
+    assert requests == [3]
+    assert [row.num_frames for row in rows] == [4, 8, 16]
+    for row in rows:
+        alone = open_chat(engine, clip, row.num_frames)
+        list(alone.ask(QUESTIONS[0], SAMPLING))
+        assert row.answer == alone.turns[-1].answer
+        assert row.num_tokens == alone.turns[-1].stats.num_tokens
+
+
+def test_budgets_that_do_not_fit_one_borrowing_are_split(
+    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(borrowed_gpu, "MAX_SECONDS", 15 + 2 * 1.2 + 12 * 0.08 + 0.1)
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch)
+    assert requests == [2, 1]
+    assert [row.num_frames for row in rows] == [4, 8, 16]
+
+
+def test_stop_ends_a_shared_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, requests = compare_on_gpu(engine, clip, monkeypatch, threading.Event())
+    assert (len(rows), requests) == (1, [3])
+
+
+def test_the_longest_questions_are_asked_alone() -> None:
+    assert doctest.testmod(borrowed_gpu) == (0, 1)
+    assert borrowed_gpu.group_by_borrowing([300.0, 1.0, 300.0]) == [[0], [1], [2]]
+
+
+def test_the_meter_names_the_quota(
+    half_a_card: float, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quota_of(256) is None
+    assert meter_facts(engine.meter(1), None, engine.prefill_times)["quota"] is None
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    quota = quota_of(24)
+    assert quota == Quota(pytest.approx(1.5 * 16.2), pytest.approx(1.5 * 0.08), MAX_SECONDS)
+    facts = meter_facts(engine.meter(1), None, engine.prefill_times, quota)["quota"]
+    source = open_chat(engine, clip).source
+    assert source is not None
+    shown = min(facts["max_seconds"], facts["start_seconds"] + source.num_frames * facts["frame_seconds"])
+    assert shown == pytest.approx(half_a_card * seconds_needed(([GpuQuestion(source, [], "?", SAMPLING)], "")))
+
+
+@pytest.mark.parametrize(
+    ("version", "is_known"),
+    [
+        ("2.7.1", False),
+        ("2.8.0", True),
+        ("2.9.1+cu128", True),
+        ("2.11.0", True),
+        ("2.12.0", False),
+        ("2.13.0+cpu", False),
+    ],
+)
+def test_versions_of_torch(version: str, is_known: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_about_torch(version)
+    expected = (
+        f"ZeroGPU is known to work with PyTorch 2.8 to 2.11, and this is {version}; "
+        "put torch==2.11.0 into requirements.txt"
+    )
+    assert caplog.messages == ([] if is_known else [expected])
+
+
+def test_an_error_of_ours_or_of_another_kind_is_passed_on() -> None:
+    for error in (DemoError("a", "b"), ValueError("c")):
+        with pytest.raises(type(error)) as caught, errors_of_zero_gpu():
+            raise error
+        assert caught.value is error
+
+
+# With the service that lends GPUs
+
+
+@contextmanager
+def lending_service(answers: list[tuple[int, dict[str, Any]]], asked: list[dict[str, str]]) -> Iterator[str]:
+    """Serve the API that `spaces` talks to. /schedule gives the next of `answers`; `asked` receives the requests."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            url = urlsplit(self.path)
+            status, values = 200, {}
+            if url.path == "/schedule":
+                asked.append({name: value[0] for name, value in parse_qs(url.query).items()})
+                status, values = answers.pop(0)
+            body = json.dumps(values).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+LENT = (200, {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "token"})
+USED_UP = (429, {"left": 12, "wait": "3:00:00"})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.version.cuda is None, reason="spaces requires a CUDA build of PyTorch, with or without a GPU")
+def test_questions_through_the_package(engine: Engine, clip: Path, tmp_path: Path) -> None:
+    """Two answers from a forked worker, as in one process; then the quota is used up."""
+    (tmp_path / "cgroup").write_text("1:devices:/space\n")
+    asked: list[dict[str, str]] = []
+    with lending_service([LENT, LENT, USED_UP], asked) as url:
+        environment = os.environ | {
+            "SPACES_ZERO_GPU": "true",
+            "SPACES_ZERO_DEVICE_API_URL": url,
+            "ZEROGPU_PROC_SELF_CGROUP_PATH": str(tmp_path / "cgroup"),
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "tests.chat.zero_gpu_space", str(clip), "8", *QUESTIONS, QUESTIONS[0]]
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
+        )
+    assert result.returncode == 0, result.stderr
+    *answered, refused = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    here = open_chat(engine, clip)
+    for question, there in zip(QUESTIONS, answered, strict=True):
+        list(here.ask(question, SAMPLING))
+        assert there["answer"] == there["streamed"] == here.turns[-1].answer
+    assert [int(one["durationSeconds"]) for one in asked] == [16, 16, 16]  # 15 + 8 x 0.03 or 0.08 + 24 x 0.05
+    assert refused["error"].startswith("ZeroGPU quota exceeded: ")
+    assert refused["error"].endswith("; try again later, or set a smaller budget")
