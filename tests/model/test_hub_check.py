@@ -162,7 +162,7 @@ def published_shape(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     config: Any = LongVAConfig(**DPO, tokenizer_model_max_length=32_768, max_position_embeddings=32_768)
     config.save_pretrained(folder)
-    LongVAProcessor(load_script().byte_tokenizer(151_643), config).save_pretrained(folder)
+    LongVAProcessor.from_config(load_script().byte_tokenizer(151_643), config).save_pretrained(folder)
     for file in folder.rglob("*preprocessor_config.json"):
         file.unlink()
         file.with_name("config.json").unlink()  # the published checkpoints have no files of their tower
