@@ -117,7 +117,7 @@ BAD_INPUTS = [
     (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "/no does not exist"),
     (("frames", "{clip}", "--sheet", "{folder}/sheet.txt"), "sheet.txt"),
     (("serve", "--port", "99999"), "99999 is not a valid port"),
-    (("serve", "--quant", "8bit"), "'8bit'"),
+    (("serve", "--quant", "3bit"), "'3bit'"),
     (("dance",), "dance"),
 ]
 

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from longva_demo.model.choice import HostInfo, choose, probe_host
+from longva_demo.model.choice import choose, probe_host
 from longva_demo.model.loading import find_attention, find_device, find_dtype
 from longva_demo.model.machine import Gpu, probe_machine
 from longva_demo.settings import Settings
@@ -45,7 +45,7 @@ def examine(settings: Settings) -> dict[str, Any]:
     """Findings as plain values: sizes in bytes, None for what is not installed."""
     device = find_device(settings.device)
     if settings.model == "auto":
-        choice = choose(probe_host() if device.type == "cuda" else HostInfo(), settings.quant)
+        choice = choose(probe_host(device), settings.quant)
         model_id, quant, reason = choice.model_id, choice.quant, choice.reason
     else:
         model_id, quant = settings.model, settings.quant

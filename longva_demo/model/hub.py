@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,12 @@ def find_cached(repo_id: str) -> Path | None:
     return folder
 
 
-def locate(model_id: str) -> Path:
+def locate(model_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> Path:
     """The folder with a model's files, downloaded if necessary (progress goes to standard error).
 
+    Args:
+        check_fit: called before a download with the contents of config.json and the size of the weights in bytes;
+            raises ModelError if the model would not fit.
     Raises:
         ModelError: the folder or repository does not exist, is unreachable or incomplete, or the disk is full.
     """
@@ -76,17 +79,17 @@ def locate(model_id: str) -> Path:
             f"there is no folder {model_id!r}", "use a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
         )
     else:
-        folder = find_cached(model_id) or download(model_id)
+        folder = find_cached(model_id) or download(model_id, check_fit)
     check_complete(folder)
     check_config(folder / "config.json", str(folder))
     return folder
 
 
-def download(repo_id: str) -> Path:
+def download(repo_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> Path:
     """Download a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
-        check_repository(repo_id)
+        check_repository(repo_id, check_fit)
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
@@ -110,8 +113,8 @@ def download(repo_id: str) -> Path:
         raise ModelError(message, "set HF_HOME to a writable folder, or use --model tiny") from error
 
 
-def check_repository(repo_id: str) -> None:
-    """Raise ModelError before a download that would be useless: another model, missing files, or a full disk."""
+def check_repository(repo_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> None:
+    """Raise ModelError before a useless download: another model, missing files, too little memory, or a full disk."""
     if constants.HF_HUB_OFFLINE:
         return
     info = HfApi().model_info(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -125,6 +128,8 @@ def check_repository(repo_id: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
         raise disk_full(repo_id, num_bytes)
+    if check_fit is not None:
+        check_fit(read_json(config), num_bytes)
 
 
 def check_tower(values: dict[str, Any], repo_id: str, revision: str | None, files: Collection[str]) -> None:
