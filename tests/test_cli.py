@@ -186,9 +186,14 @@ def test_doctor_reports_what_would_be_chosen(run: Run, monkeypatch: pytest.Monke
     assert found["decoders"]["pyav"]
     assert found["memory_bytes"] > 0
     assert found["server"] is None
+    text = run("doctor").output
     if not found["gpus"]:
         assert found["model"]["model_id"] == "tiny"
-    assert found["model"]["reason"] in run("doctor").output
+        times = found["longva_7b_on_cpu"]
+        assert 9e9 < times["needed_bytes"] < 10e9
+        assert times["seconds_to_first_token"]["32"] > times["seconds_to_first_token"]["8"] > 0
+        assert times["summary"] in text
+    assert found["model"]["reason"] in text
 
 
 @pytest.fixture(scope="module")

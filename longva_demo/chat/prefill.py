@@ -41,6 +41,15 @@ def image_chunks(slots: np.ndarray, max_grids: int = MAX_STEP_FRAMES) -> Iterato
         yield np.concatenate([slots[:1], slots[first : first + step]])
 
 
+def once_complete(events: Iterator[Progress]) -> Iterator[Progress]:
+    """Drop what repeats that all frames are done."""
+    last: Progress | None = None
+    for event in events:
+        if event != last or event.done < event.total:
+            yield event
+        last = event
+
+
 @dataclass
 class FrameCount:
     """How many frames passed the vision tower, and how many of them are in the cache.
@@ -184,7 +193,7 @@ class SourcePrefix:
             cache = self.lease.new_cache(self.num_frames)
             self._engine.prefill_text(self._engine.template.header, cache)
             if isinstance(self.source, VideoSource):
-                for progress in self._prefill_video(self.source, cache):
+                for progress in once_complete(self._prefill_video(self.source, cache)):
                     report(progress)
                     yield progress
             elif isinstance(self.source, ImageSource):
@@ -226,7 +235,8 @@ class SourcePrefix:
             if self._should_stop.is_set():
                 return
             for share in self._until_stopped(self._engine.prefill_image_steps(chunk, cache)):
-                yield Progress(Stage.PREFILL, int(cached + share * num_grids), source.num_frames)
+                if self._engine.loaded.estimate is not None:  # else it takes a moment
+                    yield Progress(Stage.PREFILL, int(cached + share * num_grids), source.num_frames)
             cached += num_grids
 
     def _until_stopped(self, steps: Iterator[T]) -> Iterator[T]:

@@ -32,6 +32,8 @@ from longva_demo.model.estimate import PREFILL_EFFICIENCY, Estimate
 MAX_STEP_TOKENS = 2304
 # A step of fewer tokens is inefficient: it spends most of its time on loading the weights.
 MIN_STEP_TOKENS = 64
+# In 8 bits on a processor, where so few take seconds; int8.py does not convert weights for them.
+MIN_SLOW_STEP_TOKENS = 16
 # Tokens of one pass in steps of some layers: 8 frames of LongVA-7B. More would cost memory and save no time.
 MAX_PASS_TOKENS = 1152
 # Frames, or grids of a picture, encoded in one step.
@@ -78,7 +80,8 @@ class StepCost:
         250
         """
         affordable = int(share * self.max_flop / (self.per_token + self.per_key * num_keys))
-        return min(MAX_STEP_TOKENS, max(MIN_STEP_TOKENS, affordable))
+        least = MIN_STEP_TOKENS if self.num_layers == 1 else MIN_SLOW_STEP_TOKENS
+        return min(MAX_STEP_TOKENS, max(least, affordable))
 
     def num_tokens_of_pass(self, num_keys: int) -> int:
         """The same for a pass over frames, of which a step runs at least one layer."""
