@@ -127,6 +127,10 @@ class Engine:
         features = [self._step(partial(self._encode_frames, part)) for part in parts]
         return self._step(lambda: torch.cat(features)) if len(features) > 1 else features[0]
 
+    def embed_text(self, ids: list[int]) -> torch.Tensor:
+        """Embeddings (1, tokens, dim) of token ids, as a part for `prefill_frames_steps`."""
+        return self._step(lambda: self._embed(ids))
+
     def prefill_frames(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
         """`prefill_frames_steps` in one call."""
         for _ in self.prefill_frames_steps(parts, cache):
@@ -137,7 +141,7 @@ class Engine:
 
         Yields the share that is done between its steps. A caller that stops early has to drop the cache.
         """
-        embeds = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))  # (tokens, dim)
+        embeds = self._step(lambda: torch.cat([part.flatten(0, 1) for part in parts]).to(self.loaded.device))
         yield from append_steps(self._model.model, embeds, cache, self._cost, self._step)
 
     def prefill_image(self, slots: np.ndarray, cache: GrowingCache) -> None:

@@ -6,6 +6,7 @@ as steps of some layers, but each would convert all weights to floating point ag
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import ceil
 from typing import cast
 
 import torch
@@ -31,7 +32,10 @@ def append_steps(
     first = 0
     while first < len(embeds):
         num_keys = cache.get_seq_length()
-        part = embeds[first : first + cost.num_tokens_of_pass(num_keys)]
+        limit, rest = cost.num_tokens_of_pass(num_keys), len(embeds) - first
+        if cost.num_layers > 1:
+            limit = ceil(rest / ceil(rest / limit))  # equal passes: a small one costs as much as a large one
+        part = embeds[first : first + limit]
         if cost.num_layers == 1:
             run(partial(feed, model, part, cache))
         else:

@@ -191,9 +191,13 @@ class SourcePrefix:
         """Prefill the header and the source into a new cache."""
         with self.drop_on_error():
             cache = self.lease.new_cache(self.num_frames)
-            self._engine.prefill_text(self._engine.template.header, cache)
+            header: list[torch.Tensor] = []  # goes through the model with the first frames, where each pass is slow
+            if self._engine.loaded.estimate is not None and isinstance(self.source, VideoSource):
+                header = [self._engine.embed_text(self._engine.template.header)]
+            else:
+                self._engine.prefill_text(self._engine.template.header, cache)
             if isinstance(self.source, VideoSource):
-                for progress in once_complete(self._prefill_video(self.source, cache)):
+                for progress in once_complete(self._prefill_video(self.source, cache, header)):
                     report(progress)
                     yield progress
             elif isinstance(self.source, ImageSource):
@@ -201,9 +205,11 @@ class SourcePrefix:
         if not self._should_stop.is_set():
             self.lease.hold(self._key, cache)
 
-    def _prefill_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
+    def _prefill_video(
+        self, source: VideoSource, cache: GrowingCache, waiting: list[torch.Tensor]
+    ) -> Iterator[Progress]:
+        """Append the frames to the cache, after the embeddings (1, tokens, dim) in `waiting`."""
         count = FrameCount(source.num_frames, SLOW_ENCODING_SHARE if self._engine.loaded.estimate is not None else 1.0)
-        waiting: list[torch.Tensor] = []
         for features in self._features(source):
             if self._should_stop.is_set():
                 return

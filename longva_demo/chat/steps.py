@@ -34,8 +34,8 @@ MAX_STEP_TOKENS = 2304
 MIN_STEP_TOKENS = 64
 # In 8 bits on a processor, where so few take seconds; int8.py does not convert weights for them.
 MIN_SLOW_STEP_TOKENS = 16
-# Tokens of one pass in steps of some layers: 8 frames of LongVA-7B. More would cost memory and save no time.
-MAX_PASS_TOKENS = 1152
+# Tokens of one pass in steps of some layers: 10 frames of LongVA-7B. More would cost memory and save no time.
+MAX_PASS_TOKENS = 1536
 # Frames, or grids of a picture, encoded in one step.
 MAX_STEP_FRAMES = 16
 # About a second. On a GPU, MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.

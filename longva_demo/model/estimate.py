@@ -74,8 +74,8 @@ class Estimate:
     size: ModelSize
 
     def prefill(self, num_frames: int) -> float:
-        """Encoding the frames, and running their tokens through the language model."""
-        tokens = num_frames * self.size.frame_tokens
+        """Encoding the frames, and running their tokens and the header's through the language model."""
+        tokens = HEADER_TOKENS + num_frames * self.size.frame_tokens
         flop = num_frames * self.size.frame_flop + 2 * self.size.layer_weights * tokens
         flop += self.size.attention_flop * tokens**2
         return flop / (PREFILL_EFFICIENCY * self.speed.flop)
@@ -87,8 +87,7 @@ class Estimate:
 
     def first_word(self, num_frames: int) -> float:
         """From the first question about a video to the first word of its answer."""
-        header = HEADER_TOKENS * self.size.layer_weights / self.speed.question_weights
-        return header + self.prefill(num_frames) + self.next_first_word(num_frames)
+        return self.prefill(num_frames) + self.next_first_word(num_frames)
 
     def next_first_word(self, num_frames: int) -> float:
         """The same for a further question about it."""

@@ -154,7 +154,7 @@ def test_the_default_budget_takes_about_a_minute(engine: Engine) -> None:
     assert engine.default_frames == DEFAULT_FRAMES == 32
     estimate = estimate_of(LongVAConfig(), DESKTOP)
     desktop = Engine(replace(engine.loaded, estimate=estimate), engine.settings)
-    assert desktop.default_frames == estimate.frames_within(DEFAULT_SECONDS) == 9
+    assert desktop.default_frames == estimate.frames_within(DEFAULT_SECONDS) == 10
     chosen = Engine(replace(engine.loaded, estimate=estimate), replace(engine.settings, num_frames=64))
     assert chosen.default_frames == 64
 
