@@ -5,16 +5,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat import ChatSession, Engine, VideoSource, engine
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
-from longva_demo.model import load
+from longva_demo.model import LongVAConfig, load
+from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
@@ -76,6 +77,18 @@ def test_ask_prints_one_json_object() -> None:
     assert reply["seconds_to_first_token"] > 0
     assert reply["tokens_per_second"] > 0
     assert "reading frame 8 of 8" in result.stderr
+
+
+def test_on_a_slow_processor_ask_says_how_long_it_takes(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --frames the budget is what takes about a minute."""
+    loaded = load("tiny")
+    times = Estimate(ProcessorSpeed(200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
+    monkeypatch.setattr(engine, "load", lambda *_: replace(loaded, estimate=times))
+    for flags, count in (((), times.frames_within(60)), (("--frames", "9"), 9)):
+        result = run("ask", clip, "What do you see?", *flags)
+        assert result.code == 0, result.errors
+        assert f"{count} frames: about {times.first_word(count):.0f} s to the first word" in result.errors
+        assert f"reading frame {count} of {count}" in result.errors
 
 
 def test_ask_streams_plain_text_about_a_picture(run: Run, tmp_path: Path) -> None:

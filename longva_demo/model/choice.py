@@ -158,7 +158,7 @@ def choose(host: HostInfo, quant: str = "auto") -> Choice:
 
 def on_cpu(host: HostInfo) -> str:
     """What LongVA-7B needs without a GPU, one sentence."""
-    needed, free = needed_cpu_bytes() / GB, (host.memory_bytes or 0) / GB
-    verdict = f"only {free:.1f} GB are free" if needed > free else f"{free:.1f} GB are free"
-    memory = f"LongVA-7B runs on the processor in 8 bits and needs {needed:.1f} GB of memory; {verdict}."
+    needed = needed_cpu_bytes()
+    verdict = "are free" if needed <= (host.memory_bytes or 0) else "are not free"
+    memory = f"LongVA-7B runs on the processor in 8 bits and needs {needed / GB:.1f} GB of memory, which {verdict}."
     return f"{memory} longva-demo doctor estimates how long it takes."

@@ -31,8 +31,8 @@ def test_memory_of_the_whole_context() -> None:
     ("host", "why"),
     [
         (HostInfo(), "no CUDA GPU is in use"),
-        (HostInfo(memory_bytes=16 * GB), "in 8 bits and needs 9.3 GB of memory; 16.0 GB are free"),
-        (HostInfo(memory_bytes=8 * GB), "in 8 bits and needs 9.3 GB of memory; only 8.0 GB are free"),
+        (HostInfo(memory_bytes=16 * GB), "in 8 bits and needs 9.3 GB of memory, which are free"),
+        (HostInfo(memory_bytes=8 * GB), "in 8 bits and needs 9.3 GB of memory, which are not free"),
         (replace(SERVER, gpu_bytes=6 * GB), "LongVA-7B needs 10 GB of GPU memory, but the GPU is A100 with 6 GB free"),
         (replace(SERVER, gpu_bytes=16 * GB, has_bitsandbytes=False), "bitsandbytes is not installed"),
         (replace(SERVER, is_cached=False), "the Hugging Face Hub is unreachable"),
