@@ -21,7 +21,7 @@ from longva_demo.chat import (
 )
 from longva_demo.frames import probe_and_plan
 from longva_demo.settings import Settings
-from longva_demo.video import is_picture
+from longva_demo.video import FramePlan, VideoInfo, is_picture, plan_frames
 
 DEFAULTS = Settings()
 
@@ -112,7 +112,7 @@ class Chat:
 
 def open(
     path: str | Path | None,
-    frames: int = DEFAULTS.num_frames,
+    frames: int | None = None,
     model: str = DEFAULTS.model,
     quant: str = DEFAULTS.quant,
     start: float | str = 0.0,
@@ -123,9 +123,9 @@ def open(
 
     Args:
         path: a video or picture file; None for a chat without one.
-        frames: how many frames to sample at most.
+        frames: how many frames to sample at most; by default 32, or on a slow processor what it reads in a minute.
         model: "auto", "tiny" (the built-in model), a folder, or a Hub id.
-        quant: "auto", "none" or "4bit".
+        quant: "auto", "none", "8bit" (on the CPU) or "4bit".
         start, end: the range to sample from, in seconds or as "h:mm:ss".
         device: "auto", "cuda" or "cpu".
 
@@ -134,11 +134,16 @@ def open(
     """
     file = None if path is None else Path(path)
     # Loading the model takes long, so errors in the file come first.
-    video = probe_and_plan(file, frames, start, end) if file is not None and not is_picture(file) else None
+    video: tuple[VideoInfo, FramePlan] | None = None
+    if file is not None and not is_picture(file):
+        video = probe_and_plan(file, DEFAULTS.num_frames if frames is None else frames, start, end)
     engine = load_engine(model, quant, device)
     source: Source | None = None
     if video is not None:
-        source = VideoSource(*video, engine.processor)
+        info, plan = video
+        if frames is None and engine.default_frames != DEFAULTS.num_frames:
+            plan = plan_frames(info, engine.default_frames, plan.start_seconds, plan.end_seconds)
+        source = VideoSource(info, plan, engine.processor)
     elif file is not None:
         source = ImageSource(file, engine.processor)
     session = ChatSession(engine)

@@ -24,7 +24,11 @@ class Settings:
     """What can be chosen before the demo starts. Sizes are in bytes, times in seconds."""
 
     model: str = setting("auto", 'auto, "tiny" (the built-in model), a folder, or a Hub id', metavar="ID")
-    quant: str = setting("auto", "weight quantisation; 4bit takes about 40% of the memory", ("auto", "none", "4bit"))
+    quant: str = setting(
+        "auto",
+        "weight quantisation; 8bit (CPU only) takes about half of the memory, 4bit about 40%",
+        ("auto", "none", "8bit", "4bit"),
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...")
     dtype: str = setting("auto", "floating-point type of the weights", ("auto", "float32", "bfloat16", "float16"))
     attention: str = setting(

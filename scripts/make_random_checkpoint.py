@@ -5,7 +5,7 @@ Its answers are nonsense, but it loads, quantises and runs like the real model, 
     python scripts/make_random_checkpoint.py --meta                  # shapes and parameter count only
     python scripts/make_random_checkpoint.py random-7b               # 15.9 GB, in bfloat16
     python scripts/make_random_checkpoint.py random-7b --device cuda # the same, faster
-    python -m longva_demo ask clip.mp4 "What happens?" --model random-7b --quant 4bit
+    python -m longva_demo ask clip.mp4 "What happens?" --model random-7b
 """
 
 import argparse

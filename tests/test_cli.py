@@ -5,16 +5,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat import ChatSession, Engine, VideoSource, engine
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
-from longva_demo.model import load
+from longva_demo.model import LongVAConfig, load
+from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import write_clip
@@ -78,6 +79,18 @@ def test_ask_prints_one_json_object() -> None:
     assert "reading frame 8 of 8" in result.stderr
 
 
+def test_on_a_slow_processor_ask_says_how_long_it_takes(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --frames the budget is what takes about a minute."""
+    loaded = load("tiny")
+    times = Estimate(ProcessorSpeed(200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
+    monkeypatch.setattr(engine, "load", lambda *_: replace(loaded, estimate=times))
+    for flags, count in (((), times.frames_within(60)), (("--frames", "9"), 9)):
+        result = run("ask", clip, "What do you see?", *flags)
+        assert result.code == 0, result.errors
+        assert f"{count} frames: about {times.first_word(count):.0f} s to the first word" in result.errors
+        assert f"reading frame {count} of {count}" in result.errors
+
+
 def test_ask_streams_plain_text_about_a_picture(run: Run, tmp_path: Path) -> None:
     picture = tmp_path / "picture without suffix"
     Image.new("RGB", (84, 84), "red").save(picture, "PNG")
@@ -117,7 +130,7 @@ BAD_INPUTS = [
     (("frames", "{clip}", "--sheet", "{folder}/no/sheet.jpg"), "/no does not exist"),
     (("frames", "{clip}", "--sheet", "{folder}/sheet.txt"), "sheet.txt"),
     (("serve", "--port", "99999"), "99999 is not a valid port"),
-    (("serve", "--quant", "8bit"), "'8bit'"),
+    (("serve", "--quant", "3bit"), "'3bit'"),
     (("dance",), "dance"),
 ]
 
@@ -186,9 +199,14 @@ def test_doctor_reports_what_would_be_chosen(run: Run, monkeypatch: pytest.Monke
     assert found["decoders"]["pyav"]
     assert found["memory_bytes"] > 0
     assert found["server"] is None
+    text = run("doctor").output
     if not found["gpus"]:
         assert found["model"]["model_id"] == "tiny"
-    assert found["model"]["reason"] in run("doctor").output
+        times = found["longva_7b_on_cpu"]
+        assert 9e9 < times["needed_bytes"] < 10e9
+        assert times["seconds_to_first_token"]["32"] > times["seconds_to_first_token"]["8"] > 0
+        assert times["summary"] in text
+    assert found["model"]["reason"] in text
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,16 @@
 """The Python interface: a chat in six lines, frames without a model, and no more names than it promises."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import longva_demo as longva
+from longva_demo import conversation
+from longva_demo.chat import Engine
+from longva_demo.model import LongVAConfig
+from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
 
 CLIP = Path(__file__).parents[1] / "examples" / "shapes.mp4"
 
@@ -48,6 +53,17 @@ def test_events_tell_the_progress_and_then_the_text() -> None:
         assert first_text > 0
         assert all(isinstance(event, longva.Progress) for event in events[:first_text])
         assert all(1 <= frame.seconds <= 3 for frame in chat.frames)
+
+
+def test_on_a_slow_processor_the_default_budget_takes_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = conversation.load_engine("tiny", "auto", "auto")
+    times = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
+    slow = Engine(replace(engine.loaded, estimate=times), engine.settings)
+    monkeypatch.setattr(conversation, "load_engine", lambda *_: slow)
+    for options, count in (({}, times.frames_within(60)), ({"frames": 32}, 32), ({"frames": 20, "start": 1}, 20)):
+        with longva.open(CLIP, **options) as chat:
+            assert chat.answer("What do you see?")
+            assert len(chat.frames) == count
 
 
 def test_a_picture_and_text_alone() -> None:

@@ -18,7 +18,7 @@ def test_flags_take_precedence() -> None:
     [
         ({"LONGVA_MODLE": "tiny"}, "LONGVA_MODLE is not a known variable; use one of .*LONGVA_MODEL"),
         ({"LONGVA_PORT": "http"}, "'http' is not a valid LONGVA_PORT; use a whole number"),
-        ({"LONGVA_QUANT": "8bit"}, "'8bit' is not a valid quant; use one of auto, none, 4bit"),
+        ({"LONGVA_QUANT": "3bit"}, "'3bit' is not a valid quant; use one of auto, none, 8bit, 4bit"),
         ({"LONGVA_NUM_FRAMES": "0"}, "0 is not a valid num_frames; use a number above 0"),
         ({"LONGVA_MAX_VIDEO_SECONDS": "an hour"}, "'an hour' is not a valid LONGVA_MAX_VIDEO_SECONDS; use a number"),
         ({"LONGVA_PORT": "99999"}, "99999 is not a valid port; use a number from 1 to 65535"),
@@ -37,7 +37,7 @@ def test_each_flag_has_the_default_and_choices_of_its_setting() -> None:
         assert given
         assert set(given.values()) == {None}, "a flag that is left out leaves the choice to the environment"
     with pytest.raises(SystemExit):
-        parser.parse_args(["serve", "--quant", "8bit"])
+        parser.parse_args(["serve", "--quant", "3bit"])
     assert parser.parse_args(["ask", "clip.mp4", "What?", "--frames", "8"]).num_frames == 8
 
 

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import psutil
 import torch
 
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel
+from longva_demo.model.estimate import Estimate
 
 # Tokens reserved for the system text, the question and earlier turns, beside the answer.
 TEXT_TOKENS = 512
@@ -49,6 +51,15 @@ class PrefillTimes:
 
     def __init__(self) -> None:
         self._newest: dict[int, tuple[int, float]] = {}
+
+    @classmethod
+    def expected(cls, estimate: Estimate | None, max_frames: int) -> Self:
+        """Filled with estimates, which measured times replace; empty without an estimate."""
+        times = cls()
+        if estimate is not None:
+            for power in range(max_frames.bit_length()):
+                times.add(2**power, estimate.first_word(2**power))
+        return times
 
     def add(self, num_frames: int, seconds: float) -> None:
         """Replace the last prefill of about this size; a size is a power of 2."""

@@ -26,12 +26,13 @@ from longva_demo.chat.attribution import (
 )
 from longva_demo.chat.budget import BudgetMeter, PrefillTimes, host_free_memory, measure_budget
 from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.layerwise import append_steps, feed
 from longva_demo.chat.model_thread import ModelThread
 from longva_demo.chat.occlusion import MAX_BATCH, OccludedPrefill, Occlusion
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.steps import BACKGROUND_SHARE, MAX_STEP_FRAMES, StepCost
+from longva_demo.chat.steps import BACKGROUND_SHARE, StepCost
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel, LongVAProcessor, load
 from longva_demo.settings import Settings
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 # Below it only the most likely token has any probability; far below, logits overflow.
 MIN_TEMPERATURE = 1e-6
+DEFAULT_FRAMES = Settings().num_frames
+DEFAULT_SECONDS = 60.0  # to the first word, where the budget is not chosen
 POLL_SECONDS = 0.05  # while another chat's attribution runs
 
 
@@ -55,11 +58,11 @@ class Engine:
         self.loaded = loaded
         self.settings = settings
         self.processor = loaded.processor
-        self.prefill_times = PrefillTimes()
+        self.prefill_times = PrefillTimes.expected(loaded.estimate, settings.max_frames)
         self.prefix_cache = PrefixCache(host_free_memory if loaded.device.type == "cuda" else None)
         self.template = ChatTemplate(loaded.processor)
         self._model = loaded.model
-        self._cost = StepCost.of(loaded.model.config, loaded.device)
+        self._cost = StepCost.of(loaded.model.config, loaded.device, loaded.estimate)
         self._thread = ModelThread()
         self._attributing = threading.Lock()  # one chat at a time, so that others wait for one background step at most
         eos = loaded.model.generation_config.eos_token_id
@@ -70,6 +73,19 @@ class Engine:
         """Load the model that the settings name; `load` logs which one and why."""
         loaded = load(settings.model, settings.quant, settings.device, settings.dtype, settings.attention)
         return cls(loaded, settings, keep_features)
+
+    @property
+    def max_step_frames(self) -> int:
+        """Frames, or grids of a picture, that are encoded in one step."""
+        return self._cost.max_frames
+
+    @property
+    def default_frames(self) -> int:
+        """The budget where none is chosen: that of the settings, or on a slow processor what takes about a minute."""
+        frames, estimate = self.settings.num_frames, self.loaded.estimate
+        if estimate is None or frames != DEFAULT_FRAMES:
+            return frames
+        return min(frames, estimate.frames_within(DEFAULT_SECONDS))
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -106,18 +122,40 @@ class Engine:
 
     def encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         """Features (frames, tokens_per_frame, dim) of frames, uint8 (frames, S, S, 3)."""
-        parts = [pixels[first : first + MAX_STEP_FRAMES] for first in range(0, len(pixels), MAX_STEP_FRAMES)]
+        step = self._cost.max_frames
+        parts = [pixels[first : first + step] for first in range(0, len(pixels), step)]
         features = [self._step(partial(self._encode_frames, part)) for part in parts]
         return self._step(lambda: torch.cat(features)) if len(features) > 1 else features[0]
 
+    def embed_text(self, ids: list[int]) -> torch.Tensor:
+        """Embeddings (1, tokens, dim) of token ids, as a part for `prefill_frames_steps`."""
+        return self._step(lambda: self._embed(ids))
+
     def prefill_frames(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> None:
-        """Append frame features, given in parts (frames, tokens_per_frame, dim), to the cache."""
-        embeds = self._step(lambda: torch.cat(list(parts)).to(self.loaded.device).flatten(0, 1))  # (tokens, dim)
-        self._append(embeds, cache)
+        """`prefill_frames_steps` in one call."""
+        for _ in self.prefill_frames_steps(parts, cache):
+            pass
+
+    def prefill_frames_steps(self, parts: Sequence[torch.Tensor], cache: GrowingCache) -> Iterator[float]:
+        """Append frame features, given in parts (frames, tokens_per_frame, dim), to the cache.
+
+        Yields the share that is done between its steps. A caller that stops early has to drop the cache.
+        """
+        embeds = self._step(lambda: torch.cat([part.flatten(0, 1) for part in parts]).to(self.loaded.device))
+        yield from append_steps(self._model.model, embeds, cache, self._cost, self._step)
 
     def prefill_image(self, slots: np.ndarray, cache: GrowingCache) -> None:
-        """Append a picture, uint8 (1 + at most MAX_STEP_FRAMES grids, S, S, 3) with the base first, to the cache."""
-        self._append(self._step(lambda: self._model.encode_image(self._to_device(slots))), cache)
+        """`prefill_image_steps` in one call."""
+        for _ in self.prefill_image_steps(slots, cache):
+            pass
+
+    def prefill_image_steps(self, slots: np.ndarray, cache: GrowingCache) -> Iterator[float]:
+        """Append a picture, uint8 (1 + at most `max_step_frames` grids, S, S, 3) with the base first, to the cache.
+
+        Yields as `prefill_frames_steps`.
+        """
+        embeds = self._step(lambda: self._model.encode_image(self._to_device(slots)))
+        yield from append_steps(self._model.model, embeds, cache, self._cost, self._step)
 
     def prefill_text(self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None = None) -> torch.Tensor:
         """`prefill_text_steps` in one call."""
@@ -138,7 +176,7 @@ class Engine:
         first = 0
         while len(ids) - first > (count := self._tokens_per_step(cache)):
             part = ids[first : first + count]
-            self._step(lambda part=part: self._feed(self._embed(part)[0], cache))  # type: ignore[misc]
+            self._step(lambda part=part: feed(self._model.model, self._embed(part)[0], cache))  # type: ignore[misc]
             self._synchronize()
             first += count
             yield first
@@ -249,20 +287,9 @@ class Engine:
     def _encode_frames(self, pixels: np.ndarray) -> torch.Tensor:
         return self._model.encode_frames(self._to_device(pixels))
 
-    def _append(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
-        """Append embeddings (tokens, dim) to the cache, in steps."""
-        first = 0
-        while first < len(embeds):
-            part = embeds[first : first + self._tokens_per_step(cache)]
-            self._step(partial(self._feed, part, cache))
-            first += len(part)
-
     def _tokens_per_step(self, cache: GrowingCache) -> int:
         """Tokens that may be appended to the cache in one step."""
         return self._cost.num_tokens(cache.get_seq_length())
-
-    def _feed(self, embeds: torch.Tensor, cache: GrowingCache) -> None:
-        self._model.model(inputs_embeds=embeds[None], past_key_values=cache, use_cache=True)
 
     def _synchronize(self) -> None:
         """Wait for the device: steps that are only launched would pile up there, where nothing can stop them."""

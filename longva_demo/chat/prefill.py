@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -25,16 +26,47 @@ PREFILL_CHUNK_FRAMES = MAX_STEP_FRAMES
 # At least this many tokens are appended to the cache at a time: attention to a long cache is slow for few tokens.
 # 16 frames of LongVA-7B are 2,304 tokens; of the built-in model, 128 frames are prefilled at once.
 PREFILL_CHUNK_TOKENS = 1152
+# In 8 bits on a processor: the vision tower's share of the time that a frame takes.
+SLOW_ENCODING_SHARE = 0.2
 # While another chat prefills or uses the same frames.
 POLL_SECONDS = 0.1
 
 
-def image_chunks(slots: np.ndarray) -> Iterator[np.ndarray]:
+def image_chunks(slots: np.ndarray, max_grids: int = MAX_STEP_FRAMES) -> Iterator[np.ndarray]:
     """A picture (1 + grids, S, S, 3) some grids at a time, each chunk with the base, which is dropped beside grids."""
     if len(slots) == 1:
         yield slots
-    for first in range(1, len(slots), PREFILL_CHUNK_FRAMES):
-        yield np.concatenate([slots[:1], slots[first : first + PREFILL_CHUNK_FRAMES]])
+    step = min(max_grids, PREFILL_CHUNK_FRAMES)
+    for first in range(1, len(slots), step):
+        yield np.concatenate([slots[:1], slots[first : first + step]])
+
+
+def once_complete(events: Iterator[Progress]) -> Iterator[Progress]:
+    """Drop what repeats that all frames are done."""
+    last: Progress | None = None
+    for event in events:
+        if event != last or event.done < event.total:
+            yield event
+        last = event
+
+
+@dataclass
+class FrameCount:
+    """How many frames passed the vision tower, and how many of them are in the cache.
+
+    `encoding_share` is the vision tower's share of a frame's time; 1 where the rest is too short to be shown.
+    """
+
+    total: int
+    encoding_share: float
+    encoded: int = 0
+    cached: int = 0
+
+    def progress(self, share: float = 0.0) -> Progress:
+        """With a share of the frames in between."""
+        cached = self.cached + share * (self.encoded - self.cached)
+        done = self.encoding_share * self.encoded + (1 - self.encoding_share) * cached
+        return Progress(Stage.PREFILL, int(done + 1e-6), self.total)
 
 
 class SourcePrefix:
@@ -159,22 +191,25 @@ class SourcePrefix:
         """Prefill the header and the source into a new cache."""
         with self.drop_on_error():
             cache = self.lease.new_cache(self.num_frames)
-            self._engine.prefill_text(self._engine.template.header, cache)
+            header: list[torch.Tensor] = []  # goes through the model with the first frames, where each pass is slow
+            if self._engine.loaded.estimate is not None and isinstance(self.source, VideoSource):
+                header = [self._engine.embed_text(self._engine.template.header)]
+            else:
+                self._engine.prefill_text(self._engine.template.header, cache)
             if isinstance(self.source, VideoSource):
-                for progress in self._prefill_video(self.source, cache):
+                for progress in once_complete(self._prefill_video(self.source, cache, header)):
                     report(progress)
                     yield progress
             elif isinstance(self.source, ImageSource):
-                for chunk in image_chunks(self.source.slots):
-                    if self._should_stop.is_set():
-                        return
-                    self._engine.prefill_image(chunk, cache)
+                yield from self._prefill_image(self.source, cache)
         if not self._should_stop.is_set():
             self.lease.hold(self._key, cache)
 
-    def _prefill_video(self, source: VideoSource, cache: GrowingCache) -> Iterator[Progress]:
-        done = 0
-        waiting: list[torch.Tensor] = []
+    def _prefill_video(
+        self, source: VideoSource, cache: GrowingCache, waiting: list[torch.Tensor]
+    ) -> Iterator[Progress]:
+        """Append the frames to the cache, after the embeddings (1, tokens, dim) in `waiting`."""
+        count = FrameCount(source.num_frames, SLOW_ENCODING_SHARE if self._engine.loaded.estimate is not None else 1.0)
         for features in self._features(source):
             if self._should_stop.is_set():
                 return
@@ -182,17 +217,42 @@ class SourcePrefix:
                 yield Progress(Stage.SAMPLING, len(source.indices), source.num_frames)
                 continue
             waiting.append(features)
+            count.encoded += len(features)
             if sum(part.shape[0] * part.shape[1] for part in waiting) >= PREFILL_CHUNK_TOKENS:
-                self._engine.prefill_frames(waiting, cache)
-                waiting.clear()
-            done += len(features)
-            yield Progress(Stage.PREFILL, done, source.num_frames)
+                yield from self._append(waiting, cache, count)
+            yield count.progress()
         if self._should_stop.is_set():
             return
-        if done == 0:
+        if count.encoded == 0:
             raise VideoError(f"no frame of {source.path.name} could be decoded", "try another video")
+        yield from self._append(waiting, cache, count)
+
+    def _append(self, waiting: list[torch.Tensor], cache: GrowingCache, count: "FrameCount") -> Iterator[Progress]:
+        """Append encoded frames to the cache."""
         if waiting:
-            self._engine.prefill_frames(waiting, cache)
+            yield from map(count.progress, self._until_stopped(self._engine.prefill_frames_steps(waiting, cache)))
+            waiting.clear()
+            count.cached = count.encoded
+
+    def _prefill_image(self, source: ImageSource, cache: GrowingCache) -> Iterator[Progress]:
+        cached = 0
+        for chunk in image_chunks(source.slots, self._engine.max_step_frames):
+            num_grids = max(1, len(chunk) - 1)
+            if self._should_stop.is_set():
+                return
+            for share in self._until_stopped(self._engine.prefill_image_steps(chunk, cache)):
+                if self._engine.loaded.estimate is not None:  # else it takes a moment
+                    yield Progress(Stage.PREFILL, int(cached + share * num_grids), source.num_frames)
+            cached += num_grids
+
+    def _until_stopped(self, steps: Iterator[T]) -> Iterator[T]:
+        """End after the present step if the chat is stopped. What is in the cache is then incomplete."""
+        for step in steps:
+            if self._should_stop.is_set():
+                return
+            yield step
+            if self._should_stop.is_set():
+                return
 
     def _features(self, source: VideoSource) -> Iterator[torch.Tensor | None]:
         """Features of the next frames, (≤ PREFILL_CHUNK_FRAMES, tokens, dim); None while they are being decoded."""
@@ -200,7 +260,8 @@ class SourcePrefix:
             yield from source.feature_store.load()
             return
         start = 0
-        for pixels in self._timed(source.pixels(PREFILL_CHUNK_FRAMES, self._should_stop.is_set)):
+        chunk = min(PREFILL_CHUNK_FRAMES, self._engine.max_step_frames)
+        for pixels in self._timed(source.pixels(chunk, self._should_stop.is_set)):
             if pixels is None:
                 yield None
                 continue

@@ -6,7 +6,7 @@ Stop takes effect between steps. These are all the steps, and what bounds each:
 | step | where | bound |
 |---|---|---|
 | a chunk of text: header, earlier turns, question | `Engine.prefill_text_steps` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
-| a chunk of frames, or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same |
+| a chunk of frames, or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same; in 8 bits, layers |
 | frames or grids in the vision tower | `Engine.encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
 | one new token, and the choice of it | `Engine.generate` | one token; at most 4,096 per answer |
 | an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, in chunks of 64 MB |
@@ -15,6 +15,9 @@ Stop takes effect between steps. These are all the steps, and what bounds each:
 
 Everything else consists of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
 at most `prompt.MAX_CHARACTERS` characters; tokenising it takes half a second, outside the model's thread.
+
+In 8 bits on a processor a step takes up to SLOW_STEP_SECONDS, by the estimate of its speed: shorter ones would spend
+most of their time on converting weights. Frames then pass the language model some layers at a time (layerwise.py).
 """
 
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from typing import Self
 import torch
 
 from longva_demo.model import LongVAConfig
+from longva_demo.model.estimate import PREFILL_EFFICIENCY, Estimate
 
 # Tokens of one step: 16 frames of LongVA-7B.
 MAX_STEP_TOKENS = 2304
@@ -30,33 +34,49 @@ MAX_STEP_TOKENS = 2304
 MAX_STEP_TOKENS_MPS = 288
 # A step of fewer tokens is inefficient: it spends most of its time on loading the weights.
 MIN_STEP_TOKENS = 64
+# In 8 bits on a processor, where so few take seconds; int8.py does not convert weights for them.
+MIN_SLOW_STEP_TOKENS = 16
+# Tokens of one pass in steps of some layers: 10 frames of LongVA-7B. More would cost memory and save no time.
+MAX_PASS_TOKENS = 1536
 # Frames, or grids of a picture, encoded in one step.
 MAX_STEP_FRAMES = 16
 # About a second. On a GPU, MAX_STEP_TOKENS tokens of LongVA-7B stay below it in all of its context.
 MAX_STEP_FLOP = {"cpu": 4e10, "cuda": 2.5e14, "mps": 5e12}
+# In 8 bits on a processor. Progress and Stop should take less than 10 s, and an estimate can be wrong by a third.
+SLOW_STEP_SECONDS = 7.0
 # Occlusion runs in the background. Its steps are shorter, since others may wait for one at each of their tokens.
 BACKGROUND_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """FLOP of the language model per token and per key that a token attends to, and the limit of one step."""
+    """FLOP of the language model per token and per key that a token attends to, and the limit of one step.
+
+    `num_layers` is the number of parts that a pass over many tokens can be split into.
+    """
 
     per_token: int
     per_key: int
     max_flop: float
+    num_layers: int = 1
+    max_frames: int = MAX_STEP_FRAMES
     max_tokens: int | None = None  # instead of MAX_STEP_TOKENS
 
     @classmethod
-    def of(cls, config: LongVAConfig, device: torch.device) -> Self:
+    def of(cls, config: LongVAConfig, device: torch.device, estimate: Estimate | None = None) -> Self:
         """For LongVA-7B 13.05e9 FLOP per token and 401,408 per key."""
         heads, kv_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
         projections = 2 * (heads + kv_heads) * config.head_size
         weights = config.hidden_size * (projections + 3 * config.intermediate_size)
-        max_flop = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
+        per_token = 2 * config.num_hidden_layers * weights
         per_key = 4 * config.num_hidden_layers * heads * config.head_size
-        max_tokens = MAX_STEP_TOKENS_MPS if device.type == "mps" else None
-        return cls(2 * config.num_hidden_layers * weights, per_key, max_flop, max_tokens)
+        if estimate is None:
+            max_tokens = MAX_STEP_TOKENS_MPS if device.type == "mps" else None
+            max_flop = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
+            return cls(per_token, per_key, max_flop, max_tokens=max_tokens)
+        max_flop = SLOW_STEP_SECONDS * PREFILL_EFFICIENCY * estimate.speed.flop
+        max_frames = min(MAX_STEP_FRAMES, max(1, int(max_flop / estimate.size.frame_flop)))
+        return cls(per_token, per_key, max_flop, config.num_hidden_layers, max_frames)
 
     def num_tokens(self, num_keys: int, share: float = 1.0) -> int:
         """How many tokens, each attending to `num_keys` keys, fit into a share of one step's FLOP.
@@ -65,4 +85,20 @@ class StepCost:
         250
         """
         affordable = int(share * self.max_flop / (self.per_token + self.per_key * num_keys))
-        return min(self.max_tokens or MAX_STEP_TOKENS, max(MIN_STEP_TOKENS, affordable))
+        least = MIN_STEP_TOKENS if self.num_layers == 1 else MIN_SLOW_STEP_TOKENS
+        return min(self.max_tokens or MAX_STEP_TOKENS, max(least, affordable))
+
+    def num_tokens_of_pass(self, num_keys: int) -> int:
+        """The same for a pass over frames, of which a step runs at least one layer."""
+        if self.num_layers == 1:
+            return self.num_tokens(num_keys)
+        return min(MAX_PASS_TOKENS, self.num_tokens(num_keys, self.num_layers))
+
+    def num_layers_of_step(self, num_tokens: int, num_keys: int) -> int:
+        """How many layers of a pass fit into one step.
+
+        >>> StepCost(per_token=1000, per_key=10, max_flop=1e6, num_layers=4).num_layers_of_step(500, num_keys=300)
+        2
+        """
+        flop = num_tokens * (self.per_token + self.per_key * num_keys)
+        return max(1, int(self.num_layers * self.max_flop / flop))

@@ -50,10 +50,15 @@ def ask(options: Namespace) -> None:
     if info is None or plan is None:
         source = ImageSource(path, engine.processor)
     else:
+        if options.num_frames is None and engine.default_frames != settings.num_frames:
+            plan = plan_frames(info, engine.default_frames, options.start, options.end)
         source = VideoSource(info, plan, engine.processor, settings.decoder, DecodeLimits.from_settings(settings))
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
         say(engine.loaded.reason)
+        if (estimate := engine.loaded.estimate) is not None:
+            seconds = estimate.first_word(source.num_frames)
+            say(f"{source.num_frames:,} frames: about {seconds:,.0f} s to the first word")
         for event in session.ask(replace_surrogates(options.question), sampling):
             if isinstance(event, Progress):
                 say_progress(STAGES[event.stage], event.done, event.total)

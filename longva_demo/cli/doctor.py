@@ -9,9 +9,12 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from longva_demo.model.choice import HostInfo, choose, probe_host
-from longva_demo.model.loading import find_attention, find_device, find_dtype
-from longva_demo.model.machine import Gpu, probe_machine
+from longva_demo.chat.engine import DEFAULT_SECONDS
+from longva_demo.model import LongVAConfig
+from longva_demo.model.choice import choose, needed_cpu_bytes, probe_host
+from longva_demo.model.estimate import estimate
+from longva_demo.model.loading import REASON_FRAMES, find_attention, find_device, find_dtype
+from longva_demo.model.machine import Gpu, Machine, probe_machine
 from longva_demo.settings import Settings
 
 SERVER_METRICS = {
@@ -25,6 +28,7 @@ SERVER_METRICS = {
     "prefixes_recomputed": "longva_prefixes_recomputed",
     "resident_memory_bytes": "process_resident_memory_bytes",
 }
+ESTIMATED_FRAMES = (4, 8, 16, 32)  # without a GPU
 PACKAGES = (
     "longva-demo",
     "torch",
@@ -47,7 +51,7 @@ def examine(settings: Settings) -> dict[str, Any]:
     """Findings as plain values: sizes in bytes, None for what is not installed."""
     device = find_device(settings.device)
     if settings.model == "auto":
-        choice = choose(probe_host() if device.type == "cuda" else HostInfo(), settings.quant)
+        choice = choose(probe_host(device), settings.quant)
         model_id, quant, reason = choice.model_id, choice.quant, choice.reason
     else:
         model_id, quant = settings.model, settings.quant
@@ -76,6 +80,23 @@ def examine(settings: Settings) -> dict[str, Any]:
             "attention": find_attention(settings.attention, device, dtype),
             "reason": reason,
         },
+        "longva_7b_on_cpu": on_processor(machine) if device.type == "cpu" else None,
+    }
+
+
+def on_processor(machine: Machine) -> dict[str, Any]:
+    """What LongVA-7B needs in 8 bits, and how long it takes by a probe of this processor."""
+    times = estimate(LongVAConfig())
+    frames = times.frames_within(DEFAULT_SECONDS)
+    return {
+        "quant": "8bit",
+        "needed_bytes": int(needed_cpu_bytes()),
+        "fits": machine.free_bytes >= needed_cpu_bytes(),
+        "seconds_to_first_token": {str(count): round(times.first_word(count), 1) for count in ESTIMATED_FRAMES},
+        "seconds_to_next_first_token": round(times.next_first_word(REASON_FRAMES), 1),
+        "tokens_per_second": round(1 / times.token(REASON_FRAMES), 2),
+        "frames_in_a_minute": frames if times.first_word(frames) <= DEFAULT_SECONDS else 0,
+        "summary": times.sentence(REASON_FRAMES),
     }
 
 
@@ -132,9 +153,17 @@ def report(findings: dict[str, Any]) -> str:
         "Model": f"{model['model_id']}, {model['quant']} quantisation, {model['dtype']} on {model['device']}, "
         f"attention {model['attention']}",
         "Why": model["reason"],
+        **({"LongVA-7B": describe_processor(findings["longva_7b_on_cpu"])} if findings["longva_7b_on_cpu"] else {}),
         "Server": describe_server(findings["server"], findings["address"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
+
+
+def describe_processor(facts: dict[str, Any]) -> str:
+    fits = "free" if facts["fits"] else "not free"
+    memory = f"on this processor in 8 bits: {facts['needed_bytes'] / 1e9:.1f} GB of memory, which are {fits}"
+    next_word = f"a further question {facts['seconds_to_next_first_token']:,.0f} s to its first word"
+    return f"{memory}; {facts['summary']}; {next_word}"
 
 
 def describe_server(metrics: dict[str, Any] | None, address: str) -> str:

@@ -2,9 +2,10 @@
 
 import importlib.util
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from longva_demo.model.config import LongVAConfig
@@ -14,17 +15,24 @@ LONGVA_7B = "lmms-lab/LongVA-7B-DPO"
 TINY = "tiny"
 GB = 1e9
 
-# GPU memory of LongVA-7B's weights. bf16: 7.94 billion parameters of 2 bytes. 4-bit: the language model's linear
-# layers at 0.52 bytes per parameter; embeddings, lm_head, vision tower and projector stay in bf16.
-WEIGHT_BYTES = {"none": 15.9 * GB, "4bit": 6.2 * GB}
+# Memory of LongVA-7B's weights. bf16: 7.94 billion parameters of 2 bytes. 4-bit: the language model's linear
+# layers at 0.52 bytes per parameter; embeddings, lm_head, vision tower and projector stay in bf16. 8-bit, on the CPU: a
+# byte per parameter of the linear layers and lm_head; vision tower and projector are in float32, and the embedding is
+# read from its file, which is not counted.
+WEIGHT_BYTES = {"none": 15.9 * GB, "4bit": 6.2 * GB, "8bit": 8.4 * GB}
 DOWNLOAD_BYTES = 15.9 * GB
 WORKSPACE_BYTES = 2.5 * GB  # activations of one prefill chunk, the vision tower's batch, the CUDA context
 MIN_FRAMES = 128  # LongVA-7B is not chosen if fewer frames than this fit
+CPU_WORKSPACE_BYTES = 0.6 * GB  # activations of one prefill chunk, and Python
+CPU_FRAMES = 16  # without a GPU, memory is checked for this many frames
 
 
 @dataclass(frozen=True)
 class HostInfo:
-    """What the choice depends on. Byte counts are of free memory; without a GPU, `gpu_name` is None."""
+    """What the choice depends on. Byte counts are of free memory; without a GPU, `gpu_name` is None.
+
+    `memory_bytes` is free host memory, or None if the model is not to run on the processor.
+    """
 
     gpu_name: str | None = None
     gpu_bytes: int = 0
@@ -32,6 +40,7 @@ class HostInfo:
     is_reachable: bool = False
     disk_bytes: int = 0
     has_bitsandbytes: bool = False
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,15 +50,17 @@ class Choice:
     reason: str
 
 
-def probe_host() -> HostInfo:
-    """Inspect this machine. The Hub is contacted only if there is a GPU and the model is not cached."""
+def probe_host(device: torch.device) -> HostInfo:
+    """Inspect this machine for a model on `device`. The Hub is contacted only for CUDA, if the model is not cached."""
     has_bitsandbytes = is_installed("bitsandbytes")
-    if not torch.cuda.is_available():
+    if device.type == "cpu":
+        return HostInfo(has_bitsandbytes=has_bitsandbytes, memory_bytes=psutil.virtual_memory().available)
+    if device.type != "cuda" or not torch.cuda.is_available():
         return HostInfo(has_bitsandbytes=has_bitsandbytes)
     is_cached = find_cached(LONGVA_7B) is not None
     return HostInfo(
-        gpu_name=torch.cuda.get_device_name(),
-        gpu_bytes=free_gpu_bytes(torch.device("cuda")) or 0,
+        gpu_name=torch.cuda.get_device_name(device),
+        gpu_bytes=free_gpu_bytes(device) or 0,
         is_cached=is_cached,
         is_reachable=not is_cached and can_reach(LONGVA_7B),
         disk_bytes=free_disk(hub_cache()),
@@ -74,6 +85,13 @@ def free_disk(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def needed_cpu_bytes(num_frames: int = CPU_FRAMES) -> float:
+    """Host memory that LongVA-7B needs in 8 bits, with a KV cache in float32."""
+    config = LongVAConfig()
+    num_tokens = num_frames * config.tokens_per_frame
+    return WEIGHT_BYTES["8bit"] + CPU_WORKSPACE_BYTES + num_tokens * config.kv_bytes_per_token(torch.float32)
 
 
 def needed_bytes(quant: str, num_frames: int | None = None) -> float:
@@ -113,7 +131,10 @@ def choose(host: HostInfo, quant: str = "auto") -> Choice:
         return Choice(TINY, "none", f"Using the small built-in model because {why}; {remedy}.")
 
     if host.gpu_name is None:
-        return fall_back("no CUDA GPU is in use")
+        built_in = fall_back("no CUDA GPU is in use")
+        return built_in if host.memory_bytes is None else replace(built_in, reason=f"{built_in.reason} {on_cpu(host)}")
+    if quant == "8bit":
+        return fall_back("8-bit weights run on the processor only")
     if quant == "auto":
         chosen = choose_quant(host.gpu_bytes, host.has_bitsandbytes)
     else:
@@ -133,3 +154,11 @@ def choose(host: HostInfo, quant: str = "auto") -> Choice:
     source = "its weights are in the cache" if host.is_cached else "its weights can be downloaded"
     reason = f"Using {LONGVA_7B} in {precision} because the GPU is {gpu} and {source}"
     return Choice(LONGVA_7B, chosen, f"{reason}; to use another: --model or --quant.")
+
+
+def on_cpu(host: HostInfo) -> str:
+    """What LongVA-7B needs without a GPU, one sentence."""
+    needed = needed_cpu_bytes()
+    verdict = "are free" if needed <= (host.memory_bytes or 0) else "are not free"
+    memory = f"LongVA-7B runs on the processor in 8 bits and needs {needed / GB:.1f} GB of memory, which {verdict}."
+    return f"{memory} longva-demo doctor estimates how long it takes."

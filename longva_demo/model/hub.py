@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,12 @@ def find_cached(repo_id: str) -> Path | None:
     return folder
 
 
-def locate(model_id: str) -> Path:
+def locate(model_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> Path:
     """The folder with a model's files, downloaded if necessary (progress goes to standard error).
 
+    Args:
+        check_fit: called before a download with the contents of config.json and the size of the weights in bytes;
+            raises ModelError if the model would not fit.
     Raises:
         ModelError: the folder or repository does not exist, is unreachable or incomplete, or the disk is full.
     """
@@ -74,17 +77,17 @@ def locate(model_id: str) -> Path:
             f"there is no folder {model_id!r}", "use a folder, a Hub name such as lmms-lab/LongVA-7B-DPO, or tiny"
         )
     else:
-        folder = find_cached(model_id) or download(model_id)
+        folder = find_cached(model_id) or download(model_id, check_fit)
     check_complete(folder)
     check_config(folder / "config.json", str(folder))
     return folder
 
 
-def download(repo_id: str) -> Path:
+def download(repo_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> Path:
     """Download a repository's files from the Hub into its cache."""
     url = f"{constants.ENDPOINT}/{repo_id}"
     try:
-        fetch(repo_id, check_repository(repo_id))
+        fetch(repo_id, check_repository(repo_id, check_fit))
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
@@ -108,8 +111,10 @@ def download(repo_id: str) -> Path:
         raise ModelError(message, "set HF_HOME to a writable folder, or use --model tiny") from error
 
 
-def check_repository(repo_id: str) -> list[RemoteFile]:
-    """The weights to download. Raises ModelError if they would be useless, or do not fit on the disk."""
+def check_repository(
+    repo_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None
+) -> list[RemoteFile]:
+    """The weights to download. Raises ModelError if they would be useless, or do not fit in memory or on the disk."""
     if constants.HF_HUB_OFFLINE:
         return []
     info = HfApi().model_info(repo_id, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -124,6 +129,8 @@ def check_repository(repo_id: str) -> list[RemoteFile]:
     folder.mkdir(parents=True, exist_ok=True)
     if num_bytes > shutil.disk_usage(folder).free:
         raise disk_full(repo_id, num_bytes)
+    if check_fit is not None:
+        check_fit(read_json(config), sum(file.num_bytes for file in weights))
     return weights
 
 

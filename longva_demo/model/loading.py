@@ -8,39 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors import SafetensorError
 from transformers import BitsAndBytesConfig
 from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from longva_demo.errors import DemoError, ModelError
 from longva_demo.model.adapter import apply_adapter, describe_adapter, find_adapter
-from longva_demo.model.choice import (
-    TINY,
-    WEIGHT_BYTES,
-    Choice,
-    HostInfo,
-    choose,
-    choose_quant,
-    free_gpu_bytes,
-    probe_host,
-)
+from longva_demo.model.choice import TINY, Choice, choose, probe_host
+from longva_demo.model.estimate import Estimate, estimate
+from longva_demo.model.fit import DTYPES, Checkpoint, check_memory, find_quant
 from longva_demo.model.flash_kernel import FLASH_KERNEL, check_flash_kernel, load_flash_kernel
-from longva_demo.model.hub import check_weights, locate, read_json, revision_of, weight_bytes
+from longva_demo.model.hub import check_weights, locate, revision_of
+from longva_demo.model.int8 import Int8Config
 from longva_demo.model.longva import LongVAForConditionalGeneration
 from longva_demo.model.processor import LongVAProcessor
 
 log = logging.getLogger(__name__)
 
-QUANTS = ("auto", "none", "4bit")
+QUANTS = ("auto", "none", "8bit", "4bit")
 ATTENTIONS = ("auto", "flash_attention_2", FLASH_KERNEL, "sdpa")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Modules that 4-bit loading skips. bitsandbytes matches each entry with the START of a module's full name, and a custom
 # list replaces its default rule to skip lm_head.
 NOT_QUANTISED = ("model.vision_tower", "model.mm_projector", "lm_head")
-FOUR_BIT_RATIO = 0.4  # size of 4-bit weights relative to 16-bit: 6.2 GB of 15.9 GB in LongVA-7B
+# Why "auto" quantised a model, for the user.
+QUANT_REASONS = {
+    "4bit": " It is quantised to 4 bits so that long videos fit in GPU memory; --quant none turns this off.",
+    "8bit": " It is quantised to 8 bits, in which a processor answers fastest; --quant none turns this off.",
+}
+REASON_FRAMES = 8  # frames of which the reason estimates the time
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class LoadedModel:
         attention: "flash_attention_2", "flash_kernel" or "sdpa".
         reason: why this model was chosen, for the user.
         adapter: how a LoRA adapter was applied: "merged", "kept", or "" without one.
+        estimate: how long it takes on this processor; None on a GPU, and for a small model.
     """
 
     model: LongVAForConditionalGeneration
@@ -64,6 +63,7 @@ class LoadedModel:
     attention: str
     reason: str
     adapter: str = ""
+    estimate: Estimate | None = None
 
 
 def load(
@@ -74,7 +74,8 @@ def load(
     Args:
         model_id: a Hub name, a folder (a checkpoint, or a LoRA adapter), "tiny" (the built-in model), or "auto":
             LongVA-7B if it fits and is available, else the built-in model.
-        quant: "none", "4bit" (NF4 with double quantisation), or "auto" (by the GPU's free memory).
+        quant: "none", "8bit" (int8, on the CPU only), "4bit" (NF4 with double quantisation), or "auto": on a GPU by
+            its free memory; on the CPU 8-bit for a model of the 7B's size.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (bfloat16 on GPUs that support it, float32 on the CPU) or a key of DTYPES.
         attention: "auto" (flash-attn if installed), "flash_attention_2", "flash_kernel" (downloads one) or "sdpa".
@@ -90,8 +91,8 @@ def load(
     if model_id != "auto":
         reason = f"Using {'the small built-in model' if model_id == TINY else model_id}, as requested."
         return log_reason(load_choice(Choice(model_id, quant, reason), torch_device, torch_dtype, backend))
-    # Off CUDA, "auto" is always the built-in model, so nothing is probed and the network is not used.
-    choice = choose(probe_host() if torch_device.type == "cuda" else HostInfo(), quant)
+    # Off CUDA, "auto" is always the built-in model, and the network is not used.
+    choice = choose(probe_host(torch_device), quant)
     return log_reason(load_or_fall_back(choice, torch_device, torch_dtype, backend))
 
 
@@ -114,24 +115,25 @@ def log_reason(loaded: LoadedModel) -> LoadedModel:
 def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attention: str) -> LoadedModel:
     """Load exactly this model, or raise ModelError."""
     adapter = find_adapter(choice.model_id)
-    folder = locate(adapter.base_id if adapter else choice.model_id)
-    already_quantised = "quantization_config" in read_json(folder / "config.json")
-    quant, reason = choice.quant, choice.reason
-    if quant == "auto":
-        quant = auto_quant(folder, device)
-        if quant == "4bit":
-            reason += " It is quantised to 4 bits so that long videos fit in GPU memory; --quant none turns this off."
-    if already_quantised:
-        quant = "4bit"
-    if quant == "4bit" and device.type == "mps":
-        raise ModelError("4-bit weights are not supported on Apple GPUs (MPS)", "use --quant none, or --device cpu")
-    check_memory(choice.model_id, folder, quant, device, dtype)
+
+    def check_fit(checkpoint: Checkpoint) -> str:
+        quant = find_quant(checkpoint, choice.quant, device)
+        if quant == "4bit" and device.type == "mps":
+            raise ModelError("4-bit weights are not supported on Apple GPUs (MPS)", "use --quant none, or --device cpu")
+        check_memory(choice.model_id, checkpoint, quant, device, dtype)
+        return quant
+
+    model_id = adapter.base_id if adapter else choice.model_id
+    folder = locate(model_id, lambda values, num_bytes: check_fit(Checkpoint(values, num_bytes)))
+    checkpoint = Checkpoint.of(folder)
+    quant = check_fit(checkpoint)
+    reason = choice.reason + (QUANT_REASONS.get(quant, "") if choice.quant == "auto" else "")
     check_weights(folder)
     implementation = load_flash_kernel() if attention == FLASH_KERNEL else attention
     options: dict[str, Any] = {"dtype": dtype, "attn_implementation": implementation, "ignore_mismatched_sizes": True}
-    if quant == "4bit" and not already_quantised:
-        options["quantization_config"] = nf4_config(dtype)
-    if quant == "4bit" or device.type != "cpu":
+    if quant != "none" and checkpoint.stored_quant is None:
+        options["quantization_config"] = quantisation(quant, checkpoint, dtype)
+    if device.type != "cpu" or (quant != "none" and not checkpoint.is_int8(quant)):
         options["device_map"] = {"": device}
     with one_line_errors(choice.model_id, folder), no_progress_bar(choice.model_id == TINY):
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
@@ -142,6 +144,9 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         with one_line_errors(choice.model_id, adapter.folder):
             model, how = apply_adapter(model, adapter, quant)
         revision, reason = f"{revision}+{adapter.revision}", f"{reason} {describe_adapter(adapter, how)}"
+    times = estimate(model.config) if checkpoint.is_int8(quant) and checkpoint.is_large else None
+    if times is not None:
+        reason += f" On this processor it takes {times.sentence(REASON_FRAMES)}."
     return LoadedModel(
         model=model.eval(),
         processor=processor,
@@ -153,7 +158,15 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
         attention=attention,
         reason=reason,
         adapter=how,
+        estimate=times,
     )
+
+
+def quantisation(quant: str, checkpoint: Checkpoint, dtype: torch.dtype) -> QuantizationConfigMixin:
+    """How to quantise 16-bit weights while they are loaded."""
+    if quant == "8bit":
+        return Int8Config(embedding_dtype=str(checkpoint.dtype).removeprefix("torch."))
+    return nf4_config(dtype)
 
 
 def check_loaded(folder: Path, info: dict[str, Any]) -> None:
@@ -222,36 +235,6 @@ def find_attention(attention: str, device: torch.device, dtype: torch.dtype) -> 
             "flash_attention_2 requires the package flash-attn, a CUDA GPU and a 16-bit dtype", "use --attention sdpa"
         )
     return attention
-
-
-def auto_quant(folder: Path, device: torch.device) -> str:
-    """4-bit for a model of the 7B's size on a GPU that cannot hold it and its whole context in 16 bits."""
-    if device.type != "cuda" or weight_bytes_as(torch.float16, folder) < WEIGHT_BYTES["none"] / 2:
-        return "none"
-    has_bitsandbytes = importlib.util.find_spec("bitsandbytes") is not None
-    return choose_quant(free_gpu_bytes(device) or 0, has_bitsandbytes) or "none"
-
-
-def weight_bytes_as(dtype: torch.dtype, folder: Path) -> float:
-    """Size in bytes of a checkpoint's weights when loaded as `dtype`."""
-    values = read_json(folder / "config.json")
-    stored = DTYPES.get(str(values.get("torch_dtype", values.get("dtype"))), torch.bfloat16)
-    return weight_bytes(folder) * dtype.itemsize / stored.itemsize
-
-
-def check_memory(model_id: str, folder: Path, quant: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise ModelError if the weights do not fit into free memory."""
-    needed = weight_bytes_as(dtype, folder)
-    if quant == "4bit":
-        needed = min(needed, weight_bytes_as(torch.float16, folder) * FOUR_BIT_RATIO)
-    what = "GPU memory" if device.type == "cuda" else "memory"
-    free = free_gpu_bytes(device) if device.type == "cuda" else psutil.virtual_memory().available
-    if free is not None and needed > free:
-        four_bit = "" if quant == "4bit" else "--quant 4bit, "
-        raise ModelError(
-            f"{model_id} needs {needed / 1e9:.1f} GB of {what}, but only {free / 1e9:.1f} GB are free",
-            f"close other programs, or use {four_bit}another --device or --model tiny",
-        )
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
     timeline = make_timeline(elem_id="timeline")
     about = make_about(elem_id="about")
     with gr.Row(elem_id="sampling", equal_height=True):
-        budget = make_budget(settings.num_frames, settings.max_frames, elem_id="budget")
+        budget = make_budget(engine.default_frames, settings.max_frames, elem_id="budget")
         start = gr.Textbox(label=I18N("range.from"), placeholder="0:00", max_lines=1, elem_id="start", min_width=80)
         end = gr.Textbox(
             label=I18N("range.to"), placeholder=I18N("range.end"), max_lines=1, elem_id="end", min_width=80

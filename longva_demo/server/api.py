@@ -113,7 +113,7 @@ class Api:
         """Add the endpoints to the current Blocks. Gradio requires a component for each parameter."""
         with gr.Column(visible=False):
             video = gr.File(label="video")
-            budget = gr.Number(self.settings.num_frames, label="num_frames")
+            budget = gr.Number(self.engine.default_frames, label="num_frames")
             start, end = gr.Textbox("", label="start"), gr.Textbox("", label="end")
             frames = gr.JSON(label="frames")
             gr.Button().click(

@@ -31,6 +31,8 @@ def test_memory_of_the_whole_context() -> None:
     ("host", "why"),
     [
         (HostInfo(), "no CUDA GPU is in use"),
+        (HostInfo(memory_bytes=16 * GB), "in 8 bits and needs 9.3 GB of memory, which are free"),
+        (HostInfo(memory_bytes=8 * GB), "in 8 bits and needs 9.3 GB of memory, which are not free"),
         (replace(SERVER, gpu_bytes=6 * GB), "LongVA-7B needs 10 GB of GPU memory, but the GPU is A100 with 6 GB free"),
         (replace(SERVER, gpu_bytes=16 * GB, has_bitsandbytes=False), "bitsandbytes is not installed"),
         (replace(SERVER, is_cached=False), "the Hugging Face Hub is unreachable"),
@@ -65,6 +67,7 @@ def test_bf16_with_fewer_frames_without_bitsandbytes() -> None:
         ("none", 24, (LONGVA_7B, "none")),
         ("none", 16, ("tiny", "none")),
         ("4bit", 8, ("tiny", "none")),
+        ("8bit", 80, ("tiny", "none")),
     ],
 )
 def test_a_requested_precision_is_kept(quant: str, free_gigabytes: int, chosen: tuple[str, str]) -> None:

@@ -5,9 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from longva_demo.model import choice, config, longva, pixels, prompt, tower, video_processing
+from longva_demo.model import choice, config, int8, longva, pixels, prompt, tower, video_processing
 
-MODULES = [choice, config, longva, pixels, prompt, tower, video_processing]
+MODULES = [choice, config, int8, longva, pixels, prompt, tower, video_processing]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

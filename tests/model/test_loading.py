@@ -126,6 +126,20 @@ def test_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("quant", ["none", "8bit", "auto"])
+def test_a_model_larger_than_memory_is_not_downloaded(quant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files would fit on the disk, which is made out to be larger than it is."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**16, 0, 10**16))
+    sent: dict[str, int] = {}
+    with serve_hub(A, file_size=10**13, sent=sent) as endpoint:
+        point_at(endpoint, monkeypatch)
+        line = failure("someone/longva", quant=quant)
+    assert line.startswith(f"someone/longva needs {'30000.0' if quant == 'none' else '7925.1'} GB of memory, but only ")
+    assert ("--quant 8bit" in line) == (quant == "none")
+    assert not any(path.endswith(".safetensors") for path in sent)
+
+
+@pytest.mark.usefixtures("cache")
 def test_the_cache_is_not_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
@@ -190,6 +204,7 @@ def test_auto_on_the_cpu_does_not_use_the_network(monkeypatch: pytest.MonkeyPatc
     assert loaded.model_id == "tiny"
     assert "no CUDA GPU is in use" in loaded.reason
     assert "--model" in loaded.reason
+    assert "LongVA-7B runs on the processor in 8 bits and needs 9.3 GB of memory" in loaded.reason
 
 
 def test_invalid_model_names(tmp_path: Path) -> None:
@@ -271,7 +286,7 @@ def test_weights_larger_than_memory(folder: Path) -> None:
             stream.truncate(10**13)  # a sparse file takes no disk space
     line = failure(folder)
     assert "needs 30000.0 GB of memory, but only " in line
-    assert line.endswith("close other programs, or use --quant 4bit, another --device or --model tiny")
+    assert line.endswith("close other programs, or use --quant 8bit, another --device or --model tiny")
 
 
 def test_options_that_this_machine_does_not_support() -> None:
@@ -283,7 +298,7 @@ def test_options_that_this_machine_does_not_support() -> None:
 def test_invalid_options() -> None:
     assert failure(A, device="tpu9").startswith("'tpu9' is not a valid device; use auto, cpu")
     assert failure(A, dtype="int8").startswith("'int8' is not a valid dtype; use one of auto, float32")
-    assert failure(A, quant="3bit") == "'3bit' is not a valid quant; use one of auto, none, 4bit"
+    assert failure(A, quant="3bit") == "'3bit' is not a valid quant; use one of auto, none, 8bit, 4bit"
     assert failure(A, attention="magic").startswith("'magic' is not a valid attention; use one of")
 
 

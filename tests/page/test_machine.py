@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from longva_demo.model import LoadedModel, load
-from longva_demo.model.choice import DOWNLOAD_BYTES, MIN_FRAMES, needed_bytes
+from longva_demo.model import LoadedModel, LongVAConfig, load
+from longva_demo.model.choice import DOWNLOAD_BYTES, MIN_FRAMES, needed_bytes, needed_cpu_bytes
+from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
 from longva_demo.model.machine import Gpu, Machine, probe_machine
 from longva_demo.page.components import machine as panel
 from longva_demo.page.components.machine import machine_facts
@@ -27,7 +28,9 @@ def with_gpu(gigabytes: int) -> Machine:
 @pytest.mark.parametrize(
     ("machine", "fits", "advice"),
     [
-        (NO_GPU, [False, False], "machine.needs_gpu"),
+        (NO_GPU, [False, False], "machine.downloads"),
+        (replace(NO_GPU, disk_bytes=GB), [False, False], "machine.needs_disk"),
+        (replace(NO_GPU, free_bytes=8 * GB), [False, False], "machine.needs_gpu"),
         (with_gpu(8), [False, False], "machine.needs_more"),
         (with_gpu(12), [False, True], "machine.downloads"),
         (replace(with_gpu(12), has_bitsandbytes=False), [False, False], "machine.needs_more"),
@@ -58,6 +61,21 @@ def test_a_model_that_is_not_the_built_in_one_is_in_use(loaded: LoadedModel) -> 
     found = machine_facts(replace(loaded, model_id="lmms-lab/LongVA-7B"), with_gpu(24))
     assert found["advice"]["key"] == "machine.in_use"
     assert found["is_builtin"] is False
+
+
+def test_without_a_gpu_the_processor_is_estimated(loaded: LoadedModel) -> None:
+    """The 8-bit weights with the cache of 16 frames need 9.3 GB. A model in use gives its own estimate."""
+    found = machine_facts(loaded, NO_GPU)["processor"]
+    assert (found["precision"], found["needed"]["bytes"], found["fits"]) == ("8-bit", needed_cpu_bytes(), True)
+    assert found["times"]["count"] == 8
+    assert found["times"]["first_interval"] > found["times"]["word_interval"] > 0
+    assert machine_facts(loaded, replace(NO_GPU, free_bytes=8 * GB))["processor"]["fits"] is False
+    assert machine_facts(loaded, with_gpu(24))["processor"] is None
+    times = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
+    in_use = replace(loaded, model_id="lmms-lab/LongVA-7B", estimate=times)
+    found = machine_facts(in_use, replace(NO_GPU, free_bytes=GB))["processor"]
+    assert found["fits"] is True
+    assert found["times"]["first_interval"] == times.first_word(8)
 
 
 def test_this_machine_is_described(loaded: LoadedModel) -> None:

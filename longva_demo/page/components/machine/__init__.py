@@ -2,8 +2,9 @@
 
 import gradio as gr
 
-from longva_demo.model import LoadedModel
-from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, fits, needed_bytes
+from longva_demo.model import LoadedModel, LongVAConfig
+from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, fits, needed_bytes, needed_cpu_bytes
+from longva_demo.model.estimate import estimate
 from longva_demo.model.hub import find_cached
 from longva_demo.model.machine import Machine
 from longva_demo.page.components.component import make_component
@@ -13,6 +14,7 @@ from longva_demo.page.transcript import Value
 
 # The names of the precisions for the page, by the value of --quant.
 PRECISIONS = {"none": "bf16", "4bit": "4-bit"}
+TIMED_FRAMES = 8  # frames for which the time on a processor is estimated
 
 
 def make_machine(elem_id: str) -> gr.HTML:
@@ -31,14 +33,34 @@ def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
         }
         for quant, name in PRECISIONS.items()
     ]
+    processor = None if machine.gpus else processor_facts(loaded, machine)
+    fits_here = any(row["fits"] for row in (*rows, *([processor] if processor else [])))
     return {
         "reason": loaded.reason,
         "is_builtin": is_builtin(loaded),
         "facts": facts(machine),
         "frames": MIN_FRAMES,
         "rows": rows,
-        "advice": advice(loaded, machine, fits_here=any(row["fits"] for row in rows)),
+        "processor": processor,
+        "advice": advice(loaded, machine, fits_here),
         "command": f"longva-demo serve --model {LONGVA_7B}",
+    }
+
+
+def processor_facts(loaded: LoadedModel, machine: Machine) -> Value:
+    """What LongVA-7B needs without a GPU, in 8 bits, and how long it takes: estimated from a probe."""
+    needed = needed_cpu_bytes()
+    times = loaded.estimate or estimate(LongVAConfig())
+    return {
+        "precision": "8-bit",
+        "needed": message("machine.host_memory", bytes=needed),
+        "fits": not is_builtin(loaded) or machine.free_bytes >= needed,
+        "times": message(
+            "machine.processor_times",
+            count=TIMED_FRAMES,
+            first_interval=times.first_word(TIMED_FRAMES),
+            word_interval=times.token(TIMED_FRAMES),
+        ),
     }
 
 
@@ -63,10 +85,9 @@ def advice(loaded: LoadedModel, machine: Machine, fits_here: bool) -> Message:
     """What stands between this machine and LongVA-7B, as a line above the command."""
     if not is_builtin(loaded):
         return message("machine.in_use")
-    if not machine.gpus:
-        return message("machine.needs_gpu", bytes=needed_bytes("4bit", MIN_FRAMES))
     if not fits_here:
-        return message("machine.needs_more", bytes=needed_bytes("4bit", MIN_FRAMES))
+        key = "machine.needs_more" if machine.gpus else "machine.needs_gpu"
+        return message(key, bytes=needed_bytes("4bit", MIN_FRAMES))
     if find_cached(LONGVA_7B) is not None:
         return message("machine.ready")
     key = "machine.downloads" if machine.disk_bytes >= DOWNLOAD_BYTES else "machine.needs_disk"

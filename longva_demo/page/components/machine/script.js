@@ -3,15 +3,18 @@
 const dialog = element.querySelector("dialog"), part = (name) => dialog.querySelector(`.machine-${name}`);
 const [code, copy] = part("command").children;
 
-function drawNeeds({ frames, rows }) {
+function drawNeeds({ frames, rows, processor }) {
   const table = part("needs"), addRow = (tag, cells) => {
     const row = table.insertRow();
     for (const cell of cells) row.append(make(tag, "", cell));
   };
   table.replaceChildren();
   addRow("th", [say("machine.precision"), say("machine.needed", { count: frames }), say("machine.here")]);
+  const verdict = (fits) => say(fits ? "machine.fits" : "machine.too_large");
   for (const { precision, needed, fits } of rows)
-    addRow("td", [precision, formatSlot("bytes", needed), say(fits ? "machine.fits" : "machine.too_large")]);
+    addRow("td", [precision, formatSlot("bytes", needed), verdict(fits)]);
+  if (processor) addRow("td", [processor.precision, say(processor.needed), verdict(processor.fits)]);
+  part("times").textContent = processor ? say(processor.times) : "";
 }
 
 function draw() {
