@@ -40,7 +40,7 @@ test-hub: .venv/dev-installed
 test-torch: .venv/dev-installed
 	@test -n "$(TORCH)" || { echo "Name a version: make test-torch TORCH=2.11.0"; exit 1; }
 	test -d build/torch-$(TORCH)/torch || $(PIP) --target build/torch-$(TORCH) torch==$(TORCH)
-	PYTHONPATH=build/torch-$(TORCH) $(PYTEST) tests/model tests/chat
+	PYTHONPATH=build/torch-$(TORCH) $(PYTEST) tests/model tests/chat tests/chat/zero_gpu.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
