@@ -101,7 +101,7 @@ class Estimate:
         return num_frames
 
     def sentence(self, num_frames: int) -> str:
-        """For the user: "about 43 s to the first word about 8 frames, then 4.2 words per second"."""
+        """For the user: "about 43 s to the first word about 8 frames, then 4.2 tokens per second"."""
         first, rate = self.first_word(num_frames), 1 / self.token(num_frames)
         return f"about {first:,.0f} s to the first word about {num_frames} frames, then {rate:.1f} tokens per second"
 

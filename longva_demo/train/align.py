@@ -62,10 +62,6 @@ def open_model(options: AlignOptions) -> tuple[LongVAForConditionalGeneration, L
 
 def align(options: AlignOptions, training: TrainingArguments) -> None:
     """Train a LongVA and save it in the format that the demo loads."""
-    if training.per_device_train_batch_size != 1:
-        count = training.per_device_train_batch_size
-        message = f"per_device_train_batch_size is {count}, but rows with images are trained one at a time"
-        raise DemoError(message, "use 1, and gradient_accumulation_steps for larger batches")
     model, processor = open_model(options)
     max_length = min(options.max_length, model.config.context_length)
     data = Conversations(Path(options.data), Path(options.images), processor, max_length, options.strict)

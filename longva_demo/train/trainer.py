@@ -4,12 +4,33 @@ import sys
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from longva_demo.train.rows import IGNORED
 
 TOWER = "vision_tower."
+
+
+def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Rows, input_ids and labels (1, T) each, to a batch (rows, longest T), padded on the right.
+
+    One row has no attention mask: context parallelism needs its absence.
+    """
+    if len(rows) == 1:
+        return rows[0]
+
+    def pad(tensors: list[torch.Tensor], value: int) -> torch.Tensor:
+        return pad_sequence([tensor[0] for tensor in tensors], batch_first=True, padding_value=value)
+
+    visuals = ("pixel_values", "visual_slots")
+    return {
+        "input_ids": pad([row["input_ids"] for row in rows], 0),
+        "attention_mask": pad([torch.ones_like(row["input_ids"]) for row in rows], 0),
+        "labels": pad([row["labels"] for row in rows], IGNORED),
+        **{name: torch.cat([row[name] for row in rows]) for name in visuals},
+    }
 
 
 class LongVATrainer(Trainer):
@@ -20,7 +41,7 @@ class LongVATrainer(Trainer):
     ) -> None:
         training.remove_unused_columns = False
         training.label_names = ["labels"]
-        super().__init__(model, training, train_dataset=data, data_collator=lambda rows: rows[0])
+        super().__init__(model, training, train_dataset=data, data_collator=collate)
         self._vision_tower_lr = vision_tower_lr
 
     def compute_loss(
@@ -29,11 +50,12 @@ class LongVATrainer(Trainer):
         """Mean over all labelled tokens of a step, independent of how rows, accumulation and processes divide them."""
         inputs = dict(inputs)
         labels = inputs.pop("labels")
-        targets = torch.cat([labels[:, 1:], labels.new_full((1, 1), IGNORED)], dim=1)  # (1, T)
-        places = (targets[0] != IGNORED).nonzero()[:, 0]
+        targets = torch.cat([labels[:, 1:], labels.new_full((len(labels), 1), IGNORED)], dim=1)  # (batch, T)
+        places = (targets != IGNORED).any(0).nonzero()[:, 0]
         outputs = model(**inputs, logits_to_keep=places)
-        loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), targets[0, places], reduction="sum")
-        count = num_items_in_batch if num_items_in_batch is not None else len(places)
+        logits, chosen = outputs.logits.flatten(0, 1).float(), targets[:, places].flatten()
+        loss = torch.nn.functional.cross_entropy(logits, chosen, ignore_index=IGNORED, reduction="sum")
+        count = num_items_in_batch if num_items_in_batch is not None else (chosen != IGNORED).sum()
         loss = loss / count
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # since gradients are averaged over processes
