@@ -46,6 +46,7 @@ SUPPORTED = {
     "mm_resampler_type": (None, "spatial_pool"),
     "mm_use_im_start_end": (False,),
     "mm_use_im_patch_token": (False,),
+    "s2": (False,),  # another vision tower in the original code
 }
 
 
@@ -125,6 +126,7 @@ class LongVAConfig(Qwen2Config):
     mm_resampler_type: str | None = None
     mm_use_im_start_end: bool = False
     mm_use_im_patch_token: bool = False
+    s2: bool = False
     image_aspect_ratio: str = "anyres"
     image_grid_pinpoints: list | str | None = None
     tokenizer_model_max_length: int | None = None
@@ -232,7 +234,7 @@ class LongVAConfig(Qwen2Config):
     def to_diff_dict(self) -> dict[str, Any]:
         """The flat contents of config.json, with the field names that the original code reads (transformers 4.40)."""
         values = super().to_diff_dict()
-        for name in ("vision_config", "layer_types", "saved_sliding_window", "image_token_id"):
+        for name in ("vision_config", "layer_types", "saved_sliding_window", "image_token_id", "s2"):
             values.pop(name, None)
         vision = self.vision_config.to_dict()
         if not CLIP_VIT_LARGE_336.items() <= vision.items():  # the published tower's is known

@@ -225,9 +225,6 @@ def check_config(file: Path, place: str) -> None:
     model_type = values.get("model_type")
     if model_type != "llava_qwen":
         raise ModelError(f"{place} is a model of type {short(model_type)}, not LongVA (llava_qwen)", USE_ANOTHER)
-    if values.get("s2"):  # another tower in the original code
-        known = "only False is supported"
-        raise ModelError(f"{place} cannot be loaded: config.json has s2 = {short(values['s2'])}; {known}", USE_ANOTHER)
     try:
         check_supported(values)
     except ValueError as error:
