@@ -35,20 +35,22 @@ class VisualGeneration(GenerationMixin):
     def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Continue prompts: (batch, T) `input_ids`, padded on the left, to (batch, T + new) tokens.
 
+        Placeholders of the original are returned as the config's.
+
         As in transformers, but a repetition penalty sees the new tokens only, as in the original. Nothing is truncated:
         the original cuts a prompt at `tokenizer_model_max_length` (227 frames in LongVA-7B), which loses the question.
 
         Raises:
             ValueError: the prompt is longer than the model's context.
         """
-        prompt = next(
-            (p for p in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if p is not None), None
-        )
-        limit = self.config.context_length
+        input_ids, embeds = kwargs.pop("input_ids", inputs), kwargs.get("inputs_embeds")
+        prompt, limit = input_ids if input_ids is not None else embeds, self.config.context_length
         if prompt is not None and prompt.shape[1] > limit:
             count = f"{prompt.shape[1]:,} tokens, more than the model's context of {limit:,}"
             raise ValueError(f"the prompt has {count}; use fewer frames or a shorter text")
-        return super().generate(inputs, **kwargs)  # type: ignore[misc]
+        if input_ids is not None:
+            input_ids = self.model.with_image_token(input_ids)
+        return super().generate(input_ids, **kwargs)  # type: ignore[misc]
 
     def _get_logits_processor(self, generation_config: Any, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         processors = super()._get_logits_processor(generation_config, *args, **kwargs)  # type: ignore[misc]
@@ -64,8 +66,12 @@ class VisualGeneration(GenerationMixin):
         """As in transformers, but the assistant in assisted decoding sees the visuals too."""
         inputs = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)  # type: ignore[misc]
         encoded, cache = kwargs.get("mm_encoder_outputs"), kwargs.get("past_key_values")
-        if encoded and input_ids.shape[1] > 1 and (cache is None or not cache.get_seq_length()):
+        if not encoded or input_ids.shape[1] == 1:
+            return inputs
+        if cache is None or not cache.get_seq_length():
             inputs["mm_encoder_outputs"] = encoded
+        elif (ids := inputs.get("input_ids")) is not None and not self.model.is_placeholder(ids).any():
+            inputs.pop("mm_encoder_outputs", None)  # they are in the cache already
         return inputs
 
     def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> CandidateGenerator:

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     CausalLMOutputWithPast,
 )
-from transformers.utils import can_return_tuple, torch_compilable_check
+from transformers.utils import can_return_tuple
 from transformers.utils.import_utils import is_tracing
 
 from longva_demo.model.attention import NAME as CHUNKED_SDPA
@@ -43,6 +43,20 @@ def positions_of(attention_mask: torch.Tensor, num_tokens: int) -> torch.Tensor:
     tensor([[0, 0, 1, 1, 2]])
     """
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -num_tokens:]
+
+
+def wholes_last(visual_slots: torch.Tensor, num_slots: int) -> torch.Tensor:
+    """An order of the slots (num_slots,) with images' first slots, which have no placeholders, after all others.
+
+    For export and compilation: its shape does not depend on the kinds and counts.
+
+    >>> wholes_last(torch.tensor([[VIDEO, 2], [IMAGE, 3]]), 5)
+    tensor([0, 1, 3, 4, 2])
+    """
+    kinds, counts = visual_slots.unbind(1)
+    firsts = counts.cumsum(0) - counts
+    is_first = torch.arange(num_slots, device=visual_slots.device)[:, None] == firsts
+    return (is_first & (kinds == IMAGE)).any(1).long().argsort(stable=True)
 
 
 class LongVAModel(Qwen2Model):
@@ -98,8 +112,13 @@ class LongVAModel(Qwen2Model):
         Raises:
             ValueError: the slots do not add up.
         """
-        if visual_slots is None:
-            return BaseModelOutputWithPooling(pooler_output=[self.encode_frames(pixel_values).flatten(0, 1)])  # type: ignore[arg-type]
+        pooling = (self.config.mm_spatial_pool_stride, self.config.mm_spatial_pool_mode)
+        # Exported and compiled code cannot depend on the kinds and counts: it encodes all slots, pooled as frames are.
+        if visual_slots is None or (is_tracing(pixel_values) and pooling == (UNIRES_STRIDE, "average")):
+            frames = self.encode_frames(pixel_values)
+            if visual_slots is not None:
+                frames = frames[wholes_last(visual_slots, len(pixel_values))]
+            return BaseModelOutputWithPooling(pooler_output=[frames.flatten(0, 1)])  # type: ignore[arg-type]
         kinds, counts = visual_slots.T.tolist()
         if sum(counts) != len(pixel_values):
             raise ValueError(f"visual_slots has {sum(counts)} slots, but pixel_values has {len(pixel_values)}")
@@ -113,6 +132,13 @@ class LongVAModel(Qwen2Model):
         """Where `input_ids` have placeholders: VISUAL_TOKEN where it is used, else the config's token."""
         is_original = input_ids == VISUAL_TOKEN
         return is_original | ((input_ids == self.image_token_id) & ~is_original.any())
+
+    def with_image_token(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """`input_ids` with the config's placeholder in place of the original's, unless a text has it too."""
+        is_original = input_ids == VISUAL_TOKEN
+        if not is_original.any() or (input_ids == self.image_token_id).any():
+            return input_ids
+        return input_ids.masked_fill(is_original, self.image_token_id)
 
     @property
     def image_token_id(self) -> int:
@@ -160,11 +186,8 @@ class LongVAModel(Qwen2Model):
             rows = self.embed_tokens(tokens)[:, None, None]  # (2, 1, 1, dim)
             is_visual, embeds = (inputs_embeds == rows).all(-1).any(0), inputs_embeds
         features = torch.cat(encoded.pooler_output).to(embeds.device, embeds.dtype)
-        num_placeholders = is_visual.sum()
-        torch_compilable_check(
-            num_placeholders == len(features),
-            lambda: f"input_ids has {int(num_placeholders)} placeholders for {len(features)} visual tokens",
-        )
+        if not is_tracing(features) and (num_placeholders := int(is_visual.sum())) != len(features):
+            raise ValueError(f"input_ids has {num_placeholders} placeholders for {len(features)} visual tokens")
         return embeds.masked_scatter(is_visual.unsqueeze(-1).to(embeds.device), features)
 
     def check_no_placeholder(self, input_ids: torch.Tensor) -> None:

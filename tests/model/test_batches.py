@@ -125,7 +125,7 @@ def test_the_placeholder_of_the_original_is_accepted(model: Any) -> None:
     ids = whole["input_ids"]
     original = whole | {"input_ids": ids.masked_fill(ids == processor.image_token_id, VISUAL_TOKEN)}
     assert torch.equal(model(**original).logits, model(**whole).logits)
-    for options in ({}, {"num_beams": 2}):
+    for options in ({}, {"num_beams": 2}, {"prefill_chunk_size": 5}, {"no_repeat_ngram_size": 3}):
         options = {"do_sample": False, "max_new_tokens": 6, **options}
         ours = model.generate(**original, **options)[:, ids.shape[1] :]
         assert torch.equal(ours, model.generate(**whole, **options)[:, ids.shape[1] :])
@@ -183,12 +183,27 @@ def test_the_vocabulary_can_be_resized() -> None:
     assert outputs.loss.isfinite()
 
 
+def test_a_conversation_continues_from_its_cache(model: Any) -> None:
+    """The first prompt's pixels may be passed again: they are in the cache."""
+    options = {"do_sample": False, "max_new_tokens": 3, "eos_token_id": None}
+    inputs = batch(range(len(SEQUENCES)))
+    whole = model.generate(**inputs, **options | {"max_new_tokens": 6})
+    for is_passed_again in (True, False):
+        first = model.generate(**inputs, **options, return_dict_in_generate=True)
+        mask = torch.cat([inputs["attention_mask"], torch.ones(len(SEQUENCES), 3, dtype=torch.long)], 1)
+        more = {"input_ids": first.sequences, "attention_mask": mask, "past_key_values": first.past_key_values}
+        again = inputs | more if is_passed_again else more
+        assert torch.equal(model.generate(**again, **options), whole)
+
+
 @torch.no_grad()
-def test_words_alone_are_exported_and_compiled_whole(model: Any) -> None:
-    ids = processor(text="a dog and a cat")["input_ids"]
-    plain = model(input_ids=ids, use_cache=False).logits
-    arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-    exported = torch.export.export(model, (), arguments, strict=False)
-    assert torch.allclose(exported.module()(**arguments).logits, plain, atol=1e-5)
+@pytest.mark.parametrize("numbers", [[1], [0], [2], range(len(SEQUENCES))], ids=["words", "video", "images", "all"])
+def test_a_forward_pass_is_exported_and_compiled_whole(numbers: Any) -> None:
+    model: Any = LongVAForConditionalGeneration.from_pretrained(A)
+    inputs: dict[str, Any] = batch(numbers) | {"use_cache": False}
+    plain = model(**inputs).logits
+    exported = torch.export.export(model, (), inputs, strict=False)
+    assert torch.allclose(exported.module()(**inputs).logits, plain, atol=1e-5)
+    torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
-    assert torch.allclose(compiled(**arguments).logits, plain, atol=1e-5)
+    assert torch.allclose(compiled(**inputs).logits, plain, atol=1e-5)
