@@ -218,9 +218,9 @@ class SourcePrefix:
                 continue
             waiting.append(features)
             count.encoded += len(features)
+            yield count.progress()
             if sum(part.shape[0] * part.shape[1] for part in waiting) >= PREFILL_CHUNK_TOKENS:
                 yield from self._append(waiting, cache, count)
-            yield count.progress()
         if self._should_stop.is_set():
             return
         if count.encoded == 0:

@@ -16,7 +16,7 @@ from longva_demo.model.int8 import Int8Linear
 QUESTION_TOKENS, HEADER_TOKENS = 24, 14
 # The matrix products of a prefill reach this share of the probe's speed: converting weights, norms and activations
 # take the rest.
-PREFILL_EFFICIENCY = 0.85
+PREFILL_EFFICIENCY = 0.9
 MEMORY_BYTES_PER_SECOND = 10e9  # at which a new token's attention reads the KV cache
 PROBE_WIDTH, PROBE_ROWS, PROBE_TOKENS = 3584, 3584, 256
 PROBE_RUNS = 3

@@ -22,7 +22,7 @@ from longva_demo.chat.steps import (
     StepCost,
 )
 from longva_demo.model import LongVAConfig
-from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
+from longva_demo.model.estimate import PREFILL_EFFICIENCY, Estimate, ModelSize, ProcessorSpeed
 from tests.chat.conftest import GREEDY, answer, make_source, progress_of
 
 QUESTION = "What is first?"
@@ -142,10 +142,10 @@ def test_steps_of_longva_7b_take_a_few_seconds(speed: ProcessorSpeed, keys: int)
     tokens = cost.num_tokens_of_pass(keys)
     assert tokens <= MAX_PASS_TOKENS
     num_layers = cost.num_layers_of_step(tokens, keys)
-    seconds = num_layers / 28 * tokens * (cost.per_token + keys * cost.per_key) / (0.85 * speed.flop)
+    seconds = num_layers / 28 * tokens * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.flop)
     assert seconds <= SLOW_STEP_SECONDS
     assert seconds > SLOW_STEP_SECONDS / 3 or num_layers == 28
-    text = cost.num_tokens(keys) * (cost.per_token + keys * cost.per_key) / (0.85 * speed.flop)
+    text = cost.num_tokens(keys) * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.flop)
     assert text <= SLOW_STEP_SECONDS or cost.num_tokens(keys) == MIN_SLOW_STEP_TOKENS
     assert cost.num_tokens(keys, BACKGROUND_SHARE) >= MIN_SLOW_STEP_TOKENS
 
