@@ -42,7 +42,8 @@ def append_steps(
             layers = LayerwisePass(model, part, cache)
             while not layers.is_done:
                 run(partial(layers.advance, cost.num_layers_of_step(len(part), num_keys)))
-                yield (first + layers.share_done * len(part)) / len(embeds)
+                if not layers.is_done:
+                    yield (first + layers.share_done * len(part)) / len(embeds)
         first += len(part)
         yield first / len(embeds)
 

@@ -50,6 +50,11 @@ def once_complete(events: Iterator[Progress]) -> Iterator[Progress]:
         last = event
 
 
+def part_done(num_frames: float, total: int) -> Progress:
+    """Progress where a frame takes seconds; `num_frames` counts parts of frames too."""
+    return Progress(Stage.PREFILL, int(num_frames + 1e-6), total, share=num_frames / total)
+
+
 @dataclass
 class FrameCount:
     """How many frames passed the vision tower, and how many of them are in the cache.
@@ -66,7 +71,9 @@ class FrameCount:
         """With a share of the frames in between."""
         cached = self.cached + share * (self.encoded - self.cached)
         done = self.encoding_share * self.encoded + (1 - self.encoding_share) * cached
-        return Progress(Stage.PREFILL, int(done + 1e-6), self.total)
+        return (
+            part_done(done, self.total) if self.encoding_share < 1 else Progress(Stage.PREFILL, int(done), self.total)
+        )
 
 
 class SourcePrefix:
@@ -242,7 +249,7 @@ class SourcePrefix:
                 return
             for share in self._until_stopped(self._engine.prefill_image_steps(chunk, cache)):
                 if self._engine.loaded.estimate is not None:  # else it takes a moment
-                    yield Progress(Stage.PREFILL, int(cached + share * num_grids), source.num_frames)
+                    yield part_done(cached + share * num_grids, source.num_frames)
             cached += num_grids
 
     def _until_stopped(self, steps: Iterator[T]) -> Iterator[T]:

@@ -30,13 +30,18 @@ class Progress:
     """`done` of `total` frames have passed `stage`.
 
     QUESTION counts tokens instead, if they take several steps. QUEUED gives the position in the queue (1 is next), its
-    length and the estimated wait in `seconds`, if it is known.
+    length and the estimated wait in `seconds`, if it is known. Where a frame takes long, `share` counts its parts.
     """
 
     stage: Stage
     done: int
     total: int
     seconds: float | None = None
+    share: float | None = None
+
+    @property
+    def share_done(self) -> float:
+        return self.done / max(1, self.total) if self.share is None else self.share
 
 
 @dataclass(frozen=True)

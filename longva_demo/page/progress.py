@@ -20,16 +20,16 @@ class TimeLeft:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._stage: Stage | None = None
-        self._since, self._done = 0.0, 0
+        self._since, self._share = 0.0, 0.0
 
     def update(self, event: Progress) -> float | None:
         """Seconds; None while it cannot be told."""
         if event.stage != self._stage:
-            self._stage, self._since, self._done = event.stage, self._now(), event.done
-        seconds, done = self._now() - self._since, event.done - self._done
-        if seconds < SECONDS_BEFORE_ESTIMATE or done <= 0:
+            self._stage, self._since, self._share = event.stage, self._now(), event.share_done
+        seconds, share = self._now() - self._since, event.share_done - self._share
+        if seconds < SECONDS_BEFORE_ESTIMATE or share <= 0:
             return None
-        return (event.total - event.done) * seconds / done
+        return (1 - event.share_done) * seconds / share
 
 
 def follow(events: Iterator[object], update: Callable[[Draft], None], draft: Draft = WAITING) -> Iterator[None]:
@@ -37,7 +37,7 @@ def follow(events: Iterator[object], update: Callable[[Draft], None], draft: Dra
     last, time_left = 0.0, TimeLeft()
     for event in events:
         if isinstance(event, Progress):
-            share = 0.0 if event.stage == Stage.QUEUED else event.done / max(1, event.total)
+            share = 0.0 if event.stage == Stage.QUEUED else event.share_done
             draft = replace(draft, status=progress_message(event, time_left.update(event)), progress=share)
         elif isinstance(event, TextDelta):
             if not draft.answer:

@@ -88,6 +88,9 @@ def test_progress_counts_frames_up_to_the_last(session: ChatSession) -> None:
     assert (done[-1], events[-1].total) == (40, 40)
     assert done.count(40) == 1
     assert len(set(done)) > 15
+    shares = [event.share_done for event in events]
+    assert shares == sorted(set(shares)), "each step is seen"
+    assert shares[-1] == 1.0
 
 
 def test_a_picture_shows_progress_too(slow: Engine) -> None:
@@ -130,7 +133,7 @@ def test_frames_that_are_encoded_count_in_part() -> None:
     count = FrameCount(total=10, encoding_share=0.2, encoded=10)
     assert [count.progress(share).done for share in (0.0, 0.5, 1.0)] == [2, 6, 10]
     count.cached = 5
-    assert count.progress().done == 6
+    assert (count.progress().done, count.progress().share) == (6, 0.6)
     assert FrameCount(total=10, encoding_share=1.0, encoded=8).progress() == Progress(Stage.PREFILL, 8, 10)
 
 

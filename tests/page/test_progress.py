@@ -7,6 +7,14 @@ from longva_demo.page.i18n import message
 from longva_demo.page.progress import TimeLeft, progress_message
 
 
+def test_parts_of_frames_count() -> None:
+    """One frame can take most of a minute."""
+    now = iter((0.0, 0.0, 20.0, 20.0))
+    time_left = TimeLeft(lambda: next(now))
+    assert time_left.update(Progress(Stage.PREFILL, 0, 1, share=0.2)) is None
+    assert time_left.update(Progress(Stage.PREFILL, 0, 1, share=0.6)) == pytest.approx(20.0)
+
+
 def test_the_time_left_follows_the_rate_of_each_stage() -> None:
     now = 0.0
     time_left = TimeLeft(lambda: now)
