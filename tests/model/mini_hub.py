@@ -26,6 +26,7 @@ class Faults:
         num_cuts: do so this many times; then send everything.
         ends_at: never send a file beyond this position.
         delay_seconds: wait this long before each block of BLOCK_BYTES.
+        is_held: send no further block of BLOCK_BYTES until this is False again.
         ignores_ranges: always send the whole file.
         alter: the byte that each block starts with, instead of its own.
     """
@@ -34,6 +35,7 @@ class Faults:
     num_cuts: int = 0
     ends_at: int | None = None
     delay_seconds: float = 0.0
+    is_held: bool = False
     ignores_ranges: bool = False
     alter: bytes = b""
 
@@ -90,6 +92,8 @@ def serve_hub(
             self.close_connection = end < len(body)
             for start in range(0, end, BLOCK_BYTES):
                 time.sleep(faults.delay_seconds)
+                while faults.is_held:
+                    time.sleep(0.01)
                 block = body[start : min(start + BLOCK_BYTES, end)]
                 try:
                     self.wfile.write(faults.alter + block[len(faults.alter) :])

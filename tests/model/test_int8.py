@@ -136,7 +136,10 @@ def test_a_tied_lm_head_is_not_quantised() -> None:
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: f"{path.parents[1].name}-{path.parent.name}")
-def test_logits_are_those_of_full_precision(checkpoint: Path) -> None:
+def test_logits_are_those_of_full_precision(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        int8, "max_packed_tokens", lambda: int8.MAX_PACKED_TOKENS
+    )  # whatever else this machine does now
     model = LongVAForConditionalGeneration.from_pretrained(checkpoint, quantization_config=Int8Config("float32"))
     error = total = 0.0
     same: list[torch.Tensor] = []

@@ -75,7 +75,9 @@ def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: 
     with pytest.raises(Exception, match="text file"):
         seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
     steps = handlers.select(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
-    assert next(steps)[0] == {"token": None, "asked_at": 31.0}
+    frames_after, about_after, *_ = next(steps)
+    assert frames_after == frames | {"asked_at": 31.0}  # what was selected stays
+    assert about_after["problem"].startswith("bad.mp4 is a text file")
     steps.close()  # type: ignore[attr-defined]
 
 
