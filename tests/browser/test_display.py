@@ -42,8 +42,8 @@ def as_seen(place: Locator) -> np.ndarray:
 def test_a_photo_that_the_browser_cannot_show_is_shown(visit: Visit, tmp_path: Path) -> None:
     path = write_heic(tmp_path / "IMG_0002.HEIC", [coded(numbered_picture(37))])
     visit.upload(path)
-    visit.page.wait_for_function("() => document.querySelector('#picture img')?.naturalWidth === 320")
-    encoded = visit.page.locator("#picture img").evaluate(PICTURE).partition(",")[2]
+    visit.page.wait_for_function("() => document.querySelector('#picture img:not(.upload-view)')?.naturalWidth === 320")
+    encoded = visit.page.locator("#picture img:not(.upload-view)").evaluate(PICTURE).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
         assert read_number(np.asarray(picture.convert("RGB"))) == 37
 
@@ -53,8 +53,8 @@ def test_a_transparent_picture_is_on_white(visit: Visit, tmp_path: Path) -> None
     rgba[50:150, 100:200] = 200, 0, 0, 255
     Image.fromarray(rgba).save(tmp_path / "clear.png")
     visit.upload(tmp_path / "clear.png")
-    visit.page.wait_for_function("() => document.querySelector('#picture img')?.naturalWidth === 300")
-    seen = as_seen(visit.page.locator("#picture img"))
+    visit.page.wait_for_function("() => document.querySelector('#picture img:not(.upload-view)')?.naturalWidth === 300")
+    seen = as_seen(visit.page.locator("#picture img:not(.upload-view)"))
     assert seen[10, 10].tolist() == [255, 255, 255]
     assert seen[100, 150].tolist() == [200, 0, 0]
 
