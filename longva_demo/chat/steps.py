@@ -85,8 +85,8 @@ class StepCost:
         250
         """
         affordable = int(share * self.max_flop / (self.per_token + self.per_key * num_keys))
-        least = MIN_STEP_TOKENS if self.num_layers == 1 else MIN_SLOW_STEP_TOKENS
-        return min(self.max_tokens or MAX_STEP_TOKENS, max(least, affordable))
+        minimum = MIN_STEP_TOKENS if self.num_layers == 1 else MIN_SLOW_STEP_TOKENS
+        return min(self.max_tokens or MAX_STEP_TOKENS, max(minimum, affordable))
 
     def num_tokens_of_pass(self, num_keys: int) -> int:
         """The same for a pass over frames, of which a step runs at least one layer."""

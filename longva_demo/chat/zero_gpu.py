@@ -54,7 +54,7 @@ def seconds_to_work(num_frames: int, has_features: bool, max_new_tokens: int) ->
 
 
 def quota_of(max_new_tokens: int) -> Quota | None:
-    """What a question costs of a visitor's quota; None where there is no quota."""
+    """The cost of a question in a visitor's quota, or None without a quota."""
     if not is_zero_gpu():
         return None
     factor = quota_factor()

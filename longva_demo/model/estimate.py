@@ -121,13 +121,13 @@ def probe_speed() -> ProcessorSpeed:
     one, question = tokens[:1], tokens[:QUESTION_TOKENS]
     num_weights = layer.weight.numel()
     return ProcessorSpeed(
-        flop=2 * weight.numel() * PROBE_TOKENS / least_seconds(lambda: linear(tokens, weight)),
-        weights=num_weights / least_seconds(lambda: layer(one)),
-        question_weights=num_weights * QUESTION_TOKENS / least_seconds(lambda: layer(question)),
+        flop=2 * weight.numel() * PROBE_TOKENS / min_seconds(lambda: linear(tokens, weight)),
+        weights=num_weights / min_seconds(lambda: layer(one)),
+        question_weights=num_weights * QUESTION_TOKENS / min_seconds(lambda: layer(question)),
     )
 
 
-def least_seconds(call: Callable[[], object]) -> float:
+def min_seconds(call: Callable[[], object]) -> float:
     """The time of the fastest of a few calls, after one that is not counted."""
     call()
     seconds = []

@@ -271,6 +271,14 @@ def test_a_first_file_that_is_refused_leaves_its_field_empty(visit: Visit, tmp_p
     expect(visit.page.locator("#media")).not_to_have_class(re.compile("has-problem"))
 
 
+def test_a_file_that_fails_as_well_is_not_restored_again(visit: Visit) -> None:
+    """Otherwise its failure would be answered by the same request, without end."""
+    visit.pick("Three shapes")
+    first, second = visit.page.evaluate("[selection.restoredFields(), selection.restoredFields()]")
+    assert first[0]["orig_name"] == "shapes.mp4"
+    assert second[:2] == [None, None]
+
+
 def test_invalid_ranges_and_budgets_have_messages(visit: Visit) -> None:
     visit.pick("Three shapes")
     visit.page.fill("#start textarea, #start input", "soon")

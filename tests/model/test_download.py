@@ -144,7 +144,7 @@ def test_parts_that_do_not_make_up_the_file_are_dropped(faults: Faults, monkeypa
 def test_a_slow_server_is_waited_for_with_progress(
     faults: Faults, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Standard error is no terminal here: the bar is still printed, line by line."""
+    """Without a terminal, the bar is still printed, line by line."""
     faults.delay_seconds = 0.05
     monkeypatch.setattr(download, "LOG_SECONDS", 0.1)
     load(NAME, device="cpu")

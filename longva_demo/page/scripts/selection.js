@@ -85,11 +85,13 @@ const selection = {
 
   // Values of video, picture, budget, start, end and suggestions, as they were for the last file that could be used.
   restoredFields() {
+    const last = good;
+    good = null;  // should its file fail too, the fields are emptied
     isRestoring = true;
-    changeFile(good?.field ?? null);
+    changeFile(last?.field ?? null);
     isRestoring = false;
-    exampleId = good?.id ?? "";
-    return good ? [...good.fields, good.questions] : [null, null, undefined, "", "", []];
+    exampleId = last?.id ?? "";
+    return last ? [...last.fields, last.questions] : [null, null, undefined, "", "", []];
   },
 
   // The next upload gets this budget and range: {budget, start, end}.
