@@ -146,15 +146,18 @@ def test_a_drop_on_a_full_field_in_another_language(
 
 
 @pytest.mark.parametrize("name", ["notes.mp4", "notes.txt", "notes.MOV"])
-def test_other_files_get_one_message_and_leave_a_clean_state(visit: Visit, folder: Path, film: Path, name: str) -> None:
+def test_other_files_get_one_message_and_the_last_video_comes_back(
+    visit: Visit, folder: Path, film: Path, name: str
+) -> None:
     visit.pick("A rolling circle")
+    seconds = visit.frame_seconds
     (folder / name).write_text("these are not pictures")
     visit.upload(folder / name)
     visit.wait_for_toasts(f"{name} is a text file")
-    expect(visit.page.locator(".film")).to_have_attribute("data-state", "empty")
-    expect(visit.page.locator(".film")).to_have_attribute("data-count", "0")
-    expect(visit.page.locator("#about .about")).to_be_hidden()
-    expect(visit.page.locator("#cost")).not_to_contain_text("One frame every")
+    expect(visit.page.locator("#about .problem")).to_contain_text(f"{name} is a text file")
+    expect_file(visit, "motion.mp4", "Video")
+    assert visit.frame_seconds == seconds
+    expect(visit.page.locator("#cost")).to_contain_text("One frame every")
     expect(visit.page.locator("#preview .preview")).to_be_hidden()
     assert visit.page.evaluate("window.toasts.length") == 1
     # The next file is accepted.
