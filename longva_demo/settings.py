@@ -45,6 +45,14 @@ class Settings:
     )
     user: str = setting("longva", "user name for the log-in, if a password is set")
     password: str = setting("", "password for the page and the API; empty: open to everybody", secret=True)
+    metrics_token: str = setting(
+        "", "token for /metrics, sent as Authorization: Bearer TOKEN; empty: as open as the page", secret=True
+    )
+    trusted_proxies: str = setting(
+        "",
+        "addresses or networks of proxies, separated by commas, whose X-Forwarded-For is believed; empty: this machine",
+        metavar="ADDRESSES",
+    )
     fetch_hosts: str = setting("", "hosts that API clients may name files on, separated by commas; empty: uploads only")
     num_frames: int = setting(32, "number of frames to sample", flag="--frames", metavar="N")
     max_frames: int = setting(2000, "largest number of frames on the page")

@@ -54,7 +54,6 @@ only set where they start.
 | `GRADIO_TEMP_DIR` | folder for uploads; each server process makes its own folder there and deletes it at the end |
 | `TMPDIR` | folder for sampled frames and previews |
 | `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` | the Hub's cache, access token and offline mode |
-| `FORWARDED_ALLOW_IPS` | proxies whose `X-Forwarded-For` is trusted; `*` on a Space, where only its proxy connects |
 | `GRADIO_SERVER_NAME` | address to listen on; takes precedence over `LONGVA_HOST` |
 | `OMP_WAIT_POLICY` | set to `PASSIVE` if unset, so that PyTorch's waiting threads leave the cores to the decoder |
 

@@ -5,7 +5,7 @@ import platform
 import shutil
 import tempfile
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,7 +69,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         "free_memory_bytes": machine.free_bytes,
         "free_disk_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         "address": address,
-        "server": server_metrics(address),
+        "server": server_metrics(address, settings.metrics_token),
         "decoders": {"pyav": version("av"), "decord": version("decord")},
         "decoder": settings.decoder,
         "model": {
@@ -100,13 +100,14 @@ def on_processor(machine: Machine) -> dict[str, Any]:
     }
 
 
-def server_metrics(address: str) -> dict[str, Any] | None:
-    """The metrics of the server at `address`, summed over their labels; None if no server answers.
+def server_metrics(address: str, token: str) -> dict[str, Any] | None:
+    """The metrics of the server at `address`, summed over their labels; None if no server answers this token.
 
     "outcomes" has the number of questions per outcome.
     """
     try:
-        with urlopen(f"{address}/metrics", timeout=2) as answer:
+        request = Request(f"{address}/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
+        with urlopen(request, timeout=2) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
     except (OSError, ValueError):
         return None

@@ -92,7 +92,7 @@ def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Part
             selecting = lay_out_selecting(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
             asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
-    make_help(elem_id="help")
+    make_help(bool(settings.password), elem_id="help")
     return Parts(gallery=gallery, machine=make_machine(elem_id="machine"), **selecting, **asking)
 
 

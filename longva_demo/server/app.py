@@ -23,8 +23,8 @@ from longva_demo.page.theme import STYLES, LightTable
 from longva_demo.server.api import Api
 from longva_demo.server.blocks import DemoBlocks
 from longva_demo.server.first_visit import compress_page, unused_assets
+from longva_demo.server.gate import guard
 from longva_demo.server.housekeeping import start_housekeeping
-from longva_demo.server.login import show_login
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_posts
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.upload_limits import limit_uploads
@@ -62,10 +62,10 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     middleware = [
         compress_page(),
         refuse_stale_tabs(pages.was_closed),
+        guard(settings.password, settings.metrics_token),
         log_uploads(events),
         limit_posts(rate),
         limit_uploads(settings.max_file_bytes, uploads.free_space),
-        *([show_login()] if settings.password else []),
     ]
     options = launch_options(settings, pages, telemetry_routes(metrics, engine), middleware)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
@@ -79,7 +79,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         handlers = build_page(engine, settings, read_examples(), pages, answerer, queue, events)
         app.unload(handlers.disconnect)
         api.bind()
-    app.queue(default_concurrency_limit=CONCURRENCY)
+    app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
     start_housekeeping(pages.close_abandoned, uploads.clean_up)
     return app
 

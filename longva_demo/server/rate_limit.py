@@ -1,5 +1,6 @@
 """Rate limits per minute, for each page and each IP address: questions, events of all kinds, log-ins."""
 
+import ipaddress
 import math
 import threading
 import time
@@ -90,6 +91,17 @@ def limit_posts(events: RateLimit) -> Middleware:
 
 
 def address_name(scope: Scope) -> str:
-    """The IP address of a request, as a name for the rate limits."""
+    """The IP address of a request, as a name for the rate limits.
+
+    Of an IPv6 address the network /64, since one visitor has all addresses in it.
+    """
     client = scope.get("client")
-    return f"address {client[0] if client else ''}"
+    text = client[0] if client else ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return f"address {text}"
+    if isinstance(address, ipaddress.IPv6Address):
+        network = ipaddress.ip_network((int(address) >> 64 << 64, 64))
+        return f"address {address.ipv4_mapped or network}"
+    return f"address {address}"

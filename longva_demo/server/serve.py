@@ -21,6 +21,8 @@ from longva_demo.folders import check_writable, delete_stale_folders, own_folder
 from longva_demo.server.app import build_app, listening_host
 from longva_demo.settings import Settings
 
+PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,::1,fc00::/7"
+
 
 def serve_page(settings: Settings) -> None:
     """Serve the page until Ctrl-C or SIGTERM (docker stop, systemd).
@@ -31,7 +33,7 @@ def serve_page(settings: Settings) -> None:
     check_address(listening_host(settings), settings.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_upload_folder()
-    trust_proxy_of_space()
+    trust_proxies(settings.trusted_proxies)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if is_zero_gpu():
@@ -65,7 +67,11 @@ def set_upload_folder() -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(own_folder(folder))
 
 
-def trust_proxy_of_space() -> None:
-    """Use the IP addresses that a Space's proxy forwards. Only that proxy can reach the server there."""
-    if os.environ.get("SPACE_ID"):
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+def trust_proxies(addresses: str) -> None:
+    """Take the visitors' IP addresses from the X-Forwarded-For of these proxies: the last one that is no proxy's.
+
+    On a Space, its proxy has a private address, and only that proxy can connect.
+    """
+    addresses = addresses or (PRIVATE_NETWORKS if os.environ.get("SPACE_ID") else "")
+    if addresses:
+        os.environ["FORWARDED_ALLOW_IPS"] = addresses

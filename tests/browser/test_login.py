@@ -38,6 +38,9 @@ def test_a_visitor_logs_in(browser: Browser, locked: str, locale: str, language:
     expect(page.get_by_role("alert")).to_have_text(words["login.wrong"])
     log_in(page, "open sesame", words)
     page.wait_for_selector(".drawn .card")
+    page.keyboard.press("?")
+    page.get_by_role("button", name=words["help.logout"]).click()
+    expect(page).to_have_title(words["login.title"])
     context.close()
 
 

@@ -1,19 +1,21 @@
 """Rate limits per address."""
 
-import os
 import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import anyio
 import httpx
 import pytest
+import uvicorn
 
 from longva_demo.chat import TextDelta
 from longva_demo.errors import DemoError
 from longva_demo.server import rate_limit as module
-from longva_demo.server.rate_limit import CALLER, MAX_LOGINS, RateLimit, limit_answers
-from longva_demo.server.serve import trust_proxy_of_space
+from longva_demo.server.rate_limit import CALLER, MAX_LOGINS, RateLimit, address_name, limit_answers
+from longva_demo.server.serve import trust_proxies
 from tests.support.server import file_at, serving
 
 
@@ -93,14 +95,28 @@ def test_events_uploads_and_log_ins_are_limited_per_address(clip: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("space", "trusted", "then"), [(None, None, None), ("me/longva", None, "*"), ("me/longva", "10.0.0.1", "10.0.0.1")]
+    ("space", "trusted", "sender", "forwarded", "seen"),
+    [
+        ("", "", "127.0.0.1", "9.9.9.9, 8.8.8.8", "8.8.8.8"),
+        ("", "", "10.0.0.7", "8.8.8.8", "10.0.0.7"),
+        ("", "10.0.0.0/24", "10.0.0.7", "9.9.9.9, 8.8.8.8, 10.0.0.8", "8.8.8.8"),
+        ("me/longva", "", "10.16.3.4", "9.9.9.9, 8.8.8.8", "8.8.8.8"),  # the first is what the visitor claims
+        ("me/longva", "", "10.16.3.4", "8.8.8.8, 10.16.1.1", "8.8.8.8"),
+    ],
 )
-def test_a_space_trusts_its_proxy(
-    space: str | None, trusted: str | None, then: str | None, monkeypatch: pytest.MonkeyPatch
+def test_the_address_behind_a_proxy(
+    space: str, trusted: str, sender: str, forwarded: str, seen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("SPACE_ID", space), ("FORWARDED_ALLOW_IPS", trusted)):
-        monkeypatch.setenv(name, value or "")
-        if value is None:
-            monkeypatch.delenv(name)
-    trust_proxy_of_space()
-    assert os.environ.get("FORWARDED_ALLOW_IPS") == then
+    monkeypatch.setenv("SPACE_ID", space)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    trust_proxies(trusted)
+    found = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        found.append(address_name(scope))
+
+    config = uvicorn.Config(app, proxy_headers=True)
+    config.load()
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    anyio.run(config.loaded_app, {"type": "http", "client": (sender, 1), "headers": headers}, None, None)
+    assert found == [f"address {seen}"]

@@ -1,0 +1,160 @@
+"""The gate: which requests are answered at all. It decides before a body is read, and adds the security headers.
+
+With a password, only visitors who are logged in pass. Pages of other sites never do, and no request makes the server
+fetch an address.
+"""
+
+import os
+import re
+import secrets
+from urllib.parse import urlsplit
+
+from gradio import routes
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from longva_demo.page.login import login_page
+from longva_demo.server.first_visit import is_page
+from longva_demo.telemetry import HEALTH, METRICS
+
+# These change nothing on the server.
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+LOGIN, LOGOUT = "/login", "/logout"
+# Gradio asks for it when it launches: it starts the queue, once.
+STARTUP = "/gradio_api/startup-events"
+# Routes of Gradio that fetch an address for whoever asks.
+FETCHING = re.compile(r"/(?:file=\s*https?:|proxy=)", re.IGNORECASE)
+# Gradio's page has inline scripts, and its HTML components compile theirs.
+CONTENT_POLICY = {
+    "default-src": "'self'",
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self' data: blob:",
+    "worker-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'self'",
+    "form-action": "'self'",
+}
+# A Space is shown inside a page of the Hub.
+FRAMES_OF_SPACE = "'self' https://huggingface.co https://*.hf.space"
+
+
+def guard(password: str, metrics_token: str) -> Middleware:
+    """The middleware. Also removes Gradio's CORS headers, which let any site read with a visitor's log-in.
+
+    password: of the page and the API; empty if they are open.
+    metrics_token: the bearer token for `/metrics`; empty for none.
+    """
+    routes.CustomCORSMiddleware = NoCors  # type: ignore[misc, assignment]
+    return Middleware(Gate, has_password=bool(password), metrics_token=metrics_token)
+
+
+class NoCors:
+    """In place of Gradio's middleware."""
+
+    def __init__(self, app: ASGIApp, **_: object) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class Gate:
+    def __init__(self, app: ASGIApp, has_password: bool, metrics_token: str) -> None:
+        self._app = app
+        self._has_password = has_password
+        self._metrics_token = metrics_token
+        self._headers = security_headers()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = self._answer(Request(scope)) or self._app
+        await answer(scope, receive, send_with_headers)
+
+    def _answer(self, request: Request) -> Response | None:
+        """The answer of the gate itself, or None if the request passes."""
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
+        if is_foreign(request):
+            return PlainTextResponse("another site cannot send requests to this server; open its page itself", 403)
+        if FETCHING.search(path):
+            return PlainTextResponse("the server does not fetch files from URLs; upload the file itself", 403)
+        if path == LOGOUT:
+            return log_out(request)
+        if path == METRICS:
+            return None if self._may_read_metrics(request) else PlainTextResponse("a token or a log-in is needed", 401)
+        if not self._has_password or path in (HEALTH, LOGIN, STARTUP) or is_logged_in(request):
+            return None
+        if is_page(request.scope):
+            page = login_page(request.headers.get("accept-language", ""))
+            return HTMLResponse(page, headers={"Cache-Control": "no-store"})
+        return PlainTextResponse("log in first", 401)
+
+    def _may_read_metrics(self, request: Request) -> bool:
+        if is_logged_in(request) or not (self._has_password or self._metrics_token):
+            return True
+        given = request.headers.get("authorization", "").encode()
+        return bool(self._metrics_token) and secrets.compare_digest(given, f"Bearer {self._metrics_token}".encode())
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether a page of another site sends this request, other than by a link to a page of this server.
+
+    Browsers say so in Sec-Fetch-Site; those that do not, and pages without TLS, name their origin. Other programs send
+    neither. https://www.w3.org/TR/fetch-metadata/
+    """
+    headers, is_safe = request.headers, request.method in SAFE_METHODS
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        is_link = is_safe and headers.get("sec-fetch-mode") == "navigate"
+        return site not in ("same-origin", "none") and not is_link
+    origin = headers.get("origin")
+    if origin is None or is_safe:
+        return False
+    return urlsplit(origin).netloc not in (headers.get("host"), headers.get("x-forwarded-host"))
+
+
+def tokens_of(request: Request) -> list[str]:
+    """The valid tokens in the cookies of Gradio, which sets one for HTTPS and one for HTTP."""
+    app = request.app
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return [token for name in names if (token := request.cookies.get(name, "")) in app.tokens]
+
+
+def is_logged_in(request: Request) -> bool:
+    return bool(tokens_of(request))
+
+
+def log_out(request: Request) -> Response:
+    """End one visitor's log-in. Gradio's own route ends those of everybody with the same user name, for a link."""
+    if request.method != "POST":
+        return PlainTextResponse("log out with a POST request", 405)
+    for token in tokens_of(request):
+        request.app.tokens.pop(token, None)
+    return Response(status_code=204)
+
+
+def security_headers() -> dict[str, str]:
+    ancestors = FRAMES_OF_SPACE if os.environ.get("SPACE_ID") else "'self'"
+    policy = CONTENT_POLICY | {"frame-ancestors": ancestors}
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
