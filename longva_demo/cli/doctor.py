@@ -100,7 +100,7 @@ def on_processor(machine: Machine) -> dict[str, Any]:
     }
 
 
-def server_metrics(address: str, token: str) -> dict[str, Any] | None:
+def server_metrics(address: str, token: str = "") -> dict[str, Any] | None:
     """The metrics of the server at `address`, summed over their labels; None if no server answers this token.
 
     "outcomes" has the number of questions per outcome.
