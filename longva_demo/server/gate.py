@@ -27,10 +27,10 @@ LOGIN, LOGOUT = "/login", "/logout"
 STARTUP = "/gradio_api/startup-events"
 # Routes of Gradio that fetch an address for whoever asks.
 FETCHING = re.compile(r"/(?:file=\s*https?:|proxy=)", re.IGNORECASE)
-# Gradio's page has inline scripts, and its HTML components compile theirs.
+# Gradio's page has inline scripts; its HTML components compile theirs, and import modules that they make.
 CONTENT_POLICY = {
     "default-src": "'self'",
-    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "media-src": "'self' data: blob:",

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 100_000  # of the form around an uploaded file
+MAX_LOGIN_BYTES = 10_000  # strangers may send it
 MAX_OTHER_BYTES = 8_000_000  # of other requests, such as a question with all its fields
 STORAGE_FULL = "the videos in use leave no space for this file; try again later, or upload a smaller file"
 # Gradio's screen recorder stores what it is sent, and this page has no recorder.
@@ -62,11 +63,15 @@ class UploadLimits:
             await refusal(404, "not found")(scope, receive, send)
             return
         is_upload = path.endswith("/upload")
-        allowed = self._max_file_bytes if is_upload else MAX_OTHER_BYTES
-        max_bytes = allowed + MAX_FORM_BYTES
+        if is_upload:
+            allowed, form_bytes, what = self._max_file_bytes, MAX_FORM_BYTES, "file"
+        else:
+            allowed, form_bytes, what = MAX_LOGIN_BYTES if path.endswith("/login") else MAX_OTHER_BYTES, 0, "request"
+        max_bytes = allowed + form_bytes
         header = dict(scope["headers"]).get(b"content-length", b"0")
         length = int(header) if header.isdigit() else 0
-        too_large = refusal(413, f"the file exceeds the limit of {allowed / 1e6:,.0f} MB; upload a smaller one")
+        limit = f"{allowed / 1e6:,.0f} MB" if allowed >= 1e6 else f"{allowed / 1e3:,.0f} kB"
+        too_large = refusal(413, f"the {what} exceeds the limit of {limit}; upload a smaller one")
         if length > max_bytes:
             await too_large(scope, receive, send)
             return
