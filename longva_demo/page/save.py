@@ -44,6 +44,8 @@ class Save:
     @plain
     def save(self, event: gr.EventData, request: gr.Request) -> str:
         """The whole transcript as HTML, or the chat about the present selection as JSON."""
+        if event.format not in MEDIA_TYPES:
+            raise DemoError("this is not a format of saved chats", f"use one of {', '.join(MEDIA_TYPES)}")
         page = self.pages.get(request.session_hash)
         with page.exclusive():
             chat = page.chat_section()

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from longva_demo.chat import ChatSession, Engine, Source, VideoSource
+from longva_demo.errors import DemoError
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.state import STOP_SECONDS, Page
 
 # How many closed pages are remembered, so that a tab that is still open is not taken for a new visitor.
 MAX_CLOSED = 10_000
+# Gradio's names of sessions are shorter, but clients choose them.
+MAX_NAME_CHARACTERS = 64
 
 
 class Pages:
@@ -26,9 +29,15 @@ class Pages:
         self._lock = threading.Lock()
 
     def get(self, session_hash: str | None) -> Page:
-        """The page of this session, which is connected now. A new session gets a new page."""
+        """The page of this session, which is connected now. A new session gets a new page.
+
+        Raises:
+            DemoError: the session has no name, or one that no browser chooses.
+        """
+        if not session_hash or len(session_hash) > MAX_NAME_CHARACTERS:
+            raise DemoError("the request names no open page", "open the page in a browser, or use the two endpoints")
         with self._lock:
-            page = self._pages.setdefault(str(session_hash), Page(ChatSession(self._engine)))
+            page = self._pages.setdefault(session_hash, Page(ChatSession(self._engine)))
             page.last_used, page.disconnected_at = self._now(), None
             return page
 

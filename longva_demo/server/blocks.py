@@ -10,7 +10,7 @@ from longva_demo.errors import DemoError
 from longva_demo.page.errors import toast
 from longva_demo.server.addresses import refuse_addresses
 from longva_demo.server.rate_limit import CALLER, RateLimit, address_name
-from longva_demo.server.validation import check_inputs
+from longva_demo.server.validation import check_event, check_inputs
 
 
 class DemoBlocks(gr.Blocks):
@@ -34,7 +34,9 @@ class DemoBlocks(gr.Blocks):
                 self.rate.count(*names)
             refuse_addresses(inputs, self.hosts)
             event = kwargs.get("event_data")
-            check_inputs(block.inputs, inputs, event._data if event is not None else None)
+            data = event._data if event is not None else None
+            check_inputs(block.inputs, inputs, data)
+            check_event(str(block.name), data)
         except DemoError as error:
             raise toast(error) from None
         CALLER.set(names)

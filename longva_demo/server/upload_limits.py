@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 100_000  # of the form around an uploaded file
 MAX_LOGIN_BYTES = 10_000  # strangers may send it
-MAX_OTHER_BYTES = 8_000_000  # of other requests, such as a question with all its fields
+MAX_OTHER_BYTES = 2_000_000  # of other requests, such as a question with all its fields
 STORAGE_FULL = "the videos in use leave no space for this file; try again later, or upload a smaller file"
 # Gradio's screen recorder stores what it is sent, and this page has no recorder.
 DISABLED = "/process_recording"

@@ -20,6 +20,15 @@ KINDS: tuple[tuple[type[gr.blocks.Block], tuple[type, ...], str], ...] = (
     (gr.Video, (dict,), "an uploaded file"),
     (gr.Image, (dict,), "an uploaded file"),
 )
+# What a handler reads of its event's data, by the handler's name.
+EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
+    "preview": {"ask": (NUMBER, "a number")},
+    "edit": {"question": ((str,), "text")},
+    "resume": {"record": ((str,), "text")},
+    "save": {"format": ((str,), "text")},
+    "blind": {"number": ((int,), "a whole number")},
+    "compare": {"number": ((int,), "a whole number")},
+}
 NAMES = {bool: "true or false", list: "a list", dict: "an object", str: "text", int: "a number", float: "a number"}
 
 
@@ -39,6 +48,18 @@ def check_inputs(fields: Sequence[Any], values: Sequence[Any], event: Any) -> No
             raise DemoError(f"{field.label or field.elem_id} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
     if has_lone_surrogate([values, event]):
         raise DemoError("the text contains invalid Unicode", "write it again")
+
+
+def check_event(handler: str, data: Any) -> None:
+    """`data` is the data of an event for this handler.
+
+    Raises:
+        DemoError: a field is missing or has the wrong type.
+    """
+    for field, (wanted, name) in EVENT_FIELDS.get(handler, {}).items():
+        value = data.get(field) if isinstance(data, dict) else None
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise DemoError(f"the event's {field} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
 
 
 def has_lone_surrogate(value: Any) -> bool:

@@ -340,3 +340,11 @@ def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine:
     page.resume(record)
     assert [turn.answer for turn in page.session.turns] == [turn.answer for turn in record.turns]
     assert page.transcript.turn(-1).stats == (message("stats.resumed"),)
+
+
+@pytest.mark.parametrize("name", [None, "", "a" * 65])
+def test_a_session_without_a_valid_name_gets_no_page(engine: Engine, name: str | None) -> None:
+    pages = Pages(engine)
+    with pytest.raises(DemoError, match="the request names no open page"):
+        pages.get(name)
+    assert len(pages) == 0

@@ -82,6 +82,16 @@ def test_a_stranger_is_answered_before_the_body_is_read(locked: str) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
+def test_a_log_in_is_small(locked: str) -> None:
+    host, port = locked.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        head = f"POST /login HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 20000\r\n\r\n"
+        connection.sendall(head.encode())
+        reply = connection.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert reply.endswith(b"the request exceeds the limit of 10 kB; upload a smaller one")
+
+
 def test_a_log_out_ends_one_log_in(locked: str) -> None:
     with httpx.Client(base_url=locked) as one, httpx.Client(base_url=locked) as other:
         for client in (one, other):

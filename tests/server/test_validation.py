@@ -1,0 +1,36 @@
+"""The data of events, which any client may send."""
+
+from typing import Any
+
+import pytest
+
+from longva_demo.chat import Engine
+from longva_demo.errors import DemoError
+from longva_demo.model import load
+from longva_demo.server import build_app
+from longva_demo.server.validation import EVENT_FIELDS, check_event
+from longva_demo.settings import Settings
+
+RIGHT: dict[str, Any] = {"ask": 1, "question": "What is it?", "record": "{}", "format": "html", "number": 0}
+
+
+def test_every_handler_that_reads_its_events_data_has_a_row() -> None:
+    settings = Settings(model="tiny")
+    with build_app(Engine(load("tiny", device="cpu"), settings), settings) as app:
+        reading = {str(handler.name) for handler in app.fns.values() if handler.collects_event_data}
+    assert reading == set(EVENT_FIELDS)
+
+
+@pytest.mark.parametrize("handler", EVENT_FIELDS)
+def test_other_kinds_of_data_are_refused(handler: str) -> None:
+    (field,) = EVENT_FIELDS[handler]
+    right = {field: RIGHT[field]}
+    check_event(handler, right)
+    for wrong in (None, [], "text", 10**30, {}, {"other": 1}, *({field: value} for value in (None, True, [], {}))):
+        with pytest.raises(DemoError, match=f"the event's {field} is .*; give "):
+            check_event(handler, wrong)
+
+
+def test_other_handlers_ignore_their_events_data() -> None:
+    check_event("select", None)
+    check_event("stop", {"number": []})
