@@ -27,6 +27,12 @@ LOGIN, LOGOUT = "/login", "/logout"
 STARTUP = "/gradio_api/startup-events"
 # Routes of Gradio that fetch an address for whoever asks.
 FETCHING = re.compile(r"/(?:file=\s*https?:|proxy=)", re.IGNORECASE)
+HEADERS = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+DOCUMENTS = ("text/html", "image/svg+xml")  # what can run scripts
 # Gradio's page has inline scripts; its HTML components compile theirs, and import modules that they make.
 CONTENT_POLICY = {
     "default-src": "'self'",
@@ -70,7 +76,7 @@ class Gate:
         self._app = app
         self._has_password = has_password
         self._metrics_token = metrics_token
-        self._headers = security_headers()
+        self._content_policy = content_policy()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,8 +86,10 @@ class Gate:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith(DOCUMENTS):
+                    headers.setdefault("Content-Security-Policy", self._content_policy)
             await send(message)
 
         answer = self._answer(Request(scope)) or self._app
@@ -149,12 +157,8 @@ def log_out(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def security_headers() -> dict[str, str]:
+def content_policy() -> str:
+    """The Content-Security-Policy of documents."""
     ancestors = FRAMES_OF_SPACE if os.environ.get("SPACE_ID") else "'self'"
     policy = CONTENT_POLICY | {"frame-ancestors": ancestors}
-    return {
-        "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Referrer-Policy": "same-origin",
-        "X-Content-Type-Options": "nosniff",
-    }
+    return "; ".join(f"{name} {sources}" for name, sources in policy.items())

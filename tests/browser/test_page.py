@@ -356,6 +356,27 @@ def test_two_tabs_of_one_browser_are_two_visitors_who_keep_both_chats(browser: B
     context.close()
 
 
+def test_a_tab_that_has_not_seen_a_chat_does_not_remove_it(browser: Browser, address: str) -> None:
+    """The other tab answers what the first one stores with a list from before."""
+    context = browser.new_context()
+    one, two = Visit(context, address), Visit(context, address)
+    two.page.evaluate("""() => {
+      const chats = () => JSON.parse(localStorage.getItem("longva-chats") || "[]");
+      let isAnswered = false;
+      addEventListener("storage", () => {
+        if (isAnswered || !chats().length) return;
+        isAnswered = true;
+        localStorage.setItem("longva-chats", JSON.stringify([{ ...chats()[0], page: "another", number: 0 }]));
+      });
+    }""")
+    one.pick("Three shapes")
+    one.ask("What colour is the star?")
+    pages = "JSON.parse(localStorage.getItem('longva-chats') || '[]').map((chat) => chat.page === 'another')"
+    one.page.wait_for_function(f"JSON.stringify({pages}) === '[false,true]'")
+    assert one.complaints == two.complaints == []
+    context.close()
+
+
 def test_a_picture_and_back_to_a_video(visit: Visit) -> None:
     visit.page.locator(".card", has_text="picture").last.click()
     visit.wait_for_frames(1)

@@ -179,14 +179,16 @@ def test_the_headers_of_every_answer(address: str, locked: str) -> None:
         headers = httpx.get(url).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
-        assert "frame-ancestors 'self'" in headers["content-security-policy"]
-        assert "https:" not in headers["content-security-policy"]
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+    for page in (address, locked):
+        policy = httpx.get(page).headers["content-security-policy"]
+        assert "frame-ancestors 'self'" in policy
+        assert "https:" not in policy
 
 
 def test_the_hub_may_show_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPACE_ID", "me/longva")
-    policy = gate.security_headers()["Content-Security-Policy"]
-    assert "frame-ancestors 'self' https://huggingface.co https://*.hf.space" in policy
+    assert "frame-ancestors 'self' https://huggingface.co https://*.hf.space" in gate.content_policy()
 
 
 @pytest.mark.parametrize(

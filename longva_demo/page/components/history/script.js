@@ -2,7 +2,9 @@
 // store of the present one: {at, page, number, record}: when it was made, the server's name for the page, and the record
 // as JSON, or null if the chat was cleared. Stored in localStorage only, and drawn with textContent.
 const KEY = "longva-chats", LAST_PAGE = "longva-page", MAX_CHATS = 8, URL_LIFETIME_MS = 60_000;
-let storedAt = 0;  // updates may arrive out of order
+const RACE_MS = 5000;  // another tab that stores within this time may not have seen what this one stored
+let newest = { at: 0 };  // the newest update: they may arrive out of order
+let storedAt = -Infinity, wasRepeated = false;  // when it was stored, in ms, and whether it was stored again
 let ownPage = "";  // this page, once the server has named it
 let pending = null;  // the chat with which the visitor goes on, once its file is selected: {record, sha256}
 let continued = "";  // the record with which this page's chat began
@@ -26,16 +28,31 @@ function store(chats) {
 }
 
 function update(value) {
-  if (!value || value.at < storedAt) return;
-  storedAt = value.at;
+  if (!value || value.at < newest.at) return;
+  newest = value;
+  [storedAt, wasRepeated] = [performance.now(), false];
   ownPage = value.page;
   try { sessionStorage.setItem(LAST_PAGE, ownPage); } catch { /* storage is disabled */ }
+  storeNewest();
+}
+
+function storeNewest() {
+  const value = newest;
   // After Clear, this removes all later chats of this page.
   const isReplaced = (chat) => chat.page === ownPage && chat.number >= value.number;
   const others = load().filter((chat) => !isReplaced(chat) && chat.record !== continued);
   store(value.record ? [{ page: ownPage, number: value.number, record: value.record }, ...others] : others);
   draw();
 }
+
+// Two tabs that store at the same time overwrite each other's chat. The one whose chat is then missing stores it again.
+addEventListener("storage", ({ key }) => {
+  if (key !== KEY || wasRepeated || performance.now() - storedAt > RACE_MS) return;
+  const isStored = load().some((chat) => chat.page === ownPage && chat.number >= newest.number);
+  if (isStored === Boolean(newest.record)) return;
+  wasRepeated = true;
+  storeNewest();
+});
 
 function download(record, name) {
   const link = make("a", ""), url = URL.createObjectURL(new Blob([record], { type: "application/json" }));
