@@ -50,7 +50,7 @@ class Settings:
     )
     trusted_proxies: str = setting(
         "",
-        "addresses or networks of proxies, separated by commas, whose X-Forwarded-For is believed; empty: this machine",
+        "addresses or networks of proxies, separated by commas, whose X-Forwarded-For is trusted; empty: this machine",
         metavar="ADDRESSES",
     )
     fetch_hosts: str = setting("", "hosts that API clients may name files on, separated by commas; empty: uploads only")

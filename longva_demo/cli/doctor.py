@@ -169,7 +169,7 @@ def describe_processor(facts: dict[str, Any]) -> str:
 
 def describe_server(metrics: dict[str, Any] | None, address: str) -> str:
     if metrics is None:
-        return f"none at {address}; use --host and --port for another address"
+        return f"none at {address}; use --host and --port for another address, and LONGVA_METRICS_TOKEN if it needs one"
     outcomes = ", ".join(f"{number:,.0f} {outcome}" for outcome, number in sorted(metrics["outcomes"].items()))
     parts = (
         f"{metrics['pages']:.0f} open pages",

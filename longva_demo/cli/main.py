@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "log", *MODEL_SETTINGS)
+    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")

@@ -7,7 +7,6 @@ fetch an address.
 import os
 import re
 import secrets
-from urllib.parse import urlsplit
 
 from gradio import routes
 from starlette.datastructures import MutableHeaders
@@ -23,7 +22,7 @@ from longva_demo.telemetry import HEALTH, METRICS
 # These change nothing on the server.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOGIN, LOGOUT = "/login", "/logout"
-# Gradio asks for it when it launches: it starts the queue, once.
+# Gradio requests it while it launches. It starts the queue, once, and tells nothing.
 STARTUP = "/gradio_api/startup-events"
 # Routes of Gradio that fetch an address for whoever asks.
 FETCHING = re.compile(r"/(?:file=\s*https?:|proxy=)", re.IGNORECASE)
@@ -134,7 +133,7 @@ def is_foreign(request: Request) -> bool:
     origin = headers.get("origin")
     if origin is None or is_safe:
         return False
-    return urlsplit(origin).netloc not in (headers.get("host"), headers.get("x-forwarded-host"))
+    return origin.partition("://")[2] not in (headers.get("host"), headers.get("x-forwarded-host"))
 
 
 def tokens_of(request: Request) -> list[str]:

@@ -1,6 +1,7 @@
 """Settings → model → engine → page, for `app.py` and `longva-demo serve`."""
 
 import errno
+import ipaddress
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from longva_demo.folders import check_writable, delete_stale_folders, own_folder
 from longva_demo.server.app import build_app, listening_host
 from longva_demo.settings import Settings
 
+# Where the proxy of a Space is. Visitors come from other addresses.
 PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,::1,fc00::/7"
 
 
@@ -28,12 +30,12 @@ def serve_page(settings: Settings) -> None:
     """Serve the page until Ctrl-C or SIGTERM (docker stop, systemd).
 
     Raises:
-        DemoError: the server cannot listen at this address. The model has not been loaded then.
+        DemoError: the server cannot listen at this address, or a proxy is not valid. The model is not loaded yet.
     """
+    trust_proxies(settings.trusted_proxies)
     check_address(listening_host(settings), settings.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_upload_folder()
-    trust_proxies(settings.trusted_proxies)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if is_zero_gpu():
@@ -68,10 +70,21 @@ def set_upload_folder() -> None:
 
 
 def trust_proxies(addresses: str) -> None:
-    """Take the visitors' IP addresses from the X-Forwarded-For of these proxies: the last one that is no proxy's.
+    """Trust the X-Forwarded-For of these proxies, and on a Space of its own, the only one that can connect to it.
 
-    On a Space, its proxy has a private address, and only that proxy can connect.
+    The last address in it that is not one of these is the visitor's. `addresses` are separated by commas.
+
+    Raises:
+        DemoError: one of them is neither an IP address nor a network.
     """
-    addresses = addresses or (PRIVATE_NETWORKS if os.environ.get("SPACE_ID") else "")
+    for address in filter(None, addresses.split(",")):
+        try:
+            ipaddress.ip_network(address.strip())
+        except ValueError:
+            raise DemoError(
+                f"{short(address)} is not a valid proxy", "use an IP address, or a network such as 10.0.0.0/8"
+            ) from None
     if addresses:
-        os.environ["FORWARDED_ALLOW_IPS"] = addresses
+        os.environ["FORWARDED_ALLOW_IPS"] = addresses  # read by uvicorn
+    elif os.environ.get("SPACE_ID"):
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", PRIVATE_NETWORKS)

@@ -63,11 +63,10 @@ class UploadLimits:
             await refusal(404, "not found")(scope, receive, send)
             return
         is_upload = path.endswith("/upload")
+        what, allowed = "request", MAX_LOGIN_BYTES if path.endswith("/login") else MAX_OTHER_BYTES
         if is_upload:
-            allowed, form_bytes, what = self._max_file_bytes, MAX_FORM_BYTES, "file"
-        else:
-            allowed, form_bytes, what = MAX_LOGIN_BYTES if path.endswith("/login") else MAX_OTHER_BYTES, 0, "request"
-        max_bytes = allowed + form_bytes
+            what, allowed = "file", self._max_file_bytes
+        max_bytes = allowed + MAX_FORM_BYTES * is_upload
         header = dict(scope["headers"]).get(b"content-length", b"0")
         length = int(header) if header.isdigit() else 0
         limit = f"{allowed / 1e6:,.0f} MB" if allowed >= 1e6 else f"{allowed / 1e3:,.0f} kB"

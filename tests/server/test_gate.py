@@ -132,6 +132,8 @@ def test_other_sites_cannot_use_a_log_in(locked: str, origin: str) -> None:
         ("POST", {"origin": "https://demo.example:8443"}, True),
         ("POST", {"origin": "https://public.example", "x-forwarded-host": "public.example"}, False),
         ("POST", {"origin": "null"}, True),
+        ("POST", {"origin": "http://["}, True),
+        ("POST", {"origin": ""}, True),
         ("POST", {"origin": "https://public.example", "sec-fetch-site": "same-origin"}, False),  # behind a proxy
         ("POST", {"sec-fetch-site": "same-site"}, True),
         ("POST", {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, True),  # a form of another site

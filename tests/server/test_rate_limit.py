@@ -1,5 +1,6 @@
 """Rate limits per address."""
 
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -102,13 +103,15 @@ def test_events_uploads_and_log_ins_are_limited_per_address(clip: Path, tmp_path
         ("", "10.0.0.0/24", "10.0.0.7", "9.9.9.9, 8.8.8.8, 10.0.0.8", "8.8.8.8"),
         ("me/longva", "", "10.16.3.4", "9.9.9.9, 8.8.8.8", "8.8.8.8"),  # the first is what the visitor claims
         ("me/longva", "", "10.16.3.4", "8.8.8.8, 10.16.1.1", "8.8.8.8"),
+        ("me/longva", "10.0.0.1", "10.16.3.4", "8.8.8.8", "10.16.3.4"),
     ],
 )
 def test_the_address_behind_a_proxy(
     space: str, trusted: str, sender: str, forwarded: str, seen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPACE_ID", space)
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")  # so that it is restored
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
     trust_proxies(trusted)
     found = []
 
@@ -120,3 +123,11 @@ def test_the_address_behind_a_proxy(
     headers = [(b"x-forwarded-for", forwarded.encode())]
     anyio.run(config.loaded_app, {"type": "http", "client": (sender, 1), "headers": headers}, None, None)
     assert found == [f"address {seen}"]
+
+
+@pytest.mark.parametrize("addresses", ["a proxy", "*", "10.0.0.1, 10.0.0.300"])
+def test_a_proxy_without_a_valid_address_is_one_line(addresses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "as before")
+    with pytest.raises(DemoError, match=r"is not a valid proxy; use an IP address, or a network such as 10\.0\.0\.0/8"):
+        trust_proxies(addresses)
+    assert os.environ["FORWARDED_ALLOW_IPS"] == "as before"
