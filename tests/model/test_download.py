@@ -224,8 +224,16 @@ def test_auto_says_what_it_fell_back_to_and_why(
     assert loaded.reason.startswith(start + why)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Programs that a test starts react to Ctrl-C, even if the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("cache", "ctrl_c")
 def test_ctrl_c_keeps_what_has_arrived(repository: Path, clip: Path, sent: dict[str, int], tmp_path: Path) -> None:
     """The command line, interrupted in the middle of a download and run again."""
     faults = Faults(delay_seconds=0.2)
