@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support.browser import Visit
+from tests.support.clips import write_clip
 from tests.support.proxy import SlowProxy, slow_proxy
 
 FIELD = "#question textarea"
@@ -95,3 +96,16 @@ def test_a_broken_upload_is_sent_again_without_choosing_the_file_again(
     page.click(".upload [data-tool=again]")
     assert slow.wait_for_answer(1)
     expect(page.locator("#about")).to_contain_text("heavy.mp4")
+
+
+def test_a_preview_is_not_requested_for_the_cover_of_an_upload(slow: Visit, proxy: SlowProxy, tmp_path: Path) -> None:
+    """The cover's view of a file that the browser cannot play fails first, and is gone when a preview would arrive."""
+    clip = write_clip(tmp_path / "late.ts", 4)
+    proxy.rate = 0
+    slow.upload(clip)
+    slow.page.wait_for_selector(".upload-view[hidden]", state="attached")
+    assert slow.page.locator("[data-ask]").count() == 0
+    proxy.rate = 10**9
+    slow.page.wait_for_function("document.querySelector('#player video:not(.upload-view)')?.readyState >= 2")
+    assert "/longva/preview/" in slow.page.eval_on_selector("#player video", "video => video.currentSrc")
+    assert slow.complaints == []

@@ -1,5 +1,7 @@
 // Small helpers that several components use.
 const COPIED_MS = 2000;
+// The selected file in its field. The cover of an upload (upload.js) has a view of its own.
+const PLAYER = "#player video:not(.upload-view)", PICTURE = "#picture img:not(.upload-view)";
 const make = (tag, className, text) => {
   const node = document.createElement(tag);
   node.className = className;
@@ -34,7 +36,7 @@ function makeTool(name, onClick) {
 
 // Plays the video from `seconds`. A browser may refuse to play, but the position is set.
 function playFrom(seconds) {
-  const player = document.querySelector("#player video");
+  const player = document.querySelector(PLAYER);
   if (!player) return;
   player.currentTime = seconds;
   player.play().catch(() => {});
@@ -42,7 +44,7 @@ function playFrom(seconds) {
 
 // Shows the frame at `seconds`, paused. The frame browser scrolls to it.
 function showMoment(seconds) {
-  const player = document.querySelector("#player video");
+  const player = document.querySelector(PLAYER);
   if (player) {
     player.pause();
     player.currentTime = seconds;
@@ -90,4 +92,4 @@ function setUpPanel(dialog, name, onOpen) {
 // The address of a path on this server, which may be mounted below the origin's root.
 const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
 
-Object.assign(window, { make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, setUpPanel, serverUrl });
+Object.assign(window, { PLAYER, PICTURE, make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, setUpPanel, serverUrl });

@@ -99,6 +99,6 @@ function isFirstVisit() {
 if (hint && isFirstVisit()) {
   hint.hidden = false;
   // Media events do not bubble, so they are captured.
-  for (const [name, selector] of [["loadstart", "#player video"], ["load", "#picture img"]])
+  for (const [name, selector] of [["loadstart", PLAYER], ["load", PICTURE]])
     document.addEventListener(name, ({ target }) => { if (target.matches?.(selector)) dismissHint(); }, true);
 }

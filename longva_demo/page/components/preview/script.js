@@ -6,7 +6,7 @@ const line = element.querySelector(".preview");
 const PICTURE_MS = 1000, LOADING_MS = 8000;
 let numAsks = 0, timer = null;
 
-const isPlayer = (target) => target.matches?.("#player video");
+const isPlayer = (target) => target.matches?.(PLAYER);
 
 function showLine(message) {
   line.textContent = message ? say(message) : "";
@@ -72,7 +72,7 @@ function whiten(video) {
 
 // Most browsers cannot show iPhones' photos (HEIC).
 document.addEventListener("error", ({ target }) => {
-  if (target.matches?.("#picture img") && !target.dataset.ask) requestPreview(target);
+  if (target.matches?.(PICTURE) && !target.dataset.ask) requestPreview(target);
 }, true);
 
 // Media events do not bubble, so they are captured; errors before Gradio covers the player with them.

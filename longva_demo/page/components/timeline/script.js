@@ -15,7 +15,7 @@ let isAwaited = false;  // whether a video is selected whose view has not arrive
 let anchor = null, draftRange = null;
 let pressedX = null;  // where the pointer went down
 
-const player = () => document.querySelector("#player video");
+const player = () => document.querySelector(PLAYER);
 // The present range in seconds.
 const span = () => {
   const [start, end] = view?.trail.at(-1) ?? [null, null];
