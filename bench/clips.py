@@ -6,13 +6,14 @@ import av
 import numpy as np
 
 
-def write_clip(path: Path, seconds: float, fps: int, width: int, height: int) -> None:
-    """A drifting colour gradient with a little noise, h264, with the encoder's default GOP structure."""
+def write_clip(path: Path, seconds: float, fps: int, width: int, height: int, codec: str = "libx264") -> None:
+    """A drifting colour gradient with a little noise, with the encoder's default GOP structure."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:height, 0:width]
     noise = rng.integers(0, 24, (8, height, width, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
+        stream = container.add_stream(codec, rate=fps, options={"preset": "veryfast"} if codec == "libx264" else {})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(round(seconds * fps)):
             ramp = np.stack([x + 5 * number, y + 3 * number, x + y - 2 * number], axis=-1) % 200

@@ -18,8 +18,10 @@ class Rejected(Exception):
 class Tab:
     """An open tab. `close` makes the server free its resources."""
 
-    def __init__(self, address: str, budget: int, timeout: float) -> None:
-        self._http = httpx.Client(base_url=address, timeout=timeout)
+    def __init__(self, address: str, budget: int, timeout: float, source: str = "127.0.0.1") -> None:
+        """`source` is the IP address from which the tab connects."""
+        transport = httpx.HTTPTransport(local_address=source)
+        self._http = httpx.Client(base_url=address, timeout=timeout, transport=transport)
         self._budget = budget
         self._session = secrets.token_hex(8)
         events = self._http.get("/config").raise_for_status().json()["dependencies"]
@@ -42,6 +44,10 @@ class Tab:
         transcript, _field = self._call("ask", question, *self._fields(file), 0, 1, 256, self._now())
         entry: dict[str, Any] = transcript["entries"][-1]
         return entry
+
+    def preview(self, file: dict[str, Any]) -> None:
+        """Wait for the preview of a file that browsers cannot play."""
+        self._call("preview", file, None, self._now(), data={"ask": 1})
 
     def attribute(self) -> None:
         """Attribute the last answer to frames, as the page does after each answer."""
@@ -71,9 +77,9 @@ class Tab:
         """Video, image, budget, start, end, decoder."""
         return file, None, self._budget, "", "", "pyav"
 
-    def _call(self, name: str, *values: Any) -> list[Any]:
-        """Trigger an event and return its final outputs."""
-        for message in self._messages(name, *values):
+    def _call(self, name: str, *values: Any, data: dict[str, Any] | None = None) -> list[Any]:
+        """Trigger an event with `data` and return its final outputs."""
+        for message in self._messages(name, *values, data=data):
             if message["msg"] == "process_completed":
                 if not message["success"]:
                     raise Rejected(message["output"]["error"])
@@ -81,8 +87,8 @@ class Tab:
                 return outputs
         raise Rejected(f"the event {name} did not complete")
 
-    def _messages(self, name: str, *values: Any) -> Generator[dict[str, Any]]:
-        event = {"fn_index": self._numbers[name], "session_hash": self._session, "data": values}
+    def _messages(self, name: str, *values: Any, data: dict[str, Any] | None = None) -> Generator[dict[str, Any]]:
+        event = {"fn_index": self._numbers[name], "session_hash": self._session, "data": values, "event_data": data}
         self._http.post("/gradio_api/queue/join", json=event).raise_for_status()
         query = {"session_hash": self._session}
         with self._http.stream("GET", "/gradio_api/queue/data", params=query) as response:

@@ -12,9 +12,17 @@ MAX_PORT = 65535
 
 
 def setting(
-    default: Any, help: str, choices: tuple[str, ...] = (), flag: str = "", metavar: str = "", secret: bool = False
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] = (),
+    flag: str = "",
+    metavar: str = "",
+    secret: bool = False,
 ) -> Any:
-    """A field of `Settings`. `flag` (default: its name) and `metavar` are for the commands that offer it."""
+    """A field of `Settings`. `flag` (default: its name) and `metavar` are for the commands that offer it.
+
+    Numbers are above 0; a default of 0 is derived from the machine.
+    """
     metadata = {"help": help, "choices": choices, "flag": flag, "metavar": metavar}
     return field(default=default, repr=not secret, metadata=metadata)
 
@@ -61,6 +69,13 @@ class Settings:
     max_events_per_minute: int = setting(
         600, "events of any kind per minute, for each page and each address; a click is several events"
     )
+    max_connections: int = setting(1000, "connections at a time; at most half of the process's open files")
+    max_client_memory_bytes: int = setting(
+        0, "memory for requests, pages and unread answers, in bytes; 0: a quarter of the memory of machine or container"
+    )
+    address_share: float = setting(
+        0.25, "share of every limit that one address can use; 1 if all visitors come from the same address"
+    )
     max_video_seconds: float = setting(6 * 3600.0, "maximum duration of a video, in seconds")
     max_file_bytes: int = setting(4 * 1024**3, "maximum size of one file, in bytes")
     max_storage_bytes: int = setting(20 * 1024**3, "maximum size of all uploads, with frames and previews, in bytes")
@@ -72,8 +87,10 @@ class Settings:
             value, choices = getattr(self, one.name), one.metadata["choices"]
             if choices and value not in choices:
                 raise DemoError(f"{short(value)} is not a valid {one.name}", f"use one of {', '.join(choices)}")
-            if not isinstance(value, str) and value <= 0:
+            if not isinstance(value, str) and not (value > 0 or value == one.default):
                 raise DemoError(f"{value} is not a valid {one.name}", "use a number above 0")
+        if self.address_share > 1:
+            raise DemoError(f"{self.address_share} is not a valid address_share", "use a number up to 1")
         if self.root_path and not self.root_path.startswith("/"):
             raise DemoError(f"{short(self.root_path)} is not a valid root_path", "start it with a slash, as in /longva")
         if self.port > MAX_PORT:

@@ -25,9 +25,11 @@ from longva_demo.chat import ChatSession, Engine, Progress, Sampling, Source, St
 from longva_demo.chat.answering import Answerer, Events
 from longva_demo.chat.prefix_cache import PrefixCache
 from longva_demo.errors import DemoError
+from longva_demo.quotas import Quotas
 from longva_demo.settings import Settings
 
-log = logging.getLogger("longva_demo.events")
+EVENTS = "longva_demo.events"  # the logger
+log = logging.getLogger(EVENTS)
 HEALTH, METRICS = "/healthz", "/metrics"
 # Buckets, from a follow-up question to a long film.
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
@@ -40,7 +42,13 @@ class Metrics:
     and failed.
     """
 
-    def __init__(self, num_pages: Callable[[], int], num_queued: Callable[[], int], prefix_cache: PrefixCache) -> None:
+    def __init__(
+        self,
+        num_pages: Callable[[], int],
+        num_queued: Callable[[], int],
+        prefix_cache: PrefixCache,
+        quotas: Quotas | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.questions = self._counter("questions", "Questions by outcome", ["outcome"])
         self.frames = self._counter("frames_prefilled", "Frames prefilled into the KV cache")
@@ -62,6 +70,8 @@ class Metrics:
         )
         self.recomputed = self._counter("prefixes_recomputed", "Prefixes prefilled again after an eviction")
         self.registry.register(PrefixCacheCollector(prefix_cache))
+        if quotas is not None:
+            self.registry.register(QuotaCollector(quotas))
         self.running = Gauge("longva_questions_running", "Questions being answered", registry=self.registry)
         for name, text, count in (
             ("pages", "Open pages", num_pages),
@@ -87,6 +97,23 @@ class PrefixCacheCollector(Collector):
         yield kv_bytes
         evicted = "Prefixes evicted while a chat could still ask about them"
         yield CounterMetricFamily("longva_prefixes_evicted", evicted, self._prefix_cache.num_evicted)
+
+
+class QuotaCollector(Collector):
+    """Metrics of what clients hold."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+
+    def collect(self) -> Iterable[Metric]:
+        used = GaugeMetricFamily("longva_quota_used", "What clients hold of each quota", labels=["quota"])
+        maximum = GaugeMetricFamily("longva_quota_maximum", "What all clients together can hold", labels=["quota"])
+        refused = CounterMetricFamily("longva_quota_refused", "Requests refused by each quota", labels=["quota"])
+        for name, quota in self._quotas:
+            used.add_metric([name], quota.used)
+            maximum.add_metric([name], quota.maximum)
+            refused.add_metric([name], quota.num_refused)
+        yield from (used, maximum, refused)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from longva_demo.chat.zero_gpu import is_zero_gpu
 
 Events = Generator[Progress | TextDelta]
 # Most of these wait in the queue, where the page shows their position.
-MAX_CONCURRENT_QUESTIONS = 64
+MAX_CONCURRENT_QUESTIONS = 128
 
 
 class Answerer(Protocol):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from longva_demo.quotas import CLIENT, FairLock
+
 T = TypeVar("T")
 
 # Background work waits until the model has been idle for this long (an answer's tokens come closer together) ...
@@ -14,14 +16,15 @@ IDLE_SECONDS = 0.03
 # ... but gets a step at least this often: on a busy server it is slow, and still finishes.
 MAX_BACKGROUND_WAIT_SECONDS = 1.0
 POLL_SECONDS = 0.005
+BACKGROUND = "background"  # takes turns like one client
 
 
 class ModelThread:
-    """Runs one call at a time, all on one thread, in order of arrival.
+    """Runs one call at a time, all on one thread: of one client after the other, in order of arrival.
 
-    A lock would be unfair: a long prefill could take it again as soon as it is released, and make somebody's short
-    follow-up question wait to the end. Also, PyTorch keeps scratch memory for each thread that ever computed (about
-    5 MB with the built-in model on a CPU), and requests come on more than a hundred threads.
+    An ordinary lock would be unfair: a long prefill could take it again as soon as it is released, and make somebody's
+    short follow-up question wait to the end. Also, PyTorch keeps scratch memory for each thread that ever computed
+    (about 5 MB with the built-in model on a CPU), and requests come on more than a hundred threads.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,7 @@ class ModelThread:
     def _start(self) -> None:
         self._process = os.getpid()
         self._executor = ThreadPoolExecutor(1, "longva-model")
+        self._turn = FairLock()
         self._lock = threading.Lock()
         self._num_users = 0  # foreground calls that run or wait
         self._used_at = 0.0
@@ -41,7 +45,8 @@ class ModelThread:
         with self._lock:
             self._num_users += 1
         try:
-            return self._executor.submit(call).result()
+            with self._turn.hold(CLIENT.get()):
+                return self._executor.submit(call).result()
         finally:
             with self._lock:
                 self._num_users -= 1
@@ -49,7 +54,8 @@ class ModelThread:
 
     def run_in_background(self, call: Callable[[], T]) -> T:
         """The same for one step of background work; call `wait_until_idle` first."""
-        return self._executor.submit(call).result()
+        with self._turn.hold(BACKGROUND):
+            return self._executor.submit(call).result()
 
     def wait_until_idle(self, should_stop: Callable[[], bool]) -> bool:
         """Wait until nobody uses the model, at most MAX_BACKGROUND_WAIT_SECONDS. False once `should_stop()` is true."""

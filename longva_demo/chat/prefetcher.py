@@ -1,5 +1,6 @@
 """Decoding in the background."""
 
+import contextvars
 import threading
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -21,8 +22,9 @@ class Prefetcher:
     def start(self, batches: Generator[FrameBatch]) -> None:
         """Exhaust `batches`, unless `stop` is called. Whoever made them stores the frames and the error."""
         self._stopping = threading.Event()
+        inherited = contextvars.copy_context()  # the client, for its quotas
         self._thread = threading.Thread(
-            target=exhaust, args=(batches, self._stopping), daemon=True, name="longva-decode"
+            target=inherited.run, args=(exhaust, batches, self._stopping), daemon=True, name="longva-decode"
         )
         self._thread.start()
 

@@ -1,9 +1,13 @@
-"""Admission to the model: a few videos are prefilled at a time, others wait in order of arrival.
+"""Admission to the model: a few videos are prefilled at a time, others wait.
+
+The next one is of the client that has the fewest admitted, then in order of arrival. The last place stays free for
+another client.
 
 Work that takes much longer than a prefill (the needle test) gives up its turn after each step and requeues.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +15,11 @@ from dataclasses import dataclass, field
 from longva_demo.chat.budget import PrefillTimes
 from longva_demo.chat.turn import Progress, Stage
 from longva_demo.errors import DemoError
+from longva_demo.quotas import CLIENT, fairest
 
-# One video is decoded while another is prefilled; more at once would only slow each of them down.
-MAX_ADMITTED = 2
-MAX_WAITING = 32
+# One video is decoded while another is prefilled; more of one client would only slow each of them down.
+MAX_ADMITTED = 3
+MAX_WAITING = 128
 POLL_SECONDS = 0.25
 
 
@@ -23,6 +28,7 @@ class Ticket:
     """One request in the queue; `admitted` is set when its turn has come."""
 
     num_frames: int
+    client: str
     admitted: threading.Event = field(default_factory=threading.Event)
 
 
@@ -45,7 +51,7 @@ class AdmissionQueue:
         Raises:
             DemoError: the queue is full.
         """
-        ticket = Ticket(num_frames)
+        ticket = Ticket(num_frames, CLIENT.get())
         with self._lock:
             if len(self._waiting) >= self._max_waiting:
                 raise DemoError(
@@ -89,7 +95,13 @@ class AdmissionQueue:
         return len(self._waiting)
 
     def _admit(self) -> None:
-        while self._waiting and len(self._admitted) < self._max_admitted:
-            ticket = self._waiting.pop(0)
+        most = max(1, self._max_admitted - 1)
+        while len(self._admitted) < self._max_admitted:
+            admitted = Counter(ticket.client for ticket in self._admitted)
+            allowed = [ticket for ticket in self._waiting if not ticket.client or admitted[ticket.client] < most]
+            if not allowed:
+                break
+            ticket = fairest(allowed, admitted, lambda waiting: waiting.client)
+            self._waiting.remove(ticket)
             self._admitted.append(ticket)
             ticket.admitted.set()

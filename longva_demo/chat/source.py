@@ -81,6 +81,10 @@ class Source(Protocol):
     def num_bytes(self) -> int:
         """Bytes that it takes on disk, beside the file."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it takes in memory: the packet index of a video, the pixels of a picture."""
+
     def ensure_decoded(self, should_stop: Callable[[], bool]) -> Iterator[None]:
         """Decode what is not stored; yields in between. Ends early when `should_stop()` turns true."""
 
@@ -181,6 +185,10 @@ class VideoSource:
     @property
     def num_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("*"))
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.info.frame_seconds.nbytes + sum(array.nbytes for array in self.info.index["arrays"].values())
 
     @property
     def is_dense(self) -> bool:
@@ -345,6 +353,10 @@ class ImageSource:
     @property
     def key(self) -> tuple[object, ...]:
         return ("image", self.image.size, hashlib.sha256(self.image.tobytes()).hexdigest())
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.slots.nbytes + 3 * self.image.width * self.image.height
 
     def ensure_decoded(self, should_stop: Callable[[], bool]) -> Iterator[None]:  # noqa: ARG002
         return iter(())

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
@@ -15,20 +14,19 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from longva_demo.chat import VideoSource
-from longva_demo.errors import VideoError
+from longva_demo.errors import DemoError
 from longva_demo.page.components.frame_browser import ROUTE, Sheets
 from longva_demo.page.jpeg import jpeg_bytes
+from longva_demo.quotas import CLIENT, Holding, Quotas
 from longva_demo.times import format_time
 from longva_demo.video.sheet import cell, join_cells
 
 QUALITY = 90
 MAX_FRAME_SIDE = 960
-# For the loupe. Each is a process for a moment.
-FRAME_DECODERS = threading.BoundedSemaphore(2)
 Found = tuple[Sheets, VideoSource]
 
 
-def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
+def download_routes(find: Callable[[str], Found | None], quotas: Quotas) -> list[Route]:
     """Routes below that of the frames. `find` returns the sheets with a token and their video."""
 
     def route(name: str, respond: Callable[[Sheets, VideoSource], Response]) -> Route:
@@ -36,6 +34,7 @@ def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
             found = find(request.path_params["token"])
             if found is None:
                 return PlainTextResponse("these frames are no longer available; choose the video again", 404)
+            request.state.held = Holding(quotas.downloads, CLIENT.get(), 1)  # until the end of the request
             response = await run_in_threadpool(respond, *found)
             stem = re.sub(r'[^ -~]|["\\\\<>:/|?*]', "_", found[1].info.path.stem)
             response.headers["Content-Disposition"] = f'attachment; filename="{stem}-{name}"'
@@ -48,8 +47,10 @@ def download_routes(find: Callable[[str], Found | None]) -> list[Route]:
         found, index = find(request.path_params["token"]), request.path_params["index"]
         if found is None or index not in found[1].plan.indices:
             return Response(status_code=404)
-        jpeg = await run_in_threadpool(frame_jpeg, found[1], index)
-        if jpeg is None:
+        try:
+            with quotas.frames.hold(CLIENT.get()):
+                jpeg = await run_in_threadpool(frame_jpeg, found[1], index)
+        except DemoError:  # it cannot be decoded, or too many are being decoded
             return Response(status_code=204)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
@@ -67,19 +68,16 @@ def contact_sheet_jpeg(sheets: Sheets) -> bytes:
     return jpeg_bytes(join_cells(cells), QUALITY)
 
 
-def frame_jpeg(source: VideoSource, index: int) -> bytes | None:
-    """One frame at the player's size. None if it cannot be decoded, or if too many are being decoded."""
-    if not FRAME_DECODERS.acquire(blocking=False):
-        return None
-    try:
-        width, height = source.size
-        scale = min(1.0, MAX_FRAME_SIDE / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        return jpeg_bytes(Image.fromarray(source.decode_frame(index, size)), QUALITY)
-    except VideoError:
-        return None
-    finally:
-        FRAME_DECODERS.release()
+def frame_jpeg(source: VideoSource, index: int) -> bytes:
+    """One frame at the player's size.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    width, height = source.size
+    scale = min(1.0, MAX_FRAME_SIDE / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return jpeg_bytes(Image.fromarray(source.decode_frame(index, size)), QUALITY)
 
 
 def plan_json(source: VideoSource) -> str:

@@ -325,10 +325,6 @@ class Handlers:
                 page.earlier_chats.clear()
         return page.transcript_value()
 
-    def disconnect(self, request: gr.Request) -> None:
-        """The tab was closed, or its connection ended."""
-        self.pages.disconnect(request.session_hash)
-
 
 @contextmanager
 def ready_to_answer(page: Page, selection: Selection | None, replaces: bool) -> Iterator[None]:

@@ -71,8 +71,8 @@ def build_page(
     answerer: Answerer,
     queue: AdmissionQueue,
     events: EventLog,
-) -> Handlers:
-    """Add the page to the current Blocks, and bind its events to the handlers, which are returned."""
+) -> None:
+    """Add the page to the current Blocks, and bind its events to the handlers."""
     parts = lay_out(engine, settings, examples)
     handlers = Handlers(engine, settings, pages, answerer, events)
     bind_selecting(parts, handlers)
@@ -80,7 +80,6 @@ def build_page(
     Checks(engine, pages, answerer).bind(parts.transcript, parts.question, parts.asked_at)
     NeedleTests(engine, pages, queue, events).bind(parts.needle_test, parts.asked_at)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
-    return handlers
 
 
 def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:

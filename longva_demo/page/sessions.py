@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from longva_demo.errors import DemoError
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.state import STOP_SECONDS, Page
+from longva_demo.quotas import CLIENT, Quotas
 
 # How many closed pages are remembered, so that a tab that is still open is not taken for a new visitor.
 MAX_CLOSED = 10_000
@@ -19,37 +21,60 @@ MAX_NAME_CHARACTERS = 64
 
 
 class Pages:
-    """The open pages, by Gradio's session hash."""
+    """The open pages, by Gradio's session hash.
 
-    def __init__(self, engine: Engine, now: Callable[[], float] = time.monotonic) -> None:
+    A browser that shows a page holds a connection open, its heartbeat. `connect` and `disconnect` say so.
+    """
+
+    def __init__(self, engine: Engine, now: Callable[[], float] = time.monotonic, quotas: Quotas | None = None) -> None:
         self._engine = engine
+        self._quotas = quotas or Quotas(engine.settings)
         self._now = now
         self._pages: dict[str, Page] = {}
+        self._connected: Counter[str] = Counter()  # heartbeats, which can begin before there is a page
         self._closed: dict[int, None] = {}  # hashes of the session names, oldest first: clients choose the names
         self._lock = threading.Lock()
 
     def get(self, session_hash: str | None) -> Page:
-        """The page of this session, which is connected now. A new session gets a new page.
+        """The page of this session, which is used now. A new session gets a new page.
 
         Raises:
-            DemoError: the session has no name, or one that no browser chooses.
+            DemoError: the session has no name, or one that no browser chooses, or there are too many pages.
         """
         if not session_hash or len(session_hash) > MAX_NAME_CHARACTERS:
             raise DemoError("the request names no open page", "open the page in a browser, or use the two endpoints")
         with self._lock:
-            page = self._pages.setdefault(session_hash, Page(ChatSession(self._engine)))
-            page.last_used, page.disconnected_at = self._now(), None
+            page = self._pages.get(session_hash)
+            if page is None:
+                client = CLIENT.get()
+                self._quotas.pages.take(client)
+                page = self._pages[session_hash] = Page(ChatSession(self._engine), client, self._quotas.page_bytes)
+            page.last_used = self._now()
+            page.disconnected_at = None if self._connected[session_hash] else page.last_used
             return page
 
-    def disconnect(self, session_hash: str | None, is_closed: bool = False) -> None:
-        """The connection to the browser ended, which stops the answer. The tab may soon reconnect.
+    def connect(self, session_hash: str) -> None:
+        """A heartbeat begins, which ends with `disconnect`."""
+        with self._lock:
+            self._connected[session_hash] += 1
+            page = self._pages.get(session_hash)
+            if page is not None and page.disconnected_at != -math.inf:
+                page.disconnected_at = None
 
-        is_closed: the tab has said that it was closed.
+    def disconnect(self, session_hash: str, is_closed: bool = False) -> None:
+        """A heartbeat ended, which stops the answer. The tab may soon reconnect.
+
+        is_closed: the tab has said that it was closed. Its heartbeat ends later.
         """
         with self._lock:
-            page = self._pages.get(str(session_hash))
-            if page is not None and page.disconnected_at != -math.inf:
-                page.disconnected_at = -math.inf if is_closed else self._now()
+            if not is_closed:
+                self._connected[session_hash] -= 1
+                self._connected = +self._connected
+            page = self._pages.get(session_hash)
+            if page is not None and page.disconnected_at != -math.inf and not self._connected[session_hash]:
+                page.disconnected_at = self._now()
+            if page is not None and is_closed:
+                page.disconnected_at = -math.inf
         if page is None:
             return
         page.stop()
@@ -70,6 +95,7 @@ class Pages:
                 del self._closed[key_hash]
         for page in abandoned.values():
             page.close()
+            self._quotas.pages.give_back(page.client)
 
     def was_closed(self, session_hash: str) -> bool:
         """Whether the server closed the page of this session while it showed something."""

@@ -23,6 +23,7 @@ from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
 from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
+from longva_demo.quotas import Holding, Quota, QuotaError
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
 
@@ -53,6 +54,8 @@ class Page:
     """
 
     session: ChatSession
+    client: str
+    page_bytes: Quota
     selected: Selected = field(default=Selected(None, 0.0))
     recent_views: RecentViews = field(default_factory=RecentViews)
     transcript: Transcript = field(default_factory=Transcript)
@@ -145,7 +148,13 @@ class Page:
         view = self.recent_views.find(selection)
         if view is None:
             source = selection.open_source(engine, settings, self.source)
-            view = SampledView(selection, source, Sheets(source.num_frames))
+            held = Holding(self.page_bytes, self.client)
+            try:
+                held.add(source.memory_bytes)
+            except QuotaError:
+                self.recent_views.close()
+                held.add(source.memory_bytes)
+            view = SampledView(selection, source, Sheets(source.num_frames, held))
         return replace(view, trail=trail_to(selection.range_in(view.source.duration_seconds), trail))
 
     def _switch_to(self, view: SampledView | None) -> None:

@@ -20,14 +20,19 @@ from longva_demo.page.layout import build_page
 from longva_demo.page.scripts import head
 from longva_demo.page.sessions import Pages
 from longva_demo.page.theme import STYLES, LightTable
+from longva_demo.quotas import Quotas
 from longva_demo.server.api import Api
 from longva_demo.server.blocks import DemoBlocks
+from longva_demo.server.bodies import limit_bodies
+from longva_demo.server.connections import limit_connections
+from longva_demo.server.event_queue import use_fair_queue
 from longva_demo.server.first_visit import compress_page, unused_assets
 from longva_demo.server.gate import guard
+from longva_demo.server.heartbeats import observe_heartbeats
 from longva_demo.server.housekeeping import start_housekeeping
-from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_posts
+from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_rates
+from longva_demo.server.requests import limit_requests
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
-from longva_demo.server.upload_limits import limit_uploads
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers, telemetry_routes
@@ -48,9 +53,10 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     """The page and its API. `build_app(engine, settings).launch()` serves it with these settings."""
     # A click on a card selects one of these files, which are read in place.
     gr.set_static_paths([EXAMPLES_FOLDER])
-    pages = Pages(engine)
+    quotas = Quotas(settings)
+    pages = Pages(engine, quotas=quotas)
     queue = AdmissionQueue(engine.prefill_times)
-    metrics = Metrics(num_pages=lambda: len(pages), num_queued=lambda: len(queue), prefix_cache=engine.prefix_cache)
+    metrics = Metrics(lambda: len(pages), lambda: len(queue), engine.prefix_cache, quotas)
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
@@ -59,15 +65,19 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_storage_bytes
     )
     rate = RateLimit(settings.max_events_per_minute, "events")
+    use_fair_queue(quotas, rate, settings.address_share)
+    limit_connections(quotas.connections)
     middleware = [
+        limit_requests(quotas.requests),
+        observe_heartbeats(pages),
         compress_page(),
         refuse_stale_tabs(pages.was_closed),
         guard(settings.password, settings.metrics_token),
         log_uploads(events),
-        limit_posts(rate),
-        limit_uploads(settings.max_file_bytes, uploads.free_space),
+        limit_rates(rate),
+        limit_bodies(settings.max_file_bytes, uploads, quotas.uploads, quotas.body_bytes),
     ]
-    options = launch_options(settings, pages, telemetry_routes(metrics, engine), middleware)
+    options = launch_options(settings, pages, quotas, telemetry_routes(metrics, engine), middleware)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     blocks: dict[str, Any] = {
         "title": CATALOGUES["en"]["page.title"],
@@ -75,22 +85,21 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         "fill_width": True,
         "delete_cache": DELETE_CACHE,
     }
-    with DemoBlocks(options, hosts, rate, **blocks) as app:
-        handlers = build_page(engine, settings, read_examples(), pages, answerer, queue, events)
-        app.unload(handlers.disconnect)
+    with DemoBlocks(options, hosts, **blocks) as app:
+        build_page(engine, settings, read_examples(), pages, answerer, queue, events)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
-    start_housekeeping(pages.close_abandoned, uploads.clean_up)
+    start_housekeeping(pages.close_abandoned, uploads.clean_up, app._queue.forget_sessions)  # type: ignore[attr-defined]
     return app
 
 
 def launch_options(
-    settings: Settings, pages: Pages, more_routes: list[Route], middleware: list[Middleware]
+    settings: Settings, pages: Pages, quotas: Quotas, more_routes: list[Route], middleware: list[Middleware]
 ) -> dict[str, Any]:
     """Arguments for `launch`: address, theme, the folder of examples, and our own routes."""
     routes = [
         frames_route(pages.find_sheets),
-        *download_routes(pages.find_video),
+        *download_routes(pages.find_video, quotas),
         preview_route(pages.find_preview),
         previews_route(read_examples()),
         close_route(pages),

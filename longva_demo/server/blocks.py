@@ -8,30 +8,28 @@ import gradio as gr
 
 from longva_demo.errors import DemoError
 from longva_demo.page.errors import toast
+from longva_demo.quotas import CLIENT, client_of
 from longva_demo.server.addresses import refuse_addresses
-from longva_demo.server.rate_limit import CALLER, RateLimit, address_name
+from longva_demo.server.json_log import no_prints
+from longva_demo.server.rate_limit import CALLER, caller_names
 from longva_demo.server.validation import check_event, check_inputs
 
 
 class DemoBlocks(gr.Blocks):
-    """Blocks with default options for `launch`. They fetch no URLs, except from `hosts`.
+    """Blocks with default options for `launch`. They fetch no URLs, except from `hosts`."""
 
-    `rate` counts all events, since sending one is cheap and answering it may be expensive.
-    """
-
-    def __init__(self, options: dict[str, Any], hosts: set[str], rate: RateLimit, **kwargs: Any) -> None:
+    def __init__(self, options: dict[str, Any], hosts: set[str], **kwargs: Any) -> None:
         self.options = options
         self.hosts = hosts
-        self.rate = rate
         super().__init__(**kwargs)
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-        names = names_of(kwargs.get("request"))
+        request = kwargs.get("request")
+        if isinstance(request, gr.Request) and request.request is not None:
+            CALLER.set(caller_names(request.session_hash, request.request.scope))
+            CLIENT.set(client_of(request.request.scope))
         block = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
-            # A streaming handler is called again for each update. "unload" is never refused.
-            if kwargs.get("iterator") is None and all(event != "unload" for _, event in block.targets):
-                self.rate.count(*names)
             refuse_addresses(inputs, self.hosts)
             event = kwargs.get("event_data")
             data = event._data if event is not None else None
@@ -39,7 +37,6 @@ class DemoBlocks(gr.Blocks):
             check_event(str(block.name), data)
         except DemoError as error:
             raise toast(error) from None
-        CALLER.set(names)
         return await super().process_api(block_fn, inputs, *args, **kwargs)
 
     async def preprocess_data(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,19 +54,16 @@ class DemoBlocks(gr.Blocks):
                 )
             ) from None
 
+    def get_config_file(self) -> Any:
+        """The page holds a connection open, which tells that it is still shown (heartbeats.py)."""
+        return {**super().get_config_file(), "connect_heartbeat": True}
+
     def block_thread(self) -> None:
         """Wait for an interrupt, then close. Gradio's own method would wait for open pages, and not delete uploads."""
-        with suppress(KeyboardInterrupt):
+        with no_prints(), suppress(KeyboardInterrupt):
             while self.is_running:
                 time.sleep(0.1)
         self.close(verbose=False)
 
     def launch(self, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().launch(**{**self.options, **kwargs})
-
-
-def names_of(request: Any) -> tuple[str, ...]:
-    """A page and its IP address, as names for the rate limits."""
-    if not isinstance(request, gr.Request) or request.request is None:
-        return ()
-    return (f"page {request.session_hash}", address_name(request.request.scope))

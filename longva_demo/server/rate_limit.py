@@ -1,7 +1,7 @@
 """Rate limits per minute, for each page and each IP address: questions, events of all kinds, log-ins."""
 
-import ipaddress
 import math
+import re
 import threading
 import time
 from collections import defaultdict, deque
@@ -13,10 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from longva_demo.chat import ChatSession, Sampling
 from longva_demo.chat.answering import Answerer, Events
 from longva_demo.errors import DemoError
-from longva_demo.server.upload_limits import refusal
+from longva_demo.quotas import client_of
+from longva_demo.server.requests import refusal
 
 SECONDS = 60.0
 MAX_LOGINS = 30  # per minute and IP address
+# Of frames, which the server decodes or encodes for each request.
+DOWNLOAD = re.compile(r"/longva/frames/[^/]+/.")
 # The names of the caller that are counted: the page and its IP address. Set when an event arrives; threads inherit it.
 CALLER: ContextVar[tuple[str, ...]] = ContextVar("CALLER", default=())
 
@@ -66,42 +69,39 @@ def limit_answers(ask: Answerer, rate: RateLimit) -> Answerer:
     return ask_limited
 
 
-class PostLimits:
-    """Middleware that limits uploads, which count as `events`, and log-ins, for each IP address."""
+class RequestRates:
+    """Middleware that limits log-ins, and uploads and downloads, which count as `events`, for each IP address."""
 
     def __init__(self, app: ASGIApp, events: RateLimit) -> None:
         self._app = app
-        self._rates = {"/upload": events, "/login": RateLimit(MAX_LOGINS, "log-ins")}
+        self._events = events
+        self._logins = RateLimit(MAX_LOGINS, "log-ins")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            path = scope["path"].rstrip("/")
-            try:
-                for end, rate in self._rates.items():
-                    if path.endswith(end):
-                        rate.count(address_name(scope))
-            except DemoError as error:
-                await refusal(429, str(error))(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        rate = self._rate(scope) if scope["type"] == "http" else None
+        try:
+            if rate is not None:
+                rate.count(address_name(scope))
+        except DemoError as error:
+            await refusal(429, str(error))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _rate(self, scope: Scope) -> RateLimit | None:
+        path = scope["path"].rstrip("/")
+        if DOWNLOAD.search(path) or (scope["method"] == "POST" and path.endswith("/upload")):
+            return self._events
+        return self._logins if scope["method"] == "POST" and path.endswith("/login") else None
 
 
-def limit_posts(events: RateLimit) -> Middleware:
-    return Middleware(PostLimits, events=events)
+def limit_rates(events: RateLimit) -> Middleware:
+    return Middleware(RequestRates, events=events)
+
+
+def caller_names(session: str | None, scope: Scope) -> tuple[str, ...]:
+    """A page and the address of its request, as names for the rate limits."""
+    return f"page {session}", address_name(scope)
 
 
 def address_name(scope: Scope) -> str:
-    """The IP address of a request, as a name for the rate limits.
-
-    Of an IPv6 address the network /64, since one visitor has all addresses in it.
-    """
-    client = scope.get("client")
-    text = client[0] if client else ""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return f"address {text}"
-    if isinstance(address, ipaddress.IPv6Address):
-        network = ipaddress.ip_network((int(address) >> 64 << 64, 64))
-        return f"address {address.ipv4_mapped or network}"
-    return f"address {address}"
+    return f"address {client_of(scope)}"

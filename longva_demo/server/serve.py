@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from longva_demo.chat.zero_gpu import is_zero_gpu, warn_about_torch
 from longva_demo.errors import DemoError, short
 from longva_demo.folders import check_writable, delete_stale_folders, own_folder
 from longva_demo.server.app import build_app, listening_host
+from longva_demo.server.connections import raise_file_limit
+from longva_demo.server.json_log import json_log
 from longva_demo.settings import Settings
 
 # Where the proxy of a Space is. Visitors come from other addresses.
@@ -34,13 +37,16 @@ def serve_page(settings: Settings) -> None:
     """
     trust_proxies(settings.trusted_proxies)
     check_address(listening_host(settings), settings.port)
+    raise_file_limit()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_upload_folder()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # for people, until it serves
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if is_zero_gpu():
         warn_about_torch()
-    build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings).launch()
+    app = build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings)
+    with json_log():
+        app.launch()
 
 
 def check_address(host: str, port: int) -> None:

@@ -17,6 +17,7 @@ from longva_demo.telemetry import EventLog
 
 log = logging.getLogger(__name__)
 MAX_AGE_SECONDS = 24 * 3600.0
+FOLDER_BYTES = 4096  # each upload has a folder of its own
 
 
 def uploaded_files(app: gr.Blocks) -> set[Path]:
@@ -44,12 +45,12 @@ class Ages:
 def delete_uploads(ages: dict[Path, float], in_use: set[Path], max_age_seconds: float, max_bytes: int) -> list[Path]:
     """Delete files older than `max_age_seconds`, then the oldest until all together have at most `max_bytes`.
 
-    Files `in_use` count but stay. Returns the deleted files.
+    Files `in_use` count but stay. A folder that becomes empty is deleted too. Returns the deleted files.
     """
     facts = []
     for file, age in ages.items():
         with contextlib.suppress(OSError):  # already gone
-            facts.append((age, file.stat().st_size, file))
+            facts.append((age, stored_bytes(file), file))
     total = sum(size for _, size, _ in facts)
     deleted = []
     for age, size, file in sorted(facts, reverse=True):
@@ -60,6 +61,8 @@ def delete_uploads(ages: dict[Path, float], in_use: set[Path], max_age_seconds: 
         except OSError as error:
             log.warning("cannot delete an old upload: %s", error)
             continue
+        with contextlib.suppress(OSError):  # not empty
+            file.parent.rmdir()
         total -= size
         deleted.append(file)
     return deleted
@@ -102,6 +105,11 @@ class Uploads:
         """Delete files that are too old or exceed the limit."""
         self.free_space(0)
 
+    def could_fit(self, num_bytes: int) -> bool:
+        """Whether `num_bytes` more would fit without the files that are not in use."""
+        files = self._uploaded()
+        return size_of(own_files() - files) + size_of(files & self._in_use()) + num_bytes <= self._max_bytes
+
     def free_space(self, num_bytes: int) -> int:
         """Delete files that are too old, and the oldest until `num_bytes` more fit. Returns how many bytes fit."""
         with self._lock:
@@ -112,12 +120,18 @@ class Uploads:
 
 
 def size_of(files: set[Path]) -> int:
-    """Bytes of the files that exist."""
+    """Bytes that the existing ones of these files take."""
     total = 0
     for file in files:
         with contextlib.suppress(OSError):
-            total += file.stat().st_size
+            total += stored_bytes(file)
     return total
+
+
+def stored_bytes(file: Path) -> int:
+    """Bytes that a file takes with its folder: more than its size, if that is small."""
+    facts = file.stat()
+    return max(facts.st_size, 512 * facts.st_blocks) + FOLDER_BYTES
 
 
 def log_uploads(events: EventLog) -> Middleware:

@@ -37,7 +37,7 @@ def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
     now = 0.0
     engine = Engine(load("tiny"), SETTINGS)
     pages = Pages(engine, lambda: now)
-    monkeypatch.setattr("longva_demo.server.app.Pages", lambda _: pages)
+    monkeypatch.setattr("longva_demo.server.app.Pages", lambda *_, **__: pages)
     app = build_app(engine, replace(SETTINGS, port=free_port()))
     app.launch(prevent_thread_lock=True, quiet=True)
     try:

@@ -6,6 +6,7 @@ import pytest
 
 from longva_demo.chat import AdmissionQueue, PrefillTimes, Progress, Stage
 from longva_demo.errors import DemoError
+from longva_demo.quotas import CLIENT
 
 
 def test_tickets_are_admitted_in_order_of_arrival() -> None:
@@ -26,6 +27,30 @@ def test_tickets_are_admitted_in_order_of_arrival() -> None:
             with queue.enqueue(8) as five:
                 assert five.admitted.is_set()
         assert not four.admitted.is_set()
+
+
+def test_clients_take_turns() -> None:
+    queue, client_of = AdmissionQueue(PrefillTimes(), max_admitted=3), {}
+    with ExitStack() as opened:
+        leaving = opened.enter_context(ExitStack())
+        for stack, client in (
+            (leaving, "a"),
+            (opened, "a"),
+            (opened, "a"),
+            (opened, "a"),
+            (opened, "b"),
+            (opened, "c"),
+        ):
+            token = CLIENT.set(client)
+            ticket = stack.enter_context(queue.enqueue(8))
+            CLIENT.reset(token)
+            client_of[ticket] = client
+        admitted = [client for ticket, client in client_of.items() if ticket.admitted.is_set()]
+        assert admitted == ["a", "a", "b"]  # the last place is not for a third one of the same client
+        leaving.close()
+        newest = list(client_of)[-1]
+        assert newest.admitted.is_set()
+        assert len(queue) == 2
 
 
 def test_the_wait_is_estimated_from_earlier_prefills() -> None:

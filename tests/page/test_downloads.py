@@ -13,9 +13,11 @@ from starlette.testclient import TestClient
 from longva_demo.chat import Engine, VideoSource
 from longva_demo.model import load
 from longva_demo.page.components.frame_browser import Sheets
-from longva_demo.page.downloads import FRAME_DECODERS, download_routes, frame_jpeg, zipped
+from longva_demo.page.downloads import download_routes, zipped
 from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
+from longva_demo.quotas import Quotas, client_of
+from longva_demo.server.requests import limit_requests
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.support.clips import write_clip
@@ -46,7 +48,7 @@ def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) 
     for batch in source.frames():
         sheets.add(batch)
     sheets.finish()
-    routes = download_routes(lambda token: (sheets, source) if token == "here" else None)
+    routes = download_routes(lambda token: (sheets, source) if token == "here" else None, Quotas(Settings()))
     client = TestClient(Starlette(routes=routes))
     for name in ("contact-sheet.jpg", "frames.zip", "plan.json"):
         assert client.get(f"/longva/frames/elsewhere/{name}").status_code == 404
@@ -60,7 +62,7 @@ def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) 
 def test_one_frame_at_the_size_of_the_player(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=3, size=(1600, 900))
     source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
-    routes = download_routes(lambda token: (Sheets(3), source) if token == "here" else None)
+    routes = download_routes(lambda token: (Sheets(3), source) if token == "here" else None, Quotas(Settings()))
     client = TestClient(Starlette(routes=routes))
     index = source.plan.indices[1]
     reply = client.get(f"/longva/frames/here/frame/{index}.jpg")
@@ -75,13 +77,20 @@ def test_one_frame_at_the_size_of_the_player(tmp_path: Path) -> None:
     assert client.get(f"/longva/frames/here/frame/{index}.jpg").status_code == 204
 
 
-def test_at_most_two_frames_are_decoded_at_a_time(clip: Path) -> None:
+def test_downloads_and_enlarged_frames_have_quotas(clip: Path) -> None:
     source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
-    with FRAME_DECODERS:
-        assert frame_jpeg(source, 0)
-        with FRAME_DECODERS:
-            assert frame_jpeg(source, 0) is None
-    assert frame_jpeg(source, 0)
+    quotas = Quotas(Settings())
+    routes = download_routes(lambda _: (Sheets(3), source), quotas)
+    client = TestClient(Starlette(routes=routes, middleware=[limit_requests(quotas.requests)]))
+    mine = client_of({"client": ("testclient", 50000)})
+    for quota, name, refused, accepted in (
+        (quotas.downloads, "plan.json", 429, 200),
+        (quotas.frames, "frame/0.jpg", 204, 200),
+    ):
+        with quota.hold(mine, quota.maximum_per_client):
+            assert client.get(f"/longva/frames/token/{name}").status_code == refused
+        assert client.get(f"/longva/frames/token/{name}").status_code == accepted
+        assert (quota.used, quota.num_refused) == (0, 1)
 
 
 def test_downloads_need_finished_frames(clip: Path) -> None:

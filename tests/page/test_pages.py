@@ -1,5 +1,6 @@
 """Sessions, pages and sampled views: who owns what, what a failure leaves, and what is closed."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from longva_demo.page.selection import WHOLE, Selection
 from longva_demo.page.sessions import Pages
 from longva_demo.page.state import AWAY_SECONDS, IDLE_SECONDS, Page
 from longva_demo.page.transcript import WAITING, TurnEntry
+from longva_demo.quotas import CLIENT, Quota, Quotas
 from longva_demo.server.app import close_route
 from longva_demo.server.stale_tab import SESSION_HEADER, refuse_stale_tabs
 from longva_demo.settings import Settings
@@ -48,6 +50,8 @@ def fields(clip: Path | None, num_frames: object = 4, start: str = "", end: str 
 def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
     now = 0.0
     pages = Pages(engine, lambda: now)
+    for name in ("one", "two"):
+        pages.connect(name)
     one, two = pages.get("one"), pages.get("two")
     one.select(fields(clip), engine, SETTINGS)
     assert pages.get("one") is one
@@ -70,21 +74,93 @@ def test_a_browser_that_reconnects_soon_gets_its_page(engine: Engine) -> None:
     """A laptop slept, or the network changed: the connection ended, but the tab is still open."""
     now = 0.0
     pages = Pages(engine, lambda: now)
+    pages.connect("one")
     page = pages.get("one")
     pages.disconnect("one")
     assert page.stop_requested.is_set()
     now = AWAY_SECONDS - 1
-    assert pages.get("one") is page
+    pages.connect("one")
     now = 2 * AWAY_SECONDS
     pages.close_abandoned()
     assert pages.get("one") is page
+    pages.connect("one")  # the new connection can come before the end of the old one is known
     pages.disconnect("one")
-    now = 4 * AWAY_SECONDS
+    now = 3 * AWAY_SECONDS + 1
+    pages.close_abandoned()
+    assert len(pages) == 1
+    pages.disconnect("one")
+    now = 5 * AWAY_SECONDS
     with page.exclusive():  # an answer is still being stopped
         pages.close_abandoned()
         assert len(pages) == 1
     pages.close_abandoned()
     assert len(pages) == 0
+
+
+def test_a_page_that_no_browser_shows_is_closed_soon(engine: Engine) -> None:
+    """A client sends events for it, but holds no connection open."""
+    now = 0.0
+    pages = Pages(engine, lambda: now)
+    page = pages.get("one")
+    now = AWAY_SECONDS - 1
+    assert pages.get("one") is page
+    now = 2 * AWAY_SECONDS - 2
+    pages.close_abandoned()
+    assert len(pages) == 1
+    now = 2 * AWAY_SECONDS
+    pages.close_abandoned()
+    assert len(pages) == 0
+
+
+def test_the_number_of_pages_is_limited_for_each_address(engine: Engine) -> None:
+    quotas = Quotas(engine.settings)
+    quotas.pages = Quota("open pages", 4, 0.5)
+    pages = Pages(engine, quotas=quotas)
+
+    def open_page(client: str, name: str) -> Page:
+        token = CLIENT.set(client)
+        try:
+            return pages.get(name)
+        finally:
+            CLIENT.reset(token)
+
+    first = open_page("10.0.0.1", "a")
+    open_page("10.0.0.1", "b")
+    with pytest.raises(DemoError, match="your network address has too many open pages; try again in a minute"):
+        open_page("10.0.0.1", "c")
+    assert open_page("10.0.0.1", "a") is first
+    open_page("10.0.0.2", "c")
+    pages.disconnect("a", is_closed=True)
+    open_page("10.0.0.1", "d")
+    assert quotas.pages.used == len(pages) == 3
+
+
+def test_what_pages_hold_in_memory_is_limited(engine: Engine, clip: Path) -> None:
+    """Recent views are given up first."""
+    quotas = Quotas(engine.settings)
+    pages = Pages(engine, quotas=quotas)
+    page = pages.get("one")
+    for budget in (2, 3, 4):
+        sheets = page.select(fields(clip, budget), engine, SETTINGS)
+        assert sheets is not None
+        for batch in page.source.frames():  # type: ignore[union-attr]
+            sheets.add(batch)
+        sheets.finish()
+    held = quotas.page_bytes.used
+    assert len(page.recent_views) == 2
+    assert page.source is not None
+    assert 3 * page.source.memory_bytes < held < 100_000
+    quotas.page_bytes.maximum = held
+    page.select(fields(clip, 5), engine, SETTINGS)
+    assert len(page.recent_views) == 1  # the one that was shown
+    quotas.page_bytes.maximum = 1
+    with pytest.raises(DemoError, match="the server has too many frames and pictures in open pages"):
+        page.select(fields(clip, 6), engine, SETTINGS)
+    assert page.selection == fields(clip, 5)
+    pages.disconnect("one", is_closed=True)
+    del page, sheets, batch
+    gc.collect()
+    assert quotas.page_bytes.used == 0
 
 
 def test_the_page_of_a_closed_tab_is_closed_without_delay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

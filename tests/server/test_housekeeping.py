@@ -23,9 +23,10 @@ def test_idle_pages_are_closed_on_an_idle_server(clip: Path, monkeypatch: pytest
 
     engine, settings = Engine(load("tiny"), Settings()), Settings()
     pages = Pages(engine, lambda: now)
-    monkeypatch.setattr("longva_demo.server.app.Pages", lambda _: pages)
+    monkeypatch.setattr("longva_demo.server.app.Pages", lambda *_, **__: pages)
     monkeypatch.setattr("longva_demo.server.app.start_housekeeping", collect)
     build_app(engine, settings)
+    pages.connect("one")
     page = pages.get("one")
     page.select(Selection(clip, 4), engine, settings)
     list(page.session.ask("What is there?"))

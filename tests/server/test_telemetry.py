@@ -25,9 +25,10 @@ from longva_demo.model import load
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.sessions import Pages
+from longva_demo.quotas import Quotas
 from longva_demo.server.api import Api
-from longva_demo.server.upload_limits import limit_uploads
-from longva_demo.server.uploads import log_uploads
+from longva_demo.server.bodies import limit_bodies
+from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
 from longva_demo.video import plan_frames, probe
@@ -215,7 +216,9 @@ def test_each_upload_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
         await request.body()
         return PlainTextResponse("")
 
-    middleware = [log_uploads(events), limit_uploads(1000, lambda num_bytes: num_bytes)]
+    quotas = Quotas(Settings())
+    uploads = Uploads(set, set, 10**6)
+    middleware = [log_uploads(events), limit_bodies(1000, uploads, quotas.uploads, quotas.body_bytes)]
     app = Starlette(routes=[Route("/{rest:path}", accept, methods=["POST"])], middleware=middleware)
     client = TestClient(app)
     client.post("/gradio_api/upload", content=bytes(10))

@@ -7,12 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.testclient import TestClient
 
 from longva_demo.chat import Engine, TextDelta
 from longva_demo.folders import own_files, temporary_folder
@@ -21,12 +15,18 @@ from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
 from longva_demo.server import build_app
 from longva_demo.server.api import Api
-from longva_demo.server.upload_limits import STORAGE_FULL, limit_uploads
-from longva_demo.server.uploads import Ages, Uploads, delete_uploads, uploaded_files
+from longva_demo.server.uploads import FOLDER_BYTES, Ages, Uploads, delete_uploads, stored_bytes, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
 
 HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def _round_sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count with their size alone, except in the test of what they take."""
+    if "on_the_disk" not in request.node.name:
+        monkeypatch.setattr("longva_demo.server.uploads.stored_bytes", lambda file: file.stat().st_size)
 
 
 def write(folder: Path, name: str, size: int) -> Path:
@@ -110,39 +110,32 @@ def test_an_upload_to_the_page_frees_space(tmp_path: Path, monkeypatch: pytest.M
     app = build_app(Engine(load("tiny"), settings), settings)
     upload = write(tmp_path, "clip.mp4", 900)
     app.temp_file_sets[0].add(str(upload))
-    [free_space] = [
-        layer.kwargs["free_space"] for layer in app.options["app_kwargs"]["middleware"] if "free_space" in layer.kwargs
+    [uploads] = [
+        layer.kwargs["storage"] for layer in app.options["app_kwargs"]["middleware"] if "storage" in layer.kwargs
     ]
-    free_space(100)
+    uploads.free_space(100)
     assert upload.exists()
-    free_space(200)
+    assert uploads.could_fit(1000)
+    assert not uploads.could_fit(1001)
+    assert upload.exists()
+    uploads.free_space(200)
     assert not upload.exists()
 
 
-def test_an_upload_that_does_not_fit_is_refused() -> None:
-    """The remaining bytes of other uploads count. An upload of unknown length is cut off when the space is used up."""
-    asked, spaces = [], [99, 100, 105, 105, 0, 100, 1000]
+def test_small_files_count_with_what_they_take_on_the_disk(tmp_path: Path) -> None:
+    file = write(tmp_path, "one byte", 1)
+    assert stored_bytes(file) == 512 * file.stat().st_blocks + FOLDER_BYTES >= 4096
+    assert stored_bytes(write(tmp_path, "large", 10**6)) >= 10**6 + FOLDER_BYTES
 
-    def free_space(num_bytes: int) -> int:
-        asked.append(num_bytes)
-        return spaces[len(asked) - 1]
 
-    async def accept(request: Request) -> PlainTextResponse:
-        if request.url.query:
-            inner = await run_in_threadpool(client.post, "/upload", content=bytes(10))
-            return PlainTextResponse(inner.text, inner.status_code)
-        return PlainTextResponse(str(len(await request.body())))
-
-    app = Starlette(routes=[Route("/upload", accept, methods=["POST"])], middleware=[limit_uploads(1000, free_space)])
-    client = TestClient(app)
-    pieces = [bytes(40)] * 5
-    for status, text in ((507, STORAGE_FULL), (200, "100")):
-        reply = client.post("/upload", content=bytes(100))
-        assert (reply.status_code, reply.text) == (status, text)
-    assert client.post("/upload?with=another", content=bytes(100)).text == STORAGE_FULL
-    assert asked == [100, 100, 100, 110]
-    for status in (507, 413, 200):
-        assert client.post("/upload", content=iter(pieces)).status_code == status
+def test_the_folder_of_a_deleted_upload_is_deleted(tmp_path: Path) -> None:
+    alone, one, two = tmp_path / "alone", tmp_path / "two", tmp_path / "two"
+    alone.mkdir()
+    two.mkdir()
+    files = {write(alone, "a", 10): 9.0, write(one, "b", 10): 9.0, write(two, "c", 10): 0.0}
+    delete_uploads(files, set(), 5.0, 10**9)
+    assert not alone.exists()
+    assert [file.name for file in two.iterdir()] == ["c"]
 
 
 def test_the_file_of_an_api_call_is_in_use(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,15 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from longva_demo.errors import VideoError
+from longva_demo.quotas import CLIENT, DECODERS, QuotaError
 from longva_demo.video._worker.shared import anonymous_file
 from longva_demo.video._worker.wire import Message, decode, encode
 from longva_demo.video.limits import MIB, DecodeLimits
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 START_SECONDS = 30.0  # a worker starts in 0.3 s; on an overloaded machine, in several seconds
+TURN_SECONDS = 120.0
+LOW_PRIORITY = 10  # as for `nice`: about a tenth of the CPU time of another client's worker
 CONVERT = "convert it to an MP4 with H.264 video and try again"
 
 
@@ -34,6 +37,7 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self.limits = limits
+        self._client = CLIENT.get()
         self._remedy = "choose fewer frames or a shorter range" if request["task"] == "decode" else CONVERT
         self._remedy += ", or raise the time limit"
         self._waited_seconds = 0.0
@@ -49,7 +53,10 @@ class WorkerProcess:
             passed = [request_file.fileno(), release_end, lifeline_end, *([] if ring is None else [ring_fd])]
             numbers = [request_file.fileno(), ring_fd, release_end, lifeline_end]
             try:
-                self._process = self._start(numbers, passed)
+                self._process = self._start_in_turn(numbers, passed)
+            except QuotaError:
+                self._close_pipes()
+                raise
             except OSError as error:
                 self._close_pipes()
                 raise VideoError(f"cannot start the decoder ({error})", "free some memory") from error
@@ -60,6 +67,19 @@ class WorkerProcess:
         self._messages = self._process.stdout.fileno()
         self._poll = select.poll()
         self._poll.register(self._messages, select.POLLIN | select.POLLHUP)
+
+    def _start_in_turn(self, numbers: list[int], passed: list[int]) -> "subprocess.Popen[bytes]":
+        """Wait until the client may have one more worker. Those after its first have a low priority."""
+        num_workers = DECODERS.acquire(self._client, TURN_SECONDS)
+        try:
+            process = self._start(numbers, passed)
+        except BaseException:
+            DECODERS.release(self._client)
+            raise
+        if num_workers > 1:
+            with contextlib.suppress(OSError):  # it has ended
+                os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
+        return process
 
     def _start(self, numbers: list[int], passed: list[int]) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-P", "-m", "longva_demo.video._worker.main", *map(str, numbers)]
@@ -149,12 +169,15 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Kill the worker, reap it, and close the pipes. A second call does nothing."""
+        if self._release < 0:
+            return
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._close_pipes()
+        DECODERS.release(self._client)
 
     def _close_pipes(self) -> None:
         for descriptor in (self._release, self._lifeline):

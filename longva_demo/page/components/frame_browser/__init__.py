@@ -25,6 +25,7 @@ from longva_demo.page.components.component import make_component
 from longva_demo.page.jpeg import jpeg_bytes
 from longva_demo.page.transcript import Value
 from longva_demo.parallel import in_threads
+from longva_demo.quotas import Holding
 from longva_demo.video import FrameBatch
 
 # (up to this many frames, height of a thumbnail in pixels): the more frames, the smaller each is shown.
@@ -56,7 +57,9 @@ class Sheets:
     and 2,000 frames need about 16 sheets. Anyone with the random token can fetch them while this object exists.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, held: Holding | None = None) -> None:
+        """`held` counts the bytes of the sheets."""
+        self._held = held
         self.token = secrets.token_hex(16)
         self.total = total
         self.num_done = 0
@@ -147,7 +150,10 @@ class Sheets:
             "indices": self._indices,
             "seconds": [round(seconds, 6) for seconds in self._seconds],
         }
-        self._records.append(make_record(facts, encoded))
+        record = make_record(facts, encoded)
+        if self._held is not None:
+            self._held.add(len(record))
+        self._records.append(record)
         self._tiles, self._indices, self._seconds = [], [], []
 
 

@@ -1,0 +1,34 @@
+"""Heartbeats: a browser that shows a page holds one request open, so that the server knows when it has gone."""
+
+import re
+
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from longva_demo.page.sessions import Pages
+
+HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([^/]+)/?$")
+
+
+def observe_heartbeats(pages: Pages) -> Middleware:
+    return Middleware(Heartbeats, pages=pages)
+
+
+class Heartbeats:
+    """Middleware that tells `pages` when a heartbeat begins and ends. Gradio's event "unload" can get lost."""
+
+    def __init__(self, app: ASGIApp, pages: Pages) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = HEARTBEAT.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        self._pages.connect(found[1])
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            await run_in_threadpool(self._pages.disconnect, found[1])

@@ -1,0 +1,54 @@
+"""All requests: how many at once, for which client, and what happens if a route fails."""
+
+import logging
+
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from longva_demo.quotas import CLIENT, Quota, QuotaError, client_of
+from longva_demo.telemetry import HEALTH
+
+log = logging.getLogger(__name__)
+
+
+def limit_requests(quota: Quota) -> Middleware:
+    """The outermost middleware."""
+    return Middleware(Requests, quota=quota)
+
+
+class Requests:
+    """Counts the running requests of each client, names the client for what they do, and answers if a route fails."""
+
+    def __init__(self, app: ASGIApp, quota: Quota) -> None:
+        self._app = app
+        self._quota = quota
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].rstrip("/").endswith(HEALTH):
+            await self._app(scope, receive, send)
+            return
+        client, has_started = client_of(scope), False
+        CLIENT.set(client)
+
+        async def send_once(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            with self._quota.hold(client):
+                await self._app(scope, receive, send_once)
+        except QuotaError as error:
+            await refusal(429, str(error))(scope, receive, send)
+        except Exception as error:
+            # Its text may contain what the client sent.
+            log.error("a route failed", exc_info=error)
+            if has_started:
+                raise
+            await refusal(500, "the server failed to answer this request; try again later")(scope, receive, send)
+
+
+def refusal(status: int, text: str) -> PlainTextResponse:
+    """An error after which the server closes the connection, without reading the rest of the request."""
+    return PlainTextResponse(text, status, {"Connection": "close"})

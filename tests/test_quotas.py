@@ -1,0 +1,131 @@
+"""What clients can hold, in all and each; and who is next."""
+
+import gc
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from longva_demo import quotas as module
+from longva_demo.quotas import FairLock, Holding, Quota, QuotaError, Quotas, Slots, client_of
+from longva_demo.settings import Settings
+
+
+def test_a_client_holds_at_most_its_share() -> None:
+    quota = Quota("open pages", 8, 0.25)
+    with quota.hold("a", 2), quota.hold("b"):
+        with pytest.raises(QuotaError, match="your network address has too many open pages; try again in a minute"):
+            quota.take("a")
+        assert (quota.used, quota.num_refused) == (3, 1)
+        with (
+            quota.hold("b"),
+            quota.hold("c", 2),
+            quota.hold("d", 2),
+            pytest.raises(QuotaError, match="the server has too many open pages; try again in a minute"),
+        ):
+            quota.take("e")
+    assert (quota.used, quota.num_refused) == (0, 2)
+    with quota.hold("", 8):  # this machine's own work
+        assert quota.used == 8
+
+
+def test_what_an_object_holds_is_given_back_with_it() -> None:
+    quota = Quota("bytes", 100, 0.5)
+    held = Holding(quota, "a", 20)
+    held.add(20)
+    held.remove(5)
+    with pytest.raises(QuotaError):
+        held.add(20)
+    assert quota.used == 35
+    del held
+    gc.collect()
+    assert quota.used == 0
+    with pytest.raises(QuotaError):
+        Holding(quota, "a", 51)
+    gc.collect()
+    assert quota.used == 0
+
+
+def test_a_free_slot_goes_to_the_client_with_the_fewest() -> None:
+    slots = Slots("videos to decode", 6)
+    assert [slots.acquire("a", 0) for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(QuotaError, match="the server has too many videos to decode"):
+        slots.acquire("a", 0.01)  # two are free, for others
+    assert slots.acquire("b", 0) == 1
+    assert slots.acquire("c", 0) == 1
+    order: list[str] = []
+
+    def wait(client: str) -> None:
+        slots.acquire(client, 60)
+        order.append(client)
+
+    threads = []
+    for client in ("b", "d", "b", "d"):
+        threads.append(threading.Thread(target=wait, args=(client,)))
+        threads[-1].start()
+        while len(slots._waiting) < len(threads):
+            time.sleep(0.001)
+    for number in range(4):
+        slots.release("a")
+        threads_done = number + 1
+        while len(order) < threads_done:
+            time.sleep(0.001)
+    assert order == ["d", "b", "d", "b"]
+    assert (slots.used, slots.num_refused) == (6, 1)
+    assert slots.acquire("", 0) == 0  # this machine's own work
+    assert slots.used == 6
+
+
+def test_clients_get_a_fair_lock_in_turn() -> None:
+    lock, order = FairLock(), []
+
+    def run(client: str) -> None:
+        with lock.hold(client):
+            order.append(client)
+
+    threads = [threading.Thread(target=run, args=(client,)) for client in ("a", "a", "a", "b", "c", "b")]
+    with lock.hold("a"):
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while sum(map(len, lock._waiting.values())) < number:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(60)
+    assert order == ["a", "b", "c", "a", "b", "a"]
+    with lock.hold("a"):
+        assert not lock._waiting
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("a unix socket", "a unix socket"),
+        ("", "unknown"),
+    ],
+)
+def test_an_address_names_a_client(address: str, client: str) -> None:
+    assert client_of({"client": (address, 1)}) == client
+
+
+def test_quotas_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that clients hold in memory stays below what is set, with the pages themselves (about 50 kB each)."""
+    monkeypatch.setattr(module, "machine_memory", lambda: 4 * 1024**3)
+    small, set_by_hand = Quotas(Settings()), Quotas(Settings(max_client_memory_bytes=2**32, address_share=1.0))
+    for quotas, memory in ((small, 2**30), (set_by_hand, 2**32)):
+        in_bytes = quotas.body_bytes, quotas.unread_bytes, quotas.page_bytes
+        assert sum(quota.maximum for quota in in_bytes) + 50_000 * quotas.pages.maximum <= memory
+    assert small.pages.maximum_per_client == small.pages.maximum // 4
+    assert set_by_hand.pages.maximum_per_client == set_by_hand.pages.maximum
+    names = Counter(name for name, _ in small)
+    assert names["connections"] == names["decoders"] == 1
+    assert len(names) == 11
+
+
+def test_connections_leave_room_for_other_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "max_open_files", lambda: 400)
+    assert Quotas(Settings()).connections.maximum == 200
