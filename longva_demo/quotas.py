@@ -106,7 +106,7 @@ def give_back_all(quota: Quota, client: str, amounts: list[int]) -> None:
 
 
 class Slots:
-    """A semaphore. A free slot goes to the waiting client that holds the fewest, then in order of arrival."""
+    """A semaphore. A free slot goes to the waiting client that holds the fewest, or had one longest ago."""
 
     def __init__(self, what: str, maximum: int) -> None:
         self.what = what
@@ -114,6 +114,8 @@ class Slots:
         self.num_refused = 0
         self._max_per_client = max(4, maximum // 4)  # a page can need three at once
         self._held: Counter[str] = Counter()
+        self._turns: dict[str, int] = {}  # the number of each client's last turn, while it holds or waits
+        self._num_turns = 0
         self._waiting: list[tuple[str, threading.Event]] = []
         self._lock = threading.Lock()
 
@@ -152,11 +154,15 @@ class Slots:
             allowed = [ticket for ticket in self._waiting if self._held[ticket[0]] < self._max_per_client]
             if not allowed:
                 break
-            ticket = fairest(allowed, self._held, lambda waiting: waiting[0])
+            ticket = min(allowed, key=lambda ticket: (self._held[ticket[0]], self._turns.get(ticket[0], 0)))
             self._waiting.remove(ticket)
             self._held[ticket[0]] += 1
+            self._num_turns += 1
+            self._turns[ticket[0]] = self._num_turns
             ticket[1].set()
         self._held = +self._held
+        clients = {client for client, _ in self._waiting} | set(self._held)
+        self._turns = {client: turn for client, turn in self._turns.items() if client in clients}
 
 
 class FairLock:
@@ -225,6 +231,7 @@ class Quotas:
         """All of them, with their names."""
         yield from vars(self).items()
         yield "decoders", DECODERS
+        yield "pictures", PICTURES
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
@@ -261,5 +268,7 @@ def max_open_files() -> int:
     return hard if hard != resource.RLIM_INFINITY else 2**20
 
 
-# Processes that decode, each a few hundred MB. They belong to this process, not to one app.
+# Pictures need up to 2 GB while they are decoded. These belong to this process, not to one app.
+PICTURES = Slots("pictures to decode", 1)
+# Processes that decode, each a few hundred MB.
 DECODERS = Slots("videos to decode", min(32, max(8, machine_memory() // (512 * MIB))))

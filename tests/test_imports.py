@@ -12,11 +12,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "longva_demo"
-BASE = {"errors", "settings", "times", "parallel", "folders", "quotas"}
+BASE = {"errors", "settings", "times", "parallel", "folders", "quotas", "unires"}
 ALLOWED = {
     "errors": set(),
     "times": {"errors"},
     "parallel": set(),
+    "unires": set(),
     "folders": {"errors"},
     "settings": {"errors"},
     "quotas": {"errors", "settings"},

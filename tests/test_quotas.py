@@ -77,6 +77,27 @@ def test_a_free_slot_goes_to_the_client_with_the_fewest() -> None:
     assert slots.used == 6
 
 
+def test_clients_take_turns_for_a_single_slot() -> None:
+    slots, order = Slots("pictures to decode", 1), []
+
+    def run(client: str) -> None:
+        slots.acquire(client, 60)
+        order.append(client)
+        slots.release(client)
+
+    slots.acquire("a", 60)
+    threads = [threading.Thread(target=run, args=(client,)) for client in ("a", "a", "a", "b", "c")]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        while len(slots._waiting) < number:
+            time.sleep(0.001)
+    slots.release("a")
+    for thread in threads:
+        thread.join(60)
+    assert order == ["b", "c", "a", "a", "a"]
+    assert (slots.used, slots._turns) == (0, {})
+
+
 def test_clients_get_a_fair_lock_in_turn() -> None:
     lock, order = FairLock(), []
 
@@ -123,7 +144,7 @@ def test_quotas_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set_by_hand.pages.maximum_per_client == set_by_hand.pages.maximum
     names = Counter(name for name, _ in small)
     assert names["connections"] == names["decoders"] == 1
-    assert len(names) == 11
+    assert len(names) == 12
 
 
 def test_connections_leave_room_for_other_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def open_recorded(
         return None
     frames = record.media.frames
     if frames is None:
-        return ImageSource(path, processor)
+        return ImageSource(path, processor, limits)
     info = probe(path, limits, decoder=frames.decoder)
     return VideoSource(info, plan_recorded(info, frames), processor, frames.decoder, limits)
 

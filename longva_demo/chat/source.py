@@ -1,6 +1,5 @@
 """What a chat is about: a video with its frame plan, or a picture."""
 
-import hashlib
 import shutil
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -19,11 +18,12 @@ from longva_demo.chat.turn import FrameRef
 from longva_demo.folders import temporary_folder
 from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FrameBatch, FramePlan, VideoInfo, decode_frames, file_sha256
-from longva_demo.video.still import open_image
+from longva_demo.video.picture import condense, read_picture
 
 # Decoding this many frames takes about as long as resizing one of them for the model.
 DENSE = 4
 CHUNK_FRAMES = 16
+THUMBNAIL_SIDE = 1280  # pixels; the page shows nothing larger
 REPAIRED = "The stored frames were deleted from the temporary folder and have been decoded again."
 
 
@@ -188,7 +188,7 @@ class VideoSource:
 
     @property
     def memory_bytes(self) -> int:
-        return self.info.frame_seconds.nbytes + sum(array.nbytes for array in self.info.index["arrays"].values())
+        return self.info.index_bytes
 
     @property
     def is_dense(self) -> bool:
@@ -328,35 +328,44 @@ class VideoSource:
 
 
 class ImageSource:
-    """One picture, cut into grids (UniRes) for the model. Nothing of it is stored on disk."""
+    """One picture, cut into grids (UniRes) for the model. Nothing of it is stored on disk.
+
+    Its pixels are kept in small sizes only: a page stays open for hours.
+    """
 
     kind: Literal["picture"] = "picture"
     complete, has_features, num_bytes = True, False, 0
     duration_seconds = None
 
-    def __init__(self, image: Image.Image | str | Path, processor: LongVAProcessor) -> None:
-        """Opens and decodes the picture.
+    def __init__(
+        self, image: Image.Image | str | Path, processor: LongVAProcessor, limits: DecodeLimits | None = None
+    ) -> None:
+        """Decodes the picture, if it is a file in a worker process.
 
         Raises:
-            VideoError: no such file, not a picture, damaged, or with more than 100 million pixels.
+            VideoError: no such file, not a picture, damaged, with more than 100 million pixels, or a limit was hit.
         """
-        self.path = None if isinstance(image, Image.Image) else Path(image)
-        self.image = image if isinstance(image, Image.Image) else open_image(Path(image))
-        self.size = self.image.size
+        cutter = processor.image_processor
+        if isinstance(image, Image.Image):
+            self.path = None
+            rgb = image.copy() if image.mode == "RGB" else image.convert("RGB")
+            picture = condense(rgb, THUMBNAIL_SIDE, cutter.side, cutter.image_grid_pinpoints)
+        else:
+            self.path = Path(image)
+            picture = read_picture(self.path, THUMBNAIL_SIDE, cutter.side, cutter.image_grid_pinpoints, limits)
+        self.size = picture.size
+        self.key: tuple[object, ...] = ("image", picture.size, picture.sha256)
+        self.thumbnail = Image.fromarray(picture.small)
         self.size_bytes = self.path.stat().st_size if self.path else 0
         self.sha256 = file_sha256(self.path) if self.path else ""
         self.notes: list[str] = []
-        self.slots = processor.preprocess_image(self.image)  # (1 + grids, S, S, 3) uint8, the base picture first
+        self.slots = picture.slots  # (1 + grids, S, S, 3) uint8, the base picture first
         self.num_frames = len(self.slots) - 1  # a grid costs as much as a frame
         self.frame_refs: list[FrameRef] = []
 
     @property
-    def key(self) -> tuple[object, ...]:
-        return ("image", self.image.size, hashlib.sha256(self.image.tobytes()).hexdigest())
-
-    @property
     def memory_bytes(self) -> int:
-        return self.slots.nbytes + 3 * self.image.width * self.image.height
+        return self.slots.nbytes + 3 * self.thumbnail.width * self.thumbnail.height
 
     def ensure_decoded(self, should_stop: Callable[[], bool]) -> Iterator[None]:  # noqa: ARG002
         return iter(())

@@ -38,7 +38,7 @@ def ask(options: Namespace) -> None:
     settings = make_settings(options)
     if not options.question.strip():
         raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
-    path = Path(options.video)
+    path, limits = Path(options.video), DecodeLimits.from_settings(settings)
     info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
     # Imported late: torch takes seconds to import, and an error about the video should not wait for it.
     with quick_imports():
@@ -48,11 +48,11 @@ def ask(options: Namespace) -> None:
     engine = Engine.from_settings(settings)
     source: Source
     if info is None or plan is None:
-        source = ImageSource(path, engine.processor)
+        source = ImageSource(path, engine.processor, limits)
     else:
         if options.num_frames is None and engine.default_frames != settings.num_frames:
             plan = plan_frames(info, engine.default_frames, options.start, options.end)
-        source = VideoSource(info, plan, engine.processor, settings.decoder, DecodeLimits.from_settings(settings))
+        source = VideoSource(info, plan, engine.processor, settings.decoder, limits)
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
         say(engine.loaded.reason)

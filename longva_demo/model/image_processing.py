@@ -13,7 +13,8 @@ from transformers.processing_utils import ImagesKwargs
 
 from longva_demo.model.config import CLIP_MEAN, CLIP_STD, LongVAConfig, default_pinpoints
 from longva_demo.model.longva import IMAGE, UNIRES_STRIDE
-from longva_demo.model.pixels import best_resolution, grey_levels, normalise, split_image
+from longva_demo.model.pixels import grey_levels, normalise
+from longva_demo.unires import best_resolution, split_image
 
 SIDE, PATCH = 336, 14  # of openai/clip-vit-large-patch14-336
 

@@ -1,6 +1,5 @@
-"""Resizing that matches the original pixel for pixel: squares for frames, grids (UniRes) for images."""
+"""Video frames to squares that match the original pixel for pixel, and their normalisation."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,16 +7,7 @@ import torch
 from PIL import Image
 
 from longva_demo.parallel import in_threads
-
-
-def resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Bicubic with antialiasing, horizontal pass first: identical pixels on every version of Pillow.
-
-    Pillow 13 runs the cheaper pass first, which differs by up to 25 grey levels from what the model was trained on.
-    """
-    return image.resize((width, image.height), Image.Resampling.BICUBIC).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+from longva_demo.unires import resize
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
@@ -46,35 +36,6 @@ def reduce_to(image: Image.Image, size: int, gap: float) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def best_resolution(image_size: tuple[int, int], pinpoints: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """The resolution that keeps most of an image's pixels, and among those wastes fewest. All are (width, height).
-
-    >>> best_resolution((640, 360), [(336, 672), (672, 336), (672, 672)])
-    (672, 672)
-    """
-    width, height = image_size
-    best, best_rank = pinpoints[0], (-1, 0)
-    for point in pinpoints:
-        scale = min(point[0] / width, point[1] / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
-        rank = (kept, kept - point[0] * point[1])  # more kept, then less wasted; the first wins a tie
-        if rank > best_rank:
-            best, best_rank = point, rank
-    return best[0], best[1]
-
-
-def resize_and_pad(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Fit an image into (width, height), keeping its aspect ratio, centred on black."""
-    scale_width, scale_height = width / image.width, height / image.height
-    if scale_width < scale_height:
-        new_width, new_height = width, min(math.ceil(image.height * scale_width), height)
-    else:
-        new_width, new_height = min(math.ceil(image.width * scale_height), width), height
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(resize(image, new_width, new_height), ((width - new_width) // 2, (height - new_height) // 2))
-    return canvas
-
-
 def square_frames(frames: np.ndarray, size: int, reducing_gap: float | None = None) -> np.ndarray:
     """uint8 (frames, height, width, 3) to uint8 (frames, S, S, 3), on all cores.
 
@@ -91,16 +52,6 @@ def square_frames(frames: np.ndarray, size: int, reducing_gap: float | None = No
         )
 
     return np.stack(list(in_threads(to_square, frames)))
-
-
-def split_image(image: Image.Image, size: int, pinpoints: Sequence[Sequence[int]]) -> np.ndarray:
-    """UniRes: an image to uint8 (1 + grids, S, S, 3): the whole image, squashed, then its grids row by row."""
-    image = image.convert("RGB")
-    width, height = best_resolution(image.size, pinpoints)
-    canvas = np.asarray(resize_and_pad(image, width, height))  # (height, width, 3)
-    grids = canvas.reshape(height // size, size, width // size, size, 3).swapaxes(1, 2)
-    whole = np.asarray(resize(image, size, size))[None]
-    return np.concatenate([whole, grids.reshape(-1, size, size, 3)])  # (1 + grids, S, S, 3)
 
 
 def grey_levels(

@@ -98,7 +98,7 @@ class Handlers:
         sheets = view.sheets
         try:
             if isinstance(view.source, ImageSource):
-                sheets.add_picture(view.source.image)
+                sheets.add_picture(view.source.thumbnail)
             elif isinstance(view.source, VideoSource):
                 self._decode(page, view.source, sheets)
         except Exception as error:

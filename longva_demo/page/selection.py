@@ -63,9 +63,9 @@ class Selection:
         Raises:
             DemoError: the file cannot be used, the range is outside it, or the budget does not fit.
         """
-        if is_picture(self.path):
-            return ImageSource(self.path, engine.processor)
         limits = DecodeLimits.from_settings(settings)
+        if is_picture(self.path):
+            return ImageSource(self.path, engine.processor, limits)
         info = self.known_info(shown) or probe(self.path, limits=limits, decoder=self.decoder)
         plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
         return VideoSource(info, plan, engine.processor, self.decoder, limits)

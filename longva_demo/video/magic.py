@@ -12,6 +12,7 @@ PICTURES = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
     b"RIFF": "WebP",
+    b"\0\0\1\0": "ICO",
 }
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avci", b"avcs")
@@ -28,10 +29,10 @@ def picture_kind(head: bytes) -> str | None:
             return "AVIF"
         is_avif = head[8:12] in HEIC_BRANDS and any(brand in head for brand in AVIF_BRANDS)
         return "AVIF" if is_avif else "HEIC" if head[8:12] in HEIC_BRANDS else None
-    for start, kind in PICTURES.items():
-        if head.startswith(start) and not (kind == "WebP" and head[8:12] != b"WEBP"):
-            return kind
-    return None
+    kind = next((kind for start, kind in PICTURES.items() if head.startswith(start)), None)
+    if (kind == "WebP" and head[8:12] != b"WEBP") or (kind == "ICO" and head[5:6] != b"\0"):  # else MPEG: a frame
+        return None
+    return kind
 
 
 def has_movie(path: Path) -> bool:

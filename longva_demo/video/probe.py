@@ -3,10 +3,12 @@
 import hashlib
 import os
 import stat
+import threading
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from longva_demo.video.limits import MIB, DecodeLimits
 
 CHOOSE_VIDEO = "choose a video file, such as an MP4"
 DECODERS = ("pyav", "decord")
+# Each file that is in use, so that all pages that show it share one packet index.
+probed: "WeakValueDictionary[tuple[object, ...], VideoInfo]" = WeakValueDictionary()
+probed_lock = threading.Lock()
 # A file whose modification time changed is compared by this many blocks of this size.
 SAMPLES, SAMPLE_BYTES = 64, 64 * 1024
 
@@ -72,6 +77,11 @@ class VideoInfo:
         """SHA-256 of the file's bytes, in hexadecimal. The first access takes about one second per gigabyte."""
         return file_sha256(self.path)
 
+    @property
+    def index_bytes(self) -> int:
+        """What the packet index and the frame times take in memory: 16 to 36 bytes per frame."""
+        return self.frame_seconds.nbytes + sum(array.nbytes for array in self.index.get("arrays", {}).values())
+
     def to_dict(self) -> dict[str, Any]:
         """All JSON-serialisable fields; the arrays are left out."""
         names = [item.name for item in fields(self) if item.name not in ("path", "frame_seconds", "notes", "index")]
@@ -81,7 +91,8 @@ class VideoInfo:
 def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, decoder: str = "pyav") -> VideoInfo:
     """Read a video's properties and the time of every frame, in a worker process.
 
-    `decoder="decord"` counts and times frames as decord does, to reproduce the reference's choice of frames.
+    `decoder="decord"` counts and times frames as decord does, to reproduce the reference's choice of frames. While an
+    earlier result for the same unchanged file is in use, it is returned again.
 
     Raises:
         VideoError: the file is not a readable video, or exceeds a limit.
@@ -90,6 +101,17 @@ def probe(path: str | os.PathLike[str], limits: DecodeLimits | None = None, *, d
     check_decoder(decoder)
     file = Path(path)
     size_bytes, changed = check_file(file, limits)
+    key = (file, size_bytes, changed, decoder, limits)
+    with probed_lock:
+        info = probed.get(key)
+    if info is None:
+        info = _probe(file, size_bytes, changed, decoder, limits)
+        with probed_lock:
+            info = probed.setdefault(key, info)  # another thread may have been faster
+    return info
+
+
+def _probe(file: Path, size_bytes: int, changed: int, decoder: str, limits: DecodeLimits) -> VideoInfo:
     sample = sample_digest(file, size_bytes)
     request = {"task": "probe", "path": str(file.resolve()), "decoder": decoder, "limits": limits.to_dict()}
     with WorkerProcess(file.name, request, b"", limits) as worker:

@@ -1,4 +1,7 @@
-"""Still pictures: recognise them by content, and open them upright within limits of size and time."""
+"""Still pictures: recognise them by content, and open them upright within limits of size and time.
+
+Opening one may take gigabytes: see `picture.read_picture`, which does it in a worker. Recognising one takes little.
+"""
 
 import io
 import os
@@ -14,11 +17,13 @@ from longva_demo.errors import VideoError
 from longva_demo.video.avif_still import read_plain_avif
 from longva_demo.video.code_points import CodePoints, code_points
 from longva_demo.video.jpeg_stream import is_jpeg_stream
-from longva_demo.video.magic import HEAD_BYTES, has_movie, picture_kind
+from longva_demo.video.limits import MIB
+from longva_demo.video.magic import HEAD_BYTES, has_movie, is_animation, picture_kind
 from longva_demo.video.still_pixels import as_rgb
 
 MAX_IMAGE_PIXELS = 100_000_000
 MAX_PICTURE_BYTES = 4 * MAX_IMAGE_PIXELS  # uncompressed RGBA
+MAX_HEADER_BYTES = 4 * MIB
 MAX_READING_SECONDS = 20.0  # of CPU time; the largest picture takes a few
 # Pillow supports some forty more; for one of them (EPS) it starts another program.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -35,7 +40,10 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-ANIMATED = {"AVIF", "GIF", "PNG", "WEBP"}
+# Formats that are recognised by their first bytes alone. Pillow decodes an ICO when opening it, and for the header of a
+# TIFF of 40 MB it takes a gigabyte.
+STILL = {"BMP", "HEIC", "ICO", "TIFF"}
+MAYBE_ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 pi_heif.register_heif_opener(thumbnails=False)
 
@@ -46,10 +54,10 @@ class PictureFile(io.BufferedReader):
     Pillow reads a WebP or AVIF at once, and a PNG or GIF chunk by chunk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_bytes: int) -> None:
         super().__init__(io.FileIO(path))
         self._size_bytes = os.fstat(self.fileno()).st_size
-        self._bytes_left = MAX_PICTURE_BYTES
+        self._bytes_left = max_bytes
         self._start = time.thread_time()
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -57,7 +65,7 @@ class PictureFile(io.BufferedReader):
             raise TimeoutError(f"reading took more than {MAX_READING_SECONDS:g} s")
         wanted = self._size_bytes if size is None or size < 0 else min(size, self._size_bytes)
         if wanted > self._bytes_left:
-            raise OSError(f"the picture needs more than {MAX_PICTURE_BYTES:,} bytes")
+            raise OSError(f"the picture needs {wanted - self._bytes_left:,} bytes more than allowed")
         data = super().read(wanted)
         self._bytes_left -= len(data)
         return data
@@ -111,7 +119,7 @@ def open_within_limits(path: Path) -> Iterator[Image.Image]:
         if size_bytes > MAX_PICTURE_BYTES:
             limit = f"above the limit of {MAX_PICTURE_BYTES / 1e6:,.0f} MB for a picture"
             raise VideoError(f"{path.name} is {size_bytes / 1e6:,.0f} MB, {limit}", "scale it down or save it as JPEG")
-        with PictureFile(path) as file, Image.open(file, formats=FORMATS) as image:
+        with PictureFile(path, MAX_PICTURE_BYTES) as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_IMAGE_PIXELS:
                 raise VideoError(f"{path.name} has {width} × {height} pixels", "scale it below 100 million pixels")
@@ -129,16 +137,22 @@ def open_within_limits(path: Path) -> Iterator[Image.Image]:
 def is_picture(path: Path) -> bool:
     """Whether the file's content (not its name) is a still picture, even a damaged one; an animated GIF is a video.
 
-    If a TIFF, HEIC or camera JPEG contains several pictures, the first one counts.
+    If a TIFF, HEIC or camera JPEG contains several pictures, the first one counts. Reads at most MAX_HEADER_BYTES,
+    except of a GIF, which is read in blocks of 255 bytes.
     """
     try:
-        with PictureFile(path) as file, Image.open(file, formats=FORMATS) as image:
+        with path.open("rb") as opened:
+            kind = picture_kind(opened.read(HEAD_BYTES))
+        if kind == "JPEG":
+            return not is_jpeg_stream(path)
+        if kind in STILL:
+            return not has_movie(path)
+        if kind == "WebP" and path.stat().st_size > MAX_HEADER_BYTES:
+            return not is_animation(path)
+        max_bytes = MAX_PICTURE_BYTES if kind is None else MAX_HEADER_BYTES
+        with PictureFile(path, max_bytes) as file, Image.open(file, formats=(*MAYBE_ANIMATED, "PPM")) as image:
             # Not `n_frames`: Pillow would read through all frames of a GIF.
-            if image.format == "JPEG":
-                return not is_jpeg_stream(path)
-            if image.format == "HEIF":
-                return not has_movie(path)
-            return image.format not in ANIMATED or not getattr(image, "is_animated", False)
+            return not getattr(image, "is_animated", False)
     except Image.DecompressionBombError:
         return True
     except Exception:  # see open_within_limits

@@ -10,8 +10,9 @@ from PIL import Image
 
 from longva_demo.model import LongVAConfig
 from longva_demo.model.longva import IMAGE, VIDEO, VISUAL_TOKEN
-from longva_demo.model.pixels import best_resolution, resize_and_crop
+from longva_demo.model.pixels import resize_and_crop
 from longva_demo.model.processor import LongVAProcessor
+from longva_demo.unires import best_resolution
 from tests.model.golden import CHECKPOINTS, COPY, SHARED, load_model, load_processor, table
 
 A = COPY / "a" / "checkpoint"

@@ -121,5 +121,5 @@ def test_the_first_of_several_pictures_is_used(name: str, kind: str, engine: Eng
     pictures[0].save(tmp_path / name, kind, save_all=True, append_images=pictures[1:])
     source = Selection(tmp_path / name, 8).open_source(engine, SETTINGS)
     assert not isinstance(source, VideoSource)
-    red, _, blue = source.image.getpixel((16, 16))
+    red, _, blue = source.thumbnail.getpixel((16, 16))
     assert red > 200 > 50 > blue

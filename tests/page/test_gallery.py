@@ -7,12 +7,12 @@ from PIL import Image
 
 from longva_demo.chat import ChatSession, Engine, Sampling
 from longva_demo.model import LongVAConfig, load
-from longva_demo.model.pixels import best_resolution
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.page.i18n import CATALOGUES
 from longva_demo.page.selection import Selection
 from longva_demo.settings import Settings
 from longva_demo.tiny.questions import REFUSAL
+from longva_demo.unires import best_resolution
 from longva_demo.video import probe
 
 EXAMPLES = read_examples()

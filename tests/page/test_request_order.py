@@ -173,9 +173,9 @@ def test_the_preview_of_a_picture_that_is_no_longer_selected_is_dropped(
     Image.new("RGB", (60, 40), "red").save(path)
     original = Preview.make_picture
 
-    def make_late(preview: Preview) -> None:
+    def make_late(preview: Preview, limits: DecodeLimits) -> None:
         select(handlers, clip, 20.0)
-        original(preview)
+        original(preview, limits)
 
     monkeypatch.setattr(Preview, "make_picture", make_late)
     assert list(preview_steps(page, path, DecodeLimits())) == []

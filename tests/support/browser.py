@@ -145,11 +145,13 @@ class Visit:
         self._leave(lambda: self.page.goto(address))
 
     def _leave(self, action: Callable[[], object]) -> None:
-        """Gradio aborts its open stream when a page is left, and writes that to the console of the page that ends."""
+        """When a page is left, Gradio's open stream ends, which it writes to the console of the page that ends."""
         before = len(self.complaints)
         action()
-        of_the_end = "AbortError: signal is aborted"
-        self.complaints[before:] = [one for one in self.complaints[before:] if of_the_end not in one]
+        of_the_end = ("AbortError: signal is aborted", "Connection errored out.")
+        self.complaints[before:] = [
+            one for one in self.complaints[before:] if not any(end in one for end in of_the_end)
+        ]
 
     def pick(self, title: str) -> None:
         """Click an example's card and wait for its frames."""

@@ -110,6 +110,7 @@ def test_data_before_the_picture_counts_against_the_limit(
     assert open_image(tmp_path / "a").size == (64, 48)
     reads.clear()
     monkeypatch.setattr(still, "MAX_PICTURE_BYTES", 100_000)
+    monkeypatch.setattr(still, "MAX_HEADER_BYTES", 100_000)
     assert is_picture(tmp_path / "a")
     assert sum(reads) <= 100_000
 

@@ -236,7 +236,8 @@ def test_killed_at_any_moment(info: VideoInfo, milliseconds: int) -> None:
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        outcome = f"{probe(info.path).num_frames} frames"
+        limits = DecodeLimits(timeout_seconds=500.0 + milliseconds)  # no other probe has these, so that a worker starts
+        outcome = f"{probe(info.path, limits).num_frames} frames"
     except VideoError as error:
         outcome = str(error)
     killer.join()

@@ -50,7 +50,7 @@ class ChatSection:
 def make_thumbnails(source: Source | None, attribution: Iterable[AttributedFrame] = ()) -> tuple[Thumbnail, ...]:
     """At most MAX_THUMBNAILS frames as the model was given them, plus those of `attribution`."""
     if isinstance(source, ImageSource):
-        return (Thumbnail(None, thumbnail_url(source.image, 2 * SIDE)),)
+        return (Thumbnail(None, thumbnail_url(source.thumbnail, 2 * SIDE)),)
     if isinstance(source, VideoSource):
         return tuple(video_thumbnails(source, {item.seconds for item in attribution}))
     return ()

@@ -9,9 +9,9 @@ from av.video.frame import VideoFrame
 
 from longva_demo.video._ffmpeg.container import MAX_THREADS, Video
 from longva_demo.video._ffmpeg.key_frames import KeyFrames, KeyState
-from longva_demo.video._ffmpeg.packets import PacketIndex
+from longva_demo.video._ffmpeg.packets import UNRANKED, PacketIndex
 from longva_demo.video._ffmpeg.reader import PacketReader
-from longva_demo.video._ffmpeg.timestamps import MAX_REORDERING, UNKNOWN
+from longva_demo.video._ffmpeg.timestamps import MAX_REORDERING
 
 # Codecs whose leading pictures may be references. Their decoders drop leading pictures that cannot be decoded.
 LEADING_MAY_BE_REFERENCES = {"h264", "hevc", "vvc"}
@@ -162,7 +162,7 @@ def leading_packets(reader: PacketReader, start: int) -> set[int]:
     if reader.video.stream.codec_context.codec.canonical_name in LEADING_MAY_BE_REFERENCES:
         return set()
     order = reader.index.order[start : start + MAX_REORDERING]
-    return set((start + np.flatnonzero((order < order[0]) & (order != UNKNOWN))).tolist())
+    return set((start + np.flatnonzero((order < order[0]) & (order != UNRANKED))).tolist())
 
 
 class Damage:

@@ -59,7 +59,7 @@ def index_packets(
     video = open_video(path, limits)
     try:
         checks = SpotChecks(video, path.stat().st_size)
-        table = read_packets(video, heartbeat, checks.on_packet)
+        table = read_packets(path, video, heartbeat, checks.on_packet)
         if len(table) == 0:
             raise VideoError(f"{path.name} has a video track without frames", CONVERT)
         if table.is_encrypted:

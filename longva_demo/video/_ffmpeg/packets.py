@@ -4,11 +4,13 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Self
 
 import av
 import numpy as np
 
+from longva_demo.errors import VideoError
 from longva_demo.video._ffmpeg.container import Heartbeat, Video, demux, is_out_of_memory, reason
 from longva_demo.video._ffmpeg.notes import counted
 from longva_demo.video._ffmpeg.timestamps import UNKNOWN
@@ -17,6 +19,8 @@ NOT_SEEKABLE = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu", "gi
 # Containers that may store decoding times as presentation times, and codecs that reorder frames.
 ORDER_UNRELIABLE = {"mxf", "mxf_opatom", "gxf"}
 REORDERING = {"h264", "hevc", "vvc", "mpeg4", "mpeg2video", "mpeg1video", "vc1"}
+UNRANKED = -1
+MAX_PACKETS = 6_000_000  # six hours at 240 frames per second have 5.2 million
 TRUNCATED = "The file is truncated"
 NO_RANDOM_ACCESS = {"gif", "apng"}  # their "key frames" build on earlier frames
 
@@ -48,8 +52,8 @@ class PacketTable:
 class PacketIndex:
     """What is needed to decode any frame. A packet's number is its position in the file, from 0.
 
-    order: (packets,) sort key for display order: the presentation time, or the rank found by decoding; UNKNOWN for
-        packets without either.
+    order: (packets,) rank in display order, by presentation time or as found by decoding. Equal times share a rank;
+        packets without either have UNRANKED.
     shown: (frames,) packet number of each frame, in display order.
     key_packets, key_pts, key_dts: (keys,) packets at which decoding can start, and their timestamps for seeking.
     can_seek: whether the container can seek to them; otherwise the file is read from its start.
@@ -66,15 +70,16 @@ class PacketIndex:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, np.ndarray], flags: Mapping[str, bool]) -> Self:
-        return cls(**arrays, **flags)  # type: ignore[arg-type]
+        return cls(**{name: array.astype(np.int64) for name, array in arrays.items()}, **flags)  # type: ignore[arg-type]
 
     @property
     def flags(self) -> dict[str, bool]:
         return {"can_seek": self.can_seek, "reports_keys": self.reports_keys}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        names = ("order", "shown", "key_packets", "key_pts", "key_dts")
-        return {name: getattr(self, name).astype(np.int64) for name in names}
+        """In their compact form, since the server keeps them while a page is open: 8 bytes per packet, 20 per key."""
+        numbers = {name: getattr(self, name).astype(np.int32) for name in ("order", "shown", "key_packets")}
+        return {**numbers, "key_pts": self.key_pts, "key_dts": self.key_dts}
 
     def start_for(self, packet: int) -> int:
         """The key packet from which `packet`'s frame can be decoded.
@@ -105,8 +110,14 @@ class PacketIndex:
         return int(self.key_packets[max(0, position - num_keys)])
 
 
-def read_packets(video: Video, heartbeat: Heartbeat, on_packet: Callable[[int, av.Packet], None]) -> PacketTable:
-    """Read all packets and call `on_packet` for each. A truncated file yields what is there, and a note."""
+def read_packets(
+    path: Path, video: Video, heartbeat: Heartbeat, on_packet: Callable[[int, av.Packet], None]
+) -> PacketTable:
+    """Read all packets and call `on_packet` for each. A truncated file yields what is there, and a note.
+
+    Raises:
+        VideoError: there are more than MAX_PACKETS.
+    """
     pts, dts, duration = array("q"), array("q"), array("q")
     is_key, hidden = bytearray(), bytearray()
     is_vp8 = video.stream.codec_context.name in ("vp8", "libvpx")
@@ -126,6 +137,8 @@ def read_packets(video: Video, heartbeat: Heartbeat, on_packet: Callable[[int, a
             ends_corrupt = packet.is_corrupt
             num_corrupt += ends_corrupt
             on_packet(len(is_key) - 1, packet)
+            if len(is_key) > MAX_PACKETS:
+                raise VideoError(f"{path.name} has more than {MAX_PACKETS:,} frames", "cut the video")
             if len(is_key) == 1:
                 is_encrypted = packet.has_sidedata("encryption_info")
             if len(is_key) % 64 == 0:
@@ -188,10 +201,11 @@ def make_index(video: Video, table: PacketTable, reports_keys: bool, ranks: np.n
     if ranks is None:
         visible = np.flatnonzero(~table.hidden)
         shown = visible[np.argsort(table.pts[visible], kind="stable")]
-        order = table.pts
+        order = np.searchsorted(np.unique(table.pts), table.pts)
+        order[table.pts == UNKNOWN] = UNRANKED
     else:
         shown = ranks
-        order = np.full(len(table), UNKNOWN, dtype=np.int64)
+        order = np.full(len(table), UNRANKED)
         order[shown] = np.arange(len(shown))
     pts, dts = table.pts[keys], table.dts[keys]
     names = set(video.container.format.name.split(","))

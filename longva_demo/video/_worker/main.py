@@ -1,13 +1,14 @@
 """The worker process: `python -m longva_demo.video._worker.main REQUEST RING RELEASE LIFELINE` (file descriptors).
 
 It reads one request, answers with messages on standard output (wire.py), writes pixels into the ring of shared memory,
-and exits. It imports only numpy and a decoder, so it starts in about a quarter of a second.
+and exits. It imports only numpy and the decoder that it needs, so it starts in about a quarter of a second.
 """
 
 import errno
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -232,10 +233,34 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
     parent.send({"kind": "done", "num_frames": preview.num_frames})
 
 
+def run_picture(request: Message, limits: DecodeLimits, parent: ParentChannel) -> None:
+    from longva_demo.video.picture import condense
+    from longva_demo.video.still import open_image
+
+    warnings.simplefilter("ignore")  # Pillow's, of many pixels and invalid metadata
+    limit_resources(limits)
+    os.nice(5)
+    parent.send({"kind": "heartbeat"})
+    try:
+        image = open_image(Path(request["path"]))
+    except VideoError as error:
+        if isinstance(error.__cause__, MemoryError) or memory_is_short(limits):
+            raise MemoryError from None
+        raise
+    picture = condense(image, request["max_side"], request["side"], request["pinpoints"])
+    arrays = {"small": picture.small, "slots": picture.slots}
+    layout, payload = pack_arrays({name: array.ravel() for name, array in arrays.items()})
+    message = {"kind": "picture", "size": picture.size, "sha256": picture.sha256, "arrays": layout}
+    parent.send({**message, "shapes": {name: array.shape for name, array in arrays.items()}}, payload)
+
+
 def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, release: int) -> None:
     name = Path(request["path"]).name
     limits = DecodeLimits(**request["limits"])
     try:
+        if request["task"] == "picture":
+            run_picture(request, limits, parent)
+            return
         import av  # before the memory in use is measured
 
         assert av
@@ -254,7 +279,7 @@ def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, re
     except Exception as error:
         # EAGAIN: no memory for a thread's stack.
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN):
-            reported = memory_error(name, limits)
+            reported = memory_error(name, limits, request["task"])
             parent.send({"kind": "error", "message": reported.message, "remedy": reported.remedy})
         else:
             raise  # the parent reports the last line of the traceback

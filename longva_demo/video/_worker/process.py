@@ -22,6 +22,7 @@ START_SECONDS = 30.0  # a worker starts in 0.3 s; on an overloaded machine, in s
 TURN_SECONDS = 120.0
 LOW_PRIORITY = 10  # as for `nice`: about a tenth of the CPU time of another client's worker
 CONVERT = "convert it to an MP4 with H.264 video and try again"
+SAVE_AGAIN = "save it as a smaller PNG or JPEG and try again"
 
 
 class WorkerProcess:
@@ -37,9 +38,9 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self.limits = limits
+        self.task = request["task"]
         self._client = CLIENT.get()
-        self._remedy = "choose fewer frames or a shorter range" if request["task"] == "decode" else CONVERT
-        self._remedy += ", or raise the time limit"
+        self._remedy = SAVE_AGAIN if self.task == "picture" else CONVERT
         self._waited_seconds = 0.0
         self._stall_seconds = max(limits.stall_seconds, START_SECONDS)
         self._buffer = bytearray()
@@ -116,7 +117,7 @@ class WorkerProcess:
             try:
                 decoded = decode(self._buffer)
             except ValueError as error:
-                raise VideoError(f"{self.name}: the decoder sent an invalid message ({error})", CONVERT) from error
+                raise VideoError(f"{self.name}: the decoder sent an invalid message ({error})", self._remedy) from error
             if decoded is None:
                 self._read_some(last_message_at)
                 continue
@@ -146,10 +147,11 @@ class WorkerProcess:
             self._buffer += data
         elif now - last_message_at > self._stall_seconds:
             message = f"{self.name}: the decoder hung for {self.limits.stall_seconds:g} s and was stopped"
-            raise VideoError(message, CONVERT)
+            raise VideoError(message, self._remedy)
         if self._waited_seconds > self.limits.timeout_seconds:
             message = f"{self.name}: decoding took longer than {self.limits.timeout_seconds:g} s and was stopped"
-            raise VideoError(message, self._remedy)
+            remedy = "choose fewer frames or a shorter range" if self.task == "decode" else self._remedy
+            raise VideoError(message, remedy if self.task == "picture" else f"{remedy}, or raise the time limit")
 
     def _exit_error(self) -> VideoError:
         code = self._process.wait()
@@ -157,7 +159,7 @@ class WorkerProcess:
         self._errors.seek(max(0, self._errors.tell() - 4096))
         stderr_tail = self._errors.read().decode(errors="replace").strip()
         if "bad_alloc" in stderr_tail or "MemoryError" in stderr_tail or "Cannot allocate" in stderr_tail:
-            return memory_error(self.name, self.limits)
+            return memory_error(self.name, self.limits, self.task)
         if code == -signal.SIGKILL:
             return VideoError(
                 f"{self.name}: the decoder process was killed",
@@ -165,7 +167,7 @@ class WorkerProcess:
             )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         line = stderr_tail.splitlines()[-1][:200] if stderr_tail else ""
-        return VideoError(f"{self.name}: the decoder crashed ({how}{': ' if line else ''}{line})", CONVERT)
+        return VideoError(f"{self.name}: the decoder crashed ({how}{': ' if line else ''}{line})", self._remedy)
 
     def close(self) -> None:
         """Kill the worker, reap it, and close the pipes. A second call does nothing."""
@@ -195,8 +197,9 @@ class WorkerProcess:
         self.close()
 
 
-def memory_error(name: str, limits: DecodeLimits) -> VideoError:
+def memory_error(name: str, limits: DecodeLimits, task: str) -> VideoError:
+    smaller = "scale the picture down" if task == "picture" else "convert the video to a smaller size"
     return VideoError(
         f"{name}: decoding needs more than the {limits.memory_bytes / MIB:.0f} MB of memory allowed",
-        "raise the memory limit, or convert the video to a smaller size",
+        f"raise the memory limit, or {smaller}",
     )

@@ -33,7 +33,8 @@ def decode(data: bytearray) -> tuple[Message, bytes] | None:
     if len(data) < total:
         return None
     message = json.loads(data[HEADER.size : HEADER.size + text_bytes])
-    payload = bytes(data[HEADER.size + text_bytes : total])
+    with memoryview(data) as view:
+        payload = bytes(view[HEADER.size + text_bytes : total])
     del data[:total]
     return message, payload
 
@@ -47,7 +48,7 @@ def read_request(stream: BinaryIO) -> tuple[Message, bytes]:
 def pack_arrays(arrays: dict[str, np.ndarray]) -> tuple[list[list[Any]], bytes]:
     """Serialise one-dimensional arrays. Returns ([name, dtype, length] for each, the bytes)."""
     layout = [[name, array.dtype.str, len(array)] for name, array in arrays.items()]
-    return layout, b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    return layout, b"".join(np.ascontiguousarray(array).data for array in arrays.values())
 
 
 def unpack_arrays(layout: list[list[Any]], payload: bytes) -> dict[str, np.ndarray]:

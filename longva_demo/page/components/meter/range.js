@@ -2,6 +2,7 @@
 // them too. Nothing is said while a visitor types, but what was said is withdrawn at once.
 function createRangeCheck(line) {
   let duration = Infinity;
+  let isTyping = false;  // since the last check that the visitor asked for
   const field = (name) => document.querySelector(`#${name} textarea, #${name} input`);
   const isTyped = (target) => target.closest?.("#start, #end");
 
@@ -23,12 +24,26 @@ function createRangeCheck(line) {
     if (wrong) setText(line, text);
   }
 
-  document.addEventListener("focusout", ({ target }) => { if (isTyped(target)) check(); });
-  document.addEventListener("keydown", ({ key, target }) => { if (key === "Enter" && isTyped(target)) check(); }, true);
-  document.addEventListener("input", ({ target }) => { if (isTyped(target) && !line.hidden) check(); });
-  document.addEventListener("longva:request-failed", check);
+  function checkNow() {
+    isTyping = false;
+    check();
+  }
+
+  // The server may answer an earlier request while a visitor types.
+  function checkLater() {
+    if (!isTyping) check();
+  }
+
+  document.addEventListener("focusout", ({ target }) => { if (isTyped(target)) checkNow(); });
+  document.addEventListener("keydown", ({ key, target }) => { if (key === "Enter" && isTyped(target)) checkNow(); }, true);
+  document.addEventListener("input", ({ target }) => {
+    if (!isTyped(target)) return;
+    isTyping = true;
+    if (!line.hidden) check();
+  });
+  document.addEventListener("longva:request-failed", checkLater);
   document.addEventListener("longva:view", ({ detail: { view } }) => {
     duration = view?.duration ?? Infinity;
-    check();
+    checkLater();
   });
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import gradio as gr
+from PIL import Image
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -22,7 +23,8 @@ from longva_demo.page.components.component import make_component
 from longva_demo.page.i18n import Message, message
 from longva_demo.page.transcript import Value
 from longva_demo.video import DecodeLimits, PreviewProgress, VideoInfo, is_playable, make_preview
-from longva_demo.video.still import is_picture, open_image
+from longva_demo.video.picture import read_picture
+from longva_demo.video.still import is_picture
 
 ROUTE = "/longva/preview/{token}"
 MAX_PICTURE_SIZE = 2048  # pixels
@@ -54,11 +56,10 @@ class Preview:
                     self.is_ready = True
                 yield step
 
-    def make_picture(self) -> None:
+    def make_picture(self, limits: DecodeLimits) -> None:
         """Convert the picture as the model gets it: upright, on white."""
-        picture = open_image(self.path)
-        picture.thumbnail((MAX_PICTURE_SIZE, MAX_PICTURE_SIZE))
-        picture.save(self.file)
+        picture = read_picture(self.path, MAX_PICTURE_SIZE, limits=limits)
+        Image.fromarray(picture.small).save(self.file)
         self.is_ready = True
 
 
@@ -79,7 +80,7 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[Val
             preview = page.start_preview(path)
             if not preview.is_ready:
                 try:
-                    preview.make_picture()
+                    preview.make_picture(limits)
                 except OSError:
                     if page.preview is preview:
                         raise
