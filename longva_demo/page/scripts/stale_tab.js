@@ -72,6 +72,7 @@ window.fetch = async (address, options = {}) => {
     throw error;
   });
   const isClosed = reply.status === 410;
+  if (reply.status === 429) draft.restore(question);
   // A reload may bring an old copy of the page from a cache: it is not reloaded again and again.
   if (!isClosed && (reply.status !== 409 || note?.server === server)) return reply;
   leaveNote(question ? [question] : unansweredQuestions(), isClosed);
