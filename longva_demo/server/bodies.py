@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.quotas import Quota, client_of
-from longva_demo.server.requests import refusal
+from longva_demo.server.requests import refusal, route_of
 
 log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 100_000  # of the form around an uploaded file
@@ -35,8 +35,9 @@ GRANT_BYTES = 16_000_000  # an upload reserves its space in the storage in such 
 MAX_UPLOAD_ID = 64  # characters; the page's are shorter
 FORGET_SECONDS = 10.0
 STORAGE_FULL = "the videos in use leave no space for this file; try again later, or upload a smaller file"
+LOGIN, UPLOAD, UPLOAD_PROGRESS = "/login", "/gradio_api/upload", "/gradio_api/upload_progress"
 # Gradio's screen recorder stores what it is sent, and this page has no recorder.
-DISABLED = "/process_recording"
+DISABLED = "/gradio_api/process_recording"
 # Bytes of the body, in the scope of its request: a waiting event still holds them.
 BODY_BYTES = "longva.body_bytes"
 # The folder of an upload is named after this and the file's content, so that strangers cannot guess it.
@@ -106,8 +107,8 @@ class Bodies:
         self._reserving = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"].rstrip("/") if scope["type"] == "http" else ""
-        if path.endswith(("/upload", "/upload_progress")):
+        path = route_of(scope)
+        if path in (UPLOAD, UPLOAD_PROGRESS):
             upload_id = parse_qs(scope["query_string"].decode("latin-1")).get("upload_id", [""])[0]
             if len(upload_id) > MAX_UPLOAD_ID:
                 await refusal(400, f"the upload's id has more than {MAX_UPLOAD_ID} characters; use a shorter one")(
@@ -120,10 +121,10 @@ class Bodies:
                 asyncio.get_running_loop().call_later(FORGET_SECONDS, forget_progress, upload_id)
         elif scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
-        elif path.endswith(DISABLED):
+        elif path == DISABLED:
             await refusal(404, "not found")(scope, receive, send)
         else:
-            await self._read(MAX_LOGIN_BYTES if path.endswith("/login") else MAX_OTHER_BYTES, scope, receive, send)
+            await self._read(MAX_LOGIN_BYTES if path == LOGIN else MAX_OTHER_BYTES, scope, receive, send)
 
     async def _read(self, max_bytes: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, then let the app answer."""

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from longva_demo.server.requests import route_of
+
 # The exports at the end of a built module: `export{a as n,b as t};`.
 EXPORTS = re.compile(r"export\{((?:\w+ as \w+,?)+)\};?\s*$")
 
@@ -31,7 +33,7 @@ class CompressPage:
 
 def is_page(scope: Scope) -> bool:
     """Whether this is a request for the page itself."""
-    return scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) in ("", "/")
+    return scope["type"] == "http" and not route_of(scope)
 
 
 def unused_assets() -> list[Route]:

@@ -16,12 +16,14 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.page.login import login_page
+from longva_demo.server.bodies import LOGIN
 from longva_demo.server.first_visit import is_page
+from longva_demo.server.requests import route_of
 from longva_demo.telemetry import HEALTH, METRICS
 
 # These change nothing on the server.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-LOGIN, LOGOUT = "/login", "/logout"
+LOGOUT = "/logout"
 # Gradio requests it while it launches. It starts the queue, once, and tells nothing.
 STARTUP = "/gradio_api/startup-events"
 # Routes of Gradio that fetch an address for whoever asks.
@@ -96,7 +98,7 @@ class Gate:
 
     def _answer(self, request: Request) -> Response | None:
         """The answer of the gate itself, or None if the request passes."""
-        path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
+        path = route_of(request.scope)
         if is_foreign(request):
             return PlainTextResponse("another site cannot send requests to this server; open its page itself", 403)
         if FETCHING.search(path):

@@ -6,9 +6,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from longva_demo.page.sessions import Pages
+from longva_demo.page.sessions import MAX_NAME_CHARACTERS, Pages
+from longva_demo.server.requests import route_of
 
-HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([^/]+)/?$")
+HEARTBEAT = re.compile(rf"/gradio_api/heartbeat/([^/]{{1,{MAX_NAME_CHARACTERS}}})")
 
 
 def observe_heartbeats(pages: Pages) -> Middleware:
@@ -23,8 +24,8 @@ class Heartbeats:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = HEARTBEAT.search(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
-        if found is None:
+        found = HEARTBEAT.fullmatch(route_of(scope))
+        if found is None or scope["method"] != "GET":
             await self._app(scope, receive, send)
             return
         self._pages.connect(found[1])

@@ -14,7 +14,8 @@ from longva_demo.chat import ChatSession, Sampling
 from longva_demo.chat.answering import Answerer, Events
 from longva_demo.errors import DemoError
 from longva_demo.quotas import client_of
-from longva_demo.server.requests import refusal
+from longva_demo.server.bodies import LOGIN, UPLOAD
+from longva_demo.server.requests import refusal, route_of
 
 SECONDS = 60.0
 MAX_LOGINS = 30  # per minute and IP address
@@ -88,10 +89,10 @@ class RequestRates:
             await self._app(scope, receive, send)
 
     def _rate(self, scope: Scope) -> RateLimit | None:
-        path = scope["path"].rstrip("/")
-        if DOWNLOAD.search(path) or (scope["method"] == "POST" and path.endswith("/upload")):
+        path = route_of(scope)
+        if DOWNLOAD.match(path) or (scope["method"] == "POST" and path == UPLOAD):
             return self._events
-        return self._logins if scope["method"] == "POST" and path.endswith("/login") else None
+        return self._logins if scope["method"] == "POST" and path == LOGIN else None
 
 
 def limit_rates(events: RateLimit) -> Middleware:

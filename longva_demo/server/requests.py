@@ -25,7 +25,7 @@ class Requests:
         self._quota = quota
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].rstrip("/").endswith(HEALTH):
+        if scope["type"] != "http" or route_of(scope) == HEALTH:
             await self._app(scope, receive, send)
             return
         client, has_started = client_of(scope), False
@@ -47,6 +47,13 @@ class Requests:
             if has_started:
                 raise
             await refusal(500, "the server failed to answer this request; try again later")(scope, receive, send)
+
+
+def route_of(scope: Scope) -> str:
+    """The path of a request as the routes see it, without a slash at its end; "" if it is not an HTTP request."""
+    if scope["type"] != "http":
+        return ""
+    return str(scope["path"]).removeprefix(scope.get("root_path", "")).rstrip("/")
 
 
 def refusal(status: int, text: str) -> PlainTextResponse:

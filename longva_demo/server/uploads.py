@@ -13,6 +13,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.folders import own_files
+from longva_demo.server.bodies import UPLOAD
+from longva_demo.server.requests import route_of
 from longva_demo.telemetry import EventLog
 
 log = logging.getLogger(__name__)
@@ -146,7 +148,7 @@ class UploadLog:
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].rstrip("/").endswith("/upload"):
+        if route_of(scope) != UPLOAD or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         length = dict(scope["headers"]).get(b"content-length", b"")

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from longva_demo.quotas import Quota
 from longva_demo.server import bodies as module
-from longva_demo.server.bodies import BODY_BYTES, GRANT_BYTES, MAX_OTHER_BYTES, STORAGE_FULL, limit_bodies
+from longva_demo.server.bodies import BODY_BYTES, GRANT_BYTES, MAX_OTHER_BYTES, STORAGE_FULL, UPLOAD, limit_bodies
 from longva_demo.server.requests import limit_requests
 from tests.support.server import serving
 
@@ -53,7 +53,7 @@ class App:
             limit_requests(self.requests),
             limit_bodies(max_file_bytes, self.disk, self.uploads, self.body_bytes),
         ]
-        routes = [Route("/upload", self.store, methods=["POST"]), Route("/login", self.read, methods=["POST"])]
+        routes = [Route(UPLOAD, self.store, methods=["POST"]), Route("/login", self.read, methods=["POST"])]
         app = Starlette(routes=[*routes, Route("/other", self.read, methods=["POST"])], middleware=middleware)
         self.transport = httpx.ASGITransport(app)
         self.held: list[int] = []
@@ -147,8 +147,8 @@ def test_a_body_that_stalls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     trickle = app.post("/other", slow(0.05, 20))  # each piece comes in time, but not all of them
     assert (trickle.status_code, trickle.text) == (408, "the request did not arrive within 0.5 seconds; send it again")
-    assert app.post("/upload", slow(0.05, 20)).status_code == 200
-    stalled = app.post("/upload", slow(5, 2))
+    assert app.post(UPLOAD, slow(0.05, 20)).status_code == 200
+    stalled = app.post(UPLOAD, slow(5, 2))
     assert (stalled.status_code, stalled.text) == (408, "no data arrived for 0.5 seconds; upload the file again")
     assert app.uploads.used == app.body_bytes.used == 0
 
@@ -166,11 +166,11 @@ def test_space_is_reserved_as_the_bytes_arrive() -> None:
 
         async with httpx.AsyncClient(transport=app.transport, base_url="http://here") as client:
             headers = {"Content-Length": str(90 * MB)}
-            waiting = asyncio.create_task(client.post("/upload", content=nothing_yet(), headers=headers))
+            waiting = asyncio.create_task(client.post(UPLOAD, content=nothing_yet(), headers=headers))
             while not app.uploads.used:
                 await asyncio.sleep(0)
             asked = list(app.disk.asked)
-            reply = await client.post("/upload", content=pieces(MB, 90))
+            reply = await client.post(UPLOAD, content=pieces(MB, 90))
             ready.set()
             await waiting
             return reply, asked
@@ -184,13 +184,13 @@ def test_space_is_reserved_as_the_bytes_arrive() -> None:
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_an_upload_that_does_not_fit_is_refused(is_announced: bool) -> None:
     app = App(free=3 * MB)
-    assert app.post("/upload", bytes(2 * MB) if is_announced else pieces(MB, 2)).text == "stored"
-    reply = app.post("/upload", bytes(2 * MB) if is_announced else pieces(MB, 2))
+    assert app.post(UPLOAD, bytes(2 * MB) if is_announced else pieces(MB, 2)).text == "stored"
+    reply = app.post(UPLOAD, bytes(2 * MB) if is_announced else pieces(MB, 2))
     assert (reply.status_code, reply.text) == (507, STORAGE_FULL)
     assert app.disk.stored <= 3 * MB
     if is_announced:
         asked = len(app.disk.asked)
-        assert app.post("/upload", bytes(4 * MB)).text == STORAGE_FULL  # known before a byte has come
+        assert app.post(UPLOAD, bytes(4 * MB)).text == STORAGE_FULL  # known before a byte has come
         assert len(app.disk.asked) == asked
 
 
@@ -199,7 +199,7 @@ def test_uploads_at_the_same_time_share_the_space() -> None:
 
     async def run() -> list[int]:
         async with httpx.AsyncClient(transport=app.transport, base_url="http://here") as client:
-            both = [client.post("/upload", content=pieces(MB, 30)) for _ in range(2)]
+            both = [client.post(UPLOAD, content=pieces(MB, 30)) for _ in range(2)]
             return [reply.status_code for reply in await asyncio.gather(*both)]
 
     assert sorted(asyncio.run(run())) == [200, 507]
@@ -209,15 +209,15 @@ def test_uploads_at_the_same_time_share_the_space() -> None:
 def test_too_large_a_file_is_refused() -> None:
     app = App(max_file_bytes=2 * MB)
     for content in (bytes(3 * MB), pieces(MB, 3)):
-        reply = app.post("/upload", content)
+        reply = app.post(UPLOAD, content)
         assert (reply.status_code, reply.text) == (413, "the file exceeds the limit of 2 MB; upload a smaller one")
 
 
 def test_a_client_has_a_share_of_the_uploads() -> None:
     app = App()
     with app.uploads.hold("127.0.0.1", 2):
-        assert app.post("/upload", b"a").status_code == 429
-    assert app.post("/upload", b"a").status_code == 200
+        assert app.post(UPLOAD, b"a").status_code == 429
+    assert app.post(UPLOAD, b"a").status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_progress_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         statuses.track("mine")
         async with httpx.AsyncClient(transport=app.transport, base_url="http://here") as client:
-            await client.post("/upload?upload_id=mine", content=b"a")
+            await client.post(f"{UPLOAD}?upload_id=mine", content=b"a")
             assert "mine" in statuses._statuses
             deadline = time.monotonic() + 60
             while statuses._statuses or statuses._signals:
