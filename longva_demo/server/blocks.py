@@ -10,7 +10,7 @@ from longva_demo.errors import DemoError
 from longva_demo.page.errors import toast
 from longva_demo.server.addresses import refuse_addresses
 from longva_demo.server.rate_limit import CALLER, RateLimit, address_name
-from longva_demo.server.validation import check_event, check_inputs
+from longva_demo.server.validation import NOT_UPLOADED, check_event, check_inputs
 
 
 class DemoBlocks(gr.Blocks):
@@ -51,11 +51,7 @@ class DemoBlocks(gr.Blocks):
         except OSError as error:
             raise toast(DemoError(f"the server cannot store the file ({error.strerror})", "try again later")) from None
         except Exception:
-            raise toast(
-                DemoError(
-                    "this file was not uploaded to this server", "upload it, and use the path that the server returns"
-                )
-            ) from None
+            raise toast(DemoError(*NOT_UPLOADED)) from None
 
     def block_thread(self) -> None:
         """Wait for an interrupt, then close. Gradio's own method would wait for open pages, and not delete uploads."""
