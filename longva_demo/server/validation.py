@@ -66,7 +66,7 @@ def check_event(handler: str, data: Any) -> None:
             raise DemoError(f"the event's {field} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
 
 
-def is_marked(file: dict[str, Any]) -> bool:
+def is_marked(file: Any) -> bool:
     """Whether Gradio will check that the file was uploaded. It ignores objects without this mark, even in a picture."""
     meta = file.get("meta")
     return isinstance(file.get("path"), str) and isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
