@@ -321,17 +321,17 @@ def test_files_of_events(world: World, client: httpx.Client, send: Send, upload:
     """Every event that takes a file, with addresses and files outside in each field and in every place of it."""
     (own,) = upload({"notes.mp4": b"no video"})
     kinds, events = handlers(client)
-    shapes = [value for link in (URL, str(world.outside / "clip.mp4")) for value in file_values(link, own)]
-    links = [{"path": link, "meta": META} for link in (*URLS, *outside_files(world, own))]
+    shapes = file_values(str(world.outside / "clip.mp4"), own)
+    more = [*file_values(URL, own), *({"path": link, "meta": META} for link in (*URLS, *outside_files(world, own)))]
     tries = []
     for event in events:
         for place, component in enumerate(event["inputs"]):
             if kinds[component] in ("file", "video", "image"):
-                for value in (*shapes, *(links if event["api_name"] == "chat" else ())):
+                for value in (*shapes, *(more if event["api_name"] == "chat" else ())):
                     fields = fields_of(event, kinds, None, "", 8)
                     fields[place] = value
                     tries.append((event["id"], fields, {"ask": 1}))
-    assert len(tries) == 8 * len(shapes) + len(links)
+    assert len(tries) == 8 * len(shapes) + len(more)
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda one: send(*one), tries))
     assert all("process_completed" in reply for reply in replies)
