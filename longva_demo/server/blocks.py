@@ -12,7 +12,7 @@ from longva_demo.quotas import CLIENT, client_of
 from longva_demo.server.addresses import refuse_addresses
 from longva_demo.server.json_log import no_prints
 from longva_demo.server.rate_limit import CALLER, caller_names
-from longva_demo.server.validation import check_event, check_inputs
+from longva_demo.server.validation import NOT_UPLOADED, check_event, check_inputs
 
 
 class DemoBlocks(gr.Blocks):
@@ -48,11 +48,7 @@ class DemoBlocks(gr.Blocks):
         except OSError as error:
             raise toast(DemoError(f"the server cannot store the file ({error.strerror})", "try again later")) from None
         except Exception:
-            raise toast(
-                DemoError(
-                    "this file was not uploaded to this server", "upload it, and use the path that the server returns"
-                )
-            ) from None
+            raise toast(DemoError(*NOT_UPLOADED)) from None
 
     def get_config_file(self) -> Any:
         """The page holds a connection open, which tells that it is still shown (heartbeats.py)."""

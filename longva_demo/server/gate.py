@@ -26,8 +26,8 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOGOUT = "/logout"
 # Gradio requests it while it launches. It starts the queue, once, and tells nothing.
 STARTUP = "/gradio_api/startup-events"
-# Routes of Gradio that fetch an address for whoever asks.
-FETCHING = re.compile(r"/(?:file=\s*https?:|proxy=)", re.IGNORECASE)
+# Routes of Gradio that fetch an address for whoever asks: /file=, /file/ and /proxy=.
+FETCHING = re.compile(r"[/=]\s*https?:|/proxy=", re.IGNORECASE)
 HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",

@@ -13,6 +13,8 @@ from pathlib import Path
 # Gradio and the Hub's client read these at import. The server contacts nobody, except for a requested download.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# With another backend, Matplotlib, which Gradio imports, starts a program that lists the fonts.
+os.environ.setdefault("MPLBACKEND", "agg")
 
 from gradio.utils import get_upload_folder
 

@@ -11,14 +11,14 @@ import gradio as gr
 from longva_demo.errors import DemoError
 
 # Times may be written as numbers.
-TEXT, NUMBER = (str, int, float), (int, float)
+TEXT, NUMBER, FILE = (str, int, float), (int, float), (dict,)
 KINDS: tuple[tuple[type[gr.blocks.Block], tuple[type, ...], str], ...] = (
     (gr.Textbox, TEXT, "text"),
     (gr.Number, NUMBER, "a number"),
     (gr.Slider, NUMBER, "a number"),
-    (gr.File, (dict,), "an uploaded file"),
-    (gr.Video, (dict,), "an uploaded file"),
-    (gr.Image, (dict,), "an uploaded file"),
+    (gr.File, FILE, "an uploaded file"),
+    (gr.Video, FILE, "an uploaded file"),
+    (gr.Image, FILE, "an uploaded file"),
 )
 # What a handler reads of its event's data, by the handler's name.
 EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
@@ -29,6 +29,7 @@ EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
     "blind": {"number": ((int,), "a whole number")},
     "compare": {"number": ((int,), "a whole number")},
 }
+NOT_UPLOADED = ("this file was not uploaded to this server", "upload it, and use the path that the server returns")
 NAMES = {bool: "true or false", list: "a list", dict: "an object", str: "text", int: "a number", float: "a number"}
 
 
@@ -36,7 +37,8 @@ def check_inputs(fields: Sequence[Any], values: Sequence[Any], event: Any) -> No
     """`values` are the inputs for the components `fields`, and `event` is the event's data.
 
     Raises:
-        DemoError: too few values, a value of the wrong type, or a lone surrogate, which cannot be encoded.
+        DemoError: too few values, a value of the wrong type, a file without Gradio's mark, or a lone surrogate, which
+            cannot be encoded.
     """
     if len(values) < len(fields):
         raise DemoError(f"there are {len(values)} inputs instead of {len(fields)}", "give all of them, in order")
@@ -46,6 +48,8 @@ def check_inputs(fields: Sequence[Any], values: Sequence[Any], event: Any) -> No
             continue
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise DemoError(f"{field.label or field.elem_id} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
+        if wanted == FILE and not is_marked(value):
+            raise DemoError(*NOT_UPLOADED)
     if has_lone_surrogate([values, event]):
         raise DemoError("the text contains invalid Unicode", "write it again")
 
@@ -60,6 +64,12 @@ def check_event(handler: str, data: Any) -> None:
         value = data.get(field) if isinstance(data, dict) else None
         if isinstance(value, bool) or not isinstance(value, wanted):
             raise DemoError(f"the event's {field} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
+
+
+def is_marked(file: Any) -> bool:
+    """Whether Gradio will check that the file was uploaded. It ignores objects without this mark, even in a picture."""
+    meta = file.get("meta")
+    return isinstance(file.get("path"), str) and isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
 
 
 def has_lone_surrogate(value: Any) -> bool:

@@ -168,7 +168,7 @@ def test_no_route_fetches_an_address(address: str) -> None:
             f" http://{target}",
             f"http:/{target}",
         ):
-            for route in ("file=", "proxy="):
+            for route in ("file=", "file/", "proxy="):
                 for method in ("GET", "HEAD"):
                     reply = httpx.request(method, f"{address}/gradio_api/{route}{value}")
                     assert reply.status_code == 403, (method, route, value)

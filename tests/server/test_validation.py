@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from longva_demo.chat import Engine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.server import build_app
-from longva_demo.server.validation import EVENT_FIELDS, check_event
+from longva_demo.server.validation import EVENT_FIELDS, check_event, check_inputs
 from longva_demo.settings import Settings
 
 RIGHT: dict[str, Any] = {"ask": 1, "question": "What is it?", "record": "{}", "format": "html", "number": 0}
@@ -34,3 +35,19 @@ def test_other_kinds_of_data_are_refused(handler: str) -> None:
 def test_other_handlers_ignore_their_events_data() -> None:
     check_event("select", None)
     check_event("stop", {"number": []})
+
+
+@pytest.mark.parametrize("kind", [gr.File, gr.Video, gr.Image])
+def test_a_file_without_gradios_mark_is_refused(kind: type[gr.blocks.Block]) -> None:
+    """Gradio would pass its path on unchecked, to the page's picture field."""
+    with gr.Blocks():
+        fields = [kind()]
+    mark = {"_type": "gradio.FileData"}
+    check_inputs(fields, [{"path": "/uploads/a.png", "meta": mark}], None)
+    check_inputs(fields, [None], None)
+    for wrong in ({"path": "/etc/passwd"}, {"url": "/etc/passwd", "meta": mark}, {"path": None, "meta": mark}):
+        with pytest.raises(DemoError, match="this file was not uploaded to this server; upload it"):
+            check_inputs(fields, [wrong], None)
+    for meta in (None, [], "gradio.FileData", {}, {"_type": None}, {"_type": "other"}):
+        with pytest.raises(DemoError, match="this file was not uploaded to this server; upload it"):
+            check_inputs(fields, [{"path": "/etc/passwd", "meta": meta}], None)
