@@ -47,7 +47,7 @@ class Metrics:
         num_pages: Callable[[], int],
         num_queued: Callable[[], int],
         prefix_cache: PrefixCache,
-        quotas: Quotas | None = None,
+        quotas: Quotas,
     ) -> None:
         self.registry = CollectorRegistry()
         self.questions = self._counter("questions", "Questions by outcome", ["outcome"])
@@ -70,8 +70,7 @@ class Metrics:
         )
         self.recomputed = self._counter("prefixes_recomputed", "Prefixes prefilled again after an eviction")
         self.registry.register(PrefixCacheCollector(prefix_cache))
-        if quotas is not None:
-            self.registry.register(QuotaCollector(quotas))
+        self.registry.register(QuotaCollector(quotas))
         self.running = Gauge("longva_questions_running", "Questions being answered", registry=self.registry)
         for name, text, count in (
             ("pages", "Open pages", num_pages),

@@ -10,7 +10,8 @@ from prometheus_client import generate_latest
 
 from longva_demo import settings
 from longva_demo.chat.prefix_cache import PrefixCache
-from longva_demo.settings import SETTINGS, variable_of
+from longva_demo.quotas import Quotas
+from longva_demo.settings import SETTINGS, Settings, variable_of
 from longva_demo.telemetry import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +86,7 @@ def test_examples_in_docstrings() -> None:
 def test_every_metric_is_documented() -> None:
     """docs/deploy.md lists exactly the metrics of telemetry.py."""
     text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
-    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache())
+    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache(), Quotas(Settings()))
     exposed = set(re.findall(r"^# TYPE (longva_\w+) ", generate_latest(metrics.registry).decode(), re.MULTILINE))
     documented = set(re.findall(r"^\| `(longva_\w+)`", text, re.MULTILINE))
     assert documented == {name for name in exposed if not name.endswith("_created")}

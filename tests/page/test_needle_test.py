@@ -14,6 +14,7 @@ from longva_demo.niah import Result, drawn_needles
 from longva_demo.page.needle_test import LiveTest, NeedleTests
 from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
+from longva_demo.quotas import Quotas
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
 from longva_demo.video import FrameBatch
@@ -31,7 +32,7 @@ def begin(engine: Engine, pages: Pages, queue: AdmissionQueue, clip: Path) -> It
     look = Selection.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
     pages.get("one").select(look, engine, SETTINGS)
     request: Any = SimpleNamespace(session_hash="one")
-    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
     return NeedleTests(engine, pages, queue, events).start(1.0, request)
 
 

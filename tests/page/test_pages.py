@@ -388,7 +388,7 @@ def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, m
 
     monkeypatch.setattr("longva_demo.page.needle_test.run", fail)
     queue = AdmissionQueue(engine.prefill_times)
-    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
     values = NeedleTests(engine, pages, queue, events).start(1.0, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):

@@ -19,6 +19,7 @@ from longva_demo.page.handlers import Handlers
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
+from longva_demo.quotas import Quotas
 from longva_demo.server.validation import check_inputs
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
@@ -47,7 +48,7 @@ def handlers(engine: Engine, pages: Pages) -> Handlers:
 
 
 def make_log(engine: Engine) -> EventLog:
-    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache))
+    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
 
 
 def select(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:

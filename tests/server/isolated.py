@@ -168,7 +168,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         PYTHONPATH=str(REPOSITORY / "tests" / "support" / "audit"),
         AUDIT_RECORD=str(record),
         TMPDIR=str(inside),
-        MPLBACKEND="agg",  # Gradio would look for one
         GRADIO_TEMP_DIR=str(inside / "uploads"),
         HF_HUB_OFFLINE="0",
         LONGVA_MODEL="tiny",

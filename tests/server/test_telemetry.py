@@ -20,12 +20,13 @@ from starlette.testclient import TestClient
 
 from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import Answerer, answer_in_process
+from longva_demo.chat.prefix_cache import PrefixCache
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.sessions import Pages
-from longva_demo.quotas import Quotas
+from longva_demo.quotas import QuotaError, Quotas
 from longva_demo.server.api import Api
 from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.uploads import Uploads, log_uploads
@@ -57,7 +58,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]
 
 def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog, ChatSession]:
     engine = Engine(load("tiny"), Settings(log=log))
-    metrics = Metrics(lambda: 3, lambda: 2, engine.prefix_cache)
+    metrics = Metrics(lambda: 3, lambda: 2, engine.prefix_cache, Quotas(Settings()))
     session = ChatSession(engine)
     info = probe(clip)
     session.set_source(VideoSource(info, plan_frames(info, 8), engine.processor))
@@ -207,6 +208,24 @@ def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> Non
     list(steps)
     assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
     pages.disconnect("one", is_closed=True)
+
+
+def test_quotas_are_visible() -> None:
+    quotas = Quotas(Settings())
+    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache(), quotas)
+    quotas.pages.take("10.0.0.1", quotas.pages.maximum_per_client)
+    with pytest.raises(QuotaError):
+        quotas.pages.take("10.0.0.1")
+    quotas.uploads.take("10.0.0.1", 3)
+
+    def value(name: str, quota: str) -> float | None:
+        return metrics.registry.get_sample_value(f"longva_quota_{name}", {"quota": quota})
+
+    assert value("used", "pages") == quotas.pages.maximum_per_client
+    assert value("maximum", "pages") == quotas.pages.maximum
+    assert value("refused_total", "pages") == 1
+    assert value("used", "uploads") == 3
+    assert value("refused_total", "decoders") is not None
 
 
 def test_each_upload_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
