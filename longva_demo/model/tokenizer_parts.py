@@ -1,0 +1,67 @@
+"""Checks the parts of a tokenizer.json: a stranger's could take for ever over a question, or turn it into gigabytes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from longva_demo.errors import short
+from longva_demo.model.checkpoint_files import TOKENIZER_FILES, read_object
+
+SECTIONS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+CHILDREN = ("normalizers", "pretokenizers", "processors", "decoders")  # of a Sequence
+PARTS = {
+    *("Sequence", "Replace", "Split", "ByteLevel", "TemplateProcessing", "Lowercase"),
+    *("NFC", "NFD", "NFKC", "NFKD"),
+}
+
+
+def check_tokenizer(folder: Path, built_in: Path) -> None:
+    """Check the tokenizer files of a checkpoint: what is not in Qwen2's tokenizer or in the built-in one is not run.
+
+    Raises:
+        ValueError: a file is not a JSON object, or has a part, or a regular expression, that is not known here.
+    """
+    for name in TOKENIZER_FILES:
+        file = folder / name
+        if not file.exists() or file.suffix != ".json":
+            continue
+        description = read_object(file)
+        if file.name == "tokenizer.json":
+            known = {PRETOKENIZE_REGEX, *(pattern for _, pattern in patterns(read_object(built_in / file.name)))}
+            check_description(description, known, file)
+
+
+def check_description(description: dict[str, Any], known: set[Any], file: Path) -> None:
+    model = description.get("model")
+    kind = model.get("type", "BPE") if isinstance(model, dict) else model  # old files do not name it
+    if not isinstance(model, dict) or kind != "BPE" or not isinstance(model.get("vocab"), dict):
+        raise ValueError(f"{file} has a model of type {short(kind)}; only BPE with a vocabulary is supported")
+    for part in parts(description):
+        if not isinstance(part.get("type"), str) or part["type"] not in PARTS:
+            raise ValueError(f"{file} has a part of type {short(part.get('type'))}; LongVA's tokenizers have none")
+    for part, pattern in patterns(description):
+        text = str(part["pattern"].get("String", ""))
+        if part["type"] == "Replace" and len(str(part.get("content"))) > max(1, len(text)):
+            raise ValueError(f"{file} replaces {short(pattern)} by a longer text; LongVA's tokenizers do not")
+        if "Regex" in part["pattern"] and pattern not in known:
+            raise ValueError(f"{file} has the regular expression {short(pattern)}, which is not one of LongVA's")
+
+
+def parts(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All normalisers, pre-tokenisers, post-processors and decoders of a tokenizer.json."""
+    waiting = [description.get(section) for section in SECTIONS]
+    while waiting:
+        part = waiting.pop()
+        if part is None:
+            continue
+        yield (found := part if isinstance(part, dict) else {"type": part})
+        waiting += [child for name in CHILDREN for child in found.get(name) or []]
+
+
+def patterns(description: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The parts with a pattern, and it: a text to find, or a regular expression."""
+    for part in parts(description):
+        if isinstance(pattern := part.get("pattern"), dict):
+            yield part, next(iter(pattern.values()), None)
