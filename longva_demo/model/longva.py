@@ -16,7 +16,7 @@ from transformers.utils import can_return_tuple
 from transformers.utils.import_utils import is_tracing
 
 from longva_demo.model.attention import NAME as CHUNKED_SDPA
-from longva_demo.model.checkpoint_files import num_stored
+from longva_demo.model.checkpoint_files import INDEX, SINGLE, num_stored
 from longva_demo.model.config import LongVAConfig
 from longva_demo.model.generation import VisualGeneration
 from longva_demo.model.projector import build_projector, pool
@@ -74,7 +74,27 @@ def wholes_last(visual_slots: torch.Tensor, num_slots: int) -> torch.Tensor:
     return (is_first & (kinds == IMAGE)).any(1).long().argsort(stable=True)
 
 
-class LongVAModel(Qwen2Model):
+class CheckedLoading:
+    """`from_pretrained` of a folder that a stranger may have made."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, from safetensors files only; the other format is a pickle.
+
+        Raises:
+            ValueError: config.json asks for far more parameters than a folder's weights have, or the folder has a LoRA
+                adapter, which transformers would load by its own rules, with a model of the adapter's choice.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        folder = Path(pretrained_model_name_or_path or "") / (kwargs.get("subfolder") or "")
+        if (folder / "adapter_config.json").exists():
+            raise ValueError(f"{folder} has a LoRA adapter; load it with longva_demo.model.load or with peft")
+        if (folder / "config.json").exists() and any((folder / name).exists() for name in (SINGLE, INDEX)):
+            check_num_parameters(kwargs.get("config") or LongVAConfig.from_pretrained(folder), folder)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+
+
+class LongVAModel(CheckedLoading, Qwen2Model):
     """Qwen2's layers, plus the vision tower and the projector under their published names."""
 
     config_class = LongVAConfig
@@ -240,7 +260,7 @@ class LongVAModel(Qwen2Model):
         )
 
 
-class LongVAForConditionalGeneration(VisualGeneration, Qwen2ForCausalLM):
+class LongVAForConditionalGeneration(VisualGeneration, CheckedLoading, Qwen2ForCausalLM):
     """The complete model. `forward` and `generate` accept what `LongVAProcessor` returns, in batches too.
 
     Logits have one column per token of the tokenizer. The published vocabulary is padded with rows of random
@@ -262,20 +282,9 @@ class LongVAForConditionalGeneration(VisualGeneration, Qwen2ForCausalLM):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load a checkpoint in the original format, from a folder or the Hub; see `PreTrainedModel`.
-
-        Raises:
-            ValueError: config.json asks for far more parameters than a folder's weights have, or the folder has a LoRA
-                adapter, which transformers would load by its own rules, with a model of the adapter's choice.
-        """
+        """Load a checkpoint in the original format, from a folder or the Hub; see `PreTrainedModel`."""
         hub_options = ("revision", "cache_dir", "token", "local_files_only", "subfolder")
         given = {name: kwargs[name] for name in hub_options if name in kwargs}
-        kwargs.setdefault("use_safetensors", True)  # the other format is a pickle
-        folder = Path(pretrained_model_name_or_path or "") / (kwargs.get("subfolder") or "")
-        if (folder / "adapter_config.json").exists():
-            raise ValueError(f"{folder} has a LoRA adapter; load it with longva_demo.model.load or with peft")
-        if kwargs.get("config") is None and (folder / "config.json").is_file():
-            check_num_parameters(LongVAConfig.from_pretrained(folder), folder)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         try:
