@@ -90,10 +90,12 @@ def check_supported(values: Mapping[str, Any]) -> None:
 
 def check_rope(name: str, rope: Any) -> None:
     """Raises ValueError if a rotary position embedding is of an unknown type, or has numbers out of bounds."""
-    kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope or "default"
-    if kind not in ROPE_TYPES:
+    if rope is None:
+        return
+    kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else rope
+    if not isinstance(rope, dict) or kind not in ROPE_TYPES:
         raise ValueError(f"config.json has {name} = {short(rope)}; its type must be one of {', '.join(ROPE_TYPES)}")
-    numbers = [value for value in (rope or {}).values() if type(value) in (int, float)]
+    numbers = [value for value in rope.values() if type(value) in (int, float)]
     if not are_between(numbers, 0, 1e15):
         raise ValueError(f"config.json has {name} = {short(rope)}; its numbers must be from 0 to 1e15")
 

@@ -10,6 +10,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from longva_demo.errors import short
 from longva_demo.model.checkpoint_files import check_local
 from longva_demo.model.config import write_json
+from longva_demo.model.tokenizer_parts import check_tokenizer
 
 # By `tokenizer_class` of tokenizer_config.json. AutoTokenizer would also take a class from a file beside it or from the
 # Hub, and ask on standard input whether to.
@@ -30,6 +31,7 @@ def load_tokenizer(checkpoint: Any, **options: Any) -> PreTrainedTokenizerFast:
         OSError: there is none.
     """
     check_local(checkpoint, **options)
+    check_tokenizer(Path(checkpoint) / (options.get("subfolder") or ""))
     name = get_tokenizer_config(checkpoint, **options).get("tokenizer_class")
     if not isinstance(name, str | None) or name not in TOKENIZERS:
         known = "Qwen2Tokenizer or PreTrainedTokenizerFast"

@@ -17,11 +17,15 @@ PARTS = {
 }
 
 
-def check_tokenizer(folder: Path, built_in: Path) -> None:
-    """Check the tokenizer files of a checkpoint: what is not in Qwen2's tokenizer or in the built-in one is not run.
+def check_tokenizer(folder: Path, built_in: Path | None = None) -> None:
+    """Check the tokenizer files of a checkpoint.
+
+    Args:
+        built_in: the folder of the built-in model. With it, only the regular expressions of its tokenizer and of
+            Qwen2's are allowed; without it, all are.
 
     Raises:
-        ValueError: a file is not a JSON object, or has a part, or a regular expression, that is not known here.
+        ValueError: a file is not a JSON object, or has a part or a regular expression that is not known here.
     """
     for name in TOKENIZER_FILES:
         file = folder / name
@@ -29,11 +33,13 @@ def check_tokenizer(folder: Path, built_in: Path) -> None:
             continue
         description = read_object(file)
         if file.name == "tokenizer.json":
-            known = {PRETOKENIZE_REGEX, *(pattern for _, pattern in patterns(read_object(built_in / file.name)))}
-            check_description(description, known, file)
+            check_parts(description, file)
+            if built_in is not None:
+                own = {pattern for _, pattern in patterns(read_object(built_in / file.name))}
+                check_patterns(description, {PRETOKENIZE_REGEX, *own}, file)
 
 
-def check_description(description: dict[str, Any], known: set[Any], file: Path) -> None:
+def check_parts(description: dict[str, Any], file: Path) -> None:
     model = description.get("model")
     kind = model.get("type", "BPE") if isinstance(model, dict) else model  # old files do not name it
     if not isinstance(model, dict) or kind != "BPE" or not isinstance(model.get("vocab"), dict):
@@ -41,11 +47,14 @@ def check_description(description: dict[str, Any], known: set[Any], file: Path) 
     for part in parts(description):
         if not isinstance(part.get("type"), str) or part["type"] not in PARTS:
             raise ValueError(f"{file} has a part of type {short(part.get('type'))}; LongVA's tokenizers have none")
+
+
+def check_patterns(description: dict[str, Any], known: set[Any], file: Path) -> None:
     for part, pattern in patterns(description):
         text = str(part["pattern"].get("String", ""))
         if part["type"] == "Replace" and len(str(part.get("content"))) > max(1, len(text)):
             raise ValueError(f"{file} replaces {short(pattern)} by a longer text; LongVA's tokenizers do not")
-        if "Regex" in part["pattern"] and pattern not in known:
+        if "Regex" in part["pattern"] and (not isinstance(pattern, str) or pattern not in known):
             raise ValueError(f"{file} has the regular expression {short(pattern)}, which is not one of LongVA's")
 
 

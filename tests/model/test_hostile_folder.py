@@ -27,7 +27,7 @@ import json, socket
 from tests.model import hostile_loader
 hostile_loader.forbid_all()
 for attempt in (
-    lambda: socket.create_connection(("127.0.0.1", 9)),
+    lambda: socket.socket().connect(("127.0.0.1", 9)),
     lambda: socket.getaddrinfo("evil.example", 80),
     lambda: input("Really?"),
 ):
@@ -47,7 +47,7 @@ def run(jobs: list[tuple[str, str]], place: Path) -> Results:
     """The loader's lines. Where it hangs or dies, the job is marked, and another process goes on with the next."""
     results: Results = {}
     environment = os.environ | {"CANARY": str(place / "canary"), "HF_HUB_OFFLINE": "0", "HF_HOME": str(place / "cache")}
-    environment |= {"PYTHONPATH": f"{ROOT}", "TRANSFORMERS_VERBOSITY": "critical"}
+    environment |= {"PYTHONPATH": f"{ROOT}", "TRANSFORMERS_VERBOSITY": "critical", "RUST_BACKTRACE": "0"}
     while len(results) < len(jobs):
         remaining = jobs[len(results) :]
         (place / "jobs.json").write_text(json.dumps(remaining))
@@ -137,5 +137,7 @@ def test_the_guards_of_the_loader_hold(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert json.loads(lines[-1]) == ["connected ('127.0.0.1', 9)", "looked up ('evil.example', 80)", "asked Really?"]
+    connected, looked_up, asked = json.loads(lines[-1])
+    assert connected.startswith("connected ") and connected.endswith("('127.0.0.1', 9))")
+    assert (looked_up, asked) == ("looked up ('evil.example', 80)", "asked ('Really?',)")
     assert (tmp_path / "canary").exists()
