@@ -52,7 +52,7 @@ PROCESSOR_INTEGERS: Bounds = {
 }
 OPTIONAL = {"num_key_value_heads", "head_dim", "rope_theta", "image_token_id"}
 MAX_PINPOINTS = 1_000  # LongVA-7B has 150
-MAX_GRIDS = 100  # of one image; LongVA-7B has 49
+MAX_GRIDS = 256  # of one image; LongVA-7B has 49
 MAX_PINPOINT_LETTERS = 20_000
 
 

@@ -138,6 +138,7 @@ def test_the_guards_of_the_loader_hold(tmp_path: Path) -> None:
         check=True,
     ).stdout.splitlines()
     connected, looked_up, asked = json.loads(lines[-1])
-    assert connected.startswith("connected ") and connected.endswith("('127.0.0.1', 9))")
+    assert connected.startswith("connected ")
+    assert connected.endswith("('127.0.0.1', 9))")
     assert (looked_up, asked) == ("looked up ('evil.example', 80)", "asked ('Really?',)")
     assert (tmp_path / "canary").exists()
