@@ -21,8 +21,8 @@ def check_tokenizer(folder: Path, built_in: Path | None = None) -> None:
     """Check the tokenizer files of a checkpoint.
 
     Args:
-        built_in: the folder of the built-in model. With it, only the regular expressions of its tokenizer and of
-            Qwen2's are allowed; without it, all are.
+        built_in: the folder of the built-in model. With it, the regular expressions and the replacements by longer
+            texts must be those of its tokenizer or of Qwen2's; without it, all are allowed.
 
     Raises:
         ValueError: a file is not a JSON object, or has a part or a regular expression that is not known here.
@@ -35,8 +35,7 @@ def check_tokenizer(folder: Path, built_in: Path | None = None) -> None:
         if file.name == "tokenizer.json":
             check_parts(description, file)
             if built_in is not None:
-                own = {pattern for _, pattern in patterns(read_object(built_in / file.name))}
-                check_patterns(description, {PRETOKENIZE_REGEX, *own}, file)
+                check_patterns(description, list(parts(read_object(built_in / file.name))), file)
 
 
 def check_parts(description: dict[str, Any], file: Path) -> None:
@@ -49,12 +48,15 @@ def check_parts(description: dict[str, Any], file: Path) -> None:
             raise ValueError(f"{file} has a part of type {short(part.get('type'))}; LongVA's tokenizers have none")
 
 
-def check_patterns(description: dict[str, Any], known: set[Any], file: Path) -> None:
-    for part, pattern in patterns(description):
-        text = str(part["pattern"].get("String", ""))
+def check_patterns(description: dict[str, Any], known: list[dict[str, Any]], file: Path) -> None:
+    for part in parts(description):
+        pattern = part.get("pattern")
+        if pattern is None or part in known:
+            continue
+        text = str(pattern.get("String", "")) if isinstance(pattern, dict) else ""
         if part["type"] == "Replace" and len(str(part.get("content"))) > max(1, len(text)):
             raise ValueError(f"{file} replaces {short(pattern)} by a longer text; LongVA's tokenizers do not")
-        if "Regex" in part["pattern"] and (not isinstance(pattern, str) or pattern not in known):
+        if not text and pattern != {"Regex": PRETOKENIZE_REGEX}:
             raise ValueError(f"{file} has the regular expression {short(pattern)}, which is not one of LongVA's")
 
 
@@ -67,10 +69,3 @@ def parts(description: dict[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         yield (found := part if isinstance(part, dict) else {"type": part})
         waiting += [child for name in CHILDREN for child in found.get(name) or []]
-
-
-def patterns(description: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The parts with a pattern, and it: a text to find, or a regular expression."""
-    for part in parts(description):
-        if isinstance(pattern := part.get("pattern"), dict):
-            yield part, next(iter(pattern.values()), None)
