@@ -12,6 +12,7 @@ from longva_demo.model.config import LongVAConfig
 from longva_demo.model.hub import can_reach, find_cached, hub_cache
 
 LONGVA_7B = "lmms-lab/LongVA-7B-DPO"
+PUBLISHED = (LONGVA_7B, "lmms-lab/LongVA-7B", "ruili0/LongVA-7B-TPO")  # by the authors of LongVA and of its tunings
 TINY = "tiny"
 GB = 1e9
 

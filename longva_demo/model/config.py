@@ -4,17 +4,24 @@ The file mixes the language model's fields (Qwen2) with those of the vision side
 shape is in a second file, `<mm_vision_tower>/config.json`.
 """
 
-import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from transformers import CLIPVisionConfig, Qwen2Config
+from transformers import CLIPVisionConfig, PreTrainedConfig, Qwen2Config
 from transformers.configuration_utils import SubConfigSpec
 
-from longva_demo.errors import short
+from longva_demo.model.bounds import MAX_GRIDS
+from longva_demo.model.checkpoint_files import check_local
+from longva_demo.model.supported import (
+    SUPPORTED,
+    check_supported,
+    check_vision_config,
+    read_pinpoints,
+    without_instructions,
+)
 from longva_demo.model.tower import (
     CLIP_NAME,
     CLIP_VIT_LARGE_336,
@@ -33,61 +40,6 @@ PUBLISHED_ROPE_THETA = 1e9
 
 # Qwen2's tokenizer has this many tokens. The published embedding table has more rows, which no text uses.
 QWEN2_TOKENS = 151_646
-
-# The values that are implemented here. A checkpoint with any other value must not load.
-SUPPORTED = {
-    "mm_projector_type": ("mlp2x_gelu",),
-    "mm_vision_select_feature": ("patch",),
-    "mm_patch_merge_type": ("unires",),
-    "image_aspect_ratio": ("anyres",),
-    "mm_spatial_pool_mode": ("average", "max"),
-    # The original builds a resampler but calls it only on another path. SpatialPool in the modes above has no
-    # weights; the other kinds belong to models trained with their own resampler.
-    "mm_resampler_type": (None, "spatial_pool"),
-    "mm_use_im_start_end": (False,),
-    "mm_use_im_patch_token": (False,),
-    "s2": (False,),  # another vision tower in the original code
-}
-
-
-def check_supported(values: Mapping[str, Any]) -> None:
-    """Check that a config.json asks only for what is implemented here. Fields it omits have their defaults.
-
-    Raises:
-        ValueError: a value is not supported.
-    """
-    for name, allowed in SUPPORTED.items():
-        if name in values and values[name] not in allowed:
-            known = " or ".join("null" if value is None else repr(value) for value in allowed)
-            raise ValueError(f"config.json has {name} = {short(values[name])}; only {known} is supported")
-    stride = values.get("mm_spatial_pool_stride", 2)
-    if type(stride) is not int or stride < 1:
-        raise ValueError(f"config.json has mm_spatial_pool_stride = {short(stride)}; it must be 1 or more")
-    layer, tower = values.get("mm_vision_select_layer", -2), values.get("mm_vision_tower", "")
-    if type(layer) is not int:
-        raise ValueError(f"config.json has mm_vision_select_layer = {short(layer)}; it must be an integer")
-    if not isinstance(tower, str):
-        raise ValueError(f"config.json has mm_vision_tower = {short(tower)}; it must be a string")
-    read_pinpoints(values.get("image_grid_pinpoints"))
-
-
-def read_pinpoints(points: Any) -> list[tuple[int, int]]:
-    """Parse (width, height) pairs in pixels from a list, or from a string that holds one.
-
-    >>> read_pinpoints("[(336, 672), (672, 336)]")
-    [(336, 672), (672, 336)]
-
-    Raises:
-        ValueError: `points` is neither.
-    """
-    try:
-        pairs = ast.literal_eval(points) if isinstance(points, str) else points
-        pairs = [(width, height) for width, height in pairs or []]
-        if all(type(side) is int and side > 0 for pair in pairs for side in pair):
-            return pairs
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        pass
-    raise ValueError(f"config.json has image_grid_pinpoints = {short(points)}; use pairs of pixels, [[336, 672]]")
 
 
 class LongVAConfig(Qwen2Config):
@@ -146,6 +98,8 @@ class LongVAConfig(Qwen2Config):
         check_supported({name: getattr(self, name) for name in checked})
         if self.vision_config is None:
             self.vision_config = find_vision_config("", self.mm_vision_tower)
+        if not isinstance(self.vision_config, PreTrainedConfig):
+            check_vision_config(self.vision_config)
         if self.image_token_id is None:
             self.image_token_id = default_image_token(self.vocab_size)
         # Qwen2Config drops an unused window; keep it, so that saving writes it back.
@@ -153,6 +107,13 @@ class LongVAConfig(Qwen2Config):
         super().__post_init__(**kwargs)
         if self.image_grid_pinpoints is None:
             self.image_grid_pinpoints = default_pinpoints(self.vision_config.image_size)
+        side = self.vision_config.image_size
+        if any(width * height > MAX_GRIDS * side**2 for width, height in self.grid_pinpoints):
+            raise ValueError(f"config.json has image_grid_pinpoints of more than {MAX_GRIDS} grids of {side} px")
+        heads, groups = self.num_attention_heads, self.num_key_value_heads or self.num_attention_heads
+        if heads % groups or (self.hidden_size % heads and not getattr(self, "head_dim", None)):
+            sizes = f"hidden_size = {self.hidden_size}, num_attention_heads = {heads}, num_key_value_heads = {groups}"
+            raise ValueError(f"config.json has {sizes}; each must be a multiple of the next")
         if self.tokens_per_frame == 0:
             stride, side = self.mm_spatial_pool_stride, self.patches_per_side
             raise ValueError(
@@ -168,6 +129,7 @@ class LongVAConfig(Qwen2Config):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read config.json from a folder, a file or the Hub, and the vision tower's config.json beside it."""
         options = dict(kwargs)
+        check_local(pretrained_model_name_or_path, **kwargs)
         values, unused = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         return with_vision_config(values, pretrained_model_name_or_path, options), unused
 
@@ -177,7 +139,8 @@ class LongVAConfig(Qwen2Config):
         if checkpoint := kwargs.get("name_or_path"):
             options = {"revision": config_dict.get("_commit_hash")}
             config_dict = with_vision_config(dict(config_dict), checkpoint, options)
-        return super().from_dict(config_dict, **kwargs)
+        check_supported(config_dict)
+        return super().from_dict(without_instructions(config_dict), **kwargs)
 
     def validate(self) -> None:
         """As in transformers, which would warn of a placeholder after the last row of the embedding table."""
@@ -225,6 +188,20 @@ class LongVAConfig(Qwen2Config):
         """Bytes of one token in the KV cache: 57,344 for LongVA-7B in bfloat16."""
         kv_heads = self.num_key_value_heads or self.num_attention_heads
         return 2 * self.num_hidden_layers * kv_heads * self.head_size * dtype.itemsize
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of all matrices: 7.9 billion in LongVA-7B."""
+        width, queries = self.hidden_size, self.num_attention_heads * self.head_size
+        keys = (self.num_key_value_heads or self.num_attention_heads) * self.head_size
+        layer = width * (2 * queries + 2 * keys + 3 * self.intermediate_size)
+        tower = self.vision_config
+        size, num_patches = tower.hidden_size, self.patches_per_side**2
+        tower_layer = size * (4 * size + 2 * tower.intermediate_size)
+        embeddings = self.vocab_size * width * (1 if self.tie_word_embeddings else 2)
+        patches = size * (3 * tower.patch_size**2 + num_patches)
+        language = self.num_hidden_layers * layer + embeddings
+        return language + tower.num_hidden_layers * tower_layer + patches + width * (size + width)
 
     @property
     def grid_pinpoints(self) -> list[tuple[int, int]]:

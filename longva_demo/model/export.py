@@ -15,8 +15,9 @@ from pathlib import Path
 from string import Template
 
 from longva_demo.errors import ModelError
+from longva_demo.model.checkpoint_files import INDEX, weight_files
 from longva_demo.model.config import LongVAConfig, write_json
-from longva_demo.model.hub import INDEX, check_weights, locate, read_json, weight_files
+from longva_demo.model.hub import check_weights, locate, read_json
 from longva_demo.model.processor import LongVAProcessor
 from longva_demo.model.tokenizer import image_token_id
 

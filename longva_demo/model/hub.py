@@ -2,10 +2,10 @@
 
 import errno
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,24 @@ from huggingface_hub.errors import (
     SafetensorsParsingError,
 )
 
-from longva_demo.errors import ModelError, replace_surrogates, short
-from longva_demo.model.config import check_supported
+from longva_demo.errors import ModelError, one_line, replace_surrogates, short
+from longva_demo.model.checkpoint_files import (
+    INDEX,
+    SINGLE,
+    check_texts,
+    read_header,
+    read_object,
+    weight_files,
+)
 from longva_demo.model.download import RemoteFile, TransportError, fetch, find_weights
+from longva_demo.model.supported import check_generation, check_supported
+from longva_demo.model.tokenizer_parts import check_tokenizer
 from longva_demo.model.tower import CLIP_NAME, candidate_folders, find_tower_file, infer_vision_config
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
 USE_ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA checkpoint"
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def hub_cache() -> Path:
@@ -80,6 +88,10 @@ def locate(model_id: str, check_fit: Callable[[dict[str, Any], int], object] | N
         folder = find_cached(model_id) or download(model_id, check_fit)
     check_complete(folder)
     check_config(folder / "config.json", str(folder))
+    if folder != TINY_FOLDER:
+        with broken_files():
+            check_generation(folder)
+            check_tokenizer(folder, TINY_FOLDER)
     return folder
 
 
@@ -174,23 +186,18 @@ def disk_full(repo_id: str, num_bytes: int | None = None) -> ModelError:
 
 
 def read_json(file: Path) -> dict[str, Any]:
+    """As `read_object`, for users."""
+    with broken_files():
+        return read_object(file)
+
+
+@contextmanager
+def broken_files(remedy: str = "download the model again") -> Iterator[None]:
+    """Turn what is wrong with a checkpoint's files into an error for users."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} cannot be read ({error})", "download the model again") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{file} is not a JSON object", "download the model again")
-    return values
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that a checkpoint should have, single or sharded. They may be missing."""
-    if (folder / INDEX).is_file():
-        shards = read_json(folder / INDEX).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            raise ModelError(f"{folder / INDEX} lists no weights", "download the model again")
-        return [folder / name for name in sorted(set(shards.values()))]
-    return [folder / SINGLE]
+        yield
+    except ValueError as error:
+        raise ModelError(one_line(str(error)), remedy) from error
 
 
 def check_names(names: Collection[str], place: str) -> None:
@@ -212,11 +219,13 @@ def check_names(names: Collection[str], place: str) -> None:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise ModelError unless `folder` contains all files of a checkpoint."""
-    check_names([file.name for file in folder.iterdir() if file.is_file()], str(folder))
-    missing = [file.name for file in weight_files(folder) if not file.is_file()]
+    """Raise ModelError unless `folder` contains all files of a checkpoint, none of which would hang its reader."""
+    with broken_files():
+        check_texts(folder)
+        check_names([file.name for file in folder.iterdir() if file.exists()], str(folder))
+        missing = [file.name for file in weight_files(folder) if not file.exists()]
     if missing:
-        raise ModelError(f"{folder} is missing {', '.join(missing)}", "download the model again")
+        raise ModelError(f"{folder} is missing {', '.join(missing[:3])}", "download the model again")
 
 
 def check_config(file: Path, place: str) -> None:
@@ -233,21 +242,9 @@ def check_config(file: Path, place: str) -> None:
 
 def check_weights(folder: Path) -> None:
     """Raise ModelError if the size of a weight file does not match its own header."""
-    for file in weight_files(folder):
-        size = file.stat().st_size
-        try:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                header = json.loads(stream.read(min(length, size)))
-            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-            expected = 8 + length + max(ends, default=0)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-            raise ModelError(f"{file} is not a safetensors file", "delete it and download the model again") from None
-        if size != expected:
-            raise ModelError(
-                f"{file} has {size:,} bytes, but its header says {expected:,}",
-                "delete it and download the model again",
-            )
+    with broken_files("delete it and download the model again"):
+        for file in weight_files(folder):
+            read_header(file)
 
 
 def weight_bytes(folder: Path) -> int:

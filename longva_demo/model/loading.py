@@ -15,9 +15,10 @@ from transformers.utils import is_flash_attn_2_available
 from transformers.utils import logging as transformers_logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from longva_demo.errors import DemoError, ModelError
+from longva_demo.errors import DemoError, ModelError, one_line
 from longva_demo.model.adapter import apply_adapter, describe_adapter, find_adapter
 from longva_demo.model.choice import TINY, Choice, choose, probe_host
+from longva_demo.model.config import LongVAConfig
 from longva_demo.model.estimate import Estimate, estimate
 from longva_demo.model.fit import DTYPES, Checkpoint, check_memory, find_quant
 from longva_demo.model.flash_kernel import FLASH_KERNEL, check_flash_kernel, load_flash_kernel
@@ -138,6 +139,7 @@ def load_choice(choice: Choice, device: torch.device, dtype: torch.dtype, attent
     with one_line_errors(choice.model_id, folder), no_progress_bar(choice.model_id == TINY):
         model, info = LongVAForConditionalGeneration.from_pretrained(folder, output_loading_info=True, **options)
         processor = LongVAProcessor.from_pretrained(folder)
+        check_processor(processor, model.config)
     check_loaded(folder, info)
     revision, how = revision_of(folder), ""
     if adapter is not None:
@@ -181,6 +183,15 @@ def check_loaded(folder: Path, info: dict[str, Any]) -> None:
         raise ModelError(f"the weights in {folder} do not match: {name} {shapes}{more}", remedy)
     if missing:
         raise ModelError(f"the weights in {folder} have no {missing[0]}{more}", "download the model again")
+
+
+def check_processor(processor: LongVAProcessor, config: LongVAConfig) -> None:
+    """Raise ValueError if a saved processor makes frames of another size, or counts other tokens, than the model."""
+    frames = processor.video_processor
+    found = (frames.side, processor.image_processor.side, frames.num_tokens(1), processor.image_processor.num_tokens(2))
+    side = config.vision_config.image_size
+    if found != (side, side, config.tokens_per_frame, config.tokens_per_grid):
+        raise ValueError("processor_config.json has another size, patch_size or pool_stride than config.json")
 
 
 def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -254,8 +265,12 @@ def one_line_errors(model_id: str, folder: Path) -> Iterator[None]:
         raise ModelError(
             f"{model_id} cannot be loaded: {error} is missing", "check its files or use another model"
         ) from error
-    except (OSError, ValueError, RuntimeError, TypeError, ArithmeticError) as error:
-        line = " ".join(str(error).split())[:300]
+    except ModelError:
+        raise
+    except BaseException as error:  # a damaged file may raise anything, and a panic of tokenizers is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        line = one_line(" ".join(str(error).split())[:300])
         if "MPS backend out of memory" in line:
             message, remedy = f"{model_id} does not fit into memory", "close other programs or use --model tiny"
             raise ModelError(message, remedy) from error

@@ -1,10 +1,11 @@
 """LongVA: CLIP's vision tower, the projector, and Qwen2 over visual and text tokens (arXiv 2406.16852)."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2ForCausalLM, Qwen2Model
+from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM, Qwen2Model
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
@@ -15,10 +16,11 @@ from transformers.utils import can_return_tuple
 from transformers.utils.import_utils import is_tracing
 
 from longva_demo.model.attention import NAME as CHUNKED_SDPA
+from longva_demo.model.checkpoint_files import INDEX, SINGLE, num_stored
 from longva_demo.model.config import LongVAConfig
 from longva_demo.model.generation import VisualGeneration
 from longva_demo.model.projector import build_projector, pool
-from longva_demo.model.tokenizer import image_token_id
+from longva_demo.model.tokenizer import image_token_id, load_tokenizer
 from longva_demo.model.vision import VisionTower
 
 # The original's placeholder for one visual token in `input_ids`, accepted beside `config.image_token_id`. It is outside
@@ -26,6 +28,7 @@ from longva_demo.model.vision import VisionTower
 VISUAL_TOKEN = -200
 IMAGE, VIDEO = 0, 1  # kinds of visual, as in `visual_slots`
 IGNORED = -100  # label of a token that is excluded from the loss
+MAX_MISSING_PARAMETERS = 10**8  # 0.4 GB in float32
 UNIRES_STRIDE = 2  # an image's grids are always average-pooled 2 x 2; the config's pooling is for video
 
 
@@ -45,6 +48,18 @@ def positions_of(attention_mask: torch.Tensor, num_tokens: int) -> torch.Tensor:
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -num_tokens:]
 
 
+def check_num_parameters(config: LongVAConfig, folder: Path) -> None:
+    """Check that weights exist for a model, roughly: transformers would allocate all that is missing.
+
+    Raises:
+        ValueError: most of them do not exist.
+    """
+    stored = num_stored(folder)
+    if config.num_parameters > 2 * stored + MAX_MISSING_PARAMETERS:
+        sizes = f"{config.num_parameters:,} parameters, but its weights have {stored:,}"
+        raise ValueError(f"config.json in {folder} describes a model of {sizes}")
+
+
 def wholes_last(visual_slots: torch.Tensor, num_slots: int) -> torch.Tensor:
     """An order of the slots (num_slots,) with images' first slots, which have no placeholders, after all others.
 
@@ -59,7 +74,27 @@ def wholes_last(visual_slots: torch.Tensor, num_slots: int) -> torch.Tensor:
     return (is_first & (kinds == IMAGE)).any(1).long().argsort(stable=True)
 
 
-class LongVAModel(Qwen2Model):
+class CheckedLoading:
+    """`from_pretrained` of a folder that a stranger may have made."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, from safetensors files only; the other format is a pickle.
+
+        Raises:
+            ValueError: config.json asks for far more parameters than a folder's weights have, or the folder has a LoRA
+                adapter, which transformers would load by its own rules, with a model of the adapter's choice.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        folder = Path(pretrained_model_name_or_path or "") / (kwargs.get("subfolder") or "")
+        if (folder / "adapter_config.json").exists():
+            raise ValueError(f"{folder} has a LoRA adapter; load it with longva_demo.model.load or with peft")
+        if (folder / "config.json").exists() and any((folder / name).exists() for name in (SINGLE, INDEX)):
+            check_num_parameters(kwargs.get("config") or LongVAConfig.from_pretrained(folder), folder)
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+
+
+class LongVAModel(CheckedLoading, Qwen2Model):
     """Qwen2's layers, plus the vision tower and the projector under their published names."""
 
     config_class = LongVAConfig
@@ -225,7 +260,7 @@ class LongVAModel(Qwen2Model):
         )
 
 
-class LongVAForConditionalGeneration(VisualGeneration, Qwen2ForCausalLM):
+class LongVAForConditionalGeneration(VisualGeneration, CheckedLoading, Qwen2ForCausalLM):
     """The complete model. `forward` and `generate` accept what `LongVAProcessor` returns, in batches too.
 
     Logits have one column per token of the tokenizer. The published vocabulary is padded with rows of random
@@ -253,14 +288,21 @@ class LongVAForConditionalGeneration(VisualGeneration, Qwen2ForCausalLM):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         try:
-            tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=model.config, **given)
+            tokenizer = load_tokenizer(pretrained_model_name_or_path, **given)
         except (OSError, ValueError):  # no tokenizer beside the weights: every row counts as a token
             return loaded
         model.use_tokenizer(tokenizer)
         return loaded
 
     def use_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Take the number of logits and the placeholder of a visual token from a tokenizer."""
+        """Take the number of logits and the placeholder of a visual token from a tokenizer.
+
+        Raises:
+            ValueError: it has ids without a row in the embedding table.
+        """
+        if (highest := max(tokenizer.get_vocab().values(), default=0)) >= self.config.vocab_size:
+            rows = f"config.json has vocab_size = {self.config.vocab_size:,}"
+            raise ValueError(f"the tokenizer has tokens up to {highest:,}, but {rows}")
         token = image_token_id(tokenizer)
         # The placeholder is not a token that the model may write.
         self.num_tokens = min(token if token + 1 >= len(tokenizer) else len(tokenizer), self.config.vocab_size)

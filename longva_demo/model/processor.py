@@ -10,22 +10,26 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
+from longva_demo.errors import short
+from longva_demo.model.bounds import PROCESSOR_INTEGERS, check_levels, check_numbers
+from longva_demo.model.checkpoint_files import check_local, read_object
 from longva_demo.model.config import CLIP_MEAN, CLIP_STD, LongVAConfig
 from longva_demo.model.image_processing import LongVAImageProcessor, flatten_images
 from longva_demo.model.longva import IMAGE, VIDEO
 from longva_demo.model.pixels import grey_levels, normalise, square_frames
 from longva_demo.model.prompt import CHAT_TEMPLATE, TAG, VIDEO_TAG, tag_kinds
-from longva_demo.model.tokenizer import image_token_id, write_original_tokenizer
+from longva_demo.model.supported import read_pinpoints
+from longva_demo.model.tokenizer import image_token_id, load_tokenizer, write_original_tokenizer
 from longva_demo.model.tower import HUB_OPTIONS, fetch_tower_file, find_tower_file
 from longva_demo.model.video_processing import LongVAVideoProcessor, flatten_videos
 
 
-def side_of(size: int | dict[str, int]) -> int:
+def side_of(size: Any) -> Any:
     """The side in pixels of a preprocessor_config.json's size, in its old (number) or new (dict) form."""
-    return size if isinstance(size, int) else next(iter(size.values()))
+    return next(iter(size.values()), None) if isinstance(size, dict) else size
 
 
 class LongVAProcessor(ProcessorMixin):
@@ -84,14 +88,14 @@ class LongVAProcessor(ProcessorMixin):
         given = {name: kwargs[name] for name in (*HUB_OPTIONS, "subfolder") if name in kwargs}
         changes = {name: value for name, value in kwargs.items() if name not in given and not name.startswith("_")}
         changes.pop("trust_remote_code", None)
+        check_local(pretrained_model_name_or_path, **given)
         saved, _ = cls.get_processor_dict(pretrained_model_name_or_path, **given)
         template = saved.pop("chat_template", None)
         # `generate` continues the last token, so a batch is padded on the left.
-        options = given | {"padding_side": "left", "config": LongVAConfig()} | changes
-        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **options)
+        tokenizer = load_tokenizer(pretrained_model_name_or_path, **given | {"padding_side": "left"} | changes)
         if "image_processor" in saved and "video_processor" in saved:
-            images = LongVAImageProcessor(**saved["image_processor"] | known(LongVAImageProcessor, changes))
-            videos = LongVAVideoProcessor(**saved["video_processor"] | known(LongVAVideoProcessor, changes))
+            images = LongVAImageProcessor(**read_part(LongVAImageProcessor, saved["image_processor"], changes))
+            videos = LongVAVideoProcessor(**read_part(LongVAVideoProcessor, saved["video_processor"], changes))
             return cls(images, tokenizer, videos, chat_template=template)
         config = LongVAConfig.from_pretrained(pretrained_model_name_or_path, **given)
         levels = read_preprocessor(pretrained_model_name_or_path, config, given)
@@ -302,15 +306,34 @@ def known(processor: type, changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in changes.items() if name in processor.valid_kwargs.__annotations__}  # type: ignore[attr-defined]
 
 
+def read_part(processor: type, values: Any, changes: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a processor saved in processor_config.json, with changes.
+
+    Raises:
+        ValueError: one is not usable.
+    """
+    place = "processor_config.json"
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} has {short(values)} for a processor; it must be an object")
+    values = known(processor, values)
+    size = values.get("size")
+    sides = {"height": None, "width": None} | size if isinstance(size, dict) else {"height": size}
+    check_numbers(values | (sides if "size" in values else {}), PROCESSOR_INTEGERS, {}, place)
+    read_pinpoints(values.get("image_grid_pinpoints"))
+    check_levels(values, place)
+    return values | known(processor, changes)
+
+
 def read_preprocessor(checkpoint: Any, config: LongVAConfig, given: dict[str, Any]) -> dict[str, Any]:
     """image_mean, image_std and reducing_gap of the vision tower's preprocessor_config.json, as far as there is one."""
     folder = fetch_tower_file(checkpoint, config.mm_vision_tower, "preprocessor_config.json", **given)
     file = find_tower_file(folder, config.mm_vision_tower, "preprocessor_config.json")
     if file is None:
         return {}
-    values = json.loads(file.read_text(encoding="utf-8"))
+    values = read_object(file)
     for name in ("size", "crop_size"):
-        if side_of(values[name]) != config.vision_config.image_size:
+        if side_of(values.get(name)) != config.vision_config.image_size:
             expected = config.vision_config.image_size
-            raise ValueError(f"{file}: {name} is {values[name]}, but the vision tower expects {expected}")
+            raise ValueError(f"{file}: {name} is {short(values.get(name))}, but the vision tower expects {expected}")
+    check_levels(values, str(file))
     return {name: values[name] for name in ("image_mean", "image_std", "reducing_gap") if name in values}

@@ -1,12 +1,42 @@
-"""Saves a tokenizer in the format that the original code reads."""
+"""Loads a tokenizer without running its code, and saves it in the format that the original code reads."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from longva_demo.errors import short
+from longva_demo.model.checkpoint_files import check_local
 from longva_demo.model.config import write_json
+from longva_demo.model.tokenizer_parts import check_tokenizer
+
+# By `tokenizer_class` of tokenizer_config.json. AutoTokenizer would also take a class from a file beside it or from the
+# Hub, and ask on standard input whether to.
+TOKENIZERS: dict[Any, type[PreTrainedTokenizerFast]] = {
+    "Qwen2Tokenizer": Qwen2Tokenizer,
+    "Qwen2TokenizerFast": Qwen2Tokenizer,
+    "PreTrainedTokenizerFast": PreTrainedTokenizerFast,
+    "TokenizersBackend": PreTrainedTokenizerFast,
+    None: PreTrainedTokenizerFast,
+}
+
+
+def load_tokenizer(checkpoint: Any, **options: Any) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a folder or a Hub repository. Options are those of `from_pretrained`.
+
+    Raises:
+        ValueError: a file of it is unusable, or it is of a class that LongVA's are not.
+        OSError: there is none.
+    """
+    check_local(checkpoint, **options)
+    check_tokenizer(Path(checkpoint) / (options.get("subfolder") or ""))
+    name = get_tokenizer_config(checkpoint, **options).get("tokenizer_class")
+    if not isinstance(name, str | None) or name not in TOKENIZERS:
+        known = "Qwen2Tokenizer or PreTrainedTokenizerFast"
+        raise ValueError(f"tokenizer_config.json has tokenizer_class = {short(name)}; only {known} is supported")
+    return TOKENIZERS[name].from_pretrained(checkpoint, **options)
 
 
 def image_token_id(tokenizer: Any) -> int:

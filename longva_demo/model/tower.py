@@ -4,7 +4,6 @@ A checkpoint names its tower as on the machine where it was trained: by a Hub na
 The name is only looked up in the checkpoint itself and on this disk; it is never taken for a repository on the Hub.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from math import isqrt
@@ -13,6 +12,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from transformers.utils import cached_file
+
+from longva_demo.model.checkpoint_files import read_object
 
 CLIP_NAME = "openai/clip-vit-large-patch14-336"
 # The shape of openai/clip-vit-large-patch14-336, so that LongVA-7B needs no second download.
@@ -86,7 +87,7 @@ def find_tower_file(checkpoint: str | Path, tower_name: str, file_name: str) -> 
     if str(checkpoint):
         roots = (Path(checkpoint), Path(checkpoint).resolve().parent)
         folders = [*(folder for root in roots for folder in candidate_folders(root, tower_name)), *folders]
-    return next((folder / file_name for folder in folders if (folder / file_name).is_file()), None)
+    return next((folder / file_name for folder in folders if (folder / file_name).exists()), None)
 
 
 def local_folder(folder: Path) -> Path:
@@ -137,20 +138,19 @@ def find_vision_config(checkpoint: str | Path, tower_name: str) -> dict[str, Any
 
 def read_vision_config(file: Path) -> dict[str, Any]:
     """Read a tower's config.json: that of a full CLIP model, or of its vision model alone."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        vision = values.get("vision_config", values)
-        if isinstance(vision, dict):
-            return vision
-    except (ValueError, AttributeError):
-        pass
-    raise ValueError(f"{file} is not the configuration of a vision tower")
+    values = read_object(file)
+    vision = values.get("vision_config", values)
+    if not isinstance(vision, dict):
+        raise ValueError(f"{file} is not the configuration of a vision tower")
+    return vision
 
 
 def weight_shapes(folder: Path) -> dict[str, Sequence[int]]:
     """Names and shapes of the vision tower's tensors in a checkpoint, from the headers. Skips corrupt files."""
     shapes: dict[str, Sequence[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
+        if not file.is_file():  # opening a FIFO would wait
+            continue
         try:
             with safe_open(file, "pt") as tensors:
                 names = [name for name in tensors.keys() if name.startswith(WEIGHTS_PREFIX)]  # noqa: SIM118

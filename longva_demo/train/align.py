@@ -35,7 +35,7 @@ def open_model(options: AlignOptions) -> tuple[LongVAForConditionalGeneration, L
     Raises:
         DemoError: the checkpoint is neither LongVA nor Qwen2.
     """
-    config = AutoConfig.from_pretrained(options.model)
+    config = AutoConfig.from_pretrained(options.model, trust_remote_code=False)
     if isinstance(config, LongVAConfig):
         processor = LongVAProcessor.from_pretrained(options.model)
         return LongVAForConditionalGeneration.from_pretrained(options.model, dtype="float32"), processor
@@ -55,7 +55,7 @@ def open_model(options: AlignOptions) -> tuple[LongVAForConditionalGeneration, L
     assert not unexpected, unexpected
     assert all(".vision_tower." in name or ".mm_projector." in name for name in missing), missing
     model.model.vision_tower.vision_tower.vision_model.load_state_dict(tower.state_dict())
-    tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
     model.use_tokenizer(tokenizer)
     return model, LongVAProcessor.from_config(tokenizer, longva_config)
 

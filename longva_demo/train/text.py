@@ -78,14 +78,14 @@ def train_text(options: TextOptions, training: TrainingArguments) -> None:
     if training.per_device_train_batch_size != 1:
         count = training.per_device_train_batch_size
         raise DemoError(f"per_device_train_batch_size is {count}", "use 1: a single sequence is long enough")
-    config = AutoConfig.from_pretrained(options.model)
+    config = AutoConfig.from_pretrained(options.model, trust_remote_code=False)
     if options.rope_theta is not None:
         config.rope_parameters["rope_theta"] = options.rope_theta
     config.max_position_embeddings = max(config.max_position_embeddings, options.seq_length)
-    tokenizer: Any = AutoTokenizer.from_pretrained(options.model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
     data = PackedText.read(Path(options.data), tokenizer, options.seq_length)
     # Checkpoints are stored in 16 bits, in which small updates would be rounded away.
-    model = AutoModelForCausalLM.from_pretrained(options.model, config=config, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(options.model, config=config, dtype="float32", trust_remote_code=False)
     if isinstance(config, LongVAConfig):  # text does not use the vision tower and the projector
         model.model.vision_tower.requires_grad_(False)
         model.model.mm_projector.requires_grad_(False)

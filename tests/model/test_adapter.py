@@ -164,7 +164,7 @@ FAULTS: list[tuple[Change, str]] = [
     (as_a_pickle, "stores its weights in adapter_model.bin, a pickle, which could run code; save it again with peft"),
     (with_a_model, "has both a model and an adapter; keep them in two folders"),
     (lambda folder: (folder / WEIGHTS).unlink(), "has no weights; save it again with peft, as adapter_model.safe"),
-    (lambda folder: (folder / WEIGHTS).write_bytes(b"x" * 99), "are corrupt ("),
+    (lambda folder: (folder / WEIGHTS).write_bytes(b"x" * 99), "is not a safetensors file; save the adapter again"),
     (lambda folder: save_file({}, folder / WEIGHTS), "is empty; save the adapter again with peft"),
     (lambda folder: (folder / OTHER_WEIGHTS).touch(), "has further trained weights in non_lora_trainables.bin"),
     (lambda folder: change_config(folder, peft_type="IA3"), "is an adapter of type 'IA3', not LORA; merge it"),
