@@ -28,6 +28,7 @@ from longva_demo.settings import Settings
 from longva_demo.telemetry import Event, EventLog
 from longva_demo.video import DecodeLimits
 
+MAX_ENTRIES = 500  # of a transcript, which every update of an answer sends
 # The question field while an answer is written. Each update repeats it, since Gradio may merge two updates into one.
 SHOW_STOP_BUTTON = gr.update(stop_btn=True)
 Updates = Iterator[tuple[Any, ...]]
@@ -183,6 +184,8 @@ class Handlers:
         try:
             if not (question or "").strip():
                 raise DemoError("the question is empty", "type one, or click a suggested question")
+            if len(page.transcript.entries) >= MAX_ENTRIES:
+                raise DemoError(f"the conversation has {MAX_ENTRIES} entries", "save it, clear it, and ask again")
             sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
             selection = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
             with page.exclusive():
@@ -320,9 +323,7 @@ class Handlers:
         if not page.is_outdated(asked_at):
             page.stop()
             with page.exclusive(10.0):
-                page.session.clear()
-                page.transcript.clear()
-                page.earlier_chats.clear()
+                page.clear()
         return page.transcript_value()
 
 

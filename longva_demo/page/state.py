@@ -77,6 +77,9 @@ class Page:
     last_used: float = 0.0
     disconnected_at: float | None = None
 
+    def __post_init__(self) -> None:
+        self.chats_held = Holding(self.page_bytes, self.client)  # of the quota, by the earlier chats
+
     @property
     def view(self) -> SampledView | None:
         return self.selected.view
@@ -162,9 +165,13 @@ class Page:
         with self.exclusive(STOP_SECONDS):
             chat = self.chat_section()
             with self.chats_lock:
+                if chat is not None:
+                    self.chats_held.add(chat.num_bytes)
                 self.session.set_source(view.source if view else None)
                 if chat is not None and not self.session.turns:
                     self.earlier_chats.append(chat)
+                elif chat is not None:
+                    self.chats_held.remove(chat.num_bytes)
                 old, self.selected = self.view, Selected(view, self.selected.asked_at)
             if view is not None:
                 self.recent_views.remove(view.selection)
@@ -270,6 +277,13 @@ class Page:
         finally:
             self.is_attributing = False
             self.session_lock.release()
+
+    def clear(self) -> None:
+        """Forget the conversation, and all earlier ones. The caller holds the session lock."""
+        self.session.clear()
+        self.transcript.clear()
+        self.chats_held.remove(sum(chat.num_bytes for chat in self.earlier_chats))
+        self.earlier_chats.clear()
 
     def turn_positions(self) -> list[int]:
         """Where the transcript shows the session's turns."""

@@ -369,6 +369,8 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
     chat = page.chat_section()
     assert chat is not None
     assert [len(one.thumbnails) for one in (*page.earlier_chats, chat)] == [4, 5]
+    assert page.earlier_chats[0].num_bytes > 4000
+    with_chats = page.page_bytes.used
     assert [one.record.turns[0].question for one in (*page.earlier_chats, chat)] == ["What is there?", "What moves?"]
     # Only turns that the session remembers can be checked: neither the first answer nor the note about new frames.
     assert [entry.get("checks") for entry in page.transcript_value()["entries"]] == [None, None, ["blind", "compare"]]
@@ -376,6 +378,11 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
     for number in (0, 1, 3, -1):
         with pytest.raises(DemoError, match="no longer selected"):
             page.turn_at(number)
+    held = page.earlier_chats[0].num_bytes
+    with page.exclusive():
+        page.clear()
+    assert page.page_bytes.used == with_chats - held
+    assert (page.earlier_chats, page.transcript.entries, page.session.turns) == ([], (), [])
 
 
 def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

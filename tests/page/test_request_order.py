@@ -15,10 +15,11 @@ from longva_demo.chat.answering import answer_in_process
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page.components.preview import Preview, preview_steps
-from longva_demo.page.handlers import Handlers
+from longva_demo.page.handlers import MAX_ENTRIES, Handlers
 from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
+from longva_demo.page.transcript import TurnEntry
 from longva_demo.quotas import Quotas
 from longva_demo.server.validation import check_inputs
 from longva_demo.settings import Settings
@@ -102,6 +103,18 @@ def test_late_stop_undo_and_clear_do_not_affect_a_newer_question(handlers: Handl
     list(steps)
     assert handlers.undo(22.0, REQUEST)["returned"]["question"]
     assert handlers.clear(23.0, REQUEST)["entries"] == []
+
+
+def test_a_long_conversation_must_be_cleared(handlers: Handlers, pages: Pages) -> None:
+    transcript = pages.get("one").transcript
+    transcript.entries = (TurnEntry("What is there?", "A star."),) * MAX_ENTRIES
+    steps = ask(handlers, "And now?", 10.0)
+    assert next(steps)[0]["returned"]["question"] == "And now?"
+    with pytest.raises(Exception, match="the conversation has 500 entries; save it, clear it, and ask again"):
+        next(steps)
+    assert len(transcript.entries) == MAX_ENTRIES
+    handlers.clear(11.0, REQUEST)
+    assert list(ask(handlers, "And now?", 12.0))[-1][0]["entries"][-1]["answer"]
 
 
 def test_a_question_may_overtake_its_selection(handlers: Handlers, clip: Path) -> None:

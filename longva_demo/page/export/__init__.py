@@ -46,6 +46,11 @@ class ChatSection:
     thumbnails: tuple[Thumbnail, ...]
     entries: tuple[TurnEntry, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the thumbnails, which is nearly all that it takes in memory."""
+        return sum(len(thumbnail.url) for thumbnail in self.thumbnails)
+
 
 def make_thumbnails(source: Source | None, attribution: Iterable[AttributedFrame] = ()) -> tuple[Thumbnail, ...]:
     """At most MAX_THUMBNAILS frames as the model was given them, plus those of `attribution`."""
