@@ -16,9 +16,12 @@ from longva_demo.errors import DemoError
 from longva_demo.quotas import client_of
 from longva_demo.server.bodies import LOGIN, UPLOAD
 from longva_demo.server.requests import refusal, route_of
+from longva_demo.telemetry import METRICS
 
 SECONDS = 60.0
 MAX_LOGINS = 30  # per minute and IP address
+# What is computed for each request: the page, its configuration, the API's description and the metrics.
+RENDERED = {"", "/config", "/gradio_api/info", "/gradio_api/openapi.json", "/openapi.json", METRICS}
 # Of frames, which the server decodes or encodes for each request.
 DOWNLOAD = re.compile(r"/longva/frames/[^/]+/.")
 # The names of the caller that are counted: the page and its IP address. Set when an event arrives; threads inherit it.
@@ -71,7 +74,7 @@ def limit_answers(ask: Answerer, rate: RateLimit) -> Answerer:
 
 
 class RequestRates:
-    """Middleware that limits log-ins, and uploads and downloads, which count as `events`, for each IP address."""
+    """Middleware that limits log-ins, and uploads, downloads and pages, which count as `events`, for each address."""
 
     def __init__(self, app: ASGIApp, events: RateLimit) -> None:
         self._app = app
@@ -90,7 +93,7 @@ class RequestRates:
 
     def _rate(self, scope: Scope) -> RateLimit | None:
         path = route_of(scope)
-        if DOWNLOAD.match(path) or (scope["method"] == "POST" and path == UPLOAD):
+        if path in RENDERED or DOWNLOAD.match(path) or (scope["method"] == "POST" and path == UPLOAD):
             return self._events
         return self._logins if scope["method"] == "POST" and path == LOGIN else None
 

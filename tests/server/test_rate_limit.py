@@ -92,6 +92,12 @@ def test_events_uploads_and_log_ins_are_limited_per_address(clip: Path, tmp_path
         reply = call("sample_frames", [file_at(paths[0]), 4, "", ""], "10.0.0.3")
         assert "the limit of 4 events per minute is reached" in reply
 
+        for path in ("/", "/config", "/metrics", "/gradio_api/info"):
+            assert client.get(path, headers={"X-Forwarded-For": "10.0.0.5"}).status_code == 200
+        for path in ("/", "/config/", "/longva/frames/a/frames.zip"):
+            assert client.get(path, headers={"X-Forwarded-For": "10.0.0.5"}).status_code == 429
+        assert client.get("/healthz", headers={"X-Forwarded-For": "10.0.0.5"}).status_code == 200
+
         reply = call("chat", ["What do you see?", None, 4, "", "", 0, 1, 32], "10.0.0.4")
         assert reply.count("event: generating") > most  # a stream is one event
         assert "event: complete" in reply
