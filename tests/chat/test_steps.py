@@ -86,7 +86,9 @@ def test_a_step_of_longva_7b(keys: int) -> None:
 
 @pytest.mark.parametrize("keys", [100, 5_000, 32_768])
 def test_a_step_on_a_cpu_is_bounded_by_its_flop(keys: int) -> None:
-    config = LongVAConfig(hidden_size=128, intermediate_size=384, num_hidden_layers=8, num_attention_heads=2)
+    config = LongVAConfig(
+        hidden_size=128, intermediate_size=384, num_hidden_layers=8, num_attention_heads=2, num_key_value_heads=2
+    )
     config.num_key_value_heads, config.head_dim = 2, 64
     cost = StepCost.of(config, torch.device("cpu"))
     for share in (1.0, BACKGROUND_SHARE):
