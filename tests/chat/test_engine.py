@@ -99,7 +99,7 @@ def test_calls_run_in_order_of_arrival_on_one_thread() -> None:
     def first() -> None:
         short.start()
         arrived.wait()
-        while not model._executor._work_queue.qsize():
+        while not model._turn._waiting:
             time.sleep(0.001)
 
     model.run(first)

@@ -221,7 +221,7 @@ def test_another_visitor_is_answered_during_an_attribution(engine: Engine, clip:
         order.append("occlusion" if engine.loaded.model.config._attn_implementation == occlusion.NAME else "question")
         if len(order) == 3:
             asking.start()
-            while not engine._thread._executor._work_queue.qsize():
+            while not engine._thread._turn._waiting:
                 asking.join(0.001)
 
     with watched(engine, record):
