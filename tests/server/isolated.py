@@ -219,8 +219,8 @@ def upload(client: httpx.Client) -> Callable[[dict[str, bytes]], list[str]]:
     """Uploads files, and returns their paths on the server."""
 
     def send(files: dict[str, bytes]) -> list[str]:
-        reply = client.post("/gradio_api/upload", files=[("files", file) for file in files.items()])
-        return list(reply.json())
+        replies = [client.post("/gradio_api/upload", files=[("files", file)]) for file in files.items()]
+        return [reply.json()[0] for reply in replies]
 
     return send
 
