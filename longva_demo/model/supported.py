@@ -68,7 +68,7 @@ def check_supported(values: Mapping[str, Any]) -> None:
     read_pinpoints(values.get("image_grid_pinpoints"))
     check_numbers(values, INTEGERS, FLOATS, "config.json")
     # Small models keep the published ids, which may be outside their vocabulary and are then never used.
-    check_tokens(values, INTEGERS["image_token_id"][1], "config.json")
+    check_tokens(values, int(INTEGERS["image_token_id"][1]), "config.json")
     check_activation(values, "config.json")
     for name in ("dtype", "torch_dtype"):
         dtype = values.get(name)
