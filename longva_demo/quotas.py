@@ -43,11 +43,14 @@ class Quota:
         self.num_refused = 0
         self._held: Counter[str] = Counter()
         self._used = 0
+        self._returned: deque[tuple[str, int]] = deque()
         self._lock = threading.Lock()
 
     @property
     def used(self) -> int:
-        return self._used
+        with self._lock:
+            self._settle()
+            return self._used
 
     def take(self, client: str, amount: int = 1) -> None:
         """Hold `amount` more for `client`, until it is given back.
@@ -56,6 +59,7 @@ class Quota:
             QuotaError: too much is held already. Nothing more is held then.
         """
         with self._lock:
+            self._settle()
             used, held = self._used + amount, self._held[client] + amount
             if used > self.maximum or (client and held > self.maximum_per_client):
                 self.num_refused += 1
@@ -64,12 +68,17 @@ class Quota:
             self._used, self._held[client] = used, held
 
     def give_back(self, client: str, amount: int = 1) -> None:
-        with self._lock:
+        """Takes no lock, since the garbage collector may call this at any moment, for a `Holding`."""
+        self._returned.append((client, amount))
+
+    def _settle(self) -> None:
+        """Subtract what was given back. The caller holds the lock."""
+        while self._returned:
+            client, amount = self._returned.popleft()
             self._used -= amount
             self._held[client] -= amount
             if not self._held[client]:
                 del self._held[client]
-            assert self._used >= 0
 
     @contextmanager
     def hold(self, client: str, amount: int = 1) -> Iterator[None]:

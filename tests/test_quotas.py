@@ -47,6 +47,27 @@ def test_what_an_object_holds_is_given_back_with_it() -> None:
     assert quota.used == 0
 
 
+def test_the_garbage_collector_gives_back_at_any_moment() -> None:
+    """Also while a quota is being taken, in the same thread."""
+    quota = Quota("bytes", 10**6)
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.held, self.itself = Holding(quota, "a", 1), self
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(2000):
+            Cycle()
+            quota.take("b")
+            quota.give_back("b")
+    finally:
+        gc.set_threshold(*threshold)
+    gc.collect()
+    assert quota.used == 0
+
+
 def test_a_free_slot_goes_to_the_client_with_the_fewest() -> None:
     slots = Slots("videos to decode", 6)
     assert [slots.acquire("a", 0) for _ in range(4)] == [1, 2, 3, 4]
