@@ -129,7 +129,7 @@ class Bodies:
     async def _read(self, max_bytes: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body, then let the app answer."""
         client, body = client_of(scope), bytearray()
-        problem = too_large("request", max_bytes) if announced_bytes(scope) > max_bytes else None
+        problem = too_large("request", max_bytes, "send") if announced_bytes(scope) > max_bytes else None
         num_held = 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -140,7 +140,7 @@ class Bodies:
                         return
                     piece = message.get("body", b"")
                     if len(body) + len(piece) > max_bytes:
-                        problem = too_large("request", max_bytes)
+                        problem = too_large("request", max_bytes, "send")
                         break
                     self._body_bytes.take(client, len(piece))
                     num_held += len(piece)
@@ -162,7 +162,7 @@ class Bodies:
         """Let the app store the uploaded file, as long as there is space for what has arrived."""
         length = announced_bytes(scope)
         if length > self._max_file_bytes + MAX_FORM_BYTES:
-            await too_large("file", self._max_file_bytes)(scope, receive, send)
+            await too_large("file", self._max_file_bytes, "upload")(scope, receive, send)
             return
         with self._uploads.hold(client_of(scope)):
             body = UploadBody(receive, self._max_file_bytes, length, self._reserve)
@@ -229,7 +229,7 @@ class UploadBody:
         if self.num_announced is not None:
             self.num_announced -= size
         if self._num_allowed < 0:
-            self.problem = too_large("file", self._max_file_bytes)
+            self.problem = too_large("file", self._max_file_bytes, "upload")
         elif self.num_granted < 0 and not await self._reserve(self):
             self.problem = PlainTextResponse(STORAGE_FULL, 507)  # a browser shows it once it has sent everything
         return message if self.problem is None else disconnect
@@ -241,9 +241,9 @@ def announced_bytes(scope: Scope) -> int:
     return int(header) if header.isdigit() else 0
 
 
-def too_large(what: str, max_bytes: int) -> PlainTextResponse:
+def too_large(what: str, max_bytes: int, verb: str) -> PlainTextResponse:
     limit = f"{max_bytes / 1e6:,.0f} MB" if max_bytes >= 1e6 else f"{max_bytes / 1e3:,.0f} kB"
-    return refusal(413, f"the {what} exceeds the limit of {limit}; upload a smaller one")
+    return refusal(413, f"the {what} exceeds the limit of {limit}; {verb} a smaller one")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

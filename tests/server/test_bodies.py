@@ -90,7 +90,7 @@ def test_a_body_is_in_memory_before_a_route_sees_it() -> None:
 @pytest.mark.parametrize(("path", "limit"), [("/other", "1 MB"), ("/login", "10 kB")])
 @pytest.mark.parametrize("is_announced", [True, False])
 def test_too_large_a_body_is_refused(path: str, limit: str, is_announced: bool) -> None:
-    app, text = App(), f"the request exceeds the limit of {limit}; upload a smaller one"
+    app, text = App(), f"the request exceeds the limit of {limit}; send a smaller one"
     for extra in (0, 1):
         size = (MAX_OTHER_BYTES if path == "/other" else 10_000) + extra
         reply = app.post(path, bytes(size) if is_announced else pieces(size // 10 + extra, 10))

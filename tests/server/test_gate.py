@@ -89,7 +89,7 @@ def test_a_log_in_is_small(locked: str) -> None:
         connection.sendall(head.encode())
         reply = connection.makefile("rb").read()
     assert reply.startswith(b"HTTP/1.1 413 ")
-    assert reply.endswith(b"the request exceeds the limit of 10 kB; upload a smaller one")
+    assert reply.endswith(b"the request exceeds the limit of 10 kB; send a smaller one")
 
 
 def test_a_log_out_ends_one_log_in(locked: str) -> None:
