@@ -219,7 +219,7 @@ def fairest(waiting: Sequence[Item], held: Counter[str], client_of: Callable[[It
 
 
 class Quotas:
-    """All quotas of one server. Those in bytes, and the number of pages, are parts of the memory for clients."""
+    """All quotas of one server. Those of memory, and the number of pages, are parts of the memory for clients."""
 
     def __init__(self, settings: Settings) -> None:
         share = settings.address_share
@@ -232,6 +232,7 @@ class Quotas:
         self.events = Quota("waiting requests", 512, share)
         self.pages = Quota("open pages", max(64, memory // MIB), share)
         self.page_bytes = Quota("frames and pictures in open pages", memory // 2, share)
+        self.disk_bytes = Quota("frames and previews on the disk", settings.max_storage_bytes // 2, share)
         self.uploads = Quota("uploads at once", 128, share)
         self.downloads = Quota("downloads at once", 16, share)
         self.frames = Quota("enlarged frames at once", 8, share)

@@ -85,6 +85,10 @@ class Source(Protocol):
     def memory_bytes(self) -> int:
         """Bytes that it takes in memory: the packet index of a video, the pixels of a picture."""
 
+    @property
+    def planned_bytes(self) -> int:
+        """Bytes that its frames take on disk once all are decoded."""
+
     def ensure_decoded(self, should_stop: Callable[[], bool]) -> Iterator[None]:
         """Decode what is not stored; yields in between. Ends early when `should_stop()` turns true."""
 
@@ -189,6 +193,11 @@ class VideoSource:
     @property
     def memory_bytes(self) -> int:
         return self.info.index_bytes
+
+    @property
+    def planned_bytes(self) -> int:
+        assert self._processor is not None
+        return 3 * self._processor.image_processor.side**2 * self.plan.num_frames
 
     @property
     def is_dense(self) -> bool:
@@ -334,7 +343,7 @@ class ImageSource:
     """
 
     kind: Literal["picture"] = "picture"
-    complete, has_features, num_bytes = True, False, 0
+    complete, has_features, num_bytes, planned_bytes = True, False, 0, 0
     duration_seconds = None
 
     def __init__(

@@ -7,6 +7,7 @@ from longva_demo.chat import Engine, ImageSource, Source, VideoSource
 from longva_demo.errors import DemoError, short
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.transcript import Value
+from longva_demo.quotas import Holding
 from longva_demo.settings import Settings
 from longva_demo.times import parse_time
 from longva_demo.video import DecodeLimits, VideoInfo, is_picture, plan_frames, probe
@@ -90,6 +91,7 @@ class SampledView:
     source: Source
     sheets: Sheets
     trail: tuple[Range, ...] = (WHOLE,)
+    held: tuple[Holding, ...] = ()  # of the quotas, as long as the view exists
 
     @property
     def is_complete(self) -> bool:

@@ -48,7 +48,7 @@ class Pages:
             if page is None:
                 client = CLIENT.get()
                 self._quotas.pages.take(client)
-                page = self._pages[session_hash] = Page(ChatSession(self._engine), client, self._quotas.page_bytes)
+                page = self._pages[session_hash] = Page(ChatSession(self._engine), client, self._quotas)
             page.last_used = self._now()
             page.disconnected_at = None if self._connected[session_hash] else page.last_used
             return page

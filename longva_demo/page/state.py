@@ -23,7 +23,7 @@ from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
 from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
-from longva_demo.quotas import Holding, Quota, QuotaError
+from longva_demo.quotas import Holding, QuotaError, Quotas
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
 
@@ -55,7 +55,7 @@ class Page:
 
     session: ChatSession
     client: str
-    page_bytes: Quota
+    quotas: Quotas
     selected: Selected = field(default=Selected(None, 0.0))
     recent_views: RecentViews = field(default_factory=RecentViews)
     transcript: Transcript = field(default_factory=Transcript)
@@ -78,7 +78,8 @@ class Page:
     disconnected_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.chats_held = Holding(self.page_bytes, self.client)  # of the quota, by the earlier chats
+        self.chats_held = Holding(self.quotas.page_bytes, self.client)  # by the earlier chats
+        self.preview_held = Holding(self.quotas.disk_bytes, self.client)
 
     @property
     def view(self) -> SampledView | None:
@@ -151,14 +152,24 @@ class Page:
         view = self.recent_views.find(selection)
         if view is None:
             source = selection.open_source(engine, settings, self.source)
-            held = Holding(self.page_bytes, self.client)
             try:
-                held.add(source.memory_bytes)
+                held = self._hold(source)
             except QuotaError:
                 self.recent_views.close()
-                held.add(source.memory_bytes)
-            view = SampledView(selection, source, Sheets(source.num_frames, held))
+                held = self._hold(source)
+            view = SampledView(selection, source, Sheets(source.num_frames, held[0]), held=held)
         return replace(view, trail=trail_to(selection.range_in(view.source.duration_seconds), trail))
+
+    def _hold(self, source: Source) -> tuple[Holding, Holding]:
+        """What a view of `source` holds, in memory and on the disk.
+
+        Raises:
+            QuotaError: a quota is used up.
+        """
+        return (
+            Holding(self.quotas.page_bytes, self.client, source.memory_bytes),
+            Holding(self.quotas.disk_bytes, self.client, source.planned_bytes),
+        )
 
     def _switch_to(self, view: SampledView | None) -> None:
         self.stop()
@@ -185,6 +196,7 @@ class Page:
         with self.selection_lock:
             if self.preview is None or self.preview.path != path or not self.preview.is_ready:
                 self._drop_preview()
+                self.preview_held = Holding(self.quotas.disk_bytes, self.client, path.stat().st_size)
                 self.preview = Preview(path)
             return self.preview
 
@@ -202,6 +214,7 @@ class Page:
         if self.preview is not None:
             self.preview.close()
         self.preview = None
+        self.preview_held = Holding(self.quotas.disk_bytes, self.client)
 
     @property
     def is_answering(self) -> bool:

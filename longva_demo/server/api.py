@@ -12,6 +12,7 @@ from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.errors import DemoError
 from longva_demo.page.errors import plain, streaming
 from longva_demo.page.selection import Selection
+from longva_demo.quotas import CLIENT, Quotas
 from longva_demo.server.uploads import FilesInUse
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog
@@ -20,8 +21,11 @@ from longva_demo.telemetry import EventLog
 class Api:
     """The functions of /sample_frames and /chat. Their docstrings are the API's documentation."""
 
-    def __init__(self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog, quotas: Quotas
+    ) -> None:
         self.engine = engine
+        self.quotas = quotas
         self.events = events
         self.answerer = answerer
         self.settings = settings
@@ -104,10 +108,8 @@ class Api:
             with self.events.event("select", where=where, session=None) as event:
                 source = selection.open_source(self.engine, self.settings)
                 event.describe(source)
-            try:
+            with closing(source), self.quotas.disk_bytes.hold(CLIENT.get(), source.planned_bytes):
                 yield source
-            finally:
-                source.close()
 
     def bind(self) -> None:
         """Add the endpoints to the current Blocks. Gradio requires a component for each parameter."""

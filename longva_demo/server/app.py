@@ -60,7 +60,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
-    api = Api(engine, settings, answerer, events)
+    api = Api(engine, settings, answerer, events, quotas)
     uploads = Uploads(
         lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_storage_bytes
     )

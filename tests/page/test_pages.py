@@ -135,6 +135,29 @@ def test_the_number_of_pages_is_limited_for_each_address(engine: Engine) -> None
     assert quotas.pages.used == len(pages) == 3
 
 
+def test_what_pages_hold_on_the_disk_is_limited(engine: Engine, clip: Path) -> None:
+    """By the frames that are planned, before they are decoded."""
+    quotas = Quotas(engine.settings)
+    pages = Pages(engine, quotas=quotas)
+    page = pages.get("one")
+    page.select(fields(clip, 4), engine, SETTINGS)
+    assert page.source is not None
+    list(page.source.frames())  # type: ignore[union-attr]
+    assert quotas.disk_bytes.used == page.source.planned_bytes == page.source.num_bytes
+    quotas.disk_bytes.maximum = 2 * page.source.planned_bytes - 1
+    with pytest.raises(DemoError, match="the server has too many frames and previews on the disk; try again in a"):
+        page.select(fields(clip, 5), engine, SETTINGS)
+    assert page.selection == fields(clip, 4)
+    quotas.disk_bytes.maximum += clip.stat().st_size
+    page.start_preview(clip)
+    assert quotas.disk_bytes.used == page.source.planned_bytes + clip.stat().st_size
+    page.select(None, engine, SETTINGS)
+    pages.disconnect("one", is_closed=True)
+    del page
+    gc.collect()
+    assert quotas.disk_bytes.used == 0
+
+
 def test_what_pages_hold_in_memory_is_limited(engine: Engine, clip: Path) -> None:
     """Recent views are given up first."""
     quotas = Quotas(engine.settings)
@@ -370,7 +393,7 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
     assert chat is not None
     assert [len(one.thumbnails) for one in (*page.earlier_chats, chat)] == [4, 5]
     assert page.earlier_chats[0].num_bytes > 4000
-    with_chats = page.page_bytes.used
+    with_chats = page.quotas.page_bytes.used
     assert [one.record.turns[0].question for one in (*page.earlier_chats, chat)] == ["What is there?", "What moves?"]
     # Only turns that the session remembers can be checked: neither the first answer nor the note about new frames.
     assert [entry.get("checks") for entry in page.transcript_value()["entries"]] == [None, None, ["blind", "compare"]]
@@ -381,7 +404,7 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
     held = page.earlier_chats[0].num_bytes
     with page.exclusive():
         page.clear()
-    assert page.page_bytes.used == with_chats - held
+    assert page.quotas.page_bytes.used == with_chats - held
     assert (page.earlier_chats, page.transcript.entries, page.session.turns) == ([], (), [])
 
 

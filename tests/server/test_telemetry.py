@@ -174,7 +174,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
     refused = {"outcome": "refused", "error": "VideoError"}
     assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
 
-    api = Api(engine, engine.settings, answer_in_process, events)
+    api = Api(engine, engine.settings, answer_in_process, events, Quotas(Settings()))
     api.sample_frames(str(clip), 5)
     sampled = {"event": "select", "where": "sample_frames", "session": None}
     assert untimed(lines[-1]) == {**sampled, "source": "video", "frames": 5, "outcome": "done", "error": None}

@@ -154,7 +154,7 @@ def test_the_file_of_an_api_call_is_in_use(clip: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Selection, "open_source", opened)
     engine = Engine(load("tiny"), Settings())
     events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.prefix_cache, Quotas(Settings())))
-    api = Api(engine, Settings(), answer, events)  # type: ignore[arg-type]
+    api = Api(engine, Settings(), answer, events, Quotas(Settings()))  # type: ignore[arg-type]
     assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
     assert len(api.sample_frames(str(clip), 4)["frames"]) == 4
     assert seen == [{clip}] * 3
