@@ -1,5 +1,6 @@
 """All requests: how many at once, for which client, and what happens if a route fails."""
 
+import asyncio
 import logging
 
 from starlette.middleware import Middleware
@@ -10,6 +11,8 @@ from longva_demo.quotas import CLIENT, Quota, QuotaError, client_of
 from longva_demo.telemetry import HEALTH
 
 log = logging.getLogger(__name__)
+# A client that is refused waits, so that one that repeats its request at once cannot keep the server busy.
+REFUSED, REFUSAL_SECONDS = (408, 413, 429, 507), 1.0
 
 
 def limit_requests(quota: Quota) -> Middleware:
@@ -18,7 +21,10 @@ def limit_requests(quota: Quota) -> Middleware:
 
 
 class Requests:
-    """Counts the running requests of each client, names the client for what they do, and answers if a route fails."""
+    """Counts the running requests of each client, and names the client for what they do.
+
+    It answers if a route fails, and delays refusals.
+    """
 
     def __init__(self, app: ASGIApp, quota: Quota) -> None:
         self._app = app
@@ -33,6 +39,8 @@ class Requests:
 
         async def send_once(message: Message) -> None:
             nonlocal has_started
+            if message["type"] == "http.response.start" and message["status"] in REFUSED:
+                await asyncio.sleep(REFUSAL_SECONDS)
             has_started = True
             await send(message)
 

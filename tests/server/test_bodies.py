@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from longva_demo.quotas import Quota
 from longva_demo.server import bodies as module
+from longva_demo.server import requests
 from longva_demo.server.bodies import BODY_BYTES, GRANT_BYTES, MAX_OTHER_BYTES, STORAGE_FULL, UPLOAD, limit_bodies
 from longva_demo.server.requests import limit_requests
 from tests.support.server import serving
@@ -73,6 +74,11 @@ class App:
                 return await client.post(path, content=content)
 
         return anyio.run(post)
+
+
+@pytest.fixture(autouse=True)
+def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "REFUSAL_SECONDS", 0.0)
 
 
 async def pieces(size: int, number: int) -> AsyncIterator[bytes]:

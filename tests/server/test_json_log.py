@@ -5,6 +5,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from longva_demo.quotas import Quota
+from longva_demo.server import requests
 from longva_demo.server.json_log import json_log, no_prints
 from longva_demo.server.requests import limit_requests
 from longva_demo.telemetry import HEALTH
@@ -74,6 +76,28 @@ def test_a_route_that_fails_is_one_line_for_client_and_log(capfd: pytest.Capture
     assert (reply.status_code, reply.text) == (500, "the server failed to answer this request; try again later")
     [line] = lines_of(capfd.readouterr().err)
     assert (line["message"], line["error"]) == ("a route failed", "ValueError")
+
+
+def test_a_refused_client_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "REFUSAL_SECONDS", 0.3)
+
+    async def refuse(_: Request) -> Response:
+        return requests.refusal(429, "wait")
+
+    async def answer(_: Request) -> Response:
+        return Response("yes")
+
+    quota = Quota("requests at once", 4)
+    app = Starlette(routes=[Route("/no", refuse), Route("/", answer)], middleware=[limit_requests(quota)])
+    client = TestClient(app)
+    for path, is_delayed in (("/", False), ("/no", True), ("/nothing", False)):
+        started = time.monotonic()
+        client.get(path)
+        assert (time.monotonic() - started >= 0.3) == is_delayed
+    with quota.hold("", 4):  # those beyond the quota have no place in which to wait
+        started = time.monotonic()
+        assert client.get("/").status_code == 429
+        assert time.monotonic() - started < 0.3
 
 
 def test_too_many_requests_at_once_are_refused_but_health_is_told() -> None:
