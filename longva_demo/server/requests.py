@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,6 +50,8 @@ class Requests:
                 await self._app(scope, receive, send_once)
         except QuotaError as error:
             await refusal(429, str(error))(scope, receive, send)
+        except ClientDisconnect:
+            pass
         except Exception as error:
             # Its text may contain what the client sent.
             log.error("a route failed", exc_info=error)

@@ -8,12 +8,13 @@ import threading
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -70,9 +71,15 @@ def test_a_route_that_fails_is_one_line_for_client_and_log(capfd: pytest.Capture
     async def fail(request: Request) -> Response:
         raise ValueError(request.url.path)
 
-    app = Starlette(routes=[Route("/{rest:path}", fail)], middleware=[limit_requests(Quota("requests", 10))])
+    async def lose(_: Request) -> Response:
+        raise ClientDisconnect
+
+    routes = [Route("/gone", lose), Route("/{rest:path}", fail)]
+    app = Starlette(routes=routes, middleware=[limit_requests(Quota("requests", 10))])
     with json_log():
         reply = TestClient(app).get(f"/{WORD}")
+        with suppress(AssertionError):  # the test's client is still there, but gets no response
+            TestClient(app).get("/gone")
     assert (reply.status_code, reply.text) == (500, "the server failed to answer this request; try again later")
     [line] = lines_of(capfd.readouterr().err)
     assert (line["message"], line["error"]) == ("a route failed", "ValueError")
