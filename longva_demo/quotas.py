@@ -7,6 +7,7 @@ client that holds least.
 import ipaddress
 import resource
 import threading
+import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ Item = TypeVar("Item")
 CLIENT: ContextVar[str] = ContextVar("CLIENT", default="")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 MIB = 1024**2
+# Of a `FairLock`: how long it waits for a client to come back, and what a client can save up.
+RETURN_SECONDS, MAX_CREDIT_SECONDS = 0.02, 1.0
+MAX_CLIENTS = 1000  # whose time is remembered
 
 
 class QuotaError(DemoError):
@@ -175,38 +179,76 @@ class Slots:
 
 
 class FairLock:
-    """A lock that goes to the waiting clients in turn, however many threads wait for each of them."""
+    """A lock that goes to the waiting client that has held it for the shortest time, however many threads wait.
 
-    def __init__(self) -> None:
-        self._is_held = False
-        self._waiting: dict[str, deque[threading.Event]] = {}  # the first client is the next
+    A client with less time than those who wait is expected back at once, as an answer's next token comes soon: the lock
+    stays free for it for RETURN_SECONDS. Otherwise each of its short calls would wait for a long one of theirs.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._holder: str | None = None
+        self._expected: str | None = None
+        self._waiting: dict[str, deque[threading.Event]] = {}
+        self._seconds: dict[str, float] = {}  # for which each client has held it; what counts are the differences
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, client: str) -> Iterator[None]:
+    def hold(self, client: str, comes_back: bool = True) -> Iterator[None]:
+        """Wait for the lock, and hold it during the `with` block. `comes_back`: it may be expected back."""
         turn = threading.Event()
         with self._lock:
-            if self._is_held:
-                self._waiting.setdefault(client, deque()).append(turn)
-            else:
-                self._is_held = True
-                turn.set()
+            self._enter(client)
+            self._waiting.setdefault(client, deque()).append(turn)
+            if self._holder is None and self._expected in (None, client):
+                self._pass_on()
         turn.wait()
+        started = self._now()
         try:
             yield
         finally:
-            self._pass_on()
+            with self._lock:
+                self._seconds[client] += self._now() - started
+                self._holder = None
+                if comes_back and self._is_expected(client):
+                    self._expected = client
+                    timer = threading.Timer(RETURN_SECONDS, self._stop_expecting, (client,))
+                    timer.daemon = True
+                    timer.start()
+                else:
+                    self._pass_on()
+
+    def _enter(self, client: str) -> None:
+        """One that is new has as much as the least of the others who are here; one that comes back, not much less."""
+        others = [self._seconds[other] for other in (*self._waiting, self._holder) if other not in (None, client)]
+        if len(self._seconds) > MAX_CLIENTS:
+            self._seconds = {
+                other: self._seconds[other] for other in (*self._waiting, self._holder) if other is not None
+            }
+        if client not in self._waiting and others:
+            least = min(others)
+            self._seconds[client] = max(self._seconds.get(client, least), least - MAX_CREDIT_SECONDS)
+        elif client not in self._seconds:
+            self._seconds = {client: 0.0}
+
+    def _is_expected(self, client: str) -> bool:
+        is_short = all(self._seconds[client] < self._seconds[other] for other in self._waiting)
+        return bool(self._waiting) and client not in self._waiting and is_short
+
+    def _stop_expecting(self, client: str) -> None:
+        with self._lock:
+            if self._expected == client and self._holder is None:
+                self._pass_on()
 
     def _pass_on(self) -> None:
-        with self._lock:
-            if not self._waiting:
-                self._is_held = False
-                return
-            client = next(iter(self._waiting))
-            turns = self._waiting.pop(client)
+        self._expected = None
+        if self._waiting:
+            client = min(self._waiting, key=lambda waiting: self._seconds[waiting])
+            turns = self._waiting[client]
             turns.popleft().set()
-            if turns:
-                self._waiting[client] = turns
+            if not turns:
+                del self._waiting[client]
+            self._holder = client
 
 
 def fairest(waiting: Sequence[Item], held: Counter[str], client_of: Callable[[Item], str]) -> Item:

@@ -120,24 +120,94 @@ def test_clients_take_turns_for_a_single_slot() -> None:
     assert (slots.used, slots._turns) == (0, {})
 
 
-def test_clients_get_a_fair_lock_in_turn() -> None:
-    lock, order = FairLock(), []
+class Calls:
+    """Threads that hold a `FairLock`, each for some seconds of a clock that only they move."""
 
-    def run(client: str) -> None:
-        with lock.hold(client):
-            order.append(client)
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.lock = FairLock(lambda: self.seconds)
+        self.order: list[str] = []
+        self._threads: list[threading.Thread] = []
 
-    threads = [threading.Thread(target=run, args=(client,)) for client in ("a", "a", "a", "b", "c", "b")]
-    with lock.hold("a"):
-        for number, thread in enumerate(threads, 1):
-            thread.start()
-            while sum(map(len, lock._waiting.values())) < number:
-                time.sleep(0.001)
-    for thread in threads:
-        thread.join(60)
-    assert order == ["a", "b", "c", "a", "b", "a"]
-    with lock.hold("a"):
-        assert not lock._waiting
+    def start(self, client: str, seconds: float) -> None:
+        """Start one more, and wait until it waits for the lock."""
+        before = self.num_waiting
+        self._threads.append(threading.Thread(target=self.call, args=(client, seconds)))
+        self._threads[-1].start()
+        while self.num_waiting == before:
+            time.sleep(0.001)
+
+    def call(self, client: str, seconds: float) -> None:
+        with self.lock.hold(client):
+            self.order.append(client)
+            self.seconds += seconds
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(map(len, self.lock._waiting.values()))
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(60)
+        assert self.num_waiting == 0
+
+
+def test_a_fair_lock_goes_to_who_has_held_it_least() -> None:
+    calls = Calls()
+    with calls.lock.hold("first"):
+        for client, seconds in (("a", 2.0), ("a", 2.0), ("a", 2.0), ("b", 1.0), ("b", 1.0), ("b", 1.0), ("b", 1.0)):
+            calls.start(client, seconds)
+    calls.join()
+    assert "".join(calls.order) == "abbabba"
+
+
+def test_short_calls_do_not_wait_for_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor's tokens come one after the other; between them, others wait."""
+    monkeypatch.setattr(module, "RETURN_SECONDS", 30.0)
+    calls = Calls()
+    with calls.lock.hold("visitor"):
+        for _ in range(3):
+            calls.start("flood", 0.5)
+    for _ in range(20):
+        calls.call("visitor", 0.01)
+    assert calls.order == ["flood", *["visitor"] * 20]
+    monkeypatch.setattr(module, "RETURN_SECONDS", 0.0)
+    calls.call("visitor", 0.01)  # does not come back
+    calls.join()
+    assert calls.order[22:] == ["flood"] * 2
+
+
+def test_few_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(module, "RETURN_SECONDS", 0.0)
+    calls = Calls()
+    with calls.lock.hold(""):
+        for number in range(20):
+            calls.start(f"client {number}", 1.0)
+        for number in range(20):
+            calls.start(f"client {number}", 1.0)
+    calls.join()
+    assert len(calls.order) == 40
+    calls.call("", 1.0)
+    with calls.lock.hold("another"):
+        calls.start("one more", 1.0)
+    calls.join()
+    assert len(calls.lock._seconds) <= 4
+
+
+def test_nobody_saves_up_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETURN_SECONDS", 0.0)
+    calls = Calls()
+    with calls.lock.hold("busy"):
+        calls.start("idle", 0.1)
+    calls.join()
+    calls.call("busy", 1000.0)
+    with calls.lock.hold("busy"):
+        for _ in range(4):
+            calls.start("idle", 0.6)
+        calls.start("busy", 0.1)
+    calls.join()
+    assert calls.order[2:] == ["idle", "idle", "busy", "idle", "idle"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ BACKGROUND = "background"  # takes turns like one client
 
 
 class ModelThread:
-    """Runs one call at a time, all on one thread: of one client after the other, in order of arrival.
+    """Runs one call at a time, all on one thread: of the client that has used the model least, in order of arrival.
 
     An ordinary lock would be unfair: a long prefill could take it again as soon as it is released, and make somebody's
     short follow-up question wait to the end. Also, PyTorch keeps scratch memory for each thread that ever computed
@@ -54,7 +54,7 @@ class ModelThread:
 
     def run_in_background(self, call: Callable[[], T]) -> T:
         """The same for one step of background work; call `wait_until_idle` first."""
-        with self._turn.hold(BACKGROUND):
+        with self._turn.hold(BACKGROUND, comes_back=False):
             return self._executor.submit(call).result()
 
     def wait_until_idle(self, should_stop: Callable[[], bool]) -> bool:
