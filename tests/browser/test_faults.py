@@ -88,7 +88,7 @@ def test_an_upload_of_unknown_size_is_cut_off(server: Server) -> None:
         begin_upload(server, "/gradio_api/upload", "Transfer-Encoding: chunked") as connection,
         contextlib.suppress(OSError),  # the server closed the connection
     ):
-        connection.sendall(chunk(PART))
+        connection.sendall(chunk(PART + BLOCK + b"\r\n--XX--\r\n"))  # more follows after the form
         while sent < 4 * MAX_UPLOAD:
             connection.sendall(chunk(BLOCK))
             sent += MIB
