@@ -67,7 +67,7 @@ def test_bodies_are_limited_as_by_the_settings() -> None:
 
 
 def test_visitors_cannot_name_their_address() -> None:
-    """nginx sets the header anew; Caddy does so unless it is told which proxies to trust."""
+    """nginx replaces the header; Caddy does so unless it is told which proxies to trust."""
     assert NGINX.count("proxy_set_header X-Forwarded-For $remote_addr;") == NGINX.count("X-Forwarded-For") == 1
     assert "proxy_add_x_forwarded_for" not in NGINX
     assert "trusted_proxies" not in CADDY

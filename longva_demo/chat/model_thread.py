@@ -16,7 +16,7 @@ IDLE_SECONDS = 0.03
 # ... but gets a step at least this often: on a busy server it is slow, and still finishes.
 MAX_BACKGROUND_WAIT_SECONDS = 1.0
 POLL_SECONDS = 0.005
-BACKGROUND = "background"  # takes turns like one client
+BACKGROUND = "background"  # counts as one client
 
 
 class ModelThread:

@@ -267,7 +267,7 @@ def one_line_errors(model_id: str, folder: Path) -> Iterator[None]:
         ) from error
     except ModelError:
         raise
-    except BaseException as error:  # a damaged file may raise anything, and a panic of tokenizers is no Exception
+    except BaseException as error:  # a damaged file may raise anything, and a panic of tokenizers is not an Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         line = one_line(" ".join(str(error).split())[:300])

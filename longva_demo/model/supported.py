@@ -42,7 +42,7 @@ LAYER_TYPES = ("full_attention", "sliding_attention")
 ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 TOWER_FIELDS = {*TOWER_INTEGERS, *TOWER_FLOATS, "hidden_act"}
 # Keys of a config.json that transformers would act upon: it would load kernels and files by these names, make as many
-# labels as it is told, or lose a method of its own. Of its attributes, only DATA are read.
+# labels as it is told, or have one of its methods replaced. Of its attributes, only those in DATA are read.
 DATA = {"architectures", "dtype", "model_type", "rope_scaling", "torch_dtype", "transformers_version"}
 IGNORED_KEYS = {*dir(PreTrainedConfig), "attn_implementation", "experts_implementation", "transformers_weights"} - DATA
 

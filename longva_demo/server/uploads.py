@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.folders import own_files
-from longva_demo.server.bodies import UPLOAD
+from longva_demo.server.bodies import UPLOAD, announced_bytes
 from longva_demo.server.requests import route_of
 from longva_demo.telemetry import EventLog
 
@@ -151,9 +151,7 @@ class UploadLog:
         if route_of(scope) != UPLOAD or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        num_bytes = int(length) if length.isdigit() else None
-        with self._events.event("upload", bytes=num_bytes, status=None) as event:
+        with self._events.event("upload", bytes=announced_bytes(scope) or None, status=None) as event:
             event.outcome = "disconnected"  # unless there is a response
 
             async def send_and_log(message: Message) -> None:
