@@ -79,9 +79,11 @@ def test_a_waiting_question_is_not_asked_about_another_video(visit: Visit) -> No
     asked = visit.hold_event("ask")
     for question in ("Where is the star?", "What colour is the star?"):
         visit.submit(question)
+    asked.wait()
     visit.page.click('.card:has-text("A rolling circle")')
     expect(visit.page.locator(FIELD)).to_have_value("What colour is the star?")
     expect(visit.page.locator(".waiting")).to_have_count(0)
+    expect(visit.page.locator("#about")).to_contain_text("motion.mp4")
     asked.release()
     visit.wait_for_toasts("something else was selected")
     assert visit.page.locator(".turn").count() == 0
