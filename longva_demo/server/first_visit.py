@@ -1,4 +1,4 @@
-"""Less to load on the first visit: the page is compressed, and the largest asset that it never uses is replaced."""
+"""Less to load: the page is compressed, and the largest files that Gradio loads without a use here are replaced."""
 
 import re
 from importlib.resources import files
@@ -15,6 +15,9 @@ from longva_demo.server.requests import route_of
 
 # The exports at the end of a built module: `export{a as n,b as t};`.
 EXPORTS = re.compile(r"export\{((?:\w+ as \w+,?)+)\};?\s*$")
+# Gradio's player loads ffmpeg.wasm, 32 MB, with every video, for the button "Trim", which this page does not show.
+FFMPEG = "/static/ffmpeg/ffmpeg-core"
+FFMPEG_STUB = "self.createFFmpegCore = async () => ({ setLogger() {}, setProgress() {} });"
 
 
 def compress_page() -> Middleware:
@@ -37,9 +40,13 @@ def is_page(scope: Scope) -> bool:
 
 
 def unused_assets() -> list[Route]:
-    """Routes in place of hls.js, which Gradio's video player imports for live streams, which this page has none of."""
+    """Routes in place of ffmpeg.wasm, and of hls.js, which Gradio's player imports for live streams: there are none."""
     assets = Path(str(files("gradio"))) / "templates" / "frontend" / "assets"
-    return [route for file in assets.glob("hls-*.js") if (route := replace_module(file))]
+    return [
+        *(route for file in assets.glob("hls-*.js") if (route := replace_module(file))),
+        script_at(f"{FFMPEG}.js", FFMPEG_STUB),
+        script_at(f"{FFMPEG}.wasm", ""),
+    ]
 
 
 def replace_module(file: Path) -> Route | None:
@@ -49,8 +56,11 @@ def replace_module(file: Path) -> Route | None:
         return None
     names = [export.split(" as ")[1] for export in exports[1].split(",") if export]
     script = f"const no = () => false; export {{ {', '.join(f'no as {name}' for name in names)} }};"
+    return script_at(f"/assets/{file.name}", script)
 
+
+def script_at(path: str, script: str) -> Route:
     async def send(_: Request) -> Response:
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
-    return Route(f"/assets/{file.name}", send)
+    return Route(path, send)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gradio
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -43,8 +44,11 @@ def test_a_module_that_is_built_otherwise_stays(tmp_path: Path, text: str) -> No
     assert replace_module(module) is None
 
 
-def test_the_server_replaces_the_module_of_this_gradio(address: str) -> None:
-    [route] = unused_assets()
-    assert len(httpx.get(f"{address}{route.path}").content) < 200
+def test_the_server_replaces_the_files_of_this_gradio(address: str) -> None:
+    hls, *ffmpeg = unused_assets()
+    for route in (hls, *ffmpeg):
+        assert len(httpx.get(f"{address}{route.path}").content) < 200
+    frontend = Path(gradio.__file__).parent / "templates" / "frontend"
+    assert all((frontend / route.path[1:]).is_file() for route in ffmpeg)
     page = httpx.get(address)
     assert page.headers["content-encoding"] == "gzip"
