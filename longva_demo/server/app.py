@@ -36,6 +36,7 @@ from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers, telemetry_routes
+from longva_demo.video._worker.forks import start_fork_server
 
 # Simultaneous calls of one handler. The engine lets one chat use the model at a time.
 CONCURRENCY = 16
@@ -89,6 +90,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         build_page(engine, settings, read_examples(), pages, answerer, queue, events)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
+    start_fork_server()
     start_housekeeping(pages.close_abandoned, uploads.clean_up, app._queue.forget_sessions)  # type: ignore[attr-defined]
     return app
 

@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import Pillow on first use: one worker starts per file, and most do not need it."""
+    """Import Pillow on first use: the worker of a video does not need it."""
     if name not in ("is_picture", "open_image"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from longva_demo.video import still

@@ -58,7 +58,7 @@ def read_picture(
     limits = replace(limits, timeout_seconds=seconds, stall_seconds=2 * seconds)
     request = {
         "task": "picture",
-        "path": str(path),
+        "path": str(path.resolve()),
         "limits": limits.to_dict(),
         "max_side": max_side,
         "side": side,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from longva_demo.video._worker.forks import start_fork_server
 from tests.video.clips import write_clip
 
 
@@ -23,6 +24,7 @@ def plain_clip(clips: Path) -> Path:
 @pytest.fixture
 def open_files() -> Iterator[None]:
     """Fail a test that leaves file descriptors open."""
+    start_fork_server()  # whose connection stays open
     folder = Path("/proc/self/fd")
     before = len(list(folder.iterdir())) if folder.is_dir() else 0
     yield

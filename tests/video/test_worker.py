@@ -17,6 +17,7 @@ import pytest
 
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, FrameBatch, VideoInfo, decode_frames, plan_frames, probe
+from longva_demo.video._worker.forks import start_fork_server
 from longva_demo.video._worker.process import WorkerProcess
 from tests.video.clips import read_number, write_clip
 
@@ -41,7 +42,14 @@ def start(info: VideoInfo, limits: DecodeLimits = SMALL_CHUNKS, budget: int = 60
 
 
 def children() -> list[int]:
-    return [int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    """The workers of this process: children of its fork server."""
+    start_fork_server()
+    servers = children_of("self")
+    return [worker for server in servers for worker in children_of(server)]
+
+
+def children_of(pid: int | str) -> list[int]:
+    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
@@ -167,6 +175,45 @@ def test_worker_ends_with_its_parent(info: VideoInfo, stopped: bool) -> None:
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(pid)
+
+
+def test_the_fork_server_ends_with_its_parent_and_takes_its_workers_along(info: VideoInfo) -> None:
+    """The worker is stopped, so that only SIGKILL can end it."""
+    script = f"""
+        import os, signal, time
+        from tests.video.test_worker import *
+        batches, worker = start(probe({str(info.path)!r}))
+        os.kill(worker, signal.SIGSTOP)
+        print(worker, *children_of("self"), flush=True)
+        time.sleep(60)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+
+
+def test_a_fork_server_that_was_killed_is_started_again(info: VideoInfo) -> None:
+    batches, _ = start(info)
+    (server,) = children_of("self")
+    os.kill(server, signal.SIGKILL)
+    assert works(info)
+    assert children_of("self") not in ([], [server])
+    assert sum(len(batch) for batch in batches) == 59  # a worker that was running goes on
+
+
+def test_a_fork_of_this_process_has_a_fork_server_of_its_own(info: VideoInfo) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if works(info) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert works(info)
 
 
 def test_decodes_leak_nothing(info: VideoInfo) -> None:

@@ -1,7 +1,7 @@
-"""The worker process: `python -m longva_demo.video._worker.main REQUEST RING RELEASE LIFELINE` (file descriptors).
+"""What a worker does, once the fork server has started it.
 
 It reads one request, answers with messages on standard output (wire.py), writes pixels into the ring of shared memory,
-and exits. It imports only numpy and the decoder that it needs, so it starts in about a quarter of a second.
+and exits.
 """
 
 import errno
@@ -285,15 +285,11 @@ def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, re
             raise  # the parent reports the last line of the traceback
 
 
-def main(arguments: list[str]) -> None:
-    request_fd, ring, release, lifeline = map(int, arguments)
+def main(request_end: int, release: int, lifeline: int, ring: int = -1) -> None:
+    """The arguments are file descriptors."""
     die_with_parent(lifeline)
     messages: Any = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output of libraries must not mix with the messages
-    with os.fdopen(request_fd, "rb") as stream:
+    with os.fdopen(request_end, "rb") as stream:
         request, payload = read_request(stream)
     serve(request, payload, ParentChannel(messages), ring, release)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

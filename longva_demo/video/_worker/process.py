@@ -4,21 +4,17 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from longva_demo.errors import VideoError
 from longva_demo.quotas import CLIENT, DECODERS, QuotaError
+from longva_demo.video._worker.forks import START_SECONDS, ForkedProcess, fork
 from longva_demo.video._worker.shared import anonymous_file
 from longva_demo.video._worker.wire import Message, decode, encode
 from longva_demo.video.limits import MIB, DecodeLimits
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[3]
-START_SECONDS = 30.0  # a worker starts in 0.3 s; on an overloaded machine, in several seconds
 TURN_SECONDS = 120.0
 LOW_PRIORITY = 10  # as for `nice`: about a tenth of the CPU time of another client's worker
 CONVERT = "convert it to an MP4 with H.264 video and try again"
@@ -26,11 +22,11 @@ SAVE_AGAIN = "save it as a smaller PNG or JPEG and try again"
 
 
 class WorkerProcess:
-    """One `longva_demo.video._worker.main` process that serves one request. Leaving the `with` block kills it.
+    """A worker (main.py) that serves one request. Leaving the `with` block kills it.
 
-    It is a new interpreter: forking is unsafe, since the parent has threads and perhaps a GPU, and `multiprocessing`
-    would import the caller's `__main__` again. If the parent dies, its lifeline pipe closes and the worker ends, even
-    in the middle of native code.
+    The fork server forks it: this process cannot, since it has threads and perhaps a GPU, and `multiprocessing` would
+    import the caller's `__main__` again. If this process dies, its end of the lifeline pipe closes and the worker ends,
+    even in the middle of native code.
     """
 
     def __init__(
@@ -45,16 +41,15 @@ class WorkerProcess:
         self._stall_seconds = max(limits.stall_seconds, START_SECONDS)
         self._buffer = bytearray()
         self._errors = anonymous_file()
+        self._messages, messages_end = os.pipe()
         release_end, self._release = os.pipe()
         lifeline_end, self._lifeline = os.pipe()
         with anonymous_file() as request_file:
             request_file.write(encode(request, payload))
             request_file.seek(0)
-            ring_fd = -1 if ring is None else ring.fileno()
-            passed = [request_file.fileno(), release_end, lifeline_end, *([] if ring is None else [ring_fd])]
-            numbers = [request_file.fileno(), ring_fd, release_end, lifeline_end]
+            passed = [messages_end, self._errors.fileno(), request_file.fileno(), release_end, lifeline_end]
             try:
-                self._process = self._start_in_turn(numbers, passed)
+                self._process = self._start_in_turn(passed if ring is None else [*passed, ring.fileno()])
             except QuotaError:
                 self._close_pipes()
                 raise
@@ -62,18 +57,16 @@ class WorkerProcess:
                 self._close_pipes()
                 raise VideoError(f"cannot start the decoder ({error})", "free some memory") from error
             finally:
-                os.close(release_end)
-                os.close(lifeline_end)
-        assert self._process.stdout is not None
-        self._messages = self._process.stdout.fileno()
+                for descriptor in (messages_end, release_end, lifeline_end):
+                    os.close(descriptor)
         self._poll = select.poll()
         self._poll.register(self._messages, select.POLLIN | select.POLLHUP)
 
-    def _start_in_turn(self, numbers: list[int], passed: list[int]) -> "subprocess.Popen[bytes]":
+    def _start_in_turn(self, descriptors: list[int]) -> ForkedProcess:
         """Wait until the client may have one more worker. Those after its first have a low priority."""
         num_workers = DECODERS.acquire(self._client, TURN_SECONDS)
         try:
-            process = self._start(numbers, passed)
+            process = fork(descriptors)
         except BaseException:
             DECODERS.release(self._client)
             raise
@@ -81,26 +74,6 @@ class WorkerProcess:
             with contextlib.suppress(OSError):  # it has ended
                 os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
         return process
-
-    def _start(self, numbers: list[int], passed: list[int]) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-P", "-m", "longva_demo.video._worker.main", *map(str, numbers)]
-        paths = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            "OPENBLAS_NUM_THREADS": "1",
-            "MALLOC_ARENA_MAX": "2",  # one arena per thread would waste tens of MB
-        }
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors.fileno(),
-            pass_fds=passed,
-            env=environment,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C goes to the parent only, which then ends the worker
-        )
 
     @property
     def pid(self) -> int:
@@ -173,18 +146,13 @@ class WorkerProcess:
         """Kill the worker, reap it, and close the pipes. A second call does nothing."""
         if self._release < 0:
             return
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.kill()
         self._close_pipes()
         DECODERS.release(self._client)
 
     def _close_pipes(self) -> None:
-        for descriptor in (self._release, self._lifeline):
-            if descriptor >= 0:
-                os.close(descriptor)
+        for descriptor in (self._messages, self._release, self._lifeline):
+            os.close(descriptor)
         self._release = self._lifeline = -1
         self._errors.close()
 

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 HEADER = struct.Struct("<IQ")  # length of the JSON text, length of the payload
+NUMBER = struct.Struct("<i")  # a process id or an exit code
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 
