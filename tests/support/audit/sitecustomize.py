@@ -15,7 +15,11 @@ NAMES = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
 
 
 def install(folder: str) -> None:
-    record = os.open(f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    record = -1
+
+    def open_record() -> None:
+        nonlocal record
+        record = os.open(f"{folder}/{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event in FILES or event in NAMES:
@@ -26,9 +30,12 @@ def install(folder: str) -> None:
             seen = arguments[:2]
         else:
             return
-        if not isinstance(seen, int):  # a file that is open already
+        is_open = isinstance(seen, int)
+        if not is_open and not str(seen).startswith(folder):
             os.write(record, json.dumps([event, seen], default=str).encode() + b"\n")
 
+    open_record()
+    os.register_at_fork(after_in_child=open_record)
     sys.addaudithook(hook)
 
 
