@@ -57,9 +57,12 @@ def middle_of_patches(picture: np.ndarray) -> np.ndarray:
 def write_tagged(
     path: Path, picture: np.ndarray, codec: str, pix_fmt: str, space: int, trc: int, limited: bool
 ) -> Path:
-    """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and tagged so."""
+    """Two frames of a uint16 picture, coded with the matrix `space` (BT.709 1, BT.601 5, BT.2020 9), and tagged so.
+
+    With B-frames, x265 writes random decoding times into so short a video.
+    """
     with av.open(str(path), "w") as output:
-        options = {"crf": "4"} | ({"x265-params": "log-level=none"} if codec == "libx265" else {})
+        options = {"crf": "4"} | ({"x265-params": "log-level=none:bframes=0"} if codec == "libx265" else {})
         stream = output.add_stream(codec, rate=5, options=options)
         stream.width, stream.height, stream.pix_fmt = SIZE[0], SIZE[1], pix_fmt
         context = stream.codec_context
