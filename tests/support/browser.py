@@ -18,7 +18,7 @@ BROWSERS = {
     "chromium": ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "firefox": ("firefox-esr",),
 }
-# No first-run page, no component or account services, and one process for all pages: the page's scripts are compiled once.
+# No first-run page, no component or account services, and one process for all pages, which compiles the scripts once.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
