@@ -17,7 +17,7 @@ from longva_demo.server.requests import route_of
 EXPORTS = re.compile(r"export\{((?:\w+ as \w+,?)+)\};?\s*$")
 # Gradio's player loads ffmpeg.wasm, 32 MB, with every video, for the button "Trim", which this page does not show.
 FFMPEG = "/static/ffmpeg/ffmpeg-core"
-FFMPEG_STUB = "self.createFFmpegCore = async () => ({ setLogger() {}, setProgress() {} });"
+FFMPEG_STUB = "export default async () => ({ setLogger() {}, setProgress() {} });"
 
 
 def compress_page() -> Middleware:
