@@ -200,7 +200,7 @@ def main() -> int:
                 seconds, growth = time.monotonic() - started, process.memory_info().rss - before
                 assert seconds < LIMITS.timeout_seconds + GRACE_SECONDS, f"{seconds:.0f} s"
                 assert growth < MAX_GROWTH, f"{growth / 1e6:.0f} MB more"
-                left = process.children()
+                left = [worker for fork_server in process.children() for worker in fork_server.children()]
                 assert not left, f"processes left: {left}"
                 slowest = max(slowest, seconds)
             except Exception as error:

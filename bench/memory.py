@@ -58,7 +58,7 @@ def wide_model() -> Any:
 
 
 class ChildMemory(threading.Thread):
-    """Polls the peak resident memory of a child process. The system's own figure would include the parent's peak."""
+    """Polls the resident memory of the decoding workers. The system's own peak would include that of the parent."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -70,7 +70,7 @@ class ChildMemory(threading.Thread):
         this = psutil.Process()
         while not self._ended.wait(0.02):
             with suppress(psutil.Error):
-                self._peak = max(self._peak, *(child.memory_info().rss for child in this.children()), 0)
+                self._peak = max(self._peak, *(child.memory_info().rss for child in this.children(True)), 0)
 
     def stop(self) -> int:
         self._ended.set()

@@ -38,7 +38,10 @@ def run_in_process(function: str, environment: Mapping[str, str] | None = None, 
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and its finished children, over all threads."""
+    """CPU seconds of this process and its finished children, over all threads. Ends the fork server of decoders."""
+    forks = sys.modules.get("longva_demo.video._worker.forks")
+    if forks is not None:
+        forks.disconnect_all()
     uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(use.ru_utime + use.ru_stime for use in uses)
 

@@ -28,7 +28,7 @@ def audit(pip_audit: Sequence[str]) -> int:
     # An index without advisories, such as a mirror, knows none of them.
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     if len(skipped) == len(packages):
-        print("nothing was audited: the package index has no advisories; allow pip-audit to reach https://pypi.org")
+        print("nothing was audited: the package index has no advisories; let pip-audit reach the Python Package Index")
         return 2
     found = [(package, one) for package in packages for one in package.get("vulns", ())]
     for package, one in found:

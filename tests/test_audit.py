@@ -62,7 +62,7 @@ def test_what_was_found(
     [
         ("", "Traceback\nConnectionError: refused", "cannot be reached (ConnectionError: refused); try again online"),
         ("", "", "cannot be reached (no output); try again online"),
-        (report(SKIPPED), "", "the package index has no advisories; allow pip-audit to reach https://pypi.org"),
+        (report(SKIPPED), "", "the package index has no advisories; let pip-audit reach the Python Package Index"),
     ],
 )
 def test_without_a_database_one_line_says_so(

@@ -148,7 +148,7 @@ class Calls:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(60)
+            thread.join(20)
         assert self.num_waiting == 0
 
 
@@ -175,6 +175,20 @@ def test_short_calls_do_not_wait_for_long_ones(monkeypatch: pytest.MonkeyPatch) 
     calls.call("visitor", 0.01)  # does not come back
     calls.join()
     assert calls.order[22:] == ["flood"] * 2
+
+
+def test_without_another_thread_nobody_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", fail)
+    calls = Calls()
+    with calls.lock.hold("flood"):
+        calls.start("visitor", 0.1)
+        calls.start("flood", 0.5)
+        calls.seconds += 1.0
+    calls.join()
+    assert calls.order == ["visitor", "flood"]
 
 
 def test_few_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
