@@ -16,7 +16,7 @@ BASE = {"errors", "settings", "times", "parallel", "folders", "quotas", "unires"
 ALLOWED = {
     "errors": set(),
     "times": {"errors"},
-    "parallel": set(),
+    "parallel": {"quotas"},
     "unires": set(),
     "folders": {"errors"},
     "settings": {"errors"},
