@@ -208,6 +208,15 @@ def test_a_fork_server_that_was_killed_is_started_again(info: VideoInfo) -> None
     assert sum(len(batch) for batch in batches) == 59  # a worker that was running goes on
 
 
+def test_ctrl_c_does_not_reach_a_worker_and_its_nice_value_counts(info: VideoInfo) -> None:
+    """Signals of a terminal go to a process group; nice values are compared within a session (man 7 sched)."""
+    batches, pid = start(info)
+    assert os.getpgid(pid) != os.getpgid(0)
+    assert os.getsid(pid) == os.getsid(0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    batches.close()  # type: ignore[attr-defined]
+
+
 def test_a_fork_of_this_process_has_a_fork_server_of_its_own(info: VideoInfo) -> None:
     pid = os.fork()
     if pid == 0:

@@ -81,7 +81,6 @@ class ForkServer:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setsid()
             self._events.close()
             for inherited in (self._requests, self._ended, self._wakeup, control, *self._workers.values()):
                 inherited.close()

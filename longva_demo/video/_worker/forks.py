@@ -61,7 +61,9 @@ class Connection:
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=environment,
-                start_new_session=True,  # Ctrl-C goes to this process only, which then ends the workers
+                # Ctrl-C goes to this process only, which then ends the workers. In a session of their own, their nice
+                # values would count for nothing: Linux gives each session the same share of the processor.
+                process_group=0,
             )
 
     def fork(self, descriptors: Sequence[int]) -> ForkedProcess | None:
