@@ -237,6 +237,8 @@ def files_beside(target: Path) -> list[str]:
 
 def test_stopped_before_the_end(long_clip: tuple[Path, VideoInfo]) -> None:
     steps, pid, target = preview_worker(*long_clip)
+    while not files_beside(target):  # the encoder looks ahead before it writes
+        assert not next(steps).is_ready
     assert files_beside(target) == [f"{target.name}.part"]
     steps.close()
     assert not Path(f"/proc/{pid}").exists()
