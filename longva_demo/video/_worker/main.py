@@ -204,7 +204,7 @@ def run_preview(request: Message, payload: bytes, limits: DecodeLimits, parent: 
 
     path = Path(request["path"])
     limit_resources(limits, request["max_bytes"])
-    os.nice(10)  # decoding frames for the model has priority
+    os.nice(5)
     index = PacketIndex.from_parts(unpack_arrays(request["arrays"], payload), request["flags"])
     seconds = dict(zip(index.shown[np.array(request["indices"])].tolist(), request["seconds"], strict=True))
 
