@@ -12,7 +12,7 @@ from longva_demo.quotas import CLIENT
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Task = tuple["Future[Any]", Callable[[Any], Any], Any]
+Task = tuple[Future[Any], Callable[[Any], Any], Any]
 
 lock = threading.Lock()
 waiting: dict[str, deque[Task]] = {}  # by client; the first one is next
