@@ -23,19 +23,22 @@ _HOMES = {
     "Chat": "longva_demo.conversation",
     "DemoError": "longva_demo.errors",
     "Frame": "longva_demo.frames",
+    "Line": "longva_demo.timed_text",
     "Progress": "longva_demo.chat",
     "TextDelta": "longva_demo.chat",
     "decode": "longva_demo.frames",
     "open": "longva_demo.conversation",
     "sample": "longva_demo.frames",
+    "words": "longva_demo.timed_text",
 }
-__all__ = ["Chat", "DemoError", "Frame", "Progress", "TextDelta", "decode", "open", "sample"]
+__all__ = ["Chat", "DemoError", "Frame", "Line", "Progress", "TextDelta", "decode", "open", "sample", "words"]
 
 if TYPE_CHECKING:
     from longva_demo.chat import Progress, TextDelta
     from longva_demo.conversation import Chat, open
     from longva_demo.errors import DemoError
     from longva_demo.frames import Frame, decode, sample
+    from longva_demo.timed_text import Line, words
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""Imports go one way: settings, errors <- video, model <- chat <- telemetry <- niah, page <- server <- cli <- app."""
+"""Imports go one way.
+
+settings, errors <- video, model <- timed_text, chat <- telemetry <- niah, page <- server <- cli <- app.
+"""
 
 import ast
 import subprocess
@@ -23,16 +26,17 @@ ALLOWED = {
     "quotas": {"errors", "settings"},
     "video": BASE,
     "model": BASE,
+    "timed_text": BASE | {"video"},
     "chat": BASE | {"video", "model"},
     "frames": BASE | {"video"},
     "conversation": BASE | {"frames", "video", "chat"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "niah", "tiny"},
-    "server": BASE | {"video", "model", "chat", "telemetry", "page"},
+    "page": BASE | {"video", "timed_text", "model", "chat", "telemetry", "niah", "tiny"},
+    "server": BASE | {"video", "timed_text", "model", "chat", "telemetry", "page"},
     "train": BASE | {"video", "model"},
-    "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "server"},
+    "cli": BASE | {"video", "timed_text", "model", "chat", "telemetry", "niah", "server"},
     "__main__": {"cli"},
 }
 
@@ -87,6 +91,8 @@ def test_a_normal_install_has_all_that_is_imported() -> None:
         ("longva_demo", "torch"),
         ("longva_demo.frames", "torch"),
         ("longva_demo.video", "torch"),
+        ("longva_demo.timed_text", "torch"),
+        ("longva_demo.timed_text", "pysubs2"),
         ("longva_demo.video", "gradio"),
         ("longva_demo.chat", "gradio"),
     ],

@@ -111,6 +111,13 @@ def frames(options: Namespace) -> None:
         say(f"note: {note}")
 
 
+def words(options: Namespace) -> None:
+    """Print what is said and written in a video."""
+    from longva_demo.cli.words import words as print_words
+
+    print_words(options, make_settings(options))
+
+
 def niah(options: Namespace) -> None:
     """Run the needle test: one JSON line per cell, a heat map, and the means beside the published ones."""
     require_packages("matplotlib", "pyarrow")

@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | niah | replay | export | doctor`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | words | niah | ...`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -21,6 +21,7 @@ EPILOG = """examples:
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo words clip.mp4 --search "red car"         what is said and written, with times
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|doctor"
+        dest="command", required=True, metavar="serve|ask|frames|words|niah|replay|export|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
@@ -78,6 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
     add_json_flag(frames)
 
+    add_words_flags(commands.add_parser("words", help="list what is said and written, with times"))
+
     add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
@@ -96,6 +99,31 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--port", type=int, help=f"its port (default: {SETTINGS['port'].default})")
     add_json_flag(doctor)
     return parser
+
+
+def add_words_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", help="a video file")
+    parser.add_argument(
+        "--sources",
+        metavar="LIST",
+        help="of subtitles, speech and screen, separated by commas (default: all whose packages are installed)",
+    )
+    parser.add_argument(
+        "--subtitles", metavar="FILE", help="subtitles to use instead of the video's own, or of a file beside it"
+    )
+    parser.add_argument("--search", metavar="TEXT", help="print only the lines that match these words")
+    parser.add_argument(
+        "--frames",
+        dest="searched_frames",
+        type=int,
+        default=64,
+        metavar="N",
+        help="number of frames that are searched for text (default: 64)",
+    )
+    add_range_flags(parser)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON list")
+    output.add_argument("--format", choices=("srt", "vtt", "txt"), help="print a file of this format")
 
 
 def add_niah_flags(parser: argparse.ArgumentParser) -> None:
@@ -126,11 +154,15 @@ def add_niah_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "num_frames")
+    add_range_flags(parser)
+    add_settings(parser, "decoder")
+
+
+def add_range_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=time_argument, default=0.0, metavar="TIME", help="start of the range (default: 0)"
     )
     parser.add_argument("--end", type=time_argument, metavar="TIME", help="end of the range (default: the end)")
-    add_settings(parser, "decoder")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "serve": commands.serve,
         "ask": commands.ask,
         "frames": commands.frames,
+        "words": commands.words,
         "niah": commands.niah,
         "replay": commands.replay,
         "export": commands.export,

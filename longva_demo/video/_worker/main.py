@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -272,6 +273,10 @@ def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, re
         os.nice(5)  # keeps the page responsive while many workers decode
         if request["task"] == "probe":
             run_probe(request, limits, parent)
+        elif request["task"] == "call":
+            # Of a package that imports this one. Its parent process names it, no file does.
+            module, function = request["function"].split(":")
+            getattr(import_module(module), function)(request, payload, limits, parent)
         else:
             run_decode(request, payload, limits, parent, ring, release)
     except VideoError as error:
