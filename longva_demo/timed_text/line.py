@@ -35,8 +35,8 @@ class Line:
 
 
 def in_order(lines: Iterable[Line]) -> list[Line]:
-    """Sorted by time, without repetitions, as of subtitles in several layers."""
-    return sorted(dict.fromkeys(lines), key=lambda line: (line.start, line.end, SOURCES.index(line.source)))
+    """Sorted by start, without repetitions, as of subtitles in several layers. Lines of one source keep their order."""
+    return sorted(dict.fromkeys(lines), key=lambda line: (line.start, SOURCES.index(line.source)))
 
 
 def clean_text(text: str) -> str:

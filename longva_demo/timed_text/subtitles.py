@@ -71,7 +71,7 @@ def read_file(file: Path, limits: DecodeLimits) -> dict[str, Any]:
     if not file.is_file():
         raise VideoError(f"{file} is not a regular file", "choose a subtitle file")
     if size_bytes > MAX_FILE_BYTES:
-        sizes = f"{size_bytes / MIB:.0f} MB, above the limit of {MAX_FILE_BYTES / MIB:.0f} MB"
+        sizes = f"{size_bytes / MIB:.1f} MB, above the limit of {MAX_FILE_BYTES / MIB:.0f} MB"
         raise VideoError(f"{file.name} is {sizes}", SAVE_AGAIN)
     return call(file, limits, "run_file")
 

@@ -8,6 +8,7 @@ from longva_demo.timed_text.line import SOURCES, Line, in_order
 
 NUM_FRAMES = 64
 SPEECH_MODEL = "tiny.en"
+MAX_WAIT_SECONDS = 120.0  # for a recogniser that other visitors use
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Request:
     looks_beside: whether a file beside the video, such as clip.srt, is used.
     num_frames: how many frames are searched for text.
     start_seconds, end_seconds: the range; `end_seconds` None is the end of the video.
-    speech_model: a name of faster-whisper, or a folder.
+    speech_model: of speech_models.NAMES, or a folder; `may_download`: from the Hub, if it is not in its cache.
     """
 
     sources: tuple[str, ...] = SOURCES
@@ -29,6 +30,7 @@ class Request:
     start_seconds: float = 0.0
     end_seconds: float | None = None
     speech_model: str = SPEECH_MODEL
+    may_download: bool = True
 
 
 @dataclass(frozen=True)
