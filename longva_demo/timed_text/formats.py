@@ -24,7 +24,9 @@ def write_lines(lines: Sequence[Line], kind: str) -> str:
 
 
 def cue(number: int, line: Line, kind: str) -> str:
-    text = line.text.replace("-->", "\u2192")
+    text = line.text
+    if "-->" in text:  # a parser would take times in it for those of another cue
+        text = text.replace("-->", "\u2192").replace(":", "\u2236")
     if kind == "vtt":
         text = html.escape(text, quote=False)
     mark = "." if kind == "vtt" else ","

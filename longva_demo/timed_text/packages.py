@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from longva_demo.errors import DemoError
 
 PACKAGES = {
-    "subtitles": ("pysubs2",),
+    "subtitles": ("pysubs2", "chardet"),
     "speech": ("faster_whisper",),
     "screen": ("rapidocr", "onnxruntime"),
     "search": ("bm25s", "Stemmer", "rapidfuzz"),

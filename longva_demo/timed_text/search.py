@@ -19,7 +19,7 @@ WORD = re.compile(r"[^\W_]+")
 # Scripts without spaces between words: each pair of letters is a word.
 UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "æ": "ae", "ø": "oe", "œ": "oe"})
-MAX_QUERY_WORDS = 64
+MAX_QUERY = 500  # characters
 MIN_PREFIX = 3
 MAX_CANDIDATES = 100  # words that begin like one of the query, or differ from it by a slip
 PREFIX_WEIGHT, SLIP_WEIGHT = 0.6, 0.4  # of what the word itself would count
@@ -41,20 +41,21 @@ class LineIndex:
         if self._known:
             self._bm25.index(tokens, show_progress=False)
 
-    def matching(self, query: str) -> list[Line]:
-        """The lines that have all words of the query or, if there are none, as many as possible; in their order."""
+    def matching(self, query: str) -> list[int]:
+        """Positions of the lines that have all words of a query or, if none has, as many as possible; ascending."""
         found = (self.word_scores(query) > 0).sum(axis=0)  # (lines,)
         best = max(found, default=0)
-        return [line for line, count in zip(self.lines, found, strict=True) if count == best > 0]
+        return [position for position, count in enumerate(found) if count == best > 0]
 
-    def best(self, query: str) -> list[int]:
-        """Positions of the lines that share a word with the query, best first."""
-        scores = self.word_scores(query).sum(axis=0)
+    def best(self, question: str) -> list[int]:
+        """Positions of the lines that fit a question, best first. Words such as "the" do not count."""
+        words = [word for word in WORD.findall(question[:MAX_QUERY]) if word.casefold() not in stop_words()]
+        scores = self.word_scores(" ".join(words)).sum(axis=0)
         return [int(position) for position in np.argsort(-scores, kind="stable") if scores[position] > 0]
 
     def word_scores(self, query: str) -> np.ndarray:
         """float32 (words of the query, lines): how well each line fits each word; 0 if not at all."""
-        words = list(dict.fromkeys(words_of(query, is_query=True)))[:MAX_QUERY_WORDS] if self._known else []
+        words = list(dict.fromkeys(words_of(query[:MAX_QUERY], is_query=True))) if self._known else []
         scores = np.zeros((len(words), len(self.lines)), dtype=np.float32)
         for row, word in zip(scores, words, strict=True):
             for token, weight in self._candidates(word):
@@ -94,7 +95,7 @@ def matching_lines(lines: Sequence[Line], query: str) -> list[Line]:
     Raises:
         DemoError: a package is missing.
     """
-    return LineIndex(lines).matching(query) if query.strip() else list(lines)
+    return [lines[position] for position in LineIndex(lines).matching(query)] if query.strip() else list(lines)
 
 
 def words_of(text: str, is_query: bool = False) -> Iterator[str]:
@@ -142,3 +143,10 @@ def stemmers() -> list[Any]:
     import Stemmer
 
     return [Stemmer.Stemmer(language) for language in LANGUAGES]
+
+
+@lru_cache(maxsize=1)
+def stop_words() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN_PLUS, STOPWORDS_FRENCH, STOPWORDS_GERMAN
+
+    return frozenset({*STOPWORDS_EN_PLUS, *STOPWORDS_GERMAN, *STOPWORDS_FRENCH})

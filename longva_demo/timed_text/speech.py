@@ -52,8 +52,9 @@ def recognise_speech(info: VideoInfo, request: Request, limits: DecodeLimits) ->
             while (reply := worker.receive()[0])["kind"] == "speech":
                 lines += tuple(Line(first, last, text, "speech") for first, last, text in reply["lines"])
                 yield Update("speech", lines, min(reply["done"] - start, length - 0.001), length)
+    note = ""
     if not reply["has_sound"]:
-        notes = (f"{info.path.name} has no sound{'' if length == info.duration_seconds else ' there'}.",)
-    else:
-        notes = () if lines else (f"{info.path.name} has sound, but no speech was found in it.",)
-    yield Update("speech", lines, length, length, notes)
+        note = f"{info.path.name} has no sound{'' if length == info.duration_seconds else ' there'}."
+    elif not lines:
+        note = f"{info.path.name} has sound, but no speech was found in it."
+    yield Update("speech", lines, length, length, (note,) if note else ())

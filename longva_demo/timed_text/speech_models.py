@@ -14,6 +14,12 @@ REPOSITORIES = {
     "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
 }
 FILES = ["config.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.*"]
+DIGESTS = {  # SHA-256 of the files of PACKAGE
+    "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+    "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+    "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+}
 NAMES = (SPEECH_MODEL, *REPOSITORIES)
 
 
@@ -40,7 +46,7 @@ def packaged_model() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(f"the speech model {SPEECH_MODEL} needs the package {PACKAGE}", INSTALL)
-    folder = Path(spec.submodule_search_locations[0]) / FOLDER
+    folder = Path(spec.submodule_search_locations[0]) / "model"
     for file, digest in DIGESTS.items():
         try:
             with (folder / file).open("rb") as opened:

@@ -12,6 +12,8 @@ TimedText = tuple[float, float, str]
 FORMATS = {"srt": "SubRip", "vtt": "WebVTT", "ass": "ASS", "ssa": "SSA"}
 SAVE_AGAIN = "save it as SubRip (.srt), WebVTT (.vtt) or ASS (.ass)"
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d+:[\d:.]+>")  # <i>, <c.yellow>, and WebVTT's <00:01.000>
+TIMES = re.compile(r"\d:\d{1,2}[.,]\d{1,3}[ \t]*-->[ \t]*(?:\d|-)")
+SUBSTATION = re.compile(r"^\[(?:Script Info|V4\+? Styles|Events)\]", re.MULTILINE)
 POSITION = re.compile(r"\{\\[^{}]*\}")  # {\an8}, which SubRip has from ASS
 
 
@@ -25,57 +27,63 @@ def parse_subtitles(data: bytes, name: str) -> tuple[str, list[TimedText]]:
     kind = format_of(text)
     if kind is None:
         raise VideoError(f"{name} is not a subtitle file", SAVE_AGAIN)
-    if kind == "vtt":
-        text = without_comments(text)
-    return FORMATS[kind], parse(text, kind) if kind in ("srt", "vtt") else parse_substation(text, kind)
+    head, cues = split_substation(text) if kind in ("ass", "ssa") else split_cues(text, kind)
+    try:
+        return FORMATS[kind], parse(head, cues, kind)
+    except Exception:  # pysubs2 raises many types. Then each cue is parsed on its own
+        return FORMATS[kind], [event for cue in cues for event in parse_one(head, cue, kind)]
 
 
 def format_of(text: str) -> str | None:
-    from pysubs2.exceptions import FormatAutodetectionError
-    from pysubs2.formats import autodetect_format
+    """A key of FORMATS. Names and suffixes are not to be trusted."""
+    if text.lstrip("\ufeff\n\t ").startswith("WEBVTT"):
+        return "vtt"
+    if SUBSTATION.search(text):
+        return "ssa" if "[V4 Styles]" in text else "ass"
+    return "srt" if TIMES.search(text) else None
 
+
+def split_substation(text: str) -> tuple[str, list[str]]:
+    lines = text.split("\n")
+    head = [line for line in lines if not line.startswith(("Dialogue:", "Comment:"))]
+    return "\n".join(head), [line for line in lines if line.startswith("Dialogue:")]
+
+
+def split_cues(text: str, kind: str) -> tuple[str, list[str]]:
+    """Return (the head of the format, its cues). A cue starts with its times.
+
+    It ends with an empty line; SubRip also allows such lines in a text, if the number of a cue does not follow. What is
+    between cues (WebVTT's comments, styles and names) is left out: pysubs2 takes all that follows a time for text.
+    """
+    cues: list[list[str]] = []
+    is_text = is_after_gap = False
+    for line in text.split("\n"):
+        is_gap = not line.strip()
+        if TIMES.search(line):
+            cues.append([line])
+            is_text = True
+        elif (kind == "vtt" and is_gap) or (is_after_gap and line.strip().isdecimal()):
+            is_text = False
+        elif is_text:
+            cues[-1].append(line)
+        is_after_gap = is_gap
+    return "WEBVTT\n\n" if kind == "vtt" else "", ["\n".join([*cue, ""]) for cue in cues]
+
+
+def parse_one(head: str, cue: str, kind: str) -> list[TimedText]:
     try:
-        kind = autodetect_format(text)
-    except FormatAutodetectionError:
-        return None
-    return kind if kind in FORMATS else None
+        return parse(head, [cue], kind)
+    except Exception:
+        return []
 
 
-def parse(text: str, kind: str) -> list[TimedText]:
-    """The events that show text: no comments, and no drawings, which ASS has too."""
+def parse(head: str, cues: list[str], kind: str) -> list[TimedText]:
     from pysubs2 import SSAFile
 
     options: dict[str, Any] = {"keep_html_tags": True} if kind in ("srt", "vtt") else {}
-    events = (event for event in SSAFile.from_string(text, format_=kind, **options) if not event.is_comment)
+    file = SSAFile.from_string("\n".join([head, *cues]), format_=kind, **options)
     codec = {"srt": "subrip", "vtt": "webvtt"}.get(kind, kind)
-    return [(event.start / 1000, event.end / 1000, plain_text(codec, event.text)) for event in events]
-
-
-def without_comments(text: str) -> str:
-    """WebVTT without its comments, styles and names of cues: pysubs2 takes all that follows a time for a cue's text."""
-    cues = []
-    for block in re.split(r"\n[ \t]*\n", text):
-        lines = block.strip("\n").split("\n")
-        start = next((position for position, line in enumerate(lines[:2]) if "-->" in line), None)
-        if start is not None:
-            cues.append("\n".join(lines[start:]))
-    return "\n\n".join(["WEBVTT", *cues])
-
-
-def parse_substation(text: str, kind: str) -> list[TimedText]:
-    """One damaged event must not cost the others: if there is one, each is parsed on its own."""
-    try:
-        return parse(text, kind)
-    except Exception:
-        lines = text.split("\n")
-    head = [line for line in lines if line.startswith(("[", "Format:"))]
-    found: list[TimedText] = []
-    for event in (line for line in lines if line.startswith("Dialogue:")):
-        try:
-            found += parse("\n".join([*head, event]), kind)
-        except Exception:
-            continue
-    return found
+    return [(event.start / 1000, event.end / 1000, plain_text(codec, event.text)) for event in file]
 
 
 def plain_text(codec: str, text: str) -> str:

@@ -29,6 +29,11 @@ LINES = [
 ]
 
 
+def written(line: Line) -> str:
+    """The text in a file: an arrow, and the times beside it, would start another cue."""
+    return line.text.replace("-->", "→").replace(":", "∶") if "-->" in line.text else line.text
+
+
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
 def test_subtitle_files_have_the_same_cues(kind: str) -> None:
     text = write_lines(LINES, kind)
@@ -49,7 +54,7 @@ def test_webvtt_has_no_markup_from_a_line() -> None:
     assert "<" not in text
     assert not re.search("&(?!amp;|lt;|gt;)", text)
     _, events = parse_subtitles(text.encode(), "a.vtt")
-    assert [event[2] for event in events] == [line.text.replace("-->", "→") for line in LINES]
+    assert [event[2] for event in events] == list(map(written, LINES))
 
 
 def test_text_and_json() -> None:

@@ -66,7 +66,7 @@ def test_damaged_files(kind: str) -> None:
         except VideoError:
             num_refused += 1
             continue
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 10
         found = {text: (start, end) for start, end, text in lines}
         untouched = {f"Sentence number{number} of the file, with an ä." for number in range(1, NUM_CUES + 1)} - {
             f"Sentence number{number} of the file, with an ä." for number in changed

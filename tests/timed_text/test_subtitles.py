@@ -131,7 +131,7 @@ def stamp(seconds: float) -> str:
 
 SENTENCES = {
     "cp1252": "Die Größe der Häuser überrascht, schöne Grüße an Jörg.",
-    "cp1250": "Příliš žluťoučký kůň úpěl ďábelské ódy.",
+    "cp1250": "Dobrý den, přišel jsem včera pozdě večer a nikdo už tu nebyl.",
     "cp1251": "Съешь же ещё этих мягких французских булок, да выпей чаю.",
     "koi8_r": "Съешь же ещё этих мягких французских булок, да выпей чаю.",
     "cp1253": "Ο καλύτερος τρόπος να πάμε εκεί είναι με τα πόδια.",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.codec.codec import Properties
@@ -51,14 +52,14 @@ def read_subtitle_tracks(path: Path, zero_seconds: float, heartbeat: Heartbeat) 
     container = open_container(path, {"format_whitelist": FORMATS, "protocol_whitelist": "file"})
     try:
         tracks = {stream.index: track_of(stream) for stream in container.streams.subtitles}
-        texts = [container.streams[index] for index, track in tracks.items() if track.is_text]
+        texts = [stream for stream in container.streams.subtitles if tracks[stream.index].is_text]
         for stream in container.streams:
             if stream not in texts:
                 stream.discard = Discard.all  # the demuxer skips it
         for packet in demux(container, texts):
             heartbeat()
-            track = tracks[packet.stream_index]
-            if packet.pts is None or not 0 < packet.size <= MAX_CUE_BYTES:
+            track = tracks.get(packet.stream_index)
+            if track is None or packet.pts is None or not 0 < packet.size <= MAX_CUE_BYTES:
                 continue
             start = float(packet.pts * (packet.time_base or Fraction(1, 1000))) - zero_seconds
             length = float((packet.duration or 0) * (packet.time_base or Fraction(1, 1000)))
@@ -72,9 +73,10 @@ def read_subtitle_tracks(path: Path, zero_seconds: float, heartbeat: Heartbeat) 
 
 def track_of(stream: SubtitleStream) -> SubtitleTrack:
     codec = stream.codec_context.codec if stream.codec_context is not None else None
+    properties: Any = codec.properties if codec is not None else 0  # an int; its annotation says otherwise
     return SubtitleTrack(
         codec=codec.canonical_name if codec is not None else "unknown codec",
-        is_bitmap=codec is not None and bool(codec.properties & Properties.BITMAP_SUB),
+        is_bitmap=bool(properties & Properties.BITMAP_SUB.value),
         language=stream.language or "",
         is_default=bool(stream.disposition & Disposition.default),
         is_forced=bool(stream.disposition & Disposition.forced),

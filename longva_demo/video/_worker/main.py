@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -43,6 +43,14 @@ class ParentChannel:
     def heartbeat(self) -> None:
         if time.monotonic() - self._last > HEARTBEAT_SECONDS:
             self.send({"kind": "heartbeat"})
+
+
+class FrameTarget(Protocol):
+    """Where decoded frames go."""
+
+    def next_buffer(self) -> np.ndarray:
+        """The memory for the next frame, uint8 (height, width, 3)."""
+        ...
 
 
 class BatchWriter:
@@ -149,7 +157,7 @@ def decode_with_pyav(
     payload: bytes,
     limits: DecodeLimits,
     parent: ParentChannel,
-    writer: BatchWriter,
+    writer: FrameTarget,
     damaged: set[int],
 ) -> Iterator[int]:
     """Write each requested frame into the writer's memory and yield its index. Fills `damaged` at the end."""
