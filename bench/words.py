@@ -10,6 +10,7 @@ per part.
 
 import argparse
 import json
+import math
 import random
 import re
 import sys
@@ -91,7 +92,7 @@ def speech(folder: Path, num_clips: int = 10) -> dict[str, Any]:
         for block in Levenshtein.opcodes(wanted, heard):
             if block.tag == "equal":
                 times = zip(spoken[block.src_start : block.src_end], found[block.dest_start :], strict=False)
-                late = [abs(there - here) for (_, there), (_, here) in times]
+                late = [abs(there - here) for (_, there), (_, here) in times if not math.isnan(there)]
                 num_found += len(late)
                 num_timely += sum(seconds <= MAX_LATE_SECONDS for seconds in late)
     return {"clips": num_clips, "word_error": num_wrong / num_words, "words_at_their_time": num_timely / num_found}

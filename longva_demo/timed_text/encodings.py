@@ -38,4 +38,4 @@ def is_utf8(data: bytes) -> bool:
     text = data.decode("utf-8", errors="replace")
     num_bad = text.count("\ufffd")
     num_good = sum(letter > "\x7f" for letter in text) - num_bad
-    return num_bad == 0 and b"\0" not in data or num_good > 10 * num_bad > 0
+    return (num_bad == 0 and b"\0" not in data) or num_good > 10 * num_bad > 0

@@ -6,14 +6,16 @@ from pathlib import Path
 from longva_demo.errors import DemoError
 from longva_demo.timed_text.line import SOURCES, Line
 from longva_demo.timed_text.packages import INSTALL, PURPOSES, check_installed, is_installed
+from longva_demo.timed_text.screen import read_screen
 from longva_demo.timed_text.search import matching_lines
+from longva_demo.timed_text.speech import recognise_speech
 from longva_demo.timed_text.subtitles import read_subtitles
 from longva_demo.timed_text.update import NUM_FRAMES, SPEECH_MODEL, Collected, Request, Update, parse_sources
 from longva_demo.times import to_seconds
 from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
 
 Reader = Callable[[VideoInfo, Request, DecodeLimits], Iterator[Update]]
-READERS: dict[str, Reader] = {"subtitles": read_subtitles}
+READERS: dict[str, Reader] = {"subtitles": read_subtitles, "speech": recognise_speech, "screen": read_screen}
 
 
 def read_lines(info: VideoInfo, request: Request, limits: DecodeLimits | None = None) -> Iterator[Update]:

@@ -2,6 +2,8 @@
 
 import ctypes
 import ctypes.util
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,9 +38,12 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 @dataclass(frozen=True)
 class Spoken:
-    """A sentence as sound, float32 (samples,) at RATE, and the second at which each of its words begins."""
+    """A sentence as sound, float32 (samples,) at RATE, and the second at which each of its words begins.
 
-    text: str
+    espeak-ng joins some words, such as "in the": the second one's time is not known (NaN).
+    """
+
+    words: tuple[str, ...]
     samples: np.ndarray
     word_seconds: tuple[float, ...]
 
@@ -47,7 +52,7 @@ def speak(text: str, voice: str = "en-us") -> Spoken:
     """Let espeak-ng say a text. scripts/install_espeak.sh installs it."""
     library = ctypes.CDLL(ctypes.util.find_library("espeak-ng"))
     pieces: list[np.ndarray] = []
-    starts: list[float] = []
+    starts: dict[int, float] = {}  # by the place of the word in the text
 
     @CALLBACK
     def collect(wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[Event]") -> int:
@@ -56,7 +61,7 @@ def speak(text: str, voice: str = "en-us") -> Spoken:
         position = 0
         while events[position].type != END_EVENT:
             if events[position].type == WORD_EVENT:
-                starts.append(events[position].audio_position / 1000)
+                starts[events[position].text_position - 1] = events[position].audio_position / 1000
             position += 1
         return 0
 
@@ -68,7 +73,8 @@ def speak(text: str, voice: str = "en-us") -> Spoken:
     library.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 1, 0, UTF8, None, None)
     library.espeak_Synchronize()
     wave = np.concatenate(pieces).astype(np.float32) / 32768
-    return Spoken(text, resample(wave, rate), tuple(starts))
+    found = [(match.group(), starts.get(match.start(), math.nan)) for match in re.finditer(r"\S+", text)]
+    return Spoken(tuple(word for word, _ in found), resample(wave, rate), tuple(second for _, second in found))
 
 
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
@@ -109,7 +115,7 @@ def sequence(sentences: Sequence[Spoken], pause_seconds: float) -> tuple[np.ndar
     for spoken in sentences:
         parts += [silence, spoken.samples]
         position += len(silence)
-        named = zip(spoken.text.split(), spoken.word_seconds, strict=True)
+        named = zip(spoken.words, spoken.word_seconds, strict=True)
         words += [(word, position / RATE + seconds) for word, seconds in named]
         position += len(spoken.samples)
     return np.concatenate([*parts, silence]), words
