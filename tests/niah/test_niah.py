@@ -21,8 +21,8 @@ from PIL import EpsImagePlugin, Image
 from longva_demo.chat import ChatSession, Engine, Progress, Stage
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.cli.main import main
-from longva_demo.errors import DemoError
-from longva_demo.model import load
+from longva_demo.errors import BudgetError, DemoError
+from longva_demo.model import LongVAConfig, load
 from longva_demo.niah import (
     Asked,
     Cell,
@@ -145,6 +145,20 @@ def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
             else:
                 assert engine.prefix_cache.idle_bytes == 0  # in use
     assert found == expected
+
+
+def test_a_haystack_may_exceed_the_context_but_not_the_memory(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells, False))]
+    monkeypatch.setattr(LongVAConfig, "context_length", 50)
+    assert not engine.meter(max(GRID.frames)).fits
+    found = results(run(engine, haystack, needles, cells, False))
+    assert [replace(result, seconds=0) for result in found] == expected
+    monkeypatch.setattr("longva_demo.chat.budget.free_memory", lambda _: 100_000)
+    with pytest.raises(BudgetError, match="13 frames need 117 tokens and .* GB of memory, but only"):
+        list(run(engine, haystack, needles, cells, False))
 
 
 def test_the_cache_is_offloaded_between_cells(
