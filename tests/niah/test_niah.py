@@ -157,7 +157,7 @@ def test_a_haystack_may_exceed_the_context_but_not_the_memory(
     found = results(run(engine, haystack, needles, cells, False))
     assert [replace(result, seconds=0) for result in found] == expected
     monkeypatch.setattr("longva_demo.chat.budget.free_memory", lambda _: 100_000)
-    with pytest.raises(BudgetError, match="13 frames need 117 tokens and .* GB of memory, but only"):
+    with pytest.raises(BudgetError, match=r"13 frames need 117 tokens and .* GB of memory, but only"):
         list(run(engine, haystack, needles, cells, False))
 
 
