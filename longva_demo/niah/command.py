@@ -50,7 +50,7 @@ def open_frames(request: Request) -> Iterator[np.ndarray]:
     """
     num_frames = max(request.grid.frames)
     if request.video is None:
-        return drawn_frames(num_frames, request.seed)
+        return drawn_frames(num_frames, request.seed, request.task.reserved)
     return video_frames(request.video, num_frames, request.spacing, request.limits)
 
 
@@ -91,7 +91,7 @@ class NeedleTest:
             "revision": loaded.revision,
             "quant": loaded.quant,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
+            "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed, task.reserved),
             "frames": sampling_name(request),
             "attribution": request.with_attribution,
         }

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from longva_demo.errors import DemoError
-from longva_demo.niah.drawn import drawn_clips, drawn_counts, drawn_needles, drawn_orders
+from longva_demo.niah.drawn import RESERVED, drawn_clips, drawn_counts, drawn_needles, drawn_orders
 from longva_demo.niah.grid import Grid
 from longva_demo.niah.hiding import Hide, at_depth, spread_evenly, with_distractors, within_window
 from longva_demo.niah.needle import Needle, groups
@@ -71,6 +71,11 @@ class Task:
     def is_spread(self) -> bool:
         """Whether the parts are spread over the whole haystack, so that depths have no meaning."""
         return self.kind in (Kind.COUNT, Kind.ORDER)
+
+    @property
+    def reserved(self) -> tuple[int, ...]:
+        """Shapes that a drawn haystack has to lack, as they tell the needles apart."""
+        return RESERVED if self.kind in (Kind.COUNT, Kind.ORDER, Kind.CLIPS) else ()
 
     def load(self, source: str) -> list[Needle]:
         """The needles of a source; see `load_needles`.
