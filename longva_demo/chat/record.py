@@ -25,7 +25,7 @@ from longva_demo.errors import DemoError, one_line, replace_surrogates, short
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
-VERSION = 3
+VERSION = 4
 # A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -57,9 +57,10 @@ def require(holds: bool, problem: str) -> None:
 
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
+    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`."""
 
     budget: Count
+    duration_seconds: Number
     start_seconds: Annotated[Number, Field(ge=0)]
     end_seconds: Number
     decoder: str
@@ -223,7 +224,8 @@ def describe(source: Source, budget: int) -> Media:
 
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
-    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
+    duration = source.duration_seconds
+    return Frames(budget, duration, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
 
 
 def read_record(path: Path) -> ChatRecord:
