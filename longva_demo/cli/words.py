@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from longva_demo.cli.commands import make_settings
 from longva_demo.cli.terminal import print_json_value, say, say_progress
 from longva_demo.errors import DemoError
-from longva_demo.settings import Settings
 from longva_demo.timed_text import (
     SOURCES,
     Collected,
@@ -23,12 +23,12 @@ from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, probe
 
 
-def words(options: argparse.Namespace, settings: Settings) -> None:
+def words(options: argparse.Namespace) -> None:
     """Print the lines of a video; after Ctrl-C, those that were found so far."""
     if options.search is not None:
         check_installed("search")
     request, notes = make_request(options)
-    limits = DecodeLimits.from_settings(settings)
+    limits = DecodeLimits.from_settings(make_settings(options))
     info = probe(Path(options.video), limits=limits)
     found, was_stopped = Collected(), False
     try:
