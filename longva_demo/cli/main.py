@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="serve|ask|frames|words|niah|eval|replay|export|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
+    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS, "speech_model")
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
@@ -129,6 +129,7 @@ def add_words_flags(parser: argparse.ArgumentParser) -> None:
         help="number of frames that are searched for text (default: 64)",
     )
     add_range_flags(parser)
+    add_settings(parser, "speech_model")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON list")
     output.add_argument("--format", choices=("srt", "vtt", "txt"), help="print a file of this format")

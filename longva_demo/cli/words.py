@@ -22,20 +22,23 @@ from longva_demo.timed_text.packages import check_installed
 from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, probe
 
+UNITS = {"speech": "listening to second", "screen": "reading frame"}  # of the progress; subtitles have none
+
 
 def words(options: argparse.Namespace) -> None:
     """Print the lines of a video; after Ctrl-C, those that were found so far."""
     if options.search is not None:
         check_installed("search")
-    request, notes = make_request(options)
-    limits = DecodeLimits.from_settings(make_settings(options))
+    settings = make_settings(options)
+    request, notes = make_request(options, settings.speech_model)
+    limits = DecodeLimits.from_settings(settings)
     info = probe(Path(options.video), limits=limits)
     found, was_stopped = Collected(), False
     try:
         for update in read_lines(info, request, limits):
             found.add(update)
-            if update.total > 1:
-                say_progress(f"{update.source}: {update.unit}", round(update.done), round(update.total))
+            if update.source in UNITS:
+                say_progress(UNITS[update.source], int(update.done), int(update.total))
     except KeyboardInterrupt:
         was_stopped = True
         notes.append("stopped; these are the lines found so far")
@@ -46,7 +49,7 @@ def words(options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
 
-def make_request(options: argparse.Namespace) -> tuple[Request, list[str]]:
+def make_request(options: argparse.Namespace, speech_model: str) -> tuple[Request, list[str]]:
     """Return (what to read, notes on sources whose packages are missing)."""
     notes: Sequence[str] = ()
     if options.sources is not None:
@@ -63,6 +66,7 @@ def make_request(options: argparse.Namespace) -> tuple[Request, list[str]]:
         num_frames=options.searched_frames,
         start_seconds=options.start,
         end_seconds=options.end,
+        speech_model=speech_model,
     )
     return request, list(notes)
 

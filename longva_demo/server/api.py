@@ -26,6 +26,7 @@ from longva_demo.timed_text import (
     matching_lines,
     parse_sources,
     read_lines,
+    seldom,
 )
 from longva_demo.video import DecodeLimits, probe
 
@@ -106,11 +107,13 @@ class Api:
             num_frames=selection.num_frames,
             start_seconds=selection.start_seconds or 0.0,
             end_seconds=selection.end_seconds,
+            speech_model=self.settings.speech_model,
+            may_download=False,
         )
         limits, found = DecodeLimits.from_settings(self.settings), Collected()
         files = [Path(file) for file in (video, subtitles) if file]
         with self.files_in_use.using(*files), self.events.event("words", sources=request.sources) as event:
-            for update in read_lines(probe(selection.path, limits), request, limits):
+            for update in seldom(read_lines(probe(selection.path, limits), request, limits)):
                 found.add(update)
                 event.facts["lines"] = len(found.lines)
                 yield [line.to_dict() for line in matching_lines(found.lines, search)]

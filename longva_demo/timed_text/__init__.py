@@ -5,7 +5,7 @@ The packages that read them are optional and are imported in workers, or on firs
 
 from longva_demo.timed_text.formats import FORMATS, write_lines
 from longva_demo.timed_text.line import SOURCES, Line
-from longva_demo.timed_text.read import installed_sources, read_lines, words
+from longva_demo.timed_text.read import installed_sources, read_lines, seldom, words
 from longva_demo.timed_text.search import matching_lines
 from longva_demo.timed_text.update import NUM_FRAMES, SPEECH_MODEL, Collected, Request, Update, parse_sources
 
@@ -22,6 +22,7 @@ __all__ = [
     "matching_lines",
     "parse_sources",
     "read_lines",
+    "seldom",
     "words",
     "write_lines",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 SAMPLE_BYTES = 200_000  # from which the encoding is recognised
 WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MIN_FOREIGN_BYTES = 8  # with fewer, a guess would be worse than the most frequent one
 # Letters that a file has although it names the older, smaller set.
 SUPERSETS = {"iso-8859-1": "cp1252", "ascii": "utf-8"}
 
@@ -29,6 +30,8 @@ def encoding_of(data: bytes) -> str:
     if not sample.startswith(WIDE) and b"\0" not in sample:
         # Times and numbers, which are the same in every encoding, would outweigh the letters.
         sample = b"\n".join(line for line in sample.split(b"\n") if not line.isascii())
+        if sum(byte > 127 for byte in sample) < MIN_FOREIGN_BYTES:
+            return "cp1252"
     found = str(chardet.detect(sample)["encoding"] or "cp1252").lower()
     return SUPERSETS.get(found, found)
 

@@ -1,6 +1,8 @@
 """Read the lines of a video from all sources that are asked for."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from longva_demo.errors import DemoError
@@ -14,6 +16,7 @@ from longva_demo.timed_text.update import NUM_FRAMES, SPEECH_MODEL, Collected, R
 from longva_demo.times import to_seconds
 from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
 
+MIN_INTERVAL_SECONDS, INTERVAL_SHARE = 0.5, 0.05
 Reader = Callable[[VideoInfo, Request, DecodeLimits], Iterator[Update]]
 READERS: dict[str, Reader] = {"subtitles": read_subtitles, "speech": recognise_speech, "screen": read_screen}
 
@@ -40,6 +43,17 @@ def read_lines(info: VideoInfo, request: Request, limits: DecodeLimits | None = 
             if len(errors) == len(request.sources):
                 raise errors[0] from None
             yield Update(source, lines, 1, 1, (f"{source}: {error}",))
+
+
+def seldom(updates: Iterator[Update]) -> Iterator[Update]:
+    """Those updates that complete a source, and others at growing intervals: each has all lines of its source."""
+    started = shown_at = time.monotonic()
+    with closing(updates):  # type: ignore[type-var]
+        for update in updates:
+            now = time.monotonic()
+            if update.is_complete or now - shown_at > max(MIN_INTERVAL_SECONDS, INTERVAL_SHARE * (now - started)):
+                shown_at = now
+                yield update
 
 
 def installed_sources() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -37,7 +37,7 @@ class Request:
 class Update:
     """The lines of one source so far. The last update of a source has all of them.
 
-    done, total: how much was read, in `unit`.
+    done, total: how much was read, in seconds (speech), frames (screen) or files (subtitles).
     notes: what the user should know, one sentence each.
     """
 
@@ -50,10 +50,6 @@ class Update:
     @property
     def is_complete(self) -> bool:
         return self.done >= self.total
-
-    @property
-    def unit(self) -> str:
-        return {"subtitles": "track", "speech": "second", "screen": "frame"}[self.source]
 
 
 def parse_sources(text: str) -> tuple[str, ...]:

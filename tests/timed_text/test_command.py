@@ -130,11 +130,11 @@ def test_http(client: Client, subtitled: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"sources": "radio"}, "'radio' is not a valid source"),
+        ({"sources": "radio"}, "radio.* is not a valid source"),
         ({"num_frames": 0}, "a budget of 0"),
         ({"num_frames": 10**9}, "a budget of 1000000000"),
-        ({"start": "noon"}, "'noon' is not a valid time"),
-        ({"search": "x" * 3_000_000}, "1 MB|too large|large"),
+        ({"start": "noon"}, "noon.* is not a valid time"),
+        ({"search": "x" * 3_000_000}, "413 Request Entity Too Large"),
         ({"subtitles": "clip"}, "clip.mkv is not a subtitle file"),
     ],
 )
