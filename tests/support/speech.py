@@ -128,7 +128,9 @@ def write_sound(path: Path, sound: np.ndarray, codec: str = "aac", video_seconds
         picture = output.add_stream("libx264", rate=2, options={"preset": "ultrafast"}) if seconds else None
         if picture is not None:
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        stream = output.add_stream(codec, rate=48_000 if codec == "libopus" else RATE, layout="mono")
+        is_opus = codec == "libopus"
+        stream = output.add_stream(codec, rate=48_000 if is_opus else RATE, layout="mono")
+        stream.bit_rate = 24_000 if is_opus else 96_000
         if picture is not None:
             for number in range(max(1, round(2 * seconds))):
                 frame = av.VideoFrame(64, 48, "yuv420p")
