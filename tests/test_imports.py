@@ -1,4 +1,4 @@
-"""Imports go one way: settings, errors <- video, model <- chat <- telemetry <- niah, page <- server <- cli <- app."""
+"""Imports go one way: settings, errors <- video, model <- chat <- telemetry, moments <- niah, page <- server <- cli."""
 
 import ast
 import subprocess
@@ -25,14 +25,16 @@ ALLOWED = {
     "model": BASE,
     "chat": BASE | {"video", "model"},
     "frames": BASE | {"video"},
-    "conversation": BASE | {"frames", "video", "chat"},
+    "conversation": BASE | {"frames", "video", "chat", "moments"},
+    "moments": BASE | {"video", "model", "chat"},
+    "whole_video": BASE | {"frames", "video", "chat", "conversation", "moments"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "niah", "tiny"},
-    "server": BASE | {"video", "model", "chat", "telemetry", "page"},
+    "page": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "tiny"},
+    "server": BASE | {"video", "model", "chat", "telemetry", "moments", "page"},
     "train": BASE | {"video", "model"},
-    "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "server"},
+    "cli": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "server"},
     "__main__": {"cli"},
 }
 

@@ -25,7 +25,7 @@ from longva_demo.errors import DemoError, one_line, replace_surrogates, short
 from longva_demo.settings import CHOICES
 
 FORMAT = "longva-demo chat"
-VERSION = 3
+VERSION = 4
 # A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -57,7 +57,10 @@ def require(holds: bool, problem: str) -> None:
 
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
+    """Which frames of a video were used: `seconds` are the presentation times of `indices`.
+
+    `has_numbers`: each frame's number was drawn on the pixels that the model was given.
+    """
 
     budget: Count
     start_seconds: Annotated[Number, Field(ge=0)]
@@ -65,6 +68,7 @@ class Frames:
     decoder: str
     indices: tuple[int, ...]
     seconds: tuple[Number, ...]
+    has_numbers: bool
 
     _decoder_is_known = field_validator("decoder")(check_choice)
 
@@ -223,7 +227,7 @@ def describe(source: Source, budget: int) -> Media:
 
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
-    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
+    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds, source.has_numbers)
 
 
 def read_record(path: Path) -> ChatRecord:
