@@ -20,6 +20,7 @@ from longva_demo.chat.turn import CacheStatus, Progress, Stage
 from longva_demo.errors import BudgetError, VideoError
 
 T = TypeVar("T")
+Pixels = Iterator[np.ndarray | None]
 
 # Frames of a video, or grids of a picture, per chunk.
 PREFILL_CHUNK_FRAMES = MAX_STEP_FRAMES
@@ -45,7 +46,7 @@ def source_features(
     engine: Engine,
     source: VideoSource,
     should_stop: Callable[[], bool],
-    watch: Callable[[Iterator[T]], Iterator[T]] = lambda frames: frames,
+    watch: Callable[[Pixels], Pixels] = lambda frames: frames,
 ) -> Iterator[torch.Tensor | None]:
     """Features of the next frames, (≤ PREFILL_CHUNK_FRAMES, tokens, dim); None while they are being decoded.
 

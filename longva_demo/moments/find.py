@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
@@ -51,8 +51,15 @@ class Search:
         """Raises DemoError if a number is not possible."""
         if not (math.isfinite(self.precision_seconds) and self.precision_seconds > 0):
             raise DemoError(f"{self.precision_seconds} s is not a valid precision", "use a number of seconds above 0")
-        if not 1 <= self.window <= MAX_WINDOW or self.window != int(self.window):
+        if not 1 <= self.window <= MAX_WINDOW:
             raise DemoError(f"a window of {self.window} frames is not possible", f"use 1 to {MAX_WINDOW}")
+
+    @classmethod
+    def from_fields(cls, query: str | None, precision_seconds: float, window: float) -> Self:
+        """As it came over HTTP. Raises DemoError as the constructor, or if `window` is not a whole number."""
+        if not float(window).is_integer():
+            raise DemoError(f"a window of {window} frames is not possible", f"use 1 to {MAX_WINDOW}")
+        return cls(query or "", precision_seconds, int(window))
 
 
 @dataclass(frozen=True)

@@ -129,11 +129,11 @@ class Api:
             "frames": a list of "index", "seconds" and "score" (the probability of yes); "ranges": a list of "start",
             "end", "score" and "best" (the time of the best frame), in seconds
         """
-        search = Search(query or "", precision, window)
+        search = Search.from_fields(query, precision, window)
         with self._opened_source("find", video, num_frames, start, end) as source:
             if not isinstance(source, VideoSource):
                 raise DemoError("the file is not a video", "upload a video file")
-            num_before = -1
+            num_before = 0
             for found in self.finder(source, search, lambda: False, None):
                 if len(found.frames) > num_before or found.progress is None:
                     num_before = len(found.frames)

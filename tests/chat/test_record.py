@@ -132,7 +132,7 @@ def test_each_changed_value_is_detected(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 4),
+        (("version",), 5),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),
