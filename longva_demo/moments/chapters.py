@@ -23,8 +23,9 @@ from longva_demo.moments.scenes import Cut, Sketch, find_cuts, make_sketch, shar
 NUM_FRAMES = 512
 PRECISION_SECONDS = 0.25
 MAX_CHAPTERS = 100
-# Frames of a scene that the model is given, and the length of its description.
-SCENE_FRAMES, TITLE = 8, Sampling(max_new_tokens=64)
+# Frames of a scene that the model is given. The built-in one learned to describe single pictures.
+SCENE_FRAMES, TINY_SCENE_FRAMES = 8, 1
+TITLE = Sampling(max_new_tokens=64)
 MAX_TITLE_CHARACTERS = 200
 QUESTION = "Describe what happens here in one short sentence."
 TINY_QUESTION = "What do you see?"
@@ -75,8 +76,9 @@ def find_chapters(engine: Engine, source: VideoSource, should_stop: Stop) -> Gen
     bounds = [times.start_seconds, *(change(times, cut) for cut in cuts), times.end_seconds]
     chapters: list[Chapter] = []
     total = len(bounds) - 1
+    scene_frames = TINY_SCENE_FRAMES if engine.loaded.model_id == TINY else SCENE_FRAMES
     for number, (start, end) in enumerate(pairwise(bounds)):
-        title = describe(engine, source, positions_in(sketches, start, end), should_stop)
+        title = describe(engine, source, positions_in(sketches, start, end, scene_frames), should_stop)
         if should_stop():
             yield Outline(tuple(chapters), Progress(Stage.WINDOWS, number, total), notes)
             return
@@ -109,12 +111,12 @@ def change(times: Times, cut: Cut) -> float:
     return times.change(cut.before.index, cut.after.index)
 
 
-def positions_in(sketches: Sequence[Sketch], start: float, end: float) -> list[int]:
-    """Positions of up to SCENE_FRAMES samples of a scene, evenly spread; at least one, the nearest to its middle."""
+def positions_in(sketches: Sequence[Sketch], start: float, end: float, count: int) -> list[int]:
+    """Positions of up to `count` samples of a scene, evenly spread; of one, the nearest to its middle."""
     inside = [at for at, sketch in enumerate(sketches) if start <= sketch.seconds < end]
-    if not inside:
+    if not inside or count == 1:
         return [min(range(len(sketches)), key=lambda at: abs(sketches[at].seconds - (start + end) / 2))]
-    chosen = np.linspace(0, len(inside) - 1, min(SCENE_FRAMES, len(inside))).round().astype(int)
+    chosen = np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int)
     return [inside[at] for at in chosen]
 
 

@@ -110,9 +110,13 @@ def test_of_too_many_cuts_the_clearest_stay() -> None:
 
 def test_samples_of_a_scene() -> None:
     sketches = [flat(at, 0) for at in range(30)]
-    assert positions_in(sketches, 3.0, 6.0) == [3, 4, 5]
-    assert positions_in(sketches, 0.0, 30.0) == [0, 4, 8, 12, 17, 21, 25, 29]
-    assert positions_in(sketches, 7.2, 7.9) == [8], "a scene between two samples: the nearest one"
+    assert positions_in(sketches, 3.0, 6.0, 8) == [3, 4, 5]
+    assert positions_in(sketches, 0.0, 30.0, 8) == [0, 4, 8, 12, 17, 21, 25, 29]
+    assert positions_in(sketches, 7.2, 7.9, 8) == [8], "a scene between two samples: the nearest one"
+
+
+def test_one_sample_of_a_scene_is_its_middle() -> None:
+    assert positions_in([flat(at, 0) for at in range(30)], 2.0, 11.0, 1) == [6]
 
 
 def test_a_long_title_is_cut_at_a_word(tiny: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
