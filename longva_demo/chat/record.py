@@ -26,7 +26,7 @@ from longva_demo.settings import CHOICES
 from longva_demo.strict import STRICT, first_problem, require
 
 FORMAT = "longva-demo chat"
-VERSION = 3
+VERSION = 4
 # A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -52,9 +52,10 @@ def check_choice(value: str, info: ValidationInfo) -> str:
 
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
+    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`."""
 
     budget: Count
+    duration_seconds: Number
     start_seconds: Annotated[Number, Field(ge=0)]
     end_seconds: Number
     decoder: str
@@ -218,7 +219,8 @@ def describe(source: Source, budget: int) -> Media:
 
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
-    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
+    duration = source.duration_seconds
+    return Frames(budget, duration, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
 
 
 def read_record(path: Path) -> ChatRecord:
