@@ -93,6 +93,7 @@ def lmms_eval(folder: Path, out: Path, *flags: str, launch: tuple[str, ...] = ()
         "HF_DATASETS_CACHE": str(folder / "cache"),
         "LMMS_EVAL_HOME": str(folder / "lmms-eval"),
         "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
     }
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=280)
 
@@ -157,7 +158,8 @@ def test_a_stopped_run_resumes(folder: Path, first: Path, tmp_path: Path) -> Non
 
 
 def test_two_processes_give_the_result_of_one(folder: Path, first: Path, tmp_path: Path) -> None:
-    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+    # --multi_gpu is the launcher for several processes; ACCELERATE_USE_CPU below makes them use the CPU.
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
     done = lmms_eval(folder, tmp_path, launch=(*launch, "--main_process_port", str(free_port())))
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.glob("answers-*.jsonl")) == ["answers-0.jsonl", "answers-1.jsonl"]
