@@ -1,5 +1,6 @@
 """A chat in Python: `longva.open`."""
 
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +19,10 @@ from longva_demo.chat import (
     TextDelta,
     Turn,
     VideoSource,
+    open_engine,
 )
 from longva_demo.frames import probe_and_plan
-from longva_demo.settings import Settings
+from longva_demo.settings import SETTINGS, Settings, variable_of
 from longva_demo.video import FramePlan, VideoInfo, is_picture, plan_frames
 
 DEFAULTS = Settings()
@@ -107,7 +109,7 @@ class Chat:
     def __repr__(self) -> str:
         path = self._session.source.path if self._session.source is not None else None
         about = path.name if path is not None else "text alone"
-        return f"<Chat about {about}, {self._session.engine.loaded.model_id}, {len(self.turns)} turns>"
+        return f"<Chat about {about}, {self._session.engine.model.id}, {len(self.turns)} turns>"
 
 
 def open(
@@ -118,6 +120,7 @@ def open(
     start: float | str = 0.0,
     end: float | str | None = None,
     device: str = DEFAULTS.device,
+    engine: str = DEFAULTS.engine,
 ) -> Chat:
     """Open a video or a picture to ask about. Chats with the same model share it in memory.
 
@@ -128,6 +131,7 @@ def open(
         quant: "auto", "none", "8bit" (on the CPU) or "4bit".
         start, end: the range to sample from, in seconds or as "h:mm:ss".
         device: "auto", "cuda" or "cpu".
+        engine: the address of an engine elsewhere (docs/scale.md); its key is in LONGVA_ENGINE_KEY.
 
     Raises:
         DemoError: the file cannot be used, the range is outside it, or the frames do not fit.
@@ -137,21 +141,22 @@ def open(
     video: tuple[VideoInfo, FramePlan] | None = None
     if file is not None and not is_picture(file):
         video = probe_and_plan(file, DEFAULTS.num_frames if frames is None else frames, start, end)
-    engine = load_engine(model, quant, device)
+    opened = load_engine(model, quant, device, engine)
     source: Source | None = None
     if video is not None:
         info, plan = video
-        if frames is None and engine.default_frames != DEFAULTS.num_frames:
-            plan = plan_frames(info, engine.default_frames, plan.start_seconds, plan.end_seconds)
-        source = VideoSource(info, plan, engine.processor)
+        if frames is None and opened.default_frames != DEFAULTS.num_frames:
+            plan = plan_frames(info, opened.default_frames, plan.start_seconds, plan.end_seconds)
+        source = VideoSource(info, plan, opened.processor)
     elif file is not None:
-        source = ImageSource(file, engine.processor)
-    session = ChatSession(engine)
+        source = ImageSource(file, opened.processor)
+    session = ChatSession(opened)
     session.set_source(source)
     return Chat(session)
 
 
 @lru_cache(maxsize=1)
-def load_engine(model: str, quant: str, device: str) -> Engine:
+def load_engine(model: str, quant: str, device: str, engine: str) -> Engine:
     """The engine that chats share; a call for another model frees it once no chat uses it."""
-    return Engine.from_settings(Settings(model=model, quant=quant, device=device))
+    key = os.environ.get(variable_of(SETTINGS["engine_key"]), "")
+    return open_engine(Settings(model=model, quant=quant, device=device, engine=engine, engine_key=key))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from longva_demo.chat import Engine, Progress
+from longva_demo.chat import LocalEngine, Progress
 from longva_demo.errors import DemoError, one_line
 from longva_demo.folders import own_folder
 from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
@@ -51,9 +51,9 @@ def open_frames(request: Request) -> Iterator[np.ndarray]:
     return video_frames(request.video, num_frames, request.spacing, request.limits)
 
 
-def default_needles(engine: Engine) -> str:
+def default_needles(engine: LocalEngine) -> str:
     """The needles that suit the model, as an argument of `load_needles`."""
-    return "drawn" if engine.loaded.model_id == "tiny" else PUBLISHED_NEEDLES
+    return "drawn" if engine.model.id == "tiny" else PUBLISHED_NEEDLES
 
 
 def sampling_name(request: Request) -> str:
@@ -71,10 +71,10 @@ class NeedleTest:
             model is not the built-in one.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
-        loaded = engine.loaded
-        if request.video is None and loaded.model_id != "tiny":
-            raise DemoError(f"{loaded.model_id} needs a video as haystack", "use one of an hour or longer")
+    def __init__(self, engine: LocalEngine, request: Request) -> None:
+        model = engine.model
+        if request.video is None and model.id != "tiny":
+            raise DemoError(f"{model.id} needs a video as haystack", "use one of an hour or longer")
         self.needles = load_needles(request.needles or default_needles(engine))[: request.num_needles]
         self.cells = request.grid.cells(len(self.needles))
         self._engine = engine
@@ -82,10 +82,10 @@ class NeedleTest:
         self._pace = Pace()
         test = {
             "test": "V-NIAH",
-            "model": loaded.model_id,
-            "revision": loaded.revision,
-            "quant": loaded.quant,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "model": model.id,
+            "revision": model.revision,
+            "quant": model.quant,
+            "dtype": model.dtype,
             "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
             "frames": sampling_name(request),
             "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
@@ -134,7 +134,7 @@ class NeedleTest:
             DemoError: the files cannot be written.
         """
         if self.done:
-            title = f"V-NIAH, {one_line(self._engine.loaded.model_id)}: mean score {Summary.of(self.done).forced:.3f}"
+            title = f"V-NIAH, {one_line(self._engine.model.id)}: mean score {Summary.of(self.done).forced:.3f}"
             files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
             try:
                 draw_heat_map(self.done, self._request.grid, title, files)

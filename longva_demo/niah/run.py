@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from longva_demo.chat import Engine, Progress, Sampling, Stage
+from longva_demo.chat import LocalEngine, Progress, Sampling, Stage
 from longva_demo.chat.attribution import MAX_ROWS, FrameLayout
 from longva_demo.chat.engine import Stop
 from longva_demo.chat.kv_cache import GrowingCache
@@ -132,7 +132,7 @@ class Pace:
 
 
 def run(
-    engine: Engine,
+    engine: LocalEngine,
     haystack: Frames,
     needles: Sequence[Needle],
     cells: Sequence[Cell],
@@ -164,8 +164,8 @@ def run(
 class HaystackCache:
     """The KV cache of header, frames and needle. It may be evicted between cells, and is then prefilled again."""
 
-    def __init__(self, engine: Engine, haystack: Frames, max_frames: int) -> None:
-        self.tokens_per_frame = engine.loaded.model.config.tokens_per_frame
+    def __init__(self, engine: LocalEngine, haystack: Frames, max_frames: int) -> None:
+        self.tokens_per_frame = engine.model.tokens_per_frame
         self.start = len(engine.template.header)
         self._engine = engine
         self._haystack = haystack
@@ -219,7 +219,7 @@ def chunks(first: int, last: int, step: int) -> list[slice]:
 
 
 def ask(
-    engine: Engine,
+    engine: LocalEngine,
     prefix: HaystackCache,
     needle: Needle,
     cell: Cell,
