@@ -123,7 +123,12 @@ def run(engine: Engine, name: str | None, num_frames: int, script: Script) -> li
         return [(turn.ids, turn.answer, turn.stats.num_tokens, turn.stats.stopped) for turn in session.turns]
 
 
-@pytest.mark.parametrize("name", CONVERSATIONS)
+SLOW = ("two hundred frames", "a thousand frames")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CONVERSATIONS]
+)
 def test_same_tokens(name: str, local: LocalEngine, remote: RemoteEngine, replica: Replica) -> None:
     there = run(remote, *CONVERSATIONS[name])
     assert replica.requests

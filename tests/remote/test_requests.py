@@ -125,13 +125,13 @@ def test_faults_while_frames_are_prefilled(session: ChatSession, replica: Replic
     session.engine._prompts.clear()
     replica.forget()
     replica.requests.clear()
-    events = session.ask(QUESTION, SAMPLING)
-    text = ""
-    for event in events:
-        if isinstance(event, Progress) and event.stage == Stage.PREFILL and event.done == 64:
-            replica.faults = [fault]
+    text, faults = "", [fault]
+    for event in session.ask(QUESTION, SAMPLING):
+        if isinstance(event, Progress) and event.stage == Stage.PREFILL and event.done == 64 and faults:
+            replica.faults = [faults.pop()]
         text += event.text if isinstance(event, TextDelta) else ""
     assert text == expected
+    assert replica.faults == []
 
 
 def test_a_forgotten_video_is_sent_again_in_steps(session: ChatSession, replica: Replica) -> None:

@@ -19,7 +19,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / "build" / "venv-vllm"
-PLUGIN = ROOT / "longva_vllm" / "longva_vllm"
+PLUGIN = ROOT / "longva_vllm"
 START_SECONDS = 300.0
 STOP_SECONDS = 20.0
 REPLICA_FLAGS = (
@@ -61,6 +61,7 @@ class Program:
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=log.parent,
                 env=os.environ | environment,
                 start_new_session=True,
             )

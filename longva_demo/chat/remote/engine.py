@@ -49,7 +49,7 @@ class RemoteEngine:
         self.served = card.served
         folder = locate_texts(card.model_id, card.revision)
         config = LongVAConfig.from_pretrained(folder)
-        dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.bfloat16
+        dtype: torch.dtype = config.dtype if isinstance(config.dtype, torch.dtype) else torch.bfloat16
         self.processor = LongVAProcessor.from_pretrained(folder)
         self.template = ChatTemplate(self.processor)
         self.prefill_times = PrefillTimes()
