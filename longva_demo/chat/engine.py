@@ -35,6 +35,7 @@ class ModelInfo:
     Attributes:
         revision: the Hub's commit, or a hash of the weights; "" if it is unknown.
         device: where it runs, for the user.
+        attention: "flash_attention_2", "flash_kernel" or "sdpa"; "vllm" elsewhere.
         is_here: whether it runs on this machine.
         reason: why this model was chosen, for the user.
         adapter: how a LoRA adapter was applied: "merged", "kept", or "" without one.
@@ -49,6 +50,7 @@ class ModelInfo:
     reason: str
     context_length: int
     tokens_per_frame: int
+    attention: str
     is_here: bool = True
     adapter: str = ""
     estimate: Estimate | None = None
@@ -65,6 +67,7 @@ class ModelInfo:
             reason=loaded.reason,
             context_length=config.context_length,
             tokens_per_frame=config.tokens_per_frame,
+            attention=loaded.attention,
             adapter=loaded.adapter,
             estimate=loaded.estimate,
         )

@@ -20,7 +20,7 @@ import httpx
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / "build" / "venv-vllm"
 PLUGIN = ROOT / "longva_vllm"
-START_SECONDS = 300.0
+START_SECONDS = 900.0  # about 30 on an idle machine
 STOP_SECONDS = 20.0
 REPLICA_FLAGS = (
     "--dtype=float32",

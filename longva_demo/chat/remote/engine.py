@@ -63,6 +63,7 @@ class RemoteEngine:
             reason=f"{card.model_id} answers, on an engine elsewhere.",
             context_length=min(config.context_length, card.max_model_len),
             tokens_per_frame=config.tokens_per_frame,
+            attention="vllm",
             is_here=False,
         )
         [self.place] = self.processor.encode_text(PLACE, allow_special=True)
