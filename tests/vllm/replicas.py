@@ -1,21 +1,30 @@
 """Real vLLM on the CPU: two replicas behind the router. Run by `make test-vllm`, which installs them."""
 
+import io
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from longva_demo.chat import ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource, open_engine
 from longva_demo.chat.remote import RemoteEngine
+from longva_demo.chat.remote.transport import Transport
+from longva_demo.chat.remote.wire import GENERATE, Item, Usage, frames_data, frames_item, read_events, request_body
 from longva_demo.errors import DemoError
 from longva_demo.model import load
+from longva_demo.model.longva import VISUAL_TOKEN
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
+from tests.model.golden import CHECKPOINTS, Case, cases, load_processor
 from tests.remote.test_contract import CONVERSATIONS, run
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, empty_folder
+from tests.vllm.pad_heads import pad_checkpoint
 
 KEY = "secret"
 LONG = Sampling(max_new_tokens=64)
@@ -132,8 +141,6 @@ def test_too_long_a_prompt(remote: RemoteEngine) -> None:
 
 def test_a_stopped_answer_frees_the_replica(cluster: Cluster, remote: RemoteEngine) -> None:
     def num_running() -> int:
-        import httpx
-
         texts = [httpx.get(f"{replica.address}/metrics", trust_env=False).text for replica in cluster.replicas]
         lines = [line for text in texts for line in text.splitlines()]
         return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running"))
@@ -149,3 +156,46 @@ def test_a_stopped_answer_frees_the_replica(cluster: Cluster, remote: RemoteEngi
         while num_running():
             assert time.monotonic() - stopped < 1
             time.sleep(0.05)
+
+
+def request_of(case: Case, place: int) -> tuple[list[int], list[dict[str, Any]]]:
+    """A golden case as token ids and items: frames and pictures in their own size, which the plugin preprocesses."""
+    masked = set(case.record.get("attention_mask_false_at") or ())  # the original drops these tokens
+    ids = [place if token == VISUAL_TOKEN else token for at, token in enumerate(case.record["input_ids"])]
+    ids = [token for at, token in enumerate(ids) if at not in masked]
+    parts = []
+    for frames in case.visuals.get("videos", []):
+        parts.append(frames_item(frames, 0).part(frames_data(frames)))
+    for number, image in enumerate(case.visuals.get("images", [])):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        parts.append(Item("image", f"{case.record['name']}-{number}").part(file.getvalue()))
+    return ids, parts
+
+
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=str)
+def test_golden_checkpoints(checkpoint: Path, tmp_path: Path) -> None:
+    """What the original code computed: greedily, and with the checkpoint's repetition penalty."""
+    model = pad_checkpoint(checkpoint, tmp_path / "checkpoint")
+    generation = json.loads((checkpoint / "generation_config.json").read_text("utf-8"))
+    penalty = {"extra_args": {"answer_penalty": generation.get("repetition_penalty", 1.0)}}
+    place = load_processor(checkpoint).tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    mine = [case for case in cases() if case.checkpoint == checkpoint]
+    asked = [case for case in mine if not (case.is_truncated or {"preprocessing", "config_override"} & {*case.record})]
+    assert len(asked) >= 10
+    with Cluster(empty_folder(tmp_path / "logs"), str(model), "golden", 1, flags=("--max-model-len=2048",)) as cluster:
+        transport = Transport(cluster.address)
+
+        def tokens(case: Case, **params: Any) -> tuple[list[int], int]:
+            ids, parts = request_of(case, place)
+            params |= {"temperature": 0.0, "max_tokens": 24, "logprobs": 0, "detokenize": False}
+            body, usage = request_body("golden", ids, parts, params), Usage()
+            events = transport.stream(GENERATE, body, {}, lambda: False)
+            return [token.id for token in read_events(events, usage)], usage.prompt_tokens
+
+        for case in asked:
+            found, length = tokens(case, ignore_eos=True)
+            assert found == case.record["greedy_ids"], case
+            assert length == case.record["sequence_length"], case
+            found, _ = tokens(case, stop_token_ids=generation["eos_token_id"], **penalty)
+            assert found == case.record["greedy_ids_generation_config"], case
