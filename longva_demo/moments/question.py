@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.errors import DemoError, replace_surrogates, short
 
 # Each window has the question in its prompt.
@@ -26,13 +26,13 @@ class YesNoQuestion:
     no: tuple[int, ...]
 
     @classmethod
-    def about(cls, query: str, engine: Engine) -> Self:
+    def about(cls, query: str, engine: LocalEngine) -> Self:
         """The question whether a window shows `query`, such as "a red star". A `query` that is a question is asked.
 
         Raises:
             DemoError: the query is empty or too long.
         """
-        text = phrase(query, engine.loaded.model_id == TINY)
+        text = phrase(query, engine.model.id == TINY)
         ids = engine.template.question(text, first=True, has_frames=True)
         yes, no = (first_tokens(engine, words) for words in (YES, NO))
         return cls(text, ids, tuple(sorted(yes - no)), tuple(sorted(no - yes)))
@@ -64,5 +64,5 @@ def with_article(name: str) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
-def first_tokens(engine: Engine, words: tuple[str, ...]) -> set[int]:
+def first_tokens(engine: LocalEngine, words: tuple[str, ...]) -> set[int]:
     return {engine.processor.encode_text(word)[0] for word in words}

@@ -3,7 +3,8 @@
 from collections.abc import Generator
 from contextlib import closing, suppress
 
-from longva_demo.chat import AdmissionQueue, Engine, VideoSource
+from longva_demo.chat import AdmissionQueue, Capability, Engine, LocalEngine, VideoSource
+from longva_demo.chat.open_engine import in_process
 from longva_demo.chat.zero_gpu import is_zero_gpu
 from longva_demo.errors import DemoError
 from longva_demo.moments import Finder, Moments, Search, find_moments
@@ -18,6 +19,7 @@ def make_finder(engine: Engine, queue: AdmissionQueue, questions: RateLimit, eve
     def find(source: VideoSource, search: Search, should_stop: Stop, session: str | None) -> Generator[Moments]:
         if is_zero_gpu():
             raise DemoError("searching needs a permanent GPU", "run longva-demo find VIDEO on a machine that has one")
+        local = in_process(engine, Capability.WINDOWS)
         questions.count(*CALLER.get())
         found = Moments()
         facts = {
@@ -28,7 +30,7 @@ def make_finder(engine: Engine, queue: AdmissionQueue, questions: RateLimit, eve
             "ranges": 0,
         }
         with events.event("find", **facts) as event:
-            steps = queued(engine, source, search, should_stop, queue)
+            steps = queued(local, source, search, should_stop, queue)
             with suppress(GeneratorExit), closing(steps):  # closed: the search was stopped
                 for found in steps:
                     yield found
@@ -39,7 +41,7 @@ def make_finder(engine: Engine, queue: AdmissionQueue, questions: RateLimit, eve
 
 
 def queued(
-    engine: Engine, source: VideoSource, search: Search, should_stop: Stop, queue: AdmissionQueue
+    engine: LocalEngine, source: VideoSource, search: Search, should_stop: Stop, queue: AdmissionQueue
 ) -> Generator[Moments]:
     """Queue again for each chunk of frames, so that chats get their turns in between."""
     found = Moments()
