@@ -24,21 +24,40 @@ _HOMES = {
     "DemoError": "longva_demo.errors",
     "Frame": "longva_demo.frames",
     "Line": "longva_demo.timed_text",
+    "Moments": "longva_demo.moments",
     "Progress": "longva_demo.chat",
     "TextDelta": "longva_demo.chat",
+    "chapters": "longva_demo.whole_video",
     "decode": "longva_demo.frames",
+    "find": "longva_demo.whole_video",
     "open": "longva_demo.conversation",
     "sample": "longva_demo.frames",
     "words": "longva_demo.timed_text",
 }
-__all__ = ["Chat", "DemoError", "Frame", "Line", "Progress", "TextDelta", "decode", "open", "sample", "words"]
+__all__ = [
+    "Chat",
+    "DemoError",
+    "Frame",
+    "Line",
+    "Moments",
+    "Progress",
+    "TextDelta",
+    "chapters",
+    "decode",
+    "find",
+    "open",
+    "sample",
+    "words",
+]
 
 if TYPE_CHECKING:
     from longva_demo.chat import Progress, TextDelta
     from longva_demo.conversation import Chat, open
     from longva_demo.errors import DemoError
     from longva_demo.frames import Frame, decode, sample
+    from longva_demo.moments import Moments
     from longva_demo.timed_text import Line, words
+    from longva_demo.whole_video import chapters, find
 
 
 def __getattr__(name: str) -> Any:

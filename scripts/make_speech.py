@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run from a clone, without installing it
 
-from tests.support.speech import sequence, speak, write_sound
+from tests.support.speech import sequence, speak, write_sound  # noqa: E402
 
 SENTENCES = ("The lecture begins at nine in the morning.", "A small dog runs across the green field towards the river.")
 

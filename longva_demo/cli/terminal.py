@@ -21,15 +21,19 @@ def replace_unprintable() -> None:
 
 
 def print_json(**values: object) -> None:
-    """Print one JSON object."""
-    print_json_value(values)
-
-
-def print_json_value(value: object) -> None:
-    """Print JSON as UTF-8 whatever the terminal's encoding, since programs read it.
+    """Print one JSON object as UTF-8 whatever the terminal's encoding, since programs read it.
 
     Bytes of a file name that are not UTF-8 become U+FFFD: JSON cannot represent them.
     """
+    write_json(values)
+
+
+def print_json_list(values: list[dict[str, object]]) -> None:
+    """The same for a list of objects."""
+    write_json(values)
+
+
+def write_json(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     sys.stdout.flush()
     sys.stdout.buffer.write(replace_surrogates(text).encode("utf-8") + b"\n")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from longva_demo.cli.commands import make_settings
-from longva_demo.cli.terminal import print_json_value, say, say_progress
+from longva_demo.cli.terminal import print_json_list, say, say_progress
 from longva_demo.errors import DemoError
 from longva_demo.timed_text import (
     SOURCES,
@@ -73,7 +73,7 @@ def make_request(options: argparse.Namespace, speech_model: str) -> tuple[Reques
 
 def print_lines(lines: list[Line], options: argparse.Namespace) -> None:
     if options.json:
-        print_json_value([line.to_dict() for line in lines])
+        print_json_list([line.to_dict() for line in lines])
     elif options.format:
         print(write_lines(lines, options.format), end="")
     else:
