@@ -1,4 +1,4 @@
-"""Lines of what is said and written in a prompt: which are chosen, how they are quoted, and that they leave no trace."""
+"""Lines of what is said and written in a prompt: which are chosen, how they are quoted, that they leave no trace."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -80,7 +80,8 @@ def test_only_the_newest_question_has_lines(session: ChatSession, engine: LocalE
     first = session.turns[0]
     assert first.lines == tuple(LINES)
     assert len(first.prompt_ids) > len(first.question_ids)
-    assert first.stats.num_tokens == session.prefix.num_tokens + len(first.prompt_ids)
+    num_frame_tokens = 40 * engine.model.tokens_per_frame
+    assert first.stats.num_tokens == len(engine.template.header) + num_frame_tokens + len(first.prompt_ids)
     session.lines = None
     second = answer(session, "And then?")
     assert session.turns[1].lines == ()
