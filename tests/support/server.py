@@ -72,7 +72,7 @@ def serving(log: Path, *flags: str, program: Sequence[str] = APP, **variables: s
         process = fork_server(["--port", str(port), *flags], environment_of(variables), log)
         wait_for(process, port, log)
     else:
-        process = start_server(log, port, *flags, program=program, **variables)
+        process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
