@@ -6,7 +6,7 @@ const RACE_MS = 5000;  // another tab that stores within this time may not have 
 let newest = { at: 0 };  // the newest update: they may arrive out of order
 let storedAt = -Infinity, wasRepeated = false;  // when it was stored, in ms, and whether it was stored again
 let ownPage = "";  // this page, once the server has named it
-let pending = null;  // the chat with which the visitor goes on, once its file is selected: {record, sha256}
+let pending = null;  // the chat that goes on once its file is selected: {record, sha256, isReload}
 let continued = "";  // the record with which this page's chat began
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
@@ -162,11 +162,12 @@ function resumeAfterReload() {
     const { media } = JSON.parse(chat.record);
     if (!media) return;
     const isOpen = selection.reopened() ? isReopened(media) : selection.isExample(media.sha256) && isOfLink(media);
-    if (isOpen) pending = { record: chat.record, sha256: media.sha256 };
+    if (isOpen) pending = { record: chat.record, sha256: media.sha256, isReload: true };
   } catch { /* not one of this demo's records */ }
 }
 
 document.addEventListener("longva:drawn", resumeAfterReload);
+document.addEventListener("longva:request-failed", () => { if (pending?.isReload) pending = null; });
 document.addEventListener("longva:resume-failed", () => {
   const failed = continued;
   continued = "";
