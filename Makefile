@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit test-hub test-torch check audit docs bench screenshots browser clean
+.PHONY: demo quick test test-package test-browser test-webkit test-hub test-eval test-torch check audit docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -35,6 +35,10 @@ test-webkit: .venv/webkit-installed
 # The published checkpoints on the Hub: config, tokenizer, names and shapes of the weights. Fetches some 40 MB.
 test-hub: .venv/dev-installed
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest tests/model/published_hub.py
+
+# The plugin under lmms-eval 0.7.3, offline, in an environment of its own on top of .venv: some 100 MB more, and two minutes.
+test-eval: build/venv-eval/installed
+	build/venv-eval/bin/python -m pytest tests/eval/with_lmms_eval.py
 
 # The tests of the model and the chat with another version of PyTorch: make test-torch TORCH=2.11.0
 test-torch: .venv/dev-installed
@@ -90,6 +94,15 @@ browser: .venv/dev-installed
 .venv/audit-installed: | .venv/python
 	$(BIN)/python -m venv .venv/audit
 	.venv/audit/bin/python -m pip install -q pip-audit
+	touch $@
+
+build/venv-eval/installed: requirements-eval.txt .venv/dev-installed
+	$(BIN)/python -m venv build/venv-eval
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$(build/venv-eval/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	build/venv-eval/bin/python -m pip install -q --no-deps lmms-eval==0.7.3
+	build/venv-eval/bin/python -m pip install -q -r requirements-eval.txt -c constraints.txt
+	build/venv-eval/bin/python -m pip install -q --no-deps --editable .
 	touch $@
 
 # The leading minus: without torchcodec the benchmarks say so and continue.
