@@ -1,4 +1,4 @@
-"""Imports go one way: settings <- video, model <- chat <- telemetry <- niah, eval, page <- server <- cli <- app."""
+"""Imports go one way: settings <- video, model <- chat <- telemetry, moments <- niah, eval, page <- server <- cli."""
 
 import ast
 import subprocess
@@ -27,15 +27,17 @@ ALLOWED = {
     "model": BASE,
     "chat": BASE | {"video", "model"},
     "frames": BASE | {"video"},
-    "conversation": BASE | {"frames", "video", "chat"},
+    "conversation": BASE | {"frames", "video", "chat", "moments"},
+    "moments": BASE | {"video", "model", "chat"},
+    "whole_video": BASE | {"frames", "video", "chat", "conversation", "moments"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
     "eval": BASE | {"video", "model", "chat"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "niah", "tiny"},
-    "server": BASE | {"video", "model", "chat", "telemetry", "page"},
+    "page": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "tiny"},
+    "server": BASE | {"video", "model", "chat", "telemetry", "moments", "page"},
     "train": BASE | {"video", "model"},
-    "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "eval", "server"},
+    "cli": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "eval", "server"},
     "__main__": {"cli"},
 }
 

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from longva_demo.chat import AdmissionQueue, Engine, Sampling
+from longva_demo.chat import AdmissionQueue, LocalEngine, Sampling
 from longva_demo.chat.answering import answer_in_process
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -32,33 +32,33 @@ REQUEST: Any = SimpleNamespace(session_hash="one")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
 @pytest.fixture
-def pages(engine: Engine) -> Iterator[Pages]:
+def pages(engine: LocalEngine) -> Iterator[Pages]:
     pages = Pages(engine)
     yield pages
     pages.disconnect("one", is_closed=True)
 
 
 @pytest.fixture
-def handlers(engine: Engine, pages: Pages) -> Handlers:
+def handlers(engine: LocalEngine, pages: Pages) -> Handlers:
     return Handlers(engine, SETTINGS, pages, answer_in_process, make_log(engine))
 
 
-def make_log(engine: Engine) -> EventLog:
-    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
+def make_log(engine: LocalEngine) -> EventLog:
+    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.figures, Quotas(Settings())))
 
 
 def select(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
-    return list(handlers.select(str(path), None, num_frames, "", "", "pyav", asked_at, REQUEST))
+    return list(handlers.select(str(path), None, num_frames, "", "", "pyav", False, asked_at, REQUEST))
 
 
 def ask(handlers: Handlers, question: str, asked_at: float, path: Path | None = None) -> Iterator[Any]:
     video = str(path) if path else None
-    return handlers.ask(question, video, None, 4, "", "", "pyav", 0.0, 1.0, 8, asked_at, REQUEST)
+    return handlers.ask(question, video, None, 4, "", "", "pyav", False, 0.0, 1.0, 8, asked_at, REQUEST)
 
 
 def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: Path, tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: 
     bad.write_text("not a video")
     seen = []
     with pytest.raises(Exception, match="text file"):
-        seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
-    steps = handlers.select(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
+        seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", False, 30.0, REQUEST))
+    steps = handlers.select(str(bad), None, 4, "", "", "pyav", False, 31.0, REQUEST)
     frames_after, about_after, *_ = next(steps)
     assert frames_after == frames | {"asked_at": 31.0}  # what was selected stays
     assert about_after["problem"].startswith("bad.mp4 is a text file")
@@ -200,7 +200,9 @@ def test_an_invalid_time_is_refused() -> None:
         check_inputs([gr.Number(0, label="asked_at")], [None], None)
 
 
-def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Handlers, pages: Pages, clip: Path) -> None:
+def test_late_starts_and_stops_of_the_needle_test(
+    engine: LocalEngine, handlers: Handlers, pages: Pages, clip: Path
+) -> None:
     tests = NeedleTests(engine, pages, AdmissionQueue(engine.prefill_times), make_log(engine))
     select(handlers, clip, 10.0)
     assert list(tests.start(5.0, REQUEST)) == []  # meant for the previous video
