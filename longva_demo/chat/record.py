@@ -57,12 +57,13 @@ def require(holds: bool, problem: str) -> None:
 
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video were used: `seconds` are the presentation times of `indices`.
+    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`.
 
     `has_numbers`: each frame's number was drawn on the pixels that the model was given.
     """
 
     budget: Count
+    duration_seconds: Number
     start_seconds: Annotated[Number, Field(ge=0)]
     end_seconds: Number
     decoder: str
@@ -227,7 +228,16 @@ def describe(source: Source, budget: int) -> Media:
 
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
-    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds, source.has_numbers)
+    return Frames(
+        budget,
+        source.duration_seconds,
+        plan.start_seconds,
+        plan.end_seconds,
+        source.decoder,
+        indices,
+        seconds,
+        source.has_numbers,
+    )
 
 
 def read_record(path: Path) -> ChatRecord:

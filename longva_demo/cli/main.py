@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from longva_demo.settings import SETTINGS, flag_of
 from longva_demo.times import parse_time
 
 IS_POSIX = os.name == "posix"
+COMPARE = "niah compare"
 MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention")
 EPILOG = """examples:
   longva-demo serve                                     then open http://127.0.0.1:7860 in a browser
@@ -25,6 +27,7 @@ EPILOG = """examples:
   longva-demo chapters clip.mp4 --format md              its scenes, with one line about each
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
+  longva-demo niah compare niah-bf16 niah-4bit          two of its runs side by side
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
@@ -89,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_chapters_flags(commands.add_parser("chapters", help="list the scenes of a video with one line about each"))
 
     add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
+    add_compare_flags(commands.add_parser(COMPARE, help="two runs of niah side by side"))
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
@@ -179,8 +183,41 @@ def add_niah_flags(parser: argparse.ArgumentParser) -> None:
         "--out", default="niah", metavar="FOLDER", help="results and heat map; a stopped run resumes (default: niah)"
     )
     parser.add_argument("--no-attribution", action="store_true", help="skip the attribution of the answers")
+    parser.add_argument("--plan", action="store_true", help="print what LongVA-7B would need for this grid, and stop")
+    add_task_flags(parser.add_mutually_exclusive_group())
     add_settings(parser, *MODEL_SETTINGS)
     add_json_flag(parser)
+
+
+def add_task_flags(group: argparse._MutuallyExclusiveGroup) -> None:
+    """The successors of V-NIAH. docs/niah.md names their sources."""
+    group.add_argument(
+        "--distractors",
+        type=int,
+        metavar="N",
+        help="V-NIAH-D: also hide N near misses, 200, 400, ... frames from the needle (published: 1)",
+    )
+    group.add_argument(
+        "--several", type=int, metavar="N", help="V-RULER: hide N needles; all must be found (published: 3 or 4)"
+    )
+    group.add_argument("--count", action="store_true", help="V-RULER: how many needles are hidden")
+    group.add_argument("--order", action="store_true", help="V-RULER: in which order needles appear")
+    group.add_argument("--clips", action="store_true", help="TimeScope: needles are clips of 5 to 10 seconds")
+
+
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="RUN", help="the --out of a run")
+    parser.add_argument("second", metavar="RUN", help="the --out of another run of the same test")
+    parser.add_argument(
+        "--out", default="niah-compare", metavar="FOLDER", help="heat maps and their difference (default: niah-compare)"
+    )
+    add_json_flag(parser)
+
+
+def join_commands(arguments: Sequence[str]) -> list[str]:
+    """Make the two words of `niah compare` one, as argparse has one word per command."""
+    words = COMPARE.split()
+    return [COMPARE, *arguments[len(words) :]] if list(arguments[: len(words)]) == words else list(arguments)
 
 
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
@@ -220,9 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not IS_POSIX:
         say("longva-demo: Windows is not supported; use Linux, macOS, a container or WSL")
         return 2
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands, moments
+    from longva_demo.cli import commands, moments, niah
 
     run = {
         "serve": commands.serve,
@@ -230,7 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "frames": commands.frames,
         "find": moments.find,
         "chapters": moments.chapters,
-        "niah": commands.niah,
+        "niah": niah.niah,
+        COMPARE: niah.compare,
         "replay": commands.replay,
         "export": commands.export,
         "doctor": commands.doctor,

@@ -7,10 +7,11 @@ import gradio as gr
 from longva_demo.chat import AdmissionQueue, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.chat.zero_gpu import quota_of
-from longva_demo.moments import Finder
+from longva_demo.moments import Finder, Outliner
 from longva_demo.page.checks import Checks
 from longva_demo.page.components.about import make_about
 from longva_demo.page.components.budget import make_budget
+from longva_demo.page.components.chapters import make_chapters
 from longva_demo.page.components.component import NOW
 from longva_demo.page.components.frame_browser import make_frame_browser
 from longva_demo.page.components.gallery import Example, make_gallery
@@ -29,6 +30,7 @@ from longva_demo.page.finding import Finding
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
+from longva_demo.page.outline import Outlines
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
 from longva_demo.settings import Settings
@@ -43,6 +45,7 @@ class Parts(NamedTuple):
     video: gr.Video
     picture: gr.Image
     needle_test: gr.HTML
+    chapters: gr.HTML
     preview: gr.HTML
     timeline: gr.HTML
     about: gr.HTML
@@ -73,6 +76,7 @@ def build_page(
     pages: Pages,
     answerer: Answerer,
     finder: Finder,
+    outliner: Outliner,
     queue: AdmissionQueue,
     events: EventLog,
 ) -> None:
@@ -84,6 +88,7 @@ def build_page(
     Checks(engine, pages, answerer).bind(parts.transcript, parts.question, parts.asked_at)
     NeedleTests(engine, pages, queue, events).bind(parts.needle_test, parts.asked_at)
     Finding(pages, finder).bind(parts.timeline, parts.asked_at, parts.file)
+    Outlines(pages, outliner).bind(parts.chapters, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
@@ -112,6 +117,8 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
             picture = make_picture(elem_id="picture")
         with gr.Tab(I18N("tab.needle"), id="needle", elem_id="needle-tab"):
             needle_test = make_needle_test(elem_id="needle-test")
+        with gr.Tab(I18N("tab.chapters"), id="chapters", elem_id="chapters-tab"):
+            chapters = make_chapters(elem_id="chapters")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(elem_id="timeline")
     about = make_about(elem_id="about")
@@ -128,6 +135,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         "video": video,
         "picture": picture,
         "needle_test": needle_test,
+        "chapters": chapters,
         "preview": preview,
         "timeline": timeline,
         "about": about,
@@ -231,6 +239,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
         after(parts.about.restore, picked, "() => selection.restoredFields()"),
         after(parts.timeline.range, rest[:2], "() => selection.rangeFields()"),
         after(parts.frames.closer, rest[:2], "() => selection.rangeFields()"),
+        after(parts.chapters.ask, rest[:2], "() => selection.rangeFields()"),
         parts.budget.settle,
         parts.start.submit,
         parts.start.blur(None, None, None, js="() => selection.left('start')", **hidden).success,

@@ -15,6 +15,7 @@ from longva_demo.chat.record import ChatRecord, Frames, record_chat
 from longva_demo.chat.replay import check_file, resume
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.moments import Moments as FoundMoments
+from longva_demo.moments import Outline
 from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
@@ -23,7 +24,7 @@ from longva_demo.page.facts import stats_messages
 from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
-from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
+from longva_demo.page.transcript import BLIND, COMPARE, Entry, Transcript, TurnEntry, Value
 from longva_demo.quotas import Holding, QuotaError, Quotas
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
@@ -45,6 +46,16 @@ class Selected(NamedTuple):
     asked_at: float
 
 
+class PausedChat(NamedTuple):
+    """The chat about `selection`, from when that was emptied: it goes on if the same is selected next."""
+
+    selection: Selection
+    turns: list[Turn]
+    section: ChatSection
+    before: tuple[Entry, ...]  # the transcript before, and after
+    after: tuple[Entry, ...]
+
+
 @dataclass
 class Page:
     """One open page.
@@ -62,6 +73,7 @@ class Page:
     transcript: Transcript = field(default_factory=Transcript)
     problem: str | None = None  # what is wrong with the file that was chosen last
     earlier_chats: list[ChatSection] = field(default_factory=list)  # about earlier selections
+    paused_chat: PausedChat | None = None
     selection_lock: threading.Lock = field(default_factory=threading.Lock)
     session_lock: threading.Lock = field(default_factory=threading.Lock)
     chats_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -74,6 +86,9 @@ class Page:
     chat_asked_at: float = 0.0  # of the newest question, or of the newest undo or clear
     answer_asked_at: float = 0.0  # of the answer that is being written
     needle_test_asked_at: float = 0.0  # of the newest needle test
+    outline_stop: threading.Event = field(default_factory=threading.Event)
+    outline_asked_at: float = 0.0  # of the newest start of the chapters
+    outline: Outline | None = None  # the newest chapters
     search_asked_at: float = 0.0  # of the newest search
     moments: tuple[str, FoundMoments] | None = None  # what the newest search looked for and found
     returned: Value | None = None  # the last question without an answer, for the question field
@@ -178,7 +193,7 @@ class Page:
     def _switch_to(self, view: SampledView | None) -> None:
         self.stop()
         with self.exclusive(STOP_SECONDS):
-            chat = self.chat_section()
+            chat, turns, entries = self.chat_section(), self.session.turns, self.transcript.entries
             with self.chats_lock:
                 if chat is not None:
                     self.chats_held.add(chat.num_bytes)
@@ -194,6 +209,21 @@ class Page:
                 self.recent_views.add(old)
             if not self.session.turns:
                 self.transcript.start_new_chat()
+            paused, self.paused_chat = self.paused_chat, None
+            if view is None and old is not None and chat is not None:
+                self.paused_chat = PausedChat(old.selection, turns, chat, entries, self.transcript.entries)
+            elif view is not None and paused is not None and paused.selection == view.selection:
+                self._continue(paused)
+
+    def _continue(self, paused: PausedChat) -> None:
+        """Continue a chat about the present source, unless something was asked or cleared since."""
+        with self.chats_lock:
+            if self.transcript.entries != paused.after or self.session.turns:
+                return
+            self.session.resume(self.session.source, paused.turns)
+            self.transcript.entries = paused.before
+            self.earlier_chats.remove(paused.section)
+            self.chats_held.remove(paused.section.num_bytes)
 
     def start_preview(self, path: Path) -> Preview:
         """The preview of this file: the present one if it is ready, else a new one that is still to be made."""
@@ -388,6 +418,7 @@ class Page:
         self._drop_preview()
         self.needle_test_stop.set()
         self.search_stop.set()
+        self.outline_stop.set()
         self.stop()
         self.session.close()
         self.recent_views.close()
