@@ -28,6 +28,8 @@ EPILOG = """examples:
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
   longva-demo niah compare niah-bf16 niah-4bit          two of its runs side by side
+  longva-demo eval questions.jsonl                      your own questions, scored (docs/evaluation.md)
+  longva-demo eval videomme --plan                      what a published benchmark takes
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
@@ -57,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|find|chapters|niah|replay|export|doctor"
+        dest="command", required=True, metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
@@ -93,6 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
     add_compare_flags(commands.add_parser(COMPARE, help="two runs of niah side by side"))
+
+    add_eval_flags(commands.add_parser("eval", help="score your own questions, or run a published benchmark"))
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
@@ -220,6 +224,21 @@ def join_commands(arguments: Sequence[str]) -> list[str]:
     return [COMPARE, *arguments[len(words) :]] if list(arguments[: len(words)]) == words else list(arguments)
 
 
+def add_eval_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="questions.jsonl|TASK",
+        help="your own questions, or a benchmark such as videomme",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    parser.add_argument("--out", metavar="FOLDER", help="results; a stopped run resumes (default: eval-NAME)")
+    parser.add_argument("--plan", action="store_true", help="print what it takes, and stop; loads no model")
+    parser.add_argument("--no-attribution", action="store_true", help="do not look for the frames of each answer")
+    add_settings(parser, "num_frames", default="as published; 128 for your own questions")
+    add_settings(parser, "decoder", *MODEL_SETTINGS)
+    add_json_flag(parser)
+
+
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "num_frames")
     add_range_flags(parser)
@@ -259,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands, moments, niah
+    from longva_demo.cli import commands, evaluate, moments, niah
 
     run = {
         "serve": commands.serve,
@@ -269,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "chapters": moments.chapters,
         "niah": niah.niah,
         COMPARE: niah.compare,
+        "eval": evaluate.evaluate,
         "replay": commands.replay,
         "export": commands.export,
         "doctor": commands.doctor,
