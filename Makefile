@@ -10,10 +10,15 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit test-hub test-torch check audit docs bench screenshots browser clean
+.PHONY: demo cluster quick test test-package test-browser test-webkit test-hub test-eval test-torch test-vllm check audit docs bench \
+	screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
+
+# Two vLLM replicas of the built-in model on the CPU, the router, and the page that uses them.
+cluster: .venv/dev-installed build/venv-vllm/installed
+	$(BIN)/python scripts/cluster.py --port $(PORT)
 
 # The quick loop: no browser, nothing slow.
 quick: .venv/dev-installed
@@ -36,11 +41,19 @@ test-webkit: .venv/webkit-installed
 test-hub: .venv/dev-installed
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest tests/model/published_hub.py
 
+# The plugin under lmms-eval 0.7.3, offline, in an environment of its own on top of .venv: some 100 MB more, and two minutes.
+test-eval: build/venv-eval/installed
+	build/venv-eval/bin/python -m pytest tests/eval/with_lmms_eval.py
+
 # The tests of the model and the chat with another version of PyTorch: make test-torch TORCH=2.11.0
 test-torch: .venv/dev-installed
 	@test -n "$(TORCH)" || { echo "Name a version: make test-torch TORCH=2.11.0"; exit 1; }
 	test -d build/torch-$(TORCH)/torch || $(PIP) --target build/torch-$(TORCH) torch==$(TORCH)
 	PYTHONPATH=build/torch-$(TORCH) $(PYTEST) tests/model tests/chat tests/chat/zero_gpu.py
+
+# The engine elsewhere with real vLLM on the CPU: two replicas behind vllm-router.
+test-vllm: .venv/dev-installed build/venv-vllm/installed
+	$(BIN)/python -m pytest --timeout 900 tests/vllm/replicas.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
@@ -82,6 +95,14 @@ browser: .venv/dev-installed
 	$(COMPILE)
 	touch $@
 
+# vLLM for CPUs, 3.5 GB, and the plugin. Its torchvision is for another PyTorch, and is not needed.
+build/venv-vllm/installed: requirements-vllm.txt longva_vllm/pyproject.toml | .venv/python
+	$(BIN)/python -m venv build/venv-vllm
+	build/venv-vllm/bin/python -m pip install -q -r requirements-vllm.txt
+	build/venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	build/venv-vllm/bin/python -m pip install -q --no-build-isolation --no-deps -e ./longva_vllm
+	touch $@
+
 .venv/webkit-installed: requirements-webkit.txt .venv/dev-installed
 	$(PIP) -r requirements-webkit.txt -c constraints.txt
 	$(COMPILE)
@@ -90,6 +111,15 @@ browser: .venv/dev-installed
 .venv/audit-installed: | .venv/python
 	$(BIN)/python -m venv .venv/audit
 	.venv/audit/bin/python -m pip install -q pip-audit
+	touch $@
+
+build/venv-eval/installed: requirements-eval.txt .venv/dev-installed
+	$(BIN)/python -m venv build/venv-eval
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$(build/venv-eval/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	build/venv-eval/bin/python -m pip install -q --no-deps lmms-eval==0.7.3
+	build/venv-eval/bin/python -m pip install -q -r requirements-eval.txt -c constraints.txt
+	build/venv-eval/bin/python -m pip install -q --no-deps --editable .
 	touch $@
 
 # The leading minus: without torchcodec the benchmarks say so and continue.

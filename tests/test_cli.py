@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, VideoSource, engine
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource, local_engine
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
 from longva_demo.model import LongVAConfig, load
@@ -83,7 +83,7 @@ def test_on_a_slow_processor_ask_says_how_long_it_takes(run: Run, clip: Path, mo
     """Without --frames the budget is what takes about a minute."""
     loaded = load("tiny")
     times = Estimate(ProcessorSpeed(200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
-    monkeypatch.setattr(engine, "load", lambda *_: replace(loaded, estimate=times))
+    monkeypatch.setattr(local_engine, "load", lambda *_: replace(loaded, estimate=times))
     for flags, count in (((), times.frames_within(60)), (("--frames", "9"), 9)):
         result = run("ask", clip, "What do you see?", *flags)
         assert result.code == 0, result.errors
@@ -252,7 +252,7 @@ def test_doctor_reports_what_would_be_chosen(run: Run, monkeypatch: pytest.Monke
 @pytest.fixture(scope="module")
 def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three questions about an example, answered by the bundled model and saved."""
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     session = ChatSession(engine)
     info = probe(SHAPES)
     session.set_source(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))

@@ -82,7 +82,7 @@ def test_a_normal_install_has_all_that_is_imported() -> None:
     names = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imported_names(path.read_text())}
     others = names - set(sys.stdlib_module_names) - {"longva_demo", "spaces"}
     others -= {"starlette", "fastapi", "uvicorn", "h11", "orjson"}
-    others -= {"lmms_eval"}  # the extra [eval] only
+    others -= {"lmms_eval", "loguru", "tqdm"}  # the extra [eval] only
     owners = packages_distributions()
     assert {name for name in others if canonicalize_name(owners[name][0]) not in required} == set()
 

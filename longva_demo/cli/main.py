@@ -17,7 +17,7 @@ from longva_demo.times import parse_time
 
 IS_POSIX = os.name == "posix"
 COMPARE = "niah compare"
-MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention")
+MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention", "engine")
 EPILOG = """examples:
   longva-demo serve                                     then open http://127.0.0.1:7860 in a browser
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
@@ -31,6 +31,7 @@ EPILOG = """examples:
   longva-demo eval questions.jsonl                      your own questions, scored (docs/evaluation.md)
   longva-demo eval videomme --plan                      what a published benchmark takes
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
+  longva-demo capacity --frames 1000 --gpus 4           how many people these GPUs can serve
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
 Settings can also come from the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT, ... Flags take precedence.
@@ -51,6 +52,12 @@ def time_argument(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def count_argument(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid number; use a whole number above 0")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="longva-demo",
@@ -59,7 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|doctor"
+        dest="command",
+        required=True,
+        metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|capacity|doctor",
     )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
@@ -102,16 +111,23 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
     replay.add_argument("video", nargs="?", help="the video or picture of the chat; leave out for a chat without one")
     add_settings(replay, "model", "quant", "dtype", default="that of the saved chat")
-    add_settings(replay, "device", "attention")
+    add_settings(replay, "device", "attention", "engine")
     add_json_flag(replay)
 
     export = commands.add_parser("export", help="write a model that plain transformers loads, without this package")
     export.add_argument("model", help="a Hub name, a folder, or tiny")
     export.add_argument("folder", help="a new folder; weights are linked into it where the disk allows it")
 
+    capacity = commands.add_parser("capacity", help="calculate how many people a number of GPUs can serve")
+    capacity.add_argument("--frames", type=count_argument, default=1000, metavar="N", help="per video (default: 1000)")
+    capacity.add_argument("--gpus", type=count_argument, default=1, metavar="N", help="H200s (default: 1)")
+    capacity.add_argument("--users", type=count_argument, default=1, metavar="N", help="at a time (default: 1)")
+    add_json_flag(capacity)
+
     doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
     doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
     doctor.add_argument("--port", type=int, help=f"its port (default: {SETTINGS['port'].default})")
+    add_settings(doctor, "engine")
     add_json_flag(doctor)
     return parser
 
@@ -291,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "eval": evaluate.evaluate,
         "replay": commands.replay,
         "export": commands.export,
+        "capacity": commands.capacity,
         "doctor": commands.doctor,
     }
     try:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from longva_demo.chat import Engine, Progress, Stage, VideoSource
+from longva_demo.chat import Engine, LocalEngine, Progress, Stage, VideoSource
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES, source_features
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.moments.curve import (
@@ -89,11 +89,11 @@ class Finder(Protocol):
 
 def default_frames(engine: Engine) -> int:
     """The budget where none is chosen: on a slow processor what takes about a minute."""
-    estimate = engine.loaded.estimate
+    estimate = engine.model.estimate
     return NUM_FRAMES if estimate is None else min(NUM_FRAMES, estimate.frames_within(DEFAULT_SECONDS))
 
 
-def find_moments(engine: Engine, source: VideoSource, search: Search, should_stop: Stop) -> Generator[Moments]:
+def find_moments(engine: LocalEngine, source: VideoSource, search: Search, should_stop: Stop) -> Generator[Moments]:
     """Ask about each window of the source's frames on its own, then about more frames around the edges of ranges.
 
     Yields what is found so far after each chunk of frames. The source's features are shared with chats about it. Ends
@@ -115,7 +115,7 @@ def find_moments(engine: Engine, source: VideoSource, search: Search, should_sto
 class Scan:
     """A running search. The edges may use as many frames in all as the source has."""
 
-    def __init__(self, engine: Engine, source: VideoSource, question: YesNoQuestion, search: Search) -> None:
+    def __init__(self, engine: LocalEngine, source: VideoSource, question: YesNoQuestion, search: Search) -> None:
         self.is_complete = False
         self.progress = Progress(Stage.SAMPLING, 0, source.num_frames)
         self._engine = engine

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.chat.prompt import is_blank
 from longva_demo.errors import DemoError, replace_surrogates, short
 
@@ -28,9 +28,9 @@ class YesNoQuestion:
     no: tuple[int, ...]
 
     @classmethod
-    def about(cls, query: str, engine: Engine) -> Self:
+    def about(cls, query: str, engine: LocalEngine) -> Self:
         """The question whether a window shows `query`, such as "a red star". A `query` that is a question is asked."""
-        text = phrase(query, engine.loaded.model_id == TINY)
+        text = phrase(query, engine.model.id == TINY)
         ids = engine.template.question(text, first=True, has_frames=True)
         yes, no = (first_tokens(engine, words) for words in (YES, NO))
         return cls(text, ids, tuple(sorted(yes - no)), tuple(sorted(no - yes)))
@@ -68,5 +68,5 @@ def builtin_question(name: str) -> str:
     return f"Is there {article}{name}?"
 
 
-def first_tokens(engine: Engine, words: tuple[str, ...]) -> set[int]:
+def first_tokens(engine: LocalEngine, words: tuple[str, ...]) -> set[int]:
     return {engine.processor.encode_text(word)[0] for word in words}

@@ -67,7 +67,7 @@ class Outlines:
 
         failure: Exception | None = None
         outline = Outline()
-        value: Value = {"asked_at": asked_at, "duration": shown.info.duration_seconds}
+        value: Value = {"asked_at": asked_at}
         try:
             plan = plan_frames(shown.info, NUM_FRAMES, shown.plan.start_seconds, shown.plan.end_seconds)
             source = VideoSource(shown.info, plan, self.pages.processor, shown.decoder, shown.limits)

@@ -5,7 +5,8 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from longva_demo.chat import AdmissionQueue, Engine, Stage, VideoSource
+from longva_demo.chat import AdmissionQueue, Capability, Engine, LocalEngine, Stage, VideoSource
+from longva_demo.chat.open_engine import in_process
 from longva_demo.chat.zero_gpu import is_zero_gpu
 from longva_demo.errors import DemoError
 from longva_demo.moments import Moments, Search, find_moments
@@ -28,11 +29,11 @@ class Searches:
 
     def find(self, source: VideoSource, search: Search, should_stop: Stop, session: str | None) -> Generator[Moments]:
         """A `Finder`."""
-        self._admit()
+        engine = self._admitted()
         found = Moments()
         facts = {"where": "page" if session else "find", "session": session, "frames": source.num_frames}
         with self._events.event("find", **facts, windows=0, ranges=0) as event:
-            steps = find_moments(self._engine, source, search, should_stop)
+            steps = find_moments(engine, source, search, should_stop)
             with suppress(GeneratorExit), closing(self._queued(steps, source, should_stop, found)) as queued:
                 for found in queued:  # closed: the search was stopped
                     yield found
@@ -41,22 +42,24 @@ class Searches:
 
     def chapters(self, source: VideoSource, should_stop: Stop, session: str | None) -> Generator[Outline]:
         """An `Outliner`."""
-        self._admit()
+        engine = self._admitted()
         outline = Outline()
         facts = {"where": "page", "session": session, "frames": source.num_frames}
         with self._events.event("chapters", **facts, chapters=0) as event:
-            steps = find_chapters(self._engine, source, should_stop)
+            steps = find_chapters(engine, source, should_stop)
             with suppress(GeneratorExit), closing(self._queued(steps, source, should_stop, outline)) as queued:
                 for outline in queued:
                     yield outline
             event.facts["chapters"] = len(outline.chapters)
             event.outcome = "done" if outline.progress is None else "stopped"
 
-    def _admit(self) -> None:
-        """Raises DemoError without a permanent GPU, or if the caller has asked too often."""
+    def _admitted(self) -> LocalEngine:
+        """The engine. Raises DemoError if it cannot do this, or if the caller has asked too often."""
         if is_zero_gpu():
             raise DemoError("this needs a permanent GPU", "run longva-demo on a machine that has one")
+        engine = in_process(self._engine, Capability.WINDOWS)
         self._questions.count(*CALLER.get())
+        return engine
 
     def _queued(
         self, steps: Generator[Found], source: VideoSource, should_stop: Stop, found: Found

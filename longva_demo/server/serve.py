@@ -18,7 +18,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from gradio.utils import get_upload_folder
 
-from longva_demo.chat import Engine
+from longva_demo.chat import open_engine
 from longva_demo.chat.zero_gpu import is_zero_gpu, warn_about_torch
 from longva_demo.errors import DemoError, short
 from longva_demo.folders import check_writable, delete_stale_folders, own_folder
@@ -46,7 +46,7 @@ def serve_page(settings: Settings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if is_zero_gpu():
         warn_about_torch()
-    app = build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings)
+    app = build_app(open_engine(settings, keep_features=is_zero_gpu()), settings)
     with json_log():
         app.launch()
 

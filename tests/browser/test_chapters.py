@@ -56,7 +56,7 @@ def test_scenes_play_lead_to_a_question_and_are_saved(visit: Visit, shots_clip: 
 
 def test_it_can_be_stopped(visit: Visit) -> None:
     page = visit.page
-    visit.pick("Ten minutes, one number")
+    visit.pick("One second in a minute")
     start(visit)
     expect(page.locator(".scene-title").first).to_be_visible(timeout=BUSY_MS)
     page.click(".scenes-stop")

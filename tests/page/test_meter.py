@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import Engine, ImageSource, PrefillTimes, VideoSource
+from longva_demo.chat import ImageSource, LocalEngine, PrefillTimes, VideoSource
 from longva_demo.model import load
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.page.components.meter import meter_facts
@@ -13,11 +13,11 @@ from longva_demo.video import plan_frames, probe
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
-def test_facts_about_a_video_a_picture_and_no_file(engine: Engine, clip: Path) -> None:
+def test_facts_about_a_video_a_picture_and_no_file(engine: LocalEngine, clip: Path) -> None:
     reads, one = PrefillTimes(), engine.meter(1)
     info = probe(clip)
     plan = plan_frames(info, 8, 2.0, 4.5)
@@ -30,7 +30,7 @@ def test_facts_about_a_video_a_picture_and_no_file(engine: Engine, clip: Path) -
     assert meter_facts(one, picture, reads)["source"] == {"pieces": picture.num_frames}
     nothing = meter_facts(one, None, reads)
     assert nothing["source"] is None
-    assert nothing["frame_tokens"] == engine.loaded.model.config.tokens_per_frame
+    assert nothing["frame_tokens"] == engine.model.tokens_per_frame
 
 
 def test_the_newest_prefill_time_of_each_size_is_kept() -> None:

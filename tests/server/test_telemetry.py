@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import AdmissionQueue, ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import Answerer, answer_in_process
 from longva_demo.chat.prefix_cache import PrefixCache
 from longva_demo.errors import DemoError
@@ -58,9 +58,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]
         yield Lines()
 
 
-def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog, ChatSession]:
-    engine = Engine(load("tiny"), Settings(log=log))
-    metrics = Metrics(lambda: 3, lambda: 2, engine.prefix_cache, Quotas(Settings()))
+def make(clip: Path, log: str = "questions") -> tuple[LocalEngine, Metrics, EventLog, ChatSession]:
+    engine = LocalEngine(load("tiny"), Settings(log=log))
+    metrics = Metrics(lambda: 3, lambda: 2, engine.figures, Quotas(Settings()))
     session = ChatSession(engine)
     info = probe(clip)
     session.set_source(VideoSource(info, plan_frames(info, 8), engine.processor))
@@ -235,7 +235,7 @@ def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> Non
 
 def test_quotas_are_visible() -> None:
     quotas = Quotas(Settings())
-    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache(), quotas)
+    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache().figures, quotas)
     quotas.pages.take("10.0.0.1", quotas.pages.maximum_per_client)
     with pytest.raises(QuotaError):
         quotas.pages.take("10.0.0.1")

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.server import build_app
@@ -24,7 +24,7 @@ RIGHT: dict[str, Any] = {
 
 def test_every_handler_that_reads_its_events_data_has_a_row() -> None:
     settings = Settings(model="tiny")
-    with build_app(Engine(load("tiny", device="cpu"), settings), settings) as app:
+    with build_app(LocalEngine(load("tiny", device="cpu"), settings), settings) as app:
         reading = {str(handler.name) for handler in app.fns.values() if handler.collects_event_data}
     assert reading == set(EVENT_FIELDS)
 

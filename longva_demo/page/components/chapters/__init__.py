@@ -6,9 +6,9 @@ from longva_demo.page.components.component import make_component
 
 
 def make_chapters(elem_id: str) -> gr.HTML:
-    """Events: `start`, `stop`, `save` with `format`; `ask` after `selection.setRange`.
+    """Events: `start`, `stop`, and `save` with `format`.
 
-    Value: None, or the start (`asked_at`), the `chapters` (`start`, `end`, `title`), the video's `duration`, the
-    message `state`, and whether it is `running`.
+    Value: None, or the start (`asked_at`), the `chapters` (`start`, `end`, `title`), the message `state`, and whether
+    it is `running`.
     """
     return make_component("chapters", None, elem_id)

@@ -18,8 +18,7 @@ function play(seconds) {
 
 function ask({ start: from, end }) {
   document.querySelector("#video-tab-button")?.click();
-  selection.setRange(from, end, props.value.duration);
-  trigger("ask");
+  document.dispatchEvent(new CustomEvent("longva:range", { detail: { start: from, end } }));
   document.querySelector("#question textarea")?.focus();
 }
 
