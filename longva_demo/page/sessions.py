@@ -9,6 +9,7 @@ from pathlib import Path
 
 from longva_demo.chat import ChatSession, Engine, Source, VideoSource
 from longva_demo.errors import DemoError
+from longva_demo.model import LongVAProcessor
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.state import STOP_SECONDS, Page
@@ -34,6 +35,11 @@ class Pages:
         self._connected: Counter[str] = Counter()  # heartbeats, which can begin before there is a page
         self._closed: dict[int, None] = {}  # hashes of the session names, oldest first: clients choose the names
         self._lock = threading.Lock()
+
+    @property
+    def processor(self) -> LongVAProcessor:
+        """Of the model that answers."""
+        return self._engine.processor
 
     def get(self, session_hash: str | None) -> Page:
         """The page of this session, which is used now. A new session gets a new page.

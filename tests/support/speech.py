@@ -130,6 +130,7 @@ def write_sound(path: Path, sound: np.ndarray, codec: str = "aac", video_seconds
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
         is_opus = codec == "libopus"
         stream = output.add_stream(codec, rate=48_000 if is_opus else RATE, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 24_000 if is_opus else 96_000
         if picture is not None:
             for number in range(max(1, round(2 * seconds))):
