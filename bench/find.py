@@ -40,7 +40,7 @@ from longva_demo.tiny.scenes import (
 )
 from longva_demo.video import VideoInfo, plan_frames, probe
 
-SIDE, FPS, SEED = 168, 10, 24_000_000
+SIDE, FPS, SEED = 168, 10, 24_500_000
 MINUTES, SHOT_SECONDS, APPEARANCE_SECONDS, MAX_APPEARANCES = (1.0, 10.0), (2.0, 20.0), (0.5, 20.0), 3
 MIN_PAUSE_SECONDS = 3.0  # between two appearances
 TIMED_RUNS = 3

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -53,6 +54,12 @@ class Outline:
     def to_list(self) -> list[dict[str, object]]:
         """For JSON."""
         return [{"start": one.start, "end": one.end, "title": one.title} for one in self.chapters]
+
+
+class Outliner(Protocol):
+    """`find_chapters` with an engine. `session` is the name of the page's session, for the log."""
+
+    def __call__(self, source: VideoSource, should_stop: Stop, session: str | None) -> Generator[Outline]: ...
 
 
 def find_chapters(engine: LocalEngine, source: VideoSource, should_stop: Stop) -> Generator[Outline]:

@@ -20,7 +20,7 @@ from longva_demo.moments.curve import (
     merge,
     threshold_of,
 )
-from longva_demo.moments.question import YesNoQuestion
+from longva_demo.moments.question import YesNoQuestion, check_query
 from longva_demo.video import FramePlan, VideoInfo, frames_in_range
 
 # The default budget, and the default precision of the edges of a range.
@@ -48,7 +48,8 @@ class Search:
     window: int = 1
 
     def __post_init__(self) -> None:
-        """Raises DemoError if a number is not possible."""
+        """Raises DemoError if the query is empty or too long, or a number is not possible."""
+        check_query(self.query)
         if not (math.isfinite(self.precision_seconds) and self.precision_seconds > 0):
             raise DemoError(f"{self.precision_seconds} s is not a valid precision", "use a number of seconds above 0")
         if not 1 <= self.window <= MAX_WINDOW:
@@ -99,7 +100,7 @@ def find_moments(engine: LocalEngine, source: VideoSource, search: Search, shoul
     early within one step of the model once `should_stop()` turns true; the last `Moments` then has its progress.
 
     Raises:
-        DemoError: the query is empty or too long, or no frame can be decoded.
+        VideoError: no frame can be decoded.
     """
     scan = Scan(engine, source, YesNoQuestion.about(search.query, engine), search)
     yield from scan.sampled_frames(should_stop)

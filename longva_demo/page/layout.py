@@ -8,10 +8,11 @@ from longva_demo.chat import AdmissionQueue, Capability, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.chat.open_engine import in_process
 from longva_demo.chat.zero_gpu import quota_of
-from longva_demo.moments import Finder
+from longva_demo.moments import Finder, Outliner
 from longva_demo.page.checks import Checks
 from longva_demo.page.components.about import make_about
 from longva_demo.page.components.budget import make_budget
+from longva_demo.page.components.chapters import make_chapters
 from longva_demo.page.components.component import NOW
 from longva_demo.page.components.frame_browser import make_frame_browser
 from longva_demo.page.components.gallery import Example, make_gallery
@@ -30,6 +31,7 @@ from longva_demo.page.finding import Finding
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
+from longva_demo.page.outline import Outlines
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
 from longva_demo.settings import Settings
@@ -44,6 +46,7 @@ class Parts(NamedTuple):
     video: gr.Video
     picture: gr.Image
     needle_test: gr.HTML | None  # if the engine can run it
+    chapters: gr.HTML | None  # likewise
     preview: gr.HTML
     timeline: gr.HTML
     about: gr.HTML
@@ -74,6 +77,7 @@ def build_page(
     pages: Pages,
     answerer: Answerer,
     finder: Finder,
+    outliner: Outliner,
     queue: AdmissionQueue,
     events: EventLog,
 ) -> None:
@@ -88,6 +92,8 @@ def build_page(
         NeedleTests(in_process(engine, Capability.NEEDLE_TEST), pages, queue, events).bind(
             parts.needle_test, parts.asked_at
         )
+    if parts.chapters is not None:
+        Outlines(pages, outliner).bind(parts.chapters, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
@@ -118,6 +124,10 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         if Capability.NEEDLE_TEST in engine.capabilities:
             with gr.Tab(I18N("tab.needle"), id="needle", elem_id="needle-tab"):
                 needle_test = make_needle_test(elem_id="needle-test")
+        chapters = None
+        if Capability.WINDOWS in engine.capabilities:
+            with gr.Tab(I18N("tab.chapters"), id="chapters", elem_id="chapters-tab"):
+                chapters = make_chapters(elem_id="chapters")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(Capability.WINDOWS in engine.capabilities, elem_id="timeline")
     about = make_about(elem_id="about")
@@ -134,6 +144,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         "video": video,
         "picture": picture,
         "needle_test": needle_test,
+        "chapters": chapters,
         "preview": preview,
         "timeline": timeline,
         "about": about,

@@ -32,7 +32,7 @@ from longva_demo.server.heartbeats import observe_heartbeats
 from longva_demo.server.housekeeping import start_housekeeping
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_rates
 from longva_demo.server.requests import limit_requests
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
@@ -62,8 +62,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
-    finder = make_finder(engine, queue, questions, events)
-    api = Api(engine, settings, answerer, finder, events, quotas)
+    searches = Searches(engine, queue, questions, events)
+    api = Api(engine, settings, answerer, searches.find, events, quotas)
     uploads = Uploads(
         lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_storage_bytes
     )
@@ -89,7 +89,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         "delete_cache": DELETE_CACHE,
     }
     with DemoBlocks(options, hosts, **blocks) as app:
-        build_page(engine, settings, read_examples(), pages, answerer, finder, queue, events)
+        examples = read_examples()
+        build_page(engine, settings, examples, pages, answerer, searches.find, searches.chapters, queue, events)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
     start_fork_server()

@@ -35,13 +35,17 @@ def shots() -> list[Scene]:
     ]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_shots(path: Path) -> Path:
     bounds = [*STARTS, DURATION]
     frames = [
         one for at, one in enumerate(shots()) for _ in range(round(FPS * bounds[at]), round(FPS * bounds[at + 1]))
     ]
-    return write_scenes(tmp_path_factory.mktemp("chapters") / "shots.mp4", frames)
+    return write_scenes(path, frames)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shots(tmp_path_factory.mktemp("chapters") / "shots.mp4")
 
 
 def test_each_scene_becomes_a_chapter(tiny: LocalEngine, clip: Path) -> None:

@@ -164,6 +164,7 @@ def test_a_window_alone_is_what_the_engine_answers(tiny: LocalEngine, source: Vi
     [
         ({"query": "  "}, "nothing to find"),
         ({"query": "?"}, "nothing to find"),
+        ({"query": "\u200b \n"}, "nothing to find"),
         ({"query": "x" * 301}, "301 characters"),
         ({"query": "a star", "precision_seconds": 0.0}, "precision"),
         ({"query": "a star", "precision_seconds": float("nan")}, "precision"),
@@ -180,9 +181,9 @@ def test_a_bad_search_is_one_clear_line(
 
 
 def test_how_a_thing_becomes_a_question() -> None:
-    assert phrase("  red\n star. ", is_builtin=True) == "Do you see a red star?"
-    assert phrase("orange heart", is_builtin=True) == "Do you see an orange heart?"
-    assert phrase("the word EXIT", is_builtin=True) == "Do you see the word EXIT?"
+    assert phrase("  red\n star. ", is_builtin=True) == "Is there a red star?"
+    assert phrase("orange heart", is_builtin=True) == "Is there an orange heart?"
+    assert phrase("the word EXIT", is_builtin=True) == "Is the word EXIT there?"
     assert phrase("Is it red?", is_builtin=True) == "Is it red?"
     assert phrase("a dog", is_builtin=False).startswith("Do you see a dog?\n")
 

@@ -22,10 +22,10 @@ def test_facts_about_a_video_a_picture_and_no_file(engine: LocalEngine, clip: Pa
     info = probe(clip)
     plan = plan_frames(info, 8, 2.0, 4.5)
     facts = meter_facts(one, VideoSource(info, plan, engine.processor), reads)
-    assert facts["source"] == {"frames": 25, "first": 2.0, "last": 4.4, "is_whole": False}
+    assert facts["source"] == {"frames": 25, "first": 2.0, "last": 4.4, "is_whole": False, "has_numbers": False}
     assert (plan.seconds[0], plan.seconds[-1]) == pytest.approx((2.0, 4.4), abs=0.001)
     whole = meter_facts(one, VideoSource(info, plan_frames(info, 8), engine.processor), reads)
-    assert whole["source"] == {"frames": 100, "first": 0.0, "last": 9.9, "is_whole": True}
+    assert whole["source"] == {"frames": 100, "first": 0.0, "last": 9.9, "is_whole": True, "has_numbers": False}
     picture = ImageSource(EXAMPLES_FOLDER / "picture.png", engine.processor)
     assert meter_facts(one, picture, reads)["source"] == {"pieces": picture.num_frames}
     nothing = meter_facts(one, None, reads)

@@ -30,7 +30,7 @@ from longva_demo.quotas import QuotaError, Quotas
 from longva_demo.server.api import Api
 from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.rate_limit import RateLimit
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
@@ -176,7 +176,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
     refused = {"outcome": "refused", "error": "VideoError"}
     assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
 
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
     api.sample_frames(str(clip), 5)
     sampled = {"event": "select", "where": "sample_frames", "session": None}
@@ -194,7 +194,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
 
 def test_a_search_is_logged_without_its_words(clip: Path, lines: list[dict[str, Any]]) -> None:
     engine, metrics, events, _ = make(clip)
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
     list(api.find("a private star", str(clip), 5))
     line = untimed(lines[-1])

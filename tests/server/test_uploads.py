@@ -17,7 +17,7 @@ from longva_demo.quotas import Quotas
 from longva_demo.server import build_app
 from longva_demo.server.api import Api
 from longva_demo.server.rate_limit import RateLimit
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import FOLDER_BYTES, Ages, Uploads, delete_uploads, stored_bytes, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
@@ -156,7 +156,7 @@ def test_the_file_of_an_api_call_is_in_use(clip: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Selection, "open_source", opened)
     engine = LocalEngine(load("tiny"), Settings())
     events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.figures, Quotas(Settings())))
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, Settings(), answer, finder, events, Quotas(Settings()))  # type: ignore[arg-type]
     assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
     assert len(api.sample_frames(str(clip), 4)["frames"]) == 4

@@ -12,7 +12,14 @@ from longva_demo.server import build_app
 from longva_demo.server.validation import EVENT_FIELDS, check_event, check_inputs
 from longva_demo.settings import Settings
 
-RIGHT: dict[str, Any] = {"ask": 1, "question": "What is it?", "record": "{}", "format": "html", "number": 0}
+RIGHT: dict[str, Any] = {
+    "ask": 1,
+    "question": "What is it?",
+    "query": "a star",
+    "record": "{}",
+    "format": "html",
+    "number": 0,
+}
 
 
 def test_every_handler_that_reads_its_events_data_has_a_row() -> None:
