@@ -53,7 +53,7 @@ test-torch: .venv/dev-installed
 
 # The engine elsewhere with real vLLM on the CPU: two replicas behind vllm-router.
 test-vllm: .venv/dev-installed build/venv-vllm/installed
-	$(BIN)/python -m pytest --timeout 900 tests/vllm/replicas.py
+	$(BIN)/python -m pytest --timeout 1800 tests/vllm/replicas.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .

@@ -44,6 +44,9 @@ class Settings:
         "attention implementation; flash_kernel downloads one from the Hub, with the package kernels",
         ("auto", "flash_attention_2", "flash_kernel", "sdpa"),
     )
+    speech_model: str = setting(
+        "tiny.en", "speech recognition: tiny.en (English), small, large-v3-turbo, or a folder", metavar="ID"
+    )
     engine: str = setting(
         "", "address of vLLM with the plugin longva_vllm, or of its router; empty: the model runs here", metavar="URL"
     )

@@ -25,6 +25,7 @@ COMMANDS = (
     "serve",
     "ask",
     "frames",
+    "words",
     "find",
     "chapters",
     "niah",

@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | find | chapters | …`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | words | find | …`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -23,6 +23,7 @@ EPILOG = """examples:
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo words clip.mp4 --search "red car"         what is said and written, with times
   longva-demo find clip.mp4 "a red star"                when a video shows something
   longva-demo chapters clip.mp4 --format md              its scenes, with one line about each
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
@@ -68,10 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|capacity|doctor",
+        metavar="serve|ask|frames|words|find|chapters|niah|eval|replay|export|capacity|doctor",
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
+    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS, "speech_model")
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
@@ -99,6 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
     add_json_flag(frames)
 
+    add_words_flags(commands.add_parser("words", help="list what is said and written, with times"))
     add_find_flags(commands.add_parser("find", help="find when a video shows something"))
     add_chapters_flags(commands.add_parser("chapters", help="list the scenes of a video with one line about each"))
 
@@ -130,6 +132,32 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings(doctor, "engine")
     add_json_flag(doctor)
     return parser
+
+
+def add_words_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", help="a video file")
+    parser.add_argument(
+        "--sources",
+        metavar="LIST",
+        help="of subtitles, speech and screen, separated by commas (default: all whose packages are installed)",
+    )
+    parser.add_argument(
+        "--subtitles", metavar="FILE", help="subtitles to use instead of the video's own, or of a file beside it"
+    )
+    parser.add_argument("--search", metavar="TEXT", help="print only the lines that match these words")
+    parser.add_argument(
+        "--frames",
+        dest="searched_frames",
+        type=int,
+        default=64,
+        metavar="N",
+        help="number of frames that are searched for text (default: 64)",
+    )
+    add_range_flags(parser)
+    add_settings(parser, "speech_model")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON list")
+    output.add_argument("--format", choices=("srt", "vtt", "txt"), help="print a file of this format")
 
 
 def add_find_flags(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +286,7 @@ def add_eval_flags(parser: argparse.ArgumentParser) -> None:
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "num_frames")
     add_range_flags(parser)
+    add_settings(parser, "decoder")
 
 
 def add_range_flags(parser: argparse.ArgumentParser) -> None:
@@ -265,7 +294,6 @@ def add_range_flags(parser: argparse.ArgumentParser) -> None:
         "--start", type=time_argument, default=0.0, metavar="TIME", help="start of the range (default: 0)"
     )
     parser.add_argument("--end", type=time_argument, metavar="TIME", help="end of the range (default: the end)")
-    add_settings(parser, "decoder")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
@@ -294,12 +322,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands, evaluate, moments, niah
+    from longva_demo.cli import commands, evaluate, moments, niah, words
 
     run = {
         "serve": commands.serve,
         "ask": commands.ask,
         "frames": commands.frames,
+        "words": words.words,
         "find": moments.find,
         "chapters": moments.chapters,
         "niah": niah.niah,

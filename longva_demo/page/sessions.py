@@ -48,7 +48,7 @@ class Pages:
             DemoError: the session has no name, or one that no browser chooses, or there are too many pages.
         """
         if not session_hash or len(session_hash) > MAX_NAME_CHARACTERS:
-            raise DemoError("the request names no open page", "open the page in a browser, or use the two endpoints")
+            raise DemoError("the request names no open page", "open the page in a browser, or use the API")
         with self._lock:
             page = self._pages.get(session_hash)
             if page is None:

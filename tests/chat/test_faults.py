@@ -162,7 +162,7 @@ def test_a_full_disk_while_features_are_stored(engine: LocalEngine, clip: Path) 
     """They only save time: the answer comes without them, and a part is never taken for the whole."""
     keeping = LocalEngine(engine.loaded, Settings(), keep_features=True)
     source = make_source(keeping, clip)
-    full = source.folder / "features-000016.pt"
+    full = source.folder / "features-000016.new"
     full.symlink_to("/dev/full")
     session = ChatSession(keeping)
     session.set_source(source)

@@ -201,6 +201,18 @@ def test_the_command_prints_a_table_and_writes_the_page(
     assert (facts["num_questions"], facts["num_errors"], facts["model"]) == (9, 2, "tiny")
 
 
+@pytest.mark.parametrize(("budget", "right"), [(16, 14), (64, 16)])
+def test_the_example_questions(engine: LocalEngine, tmp_path: Path, budget: int, right: int) -> None:
+    """The figures of docs/evaluation.md: the number in needle.mp4 is visible for a second, between 16 frames."""
+    evaluation = OwnQuestions(
+        engine, read_questions(EXAMPLES / "questions.jsonl"), setup(EXAMPLES / "questions.jsonl", tmp_path, budget)
+    )
+    list(evaluation.run())
+    wrong = [result.question.video for result in evaluation.results if not result.right]
+    assert wrong == ["needle.mp4"] * (16 - right)
+    assert not any(result.blind_right for result in evaluation.results)
+
+
 def test_the_plan_loads_no_model(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["eval", str(file), "--plan", "--out", str(tmp_path / "no")]) == 0
     text = capsys.readouterr().out

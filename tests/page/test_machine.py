@@ -88,5 +88,5 @@ def test_this_machine_is_described(model: ModelInfo) -> None:
 
 def test_of_a_model_elsewhere_only_what_is_missing_is_said(model: ModelInfo) -> None:
     found = machine_facts(replace(model, is_here=False), NO_GPU, {Capability.ATTRIBUTION})
-    assert [fact["key"] for fact in found["facts"]] == ["engine.no_needle_test"]
+    assert [fact["key"] for fact in found["facts"]] == ["engine.no_needle_test", "engine.no_search"]
     assert (found["rows"], found["is_builtin"]) == ([], False)

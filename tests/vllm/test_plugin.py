@@ -1,6 +1,7 @@
 """The parts of the plugin that need no vLLM: its pixels and its configuration are those of the model here."""
 
 import doctest
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,9 @@ def test_grey_levels_are_the_same() -> None:
 
 @pytest.mark.parametrize("folder", [TINY_FOLDER, *CHECKPOINTS], ids=str)
 def test_the_configuration_is_the_same(folder: Path) -> None:
-    here, there = LongVAConfig.from_pretrained(folder), PluginConfig.from_pretrained(folder)
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    # As AutoConfig does, which vLLM uses.
+    here, there = LongVAConfig.from_pretrained(folder), PluginConfig.from_dict(values, name_or_path=str(folder))
     names = ("tokens_per_frame", "tokens_per_grid", "hidden_size", "vocab_size", "num_key_value_heads")
     assert [getattr(there, name) for name in names] == [getattr(here, name) for name in names]
     assert there.max_position_embeddings == here.context_length
