@@ -192,12 +192,13 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="|".join(PARTS), help="default: all")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the long file")
+    parser.add_argument("--clips", type=int, default=10, help="number of clips of speech, of noise and of drawn text")
     options = parser.parse_args()
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            more = {"minutes": options.minutes} if name == "long" else {}
+            more = {"long": {"minutes": options.minutes}, "screen_cost": {}}.get(name, {"num_clips": options.clips})
             found = PARTS[name](Path(folder), **more)
         print(json.dumps({"part": name, **found}), flush=True)
     return 0

@@ -84,6 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="draw each frame's number on it (NumPro), so that the model can name frames; for questions about when",
     )
+    ask.add_argument(
+        "--words",
+        metavar="auto|none|FILE",
+        default="auto",
+        help="give the model fitting lines of the video's subtitles (auto, the default), of a subtitle file, or of the "
+        "output of words --json",
+    )
     ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) always takes the most likely token")
     ask.add_argument(
         "--top-p",
