@@ -17,7 +17,7 @@ from longva_demo.cli.main import build_parser
 from longva_demo.settings import SETTINGS, flag_of, variable_of
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("serve", "ask", "frames", "niah", "replay", "doctor")
+COMMANDS = ("serve", "ask", "frames", "niah", "replay", "mcp", "doctor")
 WIDTH = "100"
 FENCE = "```"
 

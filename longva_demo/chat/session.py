@@ -19,7 +19,7 @@ from longva_demo.chat.prefill import SourcePrefix
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, Stage, TextDelta, Turn
-from longva_demo.errors import BudgetError, DemoError, replace_surrogates
+from longva_demo.errors import BudgetError, ContextError, DemoError, replace_surrogates
 
 # A question is refused if the context has less left for the answer.
 MIN_ANSWER_TOKENS = 16
@@ -316,13 +316,13 @@ class ChatSession:
         """The sampling with `max_new_tokens` limited to what the context has left.
 
         Raises:
-            DemoError: fewer than `MIN_ANSWER_TOKENS` are left.
+            ContextError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.loaded.model.config.context_length
         used = self.prefix.num_tokens + len(self._turn_ids()) + num_question_tokens
         left = context_length - used
         if left < MIN_ANSWER_TOKENS:
-            raise DemoError(
+            raise ContextError(
                 f"the conversation takes {used:,} of the model's {context_length:,} tokens, too many to answer",
                 "ask more briefly, clear the chat, or set a smaller budget",
             )

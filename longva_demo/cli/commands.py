@@ -213,6 +213,15 @@ def export(options: Namespace) -> None:
     print(f"{folder}: load it with from_pretrained(..., trust_remote_code=True); README.md has an example")
 
 
+def mcp(options: Namespace) -> None:
+    """Serve the tools of MCP to the program that started this command."""
+    require_packages("mcp")
+    with quick_imports():
+        from longva_demo.server.mcp.stdio import serve_stdio
+
+    serve_stdio(make_settings(options))
+
+
 def doctor(options: Namespace) -> None:
     """Print the hardware and packages of this machine, and the model that auto would choose."""
     with quick_imports():

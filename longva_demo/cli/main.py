@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | niah | replay | export | doctor`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | niah | replay | export | mcp | doctor`, or `longva-demo`."""
 
 import argparse
 import os
@@ -24,6 +24,7 @@ EPILOG = """examples:
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
+  longva-demo mcp                                       tools for an agent; docs/mcp.md has its configuration
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
 Settings can also come from the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT, ... Flags take precedence.
@@ -52,10 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|doctor"
+        dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|mcp|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS)
+    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", "openai_api", "mcp", *MODEL_SETTINGS)
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
@@ -90,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a model that plain transformers loads, without this package")
     export.add_argument("model", help="a Hub name, a folder, or tiny")
     export.add_argument("folder", help="a new folder; weights are linked into it where the disk allows it")
+
+    mcp = commands.add_parser("mcp", help="serve tools for an agent over standard input and output (MCP)")
+    add_settings(mcp, "num_frames", "max_new_tokens", *MODEL_SETTINGS)
 
     doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
     doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
@@ -168,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "niah": commands.niah,
         "replay": commands.replay,
         "export": commands.export,
+        "mcp": commands.mcp,
         "doctor": commands.doctor,
     }
     try:
