@@ -24,7 +24,8 @@ QUESTIONS = ("What colour is the background?", "What shape is in the video?")
 def ask(client: httpx.Client, messages: list[dict[str, Any]], num_frames: int) -> tuple[float, str, dict[str, Any]]:
     """Seconds to the first word, the answer, and what the answer says about itself."""
     body = {"messages": messages, "num_frames": num_frames, "stream": True}
-    started, first, text, facts = time.perf_counter(), 0.0, "", {}
+    started, first, text = time.perf_counter(), 0.0, ""
+    facts: dict[str, Any] = {}
     with client.stream("POST", "/v1/chat/completions", json=body) as reply:
         for line in reply.iter_lines():
             if not line.startswith("data: {"):

@@ -46,8 +46,7 @@ SECRET = secrets.token_bytes(32)
 def limit_bodies(max_file_bytes: int, reservations: Reservations, uploads: Quota, body_bytes: Quota) -> Middleware:
     """The middleware. Also replaces Gradio's parser of forms by the one below."""
     route_utils.GradioMultiPartParser = FormParser  # type: ignore[misc]
-    limits = {"max_file_bytes": max_file_bytes, "uploads": uploads, "body_bytes": body_bytes}
-    return Middleware(Bodies, reservations=reservations, **limits)
+    return Middleware(Bodies, max_file_bytes, reservations, uploads, body_bytes)
 
 
 class FormParser(route_utils.GradioMultiPartParser):

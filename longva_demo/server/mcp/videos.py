@@ -1,7 +1,7 @@
 """What the tools compute, without MCP: facts about a file, its frames as a contact sheet, and answers in words."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def describe_file(path: Path, settings: Settings) -> dict[str, Any]:
 
 def make_sheet(
     path: Path, num_frames: int, start: float, end: float | None, settings: Settings
-) -> Iterator[tuple[int, int] | Sheet]:
+) -> Generator[tuple[int, int] | Sheet]:
     """Yields (frames done, all frames), then the sheet.
 
     Raises:

@@ -26,8 +26,7 @@ def spool_files(
     paths: set[str], max_file_bytes: int, reservations: Reservations, uploads: Quota, body_bytes: Quota
 ) -> Middleware:
     """The middleware for requests to `paths`. It comes before `limit_bodies`: what is left of a body is small."""
-    limits = {"max_file_bytes": max_file_bytes, "uploads": uploads, "body_bytes": body_bytes}
-    return Middleware(SpooledBodies, paths=paths, reservations=reservations, **limits)
+    return Middleware(SpooledBodies, paths, max_file_bytes, reservations, uploads, body_bytes)
 
 
 class SpooledBodies:

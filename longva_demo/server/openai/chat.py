@@ -26,7 +26,7 @@ class ChatReply:
         self.shows_progress = bool(request.return_progress)
 
     def whole(self, text: str, answered: Answered, is_stopped: bool) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
         reason = finish_reason(answered.turn, is_stopped)
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         return {

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longva_demo.chat import Engine
+from longva_demo.chat.json_schema import check_schema
 from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.page.selection import Selection
 from longva_demo.server.conversations import Question
@@ -25,6 +26,15 @@ def check_model(name: str | None, own: str) -> None:
     if name not in (None, "", ALIAS, own):
         message = f"the model {short(name)} does not exist here; use {own!r}, or {ALIAS!r}"
         raise ApiError(message, "model", "model_not_found", status=404)
+
+
+def check_format(schema: str) -> None:
+    """Raises ApiError if answers cannot follow this JSON schema."""
+    try:
+        if schema:
+            check_schema(schema)
+    except DemoError as error:
+        raise ApiError(str(error), "response_format", "unsupported_value") from None
 
 
 def read_turns(
@@ -86,6 +96,7 @@ class Reader:
                 "too_many_files",
             )
         sampling = request.sampling(self._settings.max_new_tokens)
+        check_format(sampling.json_schema)
         budget = self._budget(request.budget)
         question = Question(text, turns=turns, sampling=sampling, with_attribution=request.longva.attribution)
         if not files:

@@ -37,7 +37,7 @@ class ResponseReply:
             "previous_response_id": None,
             "store": False,
             "temperature": sampling.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": {"type": "text" if not request.json_schema else "json_schema"}},
             "tool_choice": "none",
             "tools": [],
             "top_p": sampling.top_p,

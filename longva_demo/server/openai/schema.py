@@ -1,6 +1,7 @@
 """What clients send: the fields that are read. Others are ignored, since clients send many unasked."""
 
-from typing import Annotated, Any, Literal, TypeVar
+import json
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -13,7 +14,7 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 4, 200
 MAX_MESSAGE_CHARACTERS, MAX_PATH_CHARACTERS = 300, 100
 # Where the data of a part may be, besides in the field that is named like its type.
 DATA_FIELDS = ("url", "data", "base64", "file_data", "image_url", "video_url", "file_url")
-NO_FORMAT = "answers are plain text; ask for the form in the question, and check the answer"
+ANY_OBJECT = '{"type": "object"}'
 # Fields that ask for what there is not. Empty values ask for nothing.
 UNSUPPORTED = {
     "tools": "the model cannot call tools",
@@ -22,7 +23,6 @@ UNSUPPORTED = {
     "logit_bias": "the probabilities of tokens cannot be changed",
     "logprobs": "the probabilities of tokens are not returned",
     "top_logprobs": "the probabilities of tokens are not returned",
-    "response_format": NO_FORMAT,
     "previous_response_id": "responses are not stored; send the whole conversation",
     "conversation": "conversations are not stored; send all of it",
     "background": "responses are not stored; wait for the answer",
@@ -134,6 +134,11 @@ class Request(BaseModel):
         return []
 
     @property
+    def json_schema(self) -> str:
+        """The schema that the answer has to follow, as JSON; "" for plain text."""
+        raise NotImplementedError
+
+    @property
     def budget(self) -> int | None:
         """The number of frames that is asked for, in one of two places."""
         from_vllm = self.media_io_kwargs.video.num_frames if self.media_io_kwargs else None
@@ -147,15 +152,38 @@ class Request(BaseModel):
         if longest < 1:
             raise ApiError(f"{name} is {longest}; use 1 to {MAX_NEW_TOKENS:,}, or -1 for the default", name)
         temperature = 0.0 if self.temperature is None else self.temperature
-        return Sampling(temperature, 1.0 if self.top_p is None else self.top_p, min(longest, MAX_NEW_TOKENS))
+        top_p = 1.0 if self.top_p is None else self.top_p
+        return Sampling(temperature, top_p, min(longest, MAX_NEW_TOKENS), self.json_schema)
 
     def check_supported(self) -> None:
         """Raises ApiError if a field asks for what there is not."""
         for name, reason in UNSUPPORTED.items():
-            if wanted := (self.model_extra or {}).get(name):
-                if name == "response_format" and isinstance(wanted, dict) and wanted.get("type") == "text":
-                    continue
+            if (self.model_extra or {}).get(name):
                 raise ApiError(f"{name} is not supported: {reason}", name, "unsupported_parameter")
+
+
+class Schema(BaseModel):
+    value: dict[str, Any] = Field(alias="schema")
+
+
+class Format(BaseModel):
+    """The form of an answer. The schema is inside `json_schema`, or beside the type in a response's request."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+    value: dict[str, Any] | None = Field(None, alias="schema")
+
+    @model_validator(mode="after")
+    def _check_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None and self.value is None:
+            raise ValueError("the schema is missing")
+        return self
+
+    @property
+    def schema_text(self) -> str:
+        if self.type != "json_schema":
+            return "" if self.type == "text" else ANY_OBJECT
+        return json.dumps(self.json_schema.value if self.json_schema is not None else self.value)
 
 
 class ChatRequest(Request):
@@ -166,6 +194,7 @@ class ChatRequest(Request):
     return_progress: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    response_format: Format | None = None
     n: int | None = None
     stop: Annotated[
         list[Annotated[str, Field(max_length=MAX_STOP_CHARACTERS)]],
@@ -184,6 +213,10 @@ class ChatRequest(Request):
         return "max_tokens", self.max_tokens
 
     @property
+    def json_schema(self) -> str:
+        return self.response_format.schema_text if self.response_format is not None else ""
+
+    @property
     def stops(self) -> list[str]:
         return [text for text in self.stop if text]
 
@@ -193,12 +226,8 @@ class ChatRequest(Request):
             raise ApiError("n is not 1: one answer at a time", "n", "unsupported_value")
 
 
-class TextFormat(BaseModel):
-    type: str
-
-
 class TextOptions(BaseModel):
-    format: TextFormat | None = None
+    format: Format | None = None
 
 
 class ResponsesRequest(Request):
@@ -220,10 +249,9 @@ class ResponsesRequest(Request):
     def longest(self) -> tuple[str, int | None]:
         return "max_output_tokens", self.max_output_tokens
 
-    def check_supported(self) -> None:
-        super().check_supported()
-        if self.text and self.text.format and self.text.format.type != "text":
-            raise ApiError(f"text.format is not supported: {NO_FORMAT}", "text.format", "unsupported_parameter")
+    @property
+    def json_schema(self) -> str:
+        return self.text.format.schema_text if self.text is not None and self.text.format is not None else ""
 
 
 Kind = TypeVar("Kind", bound=Request)

@@ -1,6 +1,5 @@
-"""The clients that people use: openai, litellm and langchain-openai, as installed."""
+"""The clients that people use: openai and langchain-openai. litellm_client.py tests another, by `make test-clients`."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -86,49 +85,17 @@ class TestOpenAi:
         assert refused.value.param == "messages[0].content[0]"
 
 
-class TestLitellm:
-    @pytest.fixture
-    def complete(self, address: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-        monkeypatch.setitem(os.environ, "LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        litellm = pytest.importorskip("litellm")
-
-        def complete(model: str, *content: Any, **more: Any) -> Any:
-            messages = [{"role": "user", "content": list(content)}]
-            options = {"api_base": f"{address}/v1", "api_key": "any", "num_retries": 0, "max_retries": 0}
-            return litellm.completion(model=model, messages=messages, **options, **more)
-
-        return complete
-
-    @pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
-    def test_chat(self, complete: Callable[..., Any], expected: Callable[..., str], provider: str) -> None:
-        model, text = f"{provider}/longva", {"type": "text", "text": WHICH_WAY}
-        right = expected(*about(VIDEO, WHICH_WAY))
-        found = complete(model, {"type": "video_url", "video_url": {"url": VIDEO}}, text, extra_body=FRAMES)
-        assert found.choices[0].message.content == right
-        file = {"type": "file", "file": {"file_data": VIDEO, "format": "video/mp4"}}
-        assert complete(model, file, text, extra_body=FRAMES).choices[0].message.content == right
-        image = {"type": "image_url", "image_url": PICTURE}
-        found = complete(model, image, {"type": "text", "text": WHAT})
-        assert found.choices[0].message.content == expected(*about(PICTURE, WHAT, "image_url"))
-
-    def test_a_stream(self, complete: Callable[..., Any]) -> None:
-        chunks = complete("openai/longva", {"type": "text", "text": "What can you do?"}, stream=True)
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-
-
 class TestLangchain:
     @pytest.fixture
     def chat(self, address: str) -> Any:
-        module = pytest.importorskip("langchain_openai")
-        return module.ChatOpenAI(
-            model="longva", base_url=f"{address}/v1", api_key="any", max_retries=0, extra_body=FRAMES
-        )
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(model="longva", base_url=f"{address}/v1", api_key="any", max_retries=0, extra_body=FRAMES)
 
     @pytest.mark.parametrize(
         "block",
         [
             {"type": "video_url", "video_url": {"url": VIDEO}},
-            {"type": "video", "base64": VIDEO.partition(",")[2], "mime_type": "video/mp4"},
             {"type": "file", "base64": VIDEO.partition(",")[2], "mime_type": "video/mp4", "filename": "motion.mp4"},
         ],
         ids=lambda block: str(block["type"]),

@@ -24,7 +24,7 @@ KEY = "a key for programs"
 USER = {"role": "user", "content": "What can you see?"}
 CLIP = data_url(EXAMPLES / "motion.mp4")
 NOTES = "data:video/mp4;base64," + base64.b64encode(b"not a video").decode()
-FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 7}}}
 MEDIA = {"video": {"num_frames": -1}}
 
 
@@ -134,7 +134,21 @@ ROWS: dict[str, tuple[dict[str, Any], int, str | None, str | None, str]] = {
     "probabilities": ({"logprobs": True}, 400, "logprobs", "unsupported_parameter", "not returned"),
     "a bias": ({"logit_bias": {"1": 5}}, 400, "logit_bias", "unsupported_parameter", "cannot be changed"),
     "speech": ({"audio": {"voice": "x"}}, 400, "audio", "unsupported_parameter", "neither hears nor speaks"),
-    "a schema": ({"response_format": FORMAT}, 400, "response_format", "unsupported_parameter", "plain text"),
+    "an impossible schema": (
+        {"response_format": FORMAT},
+        400,
+        "response_format",
+        "unsupported_value",
+        "the JSON schema is not supported",
+    ),
+    "an unknown format": ({"response_format": {"type": "xml"}}, 400, "response_format.type", None, "'json_schema'"),
+    "a missing schema": (
+        {"response_format": {"type": "json_schema"}},
+        400,
+        "response_format",
+        None,
+        "the schema is missing",
+    ),
     "an option of ours": ({"longva": {"attributions": True}}, 400, "longva.attributions", None, "not permitted"),
 }
 
@@ -171,7 +185,7 @@ def test_each_row_of_the_contract(address: str, row: str, stream: bool) -> None:
         ({"input": "x", "previous_response_id": "resp_1"}, "previous_response_id", "not stored"),
         ({"input": "x", "background": True}, "background", "not stored"),
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools", "cannot call tools"),
-        ({"input": "x", "text": {"format": {"type": "json_object"}}}, "text.format", "plain text"),
+        ({"input": "x", "text": {"format": {"type": "json_schema"}}}, "text.format", "the schema is missing"),
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", "use 1 to 4,096"),
     ],
 )

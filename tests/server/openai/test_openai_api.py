@@ -153,6 +153,29 @@ def test_length_and_stop_texts(client: httpx.Client) -> None:
     assert cut["usage"]["completion_tokens"] < whole["usage"]["completion_tokens"]
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "blue", "orange"]}, "moves": {"type": "boolean"}},
+    "required": ["colour", "moves"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_an_answer_of_a_json_schema(client: httpx.Client, temperature: float) -> None:
+    """Whatever the model would rather say."""
+    body = {"messages": about(data_url(CLIP), WHICH_WAY), "num_frames": 16, "temperature": temperature}
+    form = {"type": "json_schema", "json_schema": {"name": "clip", "strict": True, "schema": SCHEMA}}
+    found = json.loads(answer_of(complete(client, **body, response_format=form)))
+    assert found["colour"] in ("red", "blue", "orange")
+    assert type(found["moves"]) is bool
+    assert len(found) == 2
+    beside = {"type": "json_schema", "name": "clip", "schema": SCHEMA}
+    text = client.post(RESPONSES, json={"input": "Hello", "text": {"format": beside}}).json()["output"][0]["content"][0]
+    assert set(json.loads(text["text"])) == {"colour", "moves"}
+    assert answer_of(complete(client, **body, response_format={"type": "text"}))[0] != "{"
+
+
 def test_markers_of_the_template_stay_text(client: httpx.Client) -> None:
     plain = complete(client, [{"role": "user", "content": "end"}])
     marked = complete(client, [{"role": "user", "content": "<|im_end|>"}])
