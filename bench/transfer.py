@@ -19,10 +19,11 @@ from tokenizers import Tokenizer
 
 from longva_demo.chat import Engine
 from longva_demo.model import load
+from longva_demo.niah.drawn import drawn_needles
+from longva_demo.niah.grid import Grid
 from longva_demo.niah.haystack import Haystack, drawn_frames
-from longva_demo.niah.needles import drawn_needles
 from longva_demo.niah.plot import draw_heat_map
-from longva_demo.niah.run import Grid, Result, run
+from longva_demo.niah.run import Result, run
 from longva_demo.settings import Settings
 from longva_demo.tiny.clips import haystack, needle_scene
 from longva_demo.tiny.questions import describe

@@ -1,4 +1,5 @@
-"""Write the generated pages: docs/cli.md from --help, and docs/configuration.md from the fields of `Settings`.
+"""Write the generated pages: docs/cli.md from --help, docs/configuration.md from the fields of `Settings`, and the
+table of published figures in docs/evaluation.md.
 
     python scripts/write_docs.py          # or: make docs
 
@@ -8,18 +9,23 @@ tests/test_docs.py fails if a page is out of date.
 import io
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a clone, without installing it
 
 from longva_demo.cli.main import build_parser
+from longva_demo.eval.plan import hours, task_cost
+from longva_demo.eval.published import FIGURES, TASKS, Figure
 from longva_demo.settings import SETTINGS, flag_of, variable_of
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("serve", "ask", "frames", "niah", "replay", "mcp", "doctor")
+COMMANDS = ("serve", "ask", "frames", "niah", "niah compare", "eval", "replay", "mcp", "doctor")
 WIDTH = "100"
 FENCE = "```"
+FIGURES_START, FIGURES_END = "<!-- figures -->\n", "\n<!-- end of figures -->"
+HUB = {"LongVA-7B": "lmms-lab", "LongVA-7B-DPO": "lmms-lab", "LongVA-7B-TPO": "ruili0"}
 
 CLI = """# Command line
 
@@ -94,6 +100,34 @@ def configuration_page() -> str:
     return CONFIGURATION + "".join(rows) + OTHERS
 
 
+def evaluation_page() -> str:
+    """docs/evaluation.md with the table of published figures between its two markers."""
+    before, rest = (ROOT / "docs" / "evaluation.md").read_text("utf-8").split(FIGURES_START)
+    return before + FIGURES_START + "".join(figure_rows()) + FIGURES_END + rest.split(FIGURES_END)[1]
+
+
+def figure_rows() -> Iterator[str]:
+    yield "\n| benchmark | model | published | source | check it with | needs | our run |\n"
+    yield "|---|---|---|---|---|---|---|\n"
+    for figure in FIGURES:
+        details = [text for text in (figure.part, figure.note) if text]
+        details += [f"{figure.frames} frames"] if figure.frames else []
+        name = f"{figure.title}, {', '.join(details)}" if details else figure.title
+        cells = (name, figure.model, f"{figure.value:g}", figure.source, *checks(figure))
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def checks(figure: Figure) -> tuple[str, str, str]:
+    """The command that checks a figure, what it needs, and what it gave."""
+    if not figure.task:
+        return "not in lmms-eval, or scored by a paid model", "", "not run"
+    model, task = f"{HUB[figure.model]}/{figure.model}", TASKS[figure.task]
+    flags = f" --frames {figure.frames}" if figure.frames != task.frames and figure.frames else ""
+    cost = task_cost(task, figure.frames or task.frames)
+    needs = f"{cost.memory_bytes / 1e9:.0f} GB, {hours(cost.seconds)}"
+    return f"`longva-demo eval {task.name} --model {model}{flags}`", needs, "not run: needs that GPU"
+
+
 def shown(default: object) -> str:
     """A default as the table shows it.
 
@@ -106,6 +140,7 @@ def shown(default: object) -> str:
 
 
 if __name__ == "__main__":
-    for name, text in (("cli.md", cli_page()), ("configuration.md", configuration_page())):
+    pages = {"cli.md": cli_page(), "configuration.md": configuration_page(), "evaluation.md": evaluation_page()}
+    for name, text in pages.items():
         (ROOT / "docs" / name).write_text(text, encoding="utf-8")
         print(f"wrote docs/{name}")

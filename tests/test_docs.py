@@ -60,7 +60,10 @@ def test_named_paths_modules_and_variables_exist(page: Path) -> None:
     assert set(re.findall(r"\bLONGVA_[A-Z_]*", text)) <= known
 
 
-@pytest.mark.parametrize(("name", "function"), [("cli.md", "cli_page"), ("configuration.md", "configuration_page")])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("cli.md", "cli_page"), ("configuration.md", "configuration_page"), ("evaluation.md", "evaluation_page")],
+)
 def test_generated_pages_are_up_to_date(name: str, function: str) -> None:
     written = runpy.run_path(str(ROOT / "scripts" / "write_docs.py"))[function]()
     assert (ROOT / "docs" / name).read_text("utf-8") == written, "run `make docs`"

@@ -92,20 +92,26 @@ def measure_budget(loaded: LoadedModel, num_frames: int, answer_tokens: int, hel
     """
     config = loaded.model.config
     token_bytes = config.kv_bytes_per_token(loaded.dtype)
-    free_bytes = free_memory(loaded.device)
     largest = (config.context_length - TEXT_TOKENS - answer_tokens) // config.tokens_per_frame
-    if free_bytes is not None:
-        usable = (free_bytes + held_bytes) * USABLE_SHARE.get(loaded.device.type, 0.6)
-        largest = min(largest, int(usable) // (config.tokens_per_frame * token_bytes))
+    in_memory = frames_in_memory(loaded, held_bytes)
     num_tokens = num_frames * config.tokens_per_frame
     return BudgetMeter(
         num_frames=num_frames,
         num_tokens=num_tokens,
         context_length=config.context_length,
         kv_bytes=num_tokens * token_bytes,
-        largest_budget=max(0, largest),
-        free_bytes=free_bytes,
+        largest_budget=max(0, largest if in_memory is None else min(largest, in_memory)),
+        free_bytes=free_memory(loaded.device),
     )
+
+
+def frames_in_memory(loaded: LoadedModel, held_bytes: int = 0) -> int | None:
+    """The number of frames whose KV cache fits into memory, whatever the context; None if that is unknown."""
+    free_bytes, config = free_memory(loaded.device), loaded.model.config
+    if free_bytes is None:
+        return None
+    usable = (free_bytes + held_bytes) * USABLE_SHARE.get(loaded.device.type, 0.6)
+    return int(usable) // (config.tokens_per_frame * config.kv_bytes_per_token(loaded.dtype))
 
 
 def host_free_memory() -> int:

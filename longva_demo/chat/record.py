@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
@@ -21,18 +21,18 @@ from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source, VideoSource
 from longva_demo.chat.turn import FrameRef, Turn
-from longva_demo.errors import DemoError, one_line, replace_surrogates, short
+from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.settings import CHOICES
+from longva_demo.strict import STRICT, first_problem, require
 
 FORMAT = "longva-demo chat"
-VERSION = 3
+VERSION = 4
 # A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
 
 REMEDY = "save the chat again, or use an unchanged copy"
 
-STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 # Larger ones are not written, and cannot be shown.
 Count = Annotated[int, Field(ge=1, lt=2**53)]
 Number = Annotated[float, Field(gt=-1e15, lt=1e15)]
@@ -50,16 +50,12 @@ def check_choice(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def require(holds: bool, problem: str) -> None:
-    if not holds:
-        raise ValueError(problem)
-
-
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video were used: `seconds` are the presentation times of `indices`."""
+    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`."""
 
     budget: Count
+    duration_seconds: Number
     start_seconds: Annotated[Number, Field(ge=0)]
     end_seconds: Number
     decoder: str
@@ -225,7 +221,8 @@ def describe(source: Source, budget: int) -> Media:
 
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
-    return Frames(budget, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
+    duration = source.duration_seconds
+    return Frames(budget, duration, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
 
 
 def read_record(path: Path) -> ChatRecord:
@@ -271,14 +268,6 @@ def parse_record(text: str) -> ChatRecord:
     if values.get("digest") != digest(seen):
         raise RecordError("the field digest does not match the others, so the file was changed", REMEDY)
     return record
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem as one line that names the field: "the field turns[0].answer is not valid (…)"."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"]).removeprefix(".")
-    place = f"the field {one_line(path)[:80]}" if path else "the file"
-    return f"{place} is not valid ({problem['msg'].removeprefix('Value error, ')})"
 
 
 def digest(values: dict[str, Any]) -> str:

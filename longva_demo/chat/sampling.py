@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from longva_demo.errors import DemoError, short
 
+MAX_NEW_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -21,8 +23,10 @@ class Sampling:
             raise DemoError(f"{short(self.temperature)} is not a valid temperature", "use 0 to 2")
         if not (is_number(self.top_p) and 0 < self.top_p <= 1):
             raise DemoError(f"{short(self.top_p)} is not a valid top-p", "use a number above 0, up to 1")
-        if not (is_number(self.max_new_tokens) and 1 <= self.max_new_tokens <= 4096):
-            raise DemoError(f"{short(self.max_new_tokens)} is not a valid number of new tokens", "use 1 to 4096")
+        if not (is_number(self.max_new_tokens) and 1 <= self.max_new_tokens <= MAX_NEW_TOKENS):
+            raise DemoError(
+                f"{short(self.max_new_tokens)} is not a valid number of new tokens", f"use 1 to {MAX_NEW_TOKENS}"
+            )
 
     @classmethod
     def from_fields(cls, temperature: Any, top_p: Any, max_new_tokens: Any) -> Self:

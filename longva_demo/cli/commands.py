@@ -3,7 +3,7 @@
 import gc
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,8 @@ from longva_demo.video.still import is_picture
 
 if TYPE_CHECKING:  # torch is imported late
     from longva_demo.chat import ChatSession
-    from longva_demo.niah.command import Request
 
 STAGES = {"sampling": "sampling frame", "prefill": "reading frame", "question": "reading token"}
-CELLS_PER_LINE = 10  # progress of the needle test, if standard error is not a terminal
 
 
 def serve(options: Namespace) -> None:
@@ -109,57 +107,6 @@ def frames(options: Namespace) -> None:
         print(f"{index:>8}  {format_time(seconds, 1)}")
     for note in notes:
         say(f"note: {note}")
-
-
-def niah(options: Namespace) -> None:
-    """Run the needle test: one JSON line per cell, a heat map, and the means beside the published ones."""
-    require_packages("matplotlib", "pyarrow")
-    with quick_imports():
-        from longva_demo.chat import Engine, Progress, Stage
-        from longva_demo.niah.command import NeedleTest, open_frames
-
-    settings = make_settings(options)
-    request = niah_request(options, settings)
-    frames = open_frames(request)  # before the model is loaded, so that a bad video fails at once
-    engine = Engine.from_settings(settings)
-    say(engine.loaded.reason)
-    test = NeedleTest(engine, request)
-    if test.file.results:
-        say(f"{len(test.done):,} of {len(test.cells):,} cells are already done")
-    try:
-        for event in test.run(frames):
-            if not isinstance(event, Progress):
-                say_progress(f"{test.time_left}; cell", len(test.done), len(test.cells), CELLS_PER_LINE)
-            elif event.stage == Stage.ENCODING:
-                say_progress("encoding frame", event.done, event.total)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            say(f"stopped after {len(test.done):,} of {len(test.cells):,} cells; run the same command to resume")
-        with suppress(DemoError):  # report the first error
-            test.draw()
-        raise
-    test.draw()
-    if options.json:
-        print_json(**test.facts())
-    else:
-        print(test.report())
-
-
-def niah_request(options: Namespace, settings: Settings) -> "Request":
-    from longva_demo.niah import Grid
-    from longva_demo.niah.command import Request
-
-    return Request(
-        video=Path(options.video) if options.video else None,
-        needles=options.needles,
-        num_needles=options.num_needles,
-        grid=Grid.parse(options.sizes, options.depths),
-        spacing=options.spacing,
-        seed=options.seed,
-        out=Path(options.out),
-        with_attribution=not options.no_attribution,
-        limits=DecodeLimits.from_settings(settings),
-    )
 
 
 def replay(options: Namespace) -> None:

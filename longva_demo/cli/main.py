@@ -1,7 +1,8 @@
-"""`python -m longva_demo serve | ask | frames | niah | replay | export | mcp | doctor`, or `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | niah | eval | …`, also installed as `longva-demo`."""
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from longva_demo.settings import SETTINGS, flag_of
 from longva_demo.times import parse_time
 
 IS_POSIX = os.name == "posix"
+COMPARE = "niah compare"
 MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention")
 EPILOG = """examples:
   longva-demo serve                                     then open http://127.0.0.1:7860 in a browser
@@ -23,6 +25,9 @@ EPILOG = """examples:
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
+  longva-demo niah compare niah-bf16 niah-4bit          two of its runs side by side
+  longva-demo eval questions.jsonl                      your own questions, scored (docs/evaluation.md)
+  longva-demo eval videomme --plan                      what a published benchmark takes
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
   longva-demo mcp                                       tools for an agent; docs/mcp.md has its configuration
   longva-demo doctor                                    show the hardware and the model that auto would choose
@@ -53,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|niah|replay|export|mcp|doctor"
+        dest="command", required=True, metavar="serve|ask|frames|niah|eval|replay|export|mcp|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", "openai_api", "mcp", *MODEL_SETTINGS)
@@ -80,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_json_flag(frames)
 
     add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
+    add_compare_flags(commands.add_parser(COMPARE, help="two runs of niah side by side"))
+
+    add_eval_flags(commands.add_parser("eval", help="score your own questions, or run a published benchmark"))
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
@@ -124,7 +132,55 @@ def add_niah_flags(parser: argparse.ArgumentParser) -> None:
         "--out", default="niah", metavar="FOLDER", help="results and heat map; a stopped run resumes (default: niah)"
     )
     parser.add_argument("--no-attribution", action="store_true", help="skip the attribution of the answers")
+    parser.add_argument("--plan", action="store_true", help="print what LongVA-7B would need for this grid, and stop")
+    add_task_flags(parser.add_mutually_exclusive_group())
     add_settings(parser, *MODEL_SETTINGS)
+    add_json_flag(parser)
+
+
+def add_task_flags(group: argparse._MutuallyExclusiveGroup) -> None:
+    """The successors of V-NIAH. docs/niah.md names their sources."""
+    group.add_argument(
+        "--distractors",
+        type=int,
+        metavar="N",
+        help="V-NIAH-D: also hide N near misses, 200, 400, ... frames from the needle (published: 1)",
+    )
+    group.add_argument(
+        "--several", type=int, metavar="N", help="V-RULER: hide N needles; all must be found (published: 3 or 4)"
+    )
+    group.add_argument("--count", action="store_true", help="V-RULER: how many needles are hidden")
+    group.add_argument("--order", action="store_true", help="V-RULER: in which order needles appear")
+    group.add_argument("--clips", action="store_true", help="TimeScope: needles are clips of 5 to 10 seconds")
+
+
+def add_compare_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="RUN", help="the --out of a run")
+    parser.add_argument("second", metavar="RUN", help="the --out of another run of the same test")
+    parser.add_argument(
+        "--out", default="niah-compare", metavar="FOLDER", help="heat maps and their difference (default: niah-compare)"
+    )
+    add_json_flag(parser)
+
+
+def join_commands(arguments: Sequence[str]) -> list[str]:
+    """Make the two words of `niah compare` one, as argparse has one word per command."""
+    words = COMPARE.split()
+    return [COMPARE, *arguments[len(words) :]] if list(arguments[: len(words)]) == words else list(arguments)
+
+
+def add_eval_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="questions.jsonl|TASK",
+        help="your own questions, or a benchmark such as videomme",
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    parser.add_argument("--out", metavar="FOLDER", help="results; a stopped run resumes (default: eval-NAME)")
+    parser.add_argument("--plan", action="store_true", help="print what it takes, and stop; loads no model")
+    parser.add_argument("--no-attribution", action="store_true", help="do not look for the frames of each answer")
+    add_settings(parser, "num_frames", default="as published; 128 for your own questions")
+    add_settings(parser, "decoder", *MODEL_SETTINGS)
     add_json_flag(parser)
 
 
@@ -161,15 +217,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not IS_POSIX:
         say("longva-demo: Windows is not supported; use Linux, macOS, a container or WSL")
         return 2
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands
+    from longva_demo.cli import commands, evaluate, niah
 
     run = {
         "serve": commands.serve,
         "ask": commands.ask,
         "frames": commands.frames,
-        "niah": commands.niah,
+        "niah": niah.niah,
+        COMPARE: niah.compare,
+        "eval": evaluate.evaluate,
         "replay": commands.replay,
         "export": commands.export,
         "mcp": commands.mcp,

@@ -45,6 +45,12 @@ class ModelSize:
     attention_flop: float  # 200,704, per token squared
     kv_bytes: int  # 114,688, per token in float32
 
+    def prefill_flop(self, num_frames: int) -> float:
+        """FLOP of encoding the frames, and of running their tokens and the header's through the language model."""
+        tokens = HEADER_TOKENS + num_frames * self.frame_tokens
+        flop = num_frames * self.frame_flop + 2 * self.layer_weights * tokens
+        return flop + self.attention_flop * tokens**2
+
     @classmethod
     def of(cls, config: LongVAConfig) -> Self:
         vision, width = config.vision_config, config.hidden_size
@@ -75,10 +81,7 @@ class Estimate:
 
     def prefill(self, num_frames: int) -> float:
         """Encoding the frames, and running their tokens and the header's through the language model."""
-        tokens = HEADER_TOKENS + num_frames * self.size.frame_tokens
-        flop = num_frames * self.size.frame_flop + 2 * self.size.layer_weights * tokens
-        flop += self.size.attention_flop * tokens**2
-        return flop / (PREFILL_EFFICIENCY * self.speed.flop)
+        return self.size.prefill_flop(num_frames) / (PREFILL_EFFICIENCY * self.speed.flop)
 
     def token(self, num_frames: int) -> float:
         """One token of an answer."""

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import numpy as np
 from longva_demo.chat import Engine, Progress
 from longva_demo.errors import DemoError, one_line
 from longva_demo.folders import own_folder
+from longva_demo.niah.grid import Cell, Grid
 from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
-from longva_demo.niah.needles import PUBLISHED_NEEDLES, load_needles
+from longva_demo.niah.needles import PUBLISHED_NEEDLES
 from longva_demo.niah.plot import draw_heat_map
-from longva_demo.niah.results import PUBLISHED, ResultFile, Summary, score_table
-from longva_demo.niah.run import Cell, Grid, Pace, Result, run
+from longva_demo.niah.results import ResultFile, Summary, score_table, table_lines
+from longva_demo.niah.run import Pace, Result, run
+from longva_demo.niah.tasks import PUBLISHED, PUBLISHED_NAMES, Task
 from longva_demo.video import DecodeLimits, file_sha256
 
 
@@ -33,6 +35,7 @@ class Request:
     out: Path
     with_attribution: bool
     limits: DecodeLimits
+    task: Task = field(default_factory=Task)
 
     def __post_init__(self) -> None:
         if self.num_needles < 1:
@@ -47,7 +50,7 @@ def open_frames(request: Request) -> Iterator[np.ndarray]:
     """
     num_frames = max(request.grid.frames)
     if request.video is None:
-        return drawn_frames(num_frames, request.seed)
+        return drawn_frames(num_frames, request.seed, request.task.reserved)
     return video_frames(request.video, num_frames, request.spacing, request.limits)
 
 
@@ -75,20 +78,21 @@ class NeedleTest:
         loaded = engine.loaded
         if request.video is None and loaded.model_id != "tiny":
             raise DemoError(f"{loaded.model_id} needs a video as haystack", "use one of an hour or longer")
-        self.needles = load_needles(request.needles or default_needles(engine))[: request.num_needles]
-        self.cells = request.grid.cells(len(self.needles))
+        task = request.task
+        self.needles = task.load(request.needles or default_needles(engine))[: request.num_needles]
+        self.grid = task.grid(request.grid)
+        self.cells = self.grid.cells(len(self.needles))
         self._engine = engine
         self._request = request
         self._pace = Pace()
         test = {
-            "test": "V-NIAH",
+            **task.facts(self.needles, request.seed),
             "model": loaded.model_id,
             "revision": loaded.revision,
             "quant": loaded.quant,
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed),
+            "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed, task.reserved),
             "frames": sampling_name(request),
-            "needles": [[needle.name, needle.question, needle.answer] for needle in self.needles],
             "attribution": request.with_attribution,
         }
         self.file = ResultFile(request.out, test)
@@ -120,7 +124,8 @@ class NeedleTest:
         with tempfile.TemporaryDirectory(dir=own_folder()) as folder:
             haystack = Haystack(self._engine, max(self._request.grid.frames), Path(folder))
             yield from haystack.fill(frames)
-            with closing(run(self._engine, haystack, self.needles, cells, self._request.with_attribution)) as events:
+            with_attribution, hide = self._request.with_attribution, self._request.task.hide(self._request.seed)
+            with closing(run(self._engine, haystack, self.needles, cells, with_attribution, hide=hide)) as events:
                 for event in events:
                     if isinstance(event, Result):
                         self.file.add(event)
@@ -134,23 +139,30 @@ class NeedleTest:
             DemoError: the files cannot be written.
         """
         if self.done:
-            title = f"V-NIAH, {one_line(self._engine.loaded.model_id)}: mean score {Summary.of(self.done).forced:.3f}"
+            name, model = self._request.task.title, one_line(self._engine.loaded.model_id)
+            title = f"{name}, {model}: mean score {Summary.of(self.done).forced:.3f}"
             files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
             try:
-                draw_heat_map(self.done, self._request.grid, title, files)
+                draw_heat_map(self.done, self.grid, title, files)
             except OSError as error:
                 what = f"cannot write the heat map to {self._request.out} ({error.strerror or error})"
                 raise DemoError(what, "free some space, then run the same command again to resume") from error
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(Summary.of(self.done)), "published": PUBLISHED, "out": str(self._request.out)}
+        task = self._request.task
+        published = PUBLISHED.get(task.kind, {})
+        summary = asdict(Summary.of(self.done))
+        return {"test": task.title, **summary, "published": published, "out": str(self._request.out)}
 
     def report(self) -> str:
-        """The scores as a table, frames across and depth down, followed by the means."""
-        table, grid = score_table(self.done), self._request.grid
-        lines = ["depth" + "".join(f"{frames:>7,}" for frames in grid.frames)]
-        for depth in sorted(set(grid.depths)):
-            scores = (table.get((frames, depth)) for frames in grid.frames)
-            lines.append(f"{depth:4.0%} " + "".join("      –" if s is None else f"{s:7.2f}" for s in scores))
-        return "\n".join([*lines, "", *Summary.of(self.done).lines(), f"results and heat map: {self._request.out}"])
+        """The scores as a table, frames across and depth down, followed by the means and the published ones."""
+        published = PUBLISHED.get(self._request.task.kind, {})
+        lines = [
+            *table_lines(score_table(self.done), self.grid),
+            "",
+            *Summary.of(self.done).lines(),
+            *(f"{f'published, {PUBLISHED_NAMES.get(name, name)}':40} {score:.3f}" for name, score in published.items()),
+            f"results and heat map: {self._request.out}",
+        ]
+        return "\n".join(lines)

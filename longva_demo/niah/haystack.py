@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from longva_demo.errors import DemoError, VideoError
 from longva_demo.tiny.clips import haystack
 from longva_demo.tiny.degrade import h264
 from longva_demo.tiny.draw import draw
+from longva_demo.tiny.scenes import SHAPES, Scene
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
 
 DRAWN_SIDE = 168
@@ -99,12 +100,14 @@ def pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
     return square
 
 
-def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
+def drawn_frames(num_frames: int, seed: int = 0, without: Collection[int] = ()) -> Iterator[np.ndarray]:
     """Scenes without a number, compressed with H.264. The same seed gives the same frames.
 
-    A shorter haystack is the start of a longer one.
+    A shorter haystack is the start of a longer one. `without`: shapes that are left out.
     """
     scenes = haystack(random.Random(f"niah haystack {seed}"), max(num_frames, DRAWN_FRAMES))[:num_frames]
+    if without:
+        scenes = leave_out(scenes, without)
     for first in range(0, num_frames, DRAWN_CHUNK):
         pictures: list[np.ndarray] = []
         some = scenes[first : first + DRAWN_CHUNK]
@@ -113,9 +116,16 @@ def drawn_frames(num_frames: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield h264(np.stack(pictures), 24, preset="veryfast", fps=25)
 
 
-def drawn_name(seed: int) -> str:
+def leave_out(scenes: Sequence[Scene], shapes: Collection[int]) -> list[Scene]:
+    """The scenes without things of these shapes. Frames that showed one scene still do."""
+    cleaned = {id(scene): scene.with_things(*(t for t in scene.things if t.shape not in shapes)) for scene in scenes}
+    return [cleaned[id(scene)] for scene in scenes]
+
+
+def drawn_name(seed: int, without: Collection[int] = ()) -> str:
     """The name of a drawn haystack, for its results."""
-    return f"drawn, version {DRAWN_VERSION}, seed {seed}"
+    lacking = f", without {' and '.join(SHAPES[shape] for shape in without)}" if without else ""
+    return f"drawn, version {DRAWN_VERSION}, seed {seed}{lacking}"
 
 
 def plan_haystack(info: VideoInfo, num_frames: int, spacing: str) -> FramePlan:

@@ -1,43 +1,34 @@
-"""Needles: a picture, a question that identifies it, and the answer."""
+"""Needles of a folder or of the Hub: pictures or clips, a question that identifies them, and the answer."""
 
+import ast
 import io
 import json
-import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from huggingface_hub import snapshot_download
 from PIL import Image
 
 from longva_demo.errors import DemoError
-from longva_demo.tiny.clips import needle_scene
-from longva_demo.tiny.draw import draw
-from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES
-from longva_demo.video.still import FORMATS, open_image
+from longva_demo.niah.drawn import drawn_needles
+from longva_demo.niah.haystack import video_frames
+from longva_demo.niah.needle import Asked, Footage, Needle
+from longva_demo.video import DecodeLimits, probe
+from longva_demo.video.still import FORMATS, is_picture, open_image
 
 PUBLISHED_NEEDLES = "lmms-lab/v_niah_needles"
-NUM_DRAWN = 20
-DRAWN_SEED = 8_000_000  # not used in training or evaluation
-DRAWN_SIDE = 336
 ANNOTATIONS = "dataset.json"
 FORMAT = f"a folder with {ANNOTATIONS} (a list of path, prompt and answer), and its pictures there or in images/"
-
-
-@dataclass(frozen=True)
-class Needle:
-    name: str
-    picture: Image.Image
-    question: str
-    answer: str
+MAX_CLIP_FRAMES = 10  # of one second each, as in TimeScope
 
 
 def load_needles(source: str) -> list[Needle]:
     """The needles of "drawn" (made for the built-in model), of a folder, or of a dataset on the Hub.
 
     A folder has the format of the published code's `needle_datasets` (`FORMAT`) or that of the published dataset:
-    parquet files with image, question and answer.
+    parquet files with image, question and answer. See `read_annotations` for what other published tests add.
 
     Raises:
         DemoError: there is no such source, the Hub is unreachable, or a needle is unusable.
@@ -56,18 +47,6 @@ def load_needles(source: str) -> list[Needle]:
     return needles
 
 
-def drawn_needles(count: int = NUM_DRAWN) -> list[Needle]:
-    """Scenes with a number on a coloured shape. No two needles have the same shape and colour."""
-    rng = random.Random(DRAWN_SEED)
-    kinds = [(shape, colour) for shape in range(len(SHAPES)) for colour in range(len(COLOUR_NAMES))]
-    needles = []
-    for index, (shape, colour) in enumerate(rng.sample(kinds, count)):
-        name, digit = f"{COLOUR_NAMES[colour]} {SHAPES[shape]}", index % len(DIGITS)
-        picture = Image.fromarray(draw(needle_scene(rng, shape, colour, digit), DRAWN_SIDE))
-        needles.append(Needle(name, picture, f"What number is on the {name}?", f"The number is {DIGITS[digit]}."))
-    return needles
-
-
 def download(repo_id: str) -> Path:
     try:
         return Path(snapshot_download(repo_id, repo_type="dataset"))
@@ -79,7 +58,11 @@ def download(repo_id: str) -> Path:
 
 
 def read_annotations(folder: Path) -> Iterator[Needle]:
-    """Read the format of the published code."""
+    """Read the format of the published code.
+
+    `path` is a picture, or a video whose first seconds are a clip. As in V-RULER it may be a list of them, or a list as
+    text, in the order of the video. As in V-NIAH-D, `interrupt_path` is the distractor.
+    """
     file = folder / ANNOTATIONS
     try:
         rows = json.loads(file.read_text(encoding="utf-8"))
@@ -88,10 +71,39 @@ def read_annotations(folder: Path) -> Iterator[Needle]:
     except (OSError, ValueError) as error:
         raise DemoError(f"cannot read {file} ({error})", f"use {FORMAT}") from error
     for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
-        path, question, answer = texts(row, ("path", "prompt", "answer"), f"entry {number} of {file}")
-        candidates = [folder / path, folder / "images" / path]
-        found = next((file for file in candidates if file.is_file()), candidates[0])
-        yield Needle(Path(path).stem, open_image(found), question, answer)
+        where = f"entry {number} of {file}"
+        paths = paths_of(row.get("path") if isinstance(row, dict) else None, where)
+        question, answer = texts(row, ("prompt", "answer"), where)
+        parts = tuple(open_footage(folder, path) for path in paths)
+        distractor = open_footage(folder, *texts(row, ("interrupt_path",), where)) if "interrupt_path" in row else None
+        name = " + ".join(Path(path).stem for path in paths) or f"entry {number}"
+        yield Needle(name, parts, (Asked(question, answer, tuple(range(len(parts)))),), distractor)
+
+
+def paths_of(value: Any, where: str) -> list[str]:
+    """The files of a needle: one, a list, or a list as text, as some rows of V-RULER have it."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            value = None
+    paths = [value] if isinstance(value, str) else value
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path.strip() for path in paths):
+        raise DemoError(f"{where} has no path", f"use {FORMAT}")
+    return paths
+
+
+def open_footage(folder: Path, path: str) -> Footage:
+    """A picture, or the first seconds of a video with one frame per second."""
+    candidates = [folder / path, folder / "images" / path]
+    found = next((file for file in candidates if file.is_file()), candidates[0])
+    if not found.is_file() or is_picture(found):
+        return Footage((open_image(found),))
+    limits = DecodeLimits()
+    info = probe(found, limits)
+    seconds = -(-info.num_frames // max(1, round(info.fps)))
+    frames = np.concatenate(list(video_frames(found, min(seconds, MAX_CLIP_FRAMES), "second", limits)))
+    return Footage(tuple(Image.fromarray(frame) for frame in frames))
 
 
 def read_tables(tables: Iterable[Path]) -> Iterator[Needle]:
@@ -111,7 +123,8 @@ def read_tables(tables: Iterable[Path]) -> Iterator[Needle]:
                 picture = Image.open(io.BytesIO(image["bytes"]), formats=FORMATS).convert("RGB")
             except (KeyError, TypeError, OSError) as error:
                 raise DemoError(f"{where} has no readable picture", f"use {FORMAT}") from error
-            yield Needle(Path(image.get("path") or f"needle-{number}").stem, picture, question, answer)
+            name = Path(image.get("path") or f"needle-{number}").stem
+            yield Needle.single(name, Footage((picture,)), question, answer)
 
 
 def texts(row: Any, names: tuple[str, ...], where: str) -> list[str]:

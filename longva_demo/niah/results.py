@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from longva_demo.errors import DemoError
-from longva_demo.niah.run import Cell, Result
+from longva_demo.niah.grid import Cell, Grid
+from longva_demo.niah.run import Result
 
 RESULTS = "results.jsonl"
-# LongVA-7B in the published run (vision_niah/niah_output/LongVA-7B of the public code, 200 to 3,000 frames).
-PUBLISHED = {"forced": 0.909, "forced_to_2000": 0.973}
 MAX_FRAMES = 2000  # of `forced_to_2000`
+Table = dict[tuple[int, float], float]  # values by (frames, depth)
 
 
 class ResultFile:
@@ -66,13 +66,17 @@ class ResultFile:
                     f"{self.path} contains a different test (differs in {', '.join(sorted(different))})",
                     "choose another --out, or delete the file",
                 )
-            self.results = [Result(**{**values, "cell": Cell(**values["cell"])}) for values in lines]
+            self.results = [parse_result(values) for values in lines]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DemoError(f"{self.path} is damaged ({error})", "choose another --out, or delete the file") from error
         if complete != text:
             os.truncate(self.path, len(complete))
         if not complete:
             self._append(self._test)
+
+
+def parse_result(values: dict[str, Any]) -> Result:
+    return Result(**{**values, "cell": Cell(**values["cell"])})
 
 
 @dataclass(frozen=True)
@@ -97,16 +101,14 @@ class Summary:
         )
 
     def lines(self) -> list[str]:
-        """The summary as text, with the published figures."""
+        """The summary as text."""
         rows = (
-            ("score, teacher-forced", self.forced, f"LongVA-7B, 200 to 3,000 frames: {PUBLISHED['forced']}"),
-            (f"score, up to {MAX_FRAMES:,} frames", self.forced_to_2000, f"LongVA-7B: {PUBLISHED['forced_to_2000']}"),
-            ("generated answer correct", self.generated, ""),
-            ("of these, attributed to the needle", self.attributed, ""),
+            ("score, teacher-forced", self.forced),
+            (f"score, up to {MAX_FRAMES:,} frames", self.forced_to_2000),
+            ("generated answer correct", self.generated),
+            ("of these, attributed to the needle", self.attributed),
         )
-        return [
-            f"{name:40} {value:.3f}  {note and f'({note})'}".rstrip() for name, value, note in rows if value is not None
-        ]
+        return [f"{name:40} {value:.3f}" for name, value in rows if value is not None]
 
 
 def mean(values: Iterable[bool]) -> float | None:
@@ -114,9 +116,18 @@ def mean(values: Iterable[bool]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def score_table(results: Sequence[Result]) -> dict[tuple[int, float], float]:
+def score_table(results: Sequence[Result]) -> Table:
     """Mean published score by (frames, depth)."""
     found: dict[tuple[int, float], list[bool]] = {}
     for result in results:
         found.setdefault((result.cell.frames, result.cell.depth), []).append(result.forced)
     return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def table_lines(table: Table, grid: Grid, form: str = "7.2f") -> list[str]:
+    """Values as text, frames across and depth down. `form` is the format of a value, of width 7."""
+    lines = ["depth" + "".join(f"{frames:>7,}" for frames in grid.frames)]
+    for depth in sorted(set(grid.depths)):
+        values = (table.get((frames, depth)) for frames in grid.frames)
+        lines.append(f"{depth:4.0%} " + "".join("      –" if value is None else f"{value:{form}}" for value in values))
+    return lines

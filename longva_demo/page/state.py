@@ -22,7 +22,7 @@ from longva_demo.page.facts import stats_messages
 from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
-from longva_demo.page.transcript import BLIND, COMPARE, Transcript, TurnEntry, Value
+from longva_demo.page.transcript import BLIND, COMPARE, Entry, Transcript, TurnEntry, Value
 from longva_demo.quotas import Holding, QuotaError, Quotas
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
@@ -44,6 +44,16 @@ class Selected(NamedTuple):
     asked_at: float
 
 
+class PausedChat(NamedTuple):
+    """The chat about `selection`, from when that was emptied: it goes on if the same is selected next."""
+
+    selection: Selection
+    turns: list[Turn]
+    section: ChatSection
+    before: tuple[Entry, ...]  # the transcript before, and after
+    after: tuple[Entry, ...]
+
+
 @dataclass
 class Page:
     """One open page.
@@ -61,6 +71,7 @@ class Page:
     transcript: Transcript = field(default_factory=Transcript)
     problem: str | None = None  # what is wrong with the file that was chosen last
     earlier_chats: list[ChatSection] = field(default_factory=list)  # about earlier selections
+    paused_chat: PausedChat | None = None
     selection_lock: threading.Lock = field(default_factory=threading.Lock)
     session_lock: threading.Lock = field(default_factory=threading.Lock)
     chats_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -174,7 +185,7 @@ class Page:
     def _switch_to(self, view: SampledView | None) -> None:
         self.stop()
         with self.exclusive(STOP_SECONDS):
-            chat = self.chat_section()
+            chat, turns, entries = self.chat_section(), self.session.turns, self.transcript.entries
             with self.chats_lock:
                 if chat is not None:
                     self.chats_held.add(chat.num_bytes)
@@ -190,6 +201,21 @@ class Page:
                 self.recent_views.add(old)
             if not self.session.turns:
                 self.transcript.start_new_chat()
+            paused, self.paused_chat = self.paused_chat, None
+            if view is None and old is not None and chat is not None:
+                self.paused_chat = PausedChat(old.selection, turns, chat, entries, self.transcript.entries)
+            elif view is not None and paused is not None and paused.selection == view.selection:
+                self._continue(paused)
+
+    def _continue(self, paused: PausedChat) -> None:
+        """Continue a chat about the present source, unless something was asked or cleared since."""
+        with self.chats_lock:
+            if self.transcript.entries != paused.after or self.session.turns:
+                return
+            self.session.resume(self.session.source, paused.turns)
+            self.transcript.entries = paused.before
+            self.earlier_chats.remove(paused.section)
+            self.chats_held.remove(paused.section.num_bytes)
 
     def start_preview(self, path: Path) -> Preview:
         """The preview of this file: the present one if it is ready, else a new one that is still to be made."""

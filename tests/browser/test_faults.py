@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,21 +152,34 @@ def test_the_chat_and_the_question_survive_a_restart_of_the_server(
     visit.page.fill("#question textarea", "And which colour?")
     visit.page.press("#question textarea", "Enter")
     expect(visit.page.get_by_text(LOST)).to_be_visible(timeout=SLOW)
+    # It has still the file.
+    server.start()
+    page_goes_on(visit, "And which colour?", answer)
+    expect(visit.page.locator(".chat-restarted")).to_be_hidden()
+    visit.page.press("#question textarea", "Enter")
+    assert visit.wait_for_answer(2)
+    # It has lost the file.
+    server.kill()
+    shutil.rmtree(server.uploads)
+    visit.page.fill("#question textarea", "And where?")
+    visit.page.press("#question textarea", "Enter")
+    expect(visit.page.get_by_text(LOST)).to_be_visible(timeout=SLOW)
     server.start()
     said = visit.page.locator(".chat-restarted")
     expect(said).to_contain_text("The server was restarted. Choose the video again")
-    expect(visit.page.locator("#question textarea")).to_have_value("And which colour?")
+    expect(visit.page.locator("#question textarea")).to_have_value("And where?")
     visit.page.click(".history-chat summary")
     expect(visit.page.locator(".history-answer").first).to_have_text(answer)
     visit.upload(clip)
     visit.wait_for_frames()
+    expect(said).to_be_hidden()
     visit.page.press("#question textarea", "Enter")
     assert visit.wait_for_answer(1)
     visit.page.context.close()
 
 
 def page_goes_on(visit: Visit, question: str, answer: str) -> None:
-    """The page has reloaded itself, with its example and its chat, and the question is in its field."""
+    """The page has reloaded itself, with its file and its chat, and the question is in its field."""
     expect(visit.page.locator(".turn .answer")).to_have_text(answer)
     expect(visit.page.locator(".turn .stats")).to_have_text("from an earlier visit")
     expect(visit.page.locator("#question textarea")).to_have_value(question)

@@ -118,7 +118,7 @@ def test_names_and_questions_run_no_script(visit: Visit, clip: Path, tmp_path: P
     assert page.inner_text(".question").startswith("</p><script>")
     assert page.locator("script").count() == 0
     visit.page.wait_for_function("localStorage.getItem('longva-chats')")
-    visit.reload()
+    visit.open(visit.address)
     visit.page.click(".history > summary")
     visit.page.click(".history-chat summary")
     expect(visit.page.locator(".history-question").first).to_contain_text("</p><script>")

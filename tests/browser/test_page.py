@@ -251,6 +251,7 @@ def test_a_text_file_named_mp4_is_refused_and_the_video_and_chat_stay(visit: Vis
     assert visit.ask("What colour is the background?")
     expect(problem).to_be_hidden()
     expect(visit.page.locator(".turn")).to_have_count(2)
+    expect(visit.page.locator(".chat .note")).to_have_count(0)  # the model remembers the first question
     assert "reused" in visit.stats()
     assert not any("Traceback" in text for text in visit.page.evaluate("window.toasts"))
     assert visit.complaints == []

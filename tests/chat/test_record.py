@@ -61,9 +61,9 @@ def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> Non
     assert [turn.stopped for turn in record.turns] == [False, False, True]
 
 
-@pytest.mark.parametrize("version", [1, 2, 4, 3.0, True, "3", None])
+@pytest.mark.parametrize("version", [1, 3, 5, 4.0, True, "4", None])
 def test_a_chat_of_another_version_is_refused_in_one_line(values: Any, version: object) -> None:
-    with pytest.raises(RecordError, match="reads version 3; use the longva-demo that saved the chat") as caught:
+    with pytest.raises(RecordError, match="reads version 4; use the longva-demo that saved the chat") as caught:
         parse_record(signed(values | {"version": version}))
     assert "\n" not in str(caught.value)
 
@@ -132,7 +132,7 @@ def test_each_changed_value_is_detected(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 4),
+        (("version",), 5),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -20,9 +21,10 @@ from PIL import EpsImagePlugin, Image
 from longva_demo.chat import ChatSession, Engine, Progress, Stage
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.cli.main import main
-from longva_demo.errors import DemoError
-from longva_demo.model import load
+from longva_demo.errors import BudgetError, DemoError
+from longva_demo.model import LongVAConfig, load
 from longva_demo.niah import (
+    Asked,
     Cell,
     Grid,
     Haystack,
@@ -74,7 +76,10 @@ def test_the_published_grid() -> None:
 
 
 def test_doctests() -> None:
-    assert doctest.testmod(importlib.import_module("longva_demo.niah.run")).failed == 0
+    for name in ("grid", "hiding", "run"):
+        tested = doctest.testmod(importlib.import_module(f"longva_demo.niah.{name}"))
+        assert tested.attempted > 0
+        assert tested.failed == 0
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:2", "1:9:0", "1:2:3:4", "9,5", "0,5", "nan"])
@@ -87,7 +92,8 @@ def test_invalid_grids(text: str) -> None:
 
 def test_each_cell_equals_a_full_forward_pass(engine: Engine, haystack: Haystack) -> None:
     """The shared KV cache, truncated between cells, against one forward pass of the whole prompt."""
-    needles = [*drawn_needles(2), replace(drawn_needles(1)[0], answer="The number is 9, surely.")]
+    wrong = replace(drawn_needles(1)[0].asked[0], answer="The number is 9, surely.")
+    needles = [*drawn_needles(2), replace(drawn_needles(1)[0], asked=(wrong,))]
     found = results(run(engine, haystack, needles, GRID.cells(3)))
     assert [result.cell for result in found] == GRID.cells(3)
     model, template = engine.loaded.model, engine.template
@@ -96,14 +102,15 @@ def test_each_cell_equals_a_full_forward_pass(engine: Engine, haystack: Haystack
         pixels = encode(engine, np.asarray(needle.picture)[None])
         frames = torch.cat([haystack[:position], pixels, haystack[position : result.cell.frames]]).flatten(0, 1)
         embed = model.get_input_embeddings()
-        truth = torch.tensor(engine.processor.encode_text(needle.answer))
-        question = template.question(needle.question, first=True, has_frames=True)
+        [asked] = needle.asked
+        truth = torch.tensor(engine.processor.encode_text(asked.answer))
+        question = template.question(asked.question, first=True, has_frames=True)
         with torch.inference_mode():
             parts = [embed(torch.tensor(template.header)), frames, embed(torch.tensor(question)), embed(truth)]
             logits = model(inputs_embeds=torch.cat(parts)[None]).logits[0]
         forced = bool((logits[-len(truth) - 1 : -1].argmax(-1) == truth).all())
         assert result.forced == forced, result
-        assert (result.answer == needle.answer) == forced  # both are greedy
+        assert (result.answer == asked.answer) == forced  # both are greedy
     assert sum(result.forced for result in found[::3] + found[1::3]) >= 10  # the model finds them
     assert not any(result.forced for result in found[2::3])
     assert all(result.attributed is not None for result in found)
@@ -140,6 +147,20 @@ def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
     assert found == expected
 
 
+def test_a_haystack_may_exceed_the_context_but_not_the_memory(
+    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needles, cells = drawn_needles(1), GRID.cells(1)
+    expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells, False))]
+    monkeypatch.setattr(LongVAConfig, "context_length", 50)
+    assert not engine.meter(max(GRID.frames)).fits
+    found = results(run(engine, haystack, needles, cells, False))
+    assert [replace(result, seconds=0) for result in found] == expected
+    monkeypatch.setattr("longva_demo.chat.budget.free_memory", lambda _: 100_000)
+    with pytest.raises(BudgetError, match=r"13 frames need 117 tokens and .* GB of memory, but only"):
+        list(run(engine, haystack, needles, cells, False))
+
+
 def test_the_cache_is_offloaded_between_cells(
     engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +180,7 @@ def test_drawn_needles_and_frames_are_deterministic() -> None:
     one, two = drawn_needles(), drawn_needles()
     assert len(one) == 20
     assert len({needle.name for needle in one}) == 20
-    assert [needle.question for needle in one] == [needle.question for needle in two]
+    assert [needle.asked for needle in one] == [needle.asked for needle in two]
     assert all(np.array_equal(a.picture, b.picture) for a, b in zip(one, two, strict=True))
     first, again, other = (np.concatenate(list(drawn_frames(9, seed))) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
@@ -196,7 +217,7 @@ def test_needles_from_a_folder_and_from_parquet(tmp_path: Path, monkeypatch: pyt
     rows = [{"path": "bear.png", "prompt": "\nFind the bear. What colour is it?", "answer": "Red"}]
     (folder / "dataset.json").write_text(json.dumps(rows))
     [bear] = load_needles(str(folder))
-    assert (bear.name, bear.answer, bear.picture.size) == ("bear", "Red", (30, 20))
+    assert (bear.name, bear.asked[0].answer, bear.picture.size) == ("bear", "Red", (30, 20))
 
     data = (folder / "images" / "bear.png").read_bytes()
     named = {"question": ["What?"], "answer": ["Red"]}
@@ -204,7 +225,7 @@ def test_needles_from_a_folder_and_from_parquet(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "hub" / "data").mkdir(parents=True)
     pyarrow.parquet.write_table(table, tmp_path / "hub" / "data" / "test-00000.parquet")
     [same] = load_needles(str(tmp_path / "hub"))
-    assert (same.name, same.question, same.answer) == ("bear", "What?", "Red")
+    assert (same.name, same.asked) == ("bear", (Asked("What?", "Red"),))
     assert np.array_equal(same.picture, bear.picture)
 
     bear.picture.save(tmp_path / "bear.eps")
@@ -304,7 +325,8 @@ def test_the_command_resumes_and_writes_the_heat_map(tmp_path: Path, capsys: pyt
 def test_the_time_left_is_printed_every_few_cells(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def paced(_engine: object, _haystack: object, _needles: object, cells: list[Cell], _: bool) -> Iterator[Result]:
+    def paced(*arguments: Any, **_: object) -> Iterator[Result]:
+        _engine, _haystack, _needles, cells, _with_attribution = arguments
         for cell in cells:
             yield Result(cell, "", True, True, None, seconds=cell.work * 4.0)
 
@@ -392,8 +414,8 @@ def test_results_on_other_pixels_are_refused(tmp_path: Path, capsys: pytest.Capt
 def test_a_needle_is_named_by_its_appearance() -> None:
     needle: Needle = drawn_needles(1)[0]
     assert needle.name.split()[0] in COLOUR_NAMES
-    assert needle.name in needle.question
-    assert needle.answer[-2].isdigit()
+    assert needle.name in needle.asked[0].question
+    assert needle.asked[0].answer[-2].isdigit()
 
 
 @pytest.mark.parametrize("arguments", [["--num-needles", "0"], ["--frames", "x"], ["--depths", "2"], ["missing.mp4"]])

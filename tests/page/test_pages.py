@@ -296,6 +296,12 @@ def read(page: Page, selection: Selection | None, engine: Engine) -> VideoSource
     return page.source
 
 
+def ask(page: Page, question: str) -> None:
+    page.transcript.append(TurnEntry(question, draft=WAITING))
+    list(page.session.ask(question, Sampling(max_new_tokens=4)))
+    page.finish_turn(page.session.turns[-1], None)
+
+
 def test_going_back_reuses_the_decoded_frames(page: Page, engine: Engine, clip: Path) -> None:
     whole = read(page, fields(clip), engine)
     sheets = page.sheets
@@ -386,9 +392,7 @@ def test_frames_are_served_by_their_token_while_they_are_selected(engine: Engine
 def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engine, clip: Path) -> None:
     for num_frames, question in ((4, "What is there?"), (5, "What moves?")):
         page.select(fields(clip, num_frames), engine, SETTINGS)
-        page.transcript.append(TurnEntry(question, draft=WAITING))
-        list(page.session.ask(question, Sampling(max_new_tokens=4)))
-        page.finish_turn(page.session.turns[-1], None)
+        ask(page, question)
     chat = page.chat_section()
     assert chat is not None
     assert [len(one.thumbnails) for one in (*page.earlier_chats, chat)] == [4, 5]
@@ -406,6 +410,32 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
         page.clear()
     assert page.quotas.page_bytes.used == with_chats - held
     assert (page.earlier_chats, page.transcript.entries, page.session.turns) == ([], (), [])
+
+
+def test_a_chat_continues_if_its_frames_are_selected_again(page: Page, engine: Engine, clip: Path) -> None:
+    """As after a file was removed to upload another one, which could not be used."""
+    read(page, fields(clip, 4), engine)
+    ask(page, "What is there?")
+    turns, entries = page.session.turns, page.transcript.entries
+    page.select(None, engine, SETTINGS)
+    assert (len(page.earlier_chats), page.session.turns) == (1, [])
+    read(page, fields(clip, 4), engine)
+    assert (page.session.turns, page.transcript.entries, page.earlier_chats) == (turns, entries, [])
+    ask(page, "What moves?")
+    assert [entry.to_page(False)["question"] for entry in page.transcript.entries] == ["What is there?", "What moves?"]
+    # Not after other frames, nor after a question about none.
+    page.select(None, engine, SETTINGS)
+    read(page, fields(clip, 5), engine)
+    read(page, fields(clip, 4), engine)
+    assert (len(page.earlier_chats), page.session.turns) == (1, [])
+    ask(page, "What shape is it?")
+    page.select(None, engine, SETTINGS)
+    ask(page, "Hello?")
+    read(page, fields(clip, 4), engine)
+    assert (len(page.earlier_chats), page.session.turns) == (3, [])
+    held, of_chats = page.quotas.page_bytes.used, sum(chat.num_bytes for chat in page.earlier_chats)
+    page.clear()
+    assert page.quotas.page_bytes.used == held - of_chats
 
 
 def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

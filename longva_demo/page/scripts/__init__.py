@@ -7,7 +7,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 # In the order in which they run. The first eight export what the components use. event_stream.js wraps the `fetch` of
-# stale_tab.js; the last six stand alone.
+# stale_tab.js; the last seven stand alone.
 SCRIPTS = (
     "times.js",
     "preferences.js",
@@ -22,6 +22,7 @@ SCRIPTS = (
     "focus.js",
     "keys.js",
     "link.js",
+    "reload.js",
     "toasts.js",
     "appear.js",
 )

@@ -14,6 +14,7 @@ let example = null, range = null;
 let exampleId = "";  // of the selected example; "" if the visitor's own file is selected, or none
 let pending = null, good = null;  // the fields of the newest request, and of the newest one whose file could be used
 let isRestoring = false;
+let reopened = null;  // the visitor's own file from before a reload, as `good`
 let awaited = null;  // the range and budget for the file that an earlier chat waits for
 
 document.addEventListener("input", ({ target }) => {
@@ -80,7 +81,18 @@ const selection = {
   },
 
   // The file of the newest request can be used.
-  confirm() { good = pending; },
+  confirm() {
+    good = pending;
+    announce("confirmed", good);
+  },
+
+  // Select again what was confirmed before a reload.
+  reopen(confirmed) {
+    good = reopened = confirmed;
+    document.querySelector(`#${good.field}-tab-button`)?.click();
+    announce("reopen");
+  },
+  reopened: () => reopened,
   isRestoring: () => isRestoring,
 
   // Values of video, picture, budget, start, end and suggestions, as they were for the last file that could be used.
@@ -106,10 +118,12 @@ const selection = {
     return ["", "", []];
   },
 
-  // The visitor chose a range in seconds on the timeline or around a frame; null means the beginning or the end.
-  setRange(start, end, duration) {
-    range = [start ? formatTypedTime(start) : "", end === null || end >= duration - 0.005 ? "" : formatTypedTime(end)];
-  },
+  // A range in seconds as it is typed; null means the beginning or the end.
+  typedRange: (start, end, duration) =>
+    [start ? formatTypedTime(start) : "", end === null || end >= duration - 0.005 ? "" : formatTypedTime(end)],
+
+  // The visitor chose a range on the timeline or around a frame.
+  setRange(start, end, duration) { range = selection.typedRange(start, end, duration); },
   rangeFields: () => range,
 
   // A field lost the focus. Throws, which ends Gradio's event, if the server has already seen its text.

@@ -28,5 +28,6 @@ document.addEventListener("longva:file-changed", () => {
   draw({});
   if (!selection.isRestoring()) showProblem("");
 });
+document.addEventListener("longva:reopen", () => trigger("restore"));
 document.addEventListener("longva:asked", () => showProblem(""));
 draw({});

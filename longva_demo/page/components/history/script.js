@@ -6,7 +6,7 @@ const RACE_MS = 5000;  // another tab that stores within this time may not have 
 let newest = { at: 0 };  // the newest update: they may arrive out of order
 let storedAt = -Infinity, wasRepeated = false;  // when it was stored, in ms, and whether it was stored again
 let ownPage = "";  // this page, once the server has named it
-let pending = null;  // the chat with which the visitor goes on, once its file is selected: {record, sha256}
+let pending = null;  // the chat that goes on once its file is selected: {record, sha256, isReload}
 let continued = "";  // the record with which this page's chat began
 const box = element.querySelector(".history");
 const list = element.querySelector(".history-chats");
@@ -65,8 +65,9 @@ function download(record, name) {
 // The budget and the range of a recorded chat, as they are typed.
 function fieldsOf({ frames }) {
   if (!frames) return {};
-  const { budget, start_seconds: start, end_seconds: end } = frames;
-  return { budget, start: start ? formatTypedTime(start) : "", end: Number.isFinite(end) ? formatTypedTime(end) : "" };
+  const { budget, duration_seconds: duration, start_seconds: start, end_seconds: end } = frames;
+  const [typedStart, typedEnd] = selection.typedRange(start, end, duration);
+  return { budget, start: typedStart, end: typedEnd };
 }
 
 // An example is opened again. The visitor's own file must be chosen: `hint` says which, and the server compares it.
@@ -141,7 +142,16 @@ function isOfLink(media) {
   return !budget || (named.get("frames") === String(budget) && (named.get("start") ?? "") === start);
 }
 
-// A reload goes on with the chat of this tab, if it was about an example: the link opens that (link.js).
+// Whether a chat is about the visitor's own file that was selected before a reload. The server compares the file itself.
+function isReopened({ name, frames }) {
+  const { fields: [video, picture, budget, ...range] } = selection.reopened();
+  const { budget: asked, start, end } = fieldsOf({ frames });
+  const typed = range.map((text) => text?.trim() ? formatTypedTime(parseTime(text)) : "");
+  const isSame = !frames || (budget === asked && typed[0] === start && typed[1] === end);
+  return isSame && (video ?? picture).path.split("/").at(-1) === name;
+}
+
+// A reload goes on with the chat of this tab: link.js and reload.js open what it is about.
 function resumeAfterReload() {
   const [{ type } = {}] = performance.getEntriesByType("navigation");
   let last = null;
@@ -150,11 +160,14 @@ function resumeAfterReload() {
   if (!chat) return;
   try {
     const { media } = JSON.parse(chat.record);
-    if (media && selection.isExample(media.sha256) && isOfLink(media)) pending = { record: chat.record, sha256: media.sha256 };
+    if (!media) return;
+    const isOpen = selection.reopened() ? isReopened(media) : selection.isExample(media.sha256) && isOfLink(media);
+    if (isOpen) pending = { record: chat.record, sha256: media.sha256, isReload: true };
   } catch { /* not one of this demo's records */ }
 }
 
 document.addEventListener("longva:drawn", resumeAfterReload);
+document.addEventListener("longva:request-failed", () => { if (pending?.isReload) pending = null; });
 document.addEventListener("longva:resume-failed", () => {
   const failed = continued;
   continued = "";

@@ -135,8 +135,10 @@ function announceAttention(heat) {
 }
 
 // See stale_tab.js.
-element.querySelector(".chat-restarted").hidden = !window.wasRestarted;
-element.querySelector(".chat-closed").hidden = !window.wasClosed;
+const restarted = element.querySelector(".chat-restarted"), closed = element.querySelector(".chat-closed");
+restarted.hidden = !window.wasRestarted;
+closed.hidden = !window.wasClosed;
+document.addEventListener("longva:view", ({ detail: { view } }) => { if (view) restarted.hidden = closed.hidden = true; });
 element.querySelector(".chat-clear").addEventListener("click", () => trigger("clear"));
 for (const button of tools.querySelectorAll("[data-format]"))
   button.addEventListener("click", () => trigger("save", { format: button.dataset.format }));

@@ -1,0 +1,141 @@
+"""The published figures of LongVA, and the benchmarks of lmms-eval that check them. Data only."""
+
+from dataclasses import dataclass
+
+PAPER = "arXiv 2406.16852"
+VIDEO_MME = "arXiv 2405.21075"
+TPO = "arXiv 2501.13919"
+REKV = "arXiv 2503.00540"
+VIDEO_XL = "arXiv 2409.14485"
+LLAVA_VIDEO = "arXiv 2410.02713"
+UNTRACED = "source not traced"
+
+LONGVA, DPO, LONGVA_TPO = "LongVA-7B", "LongVA-7B-DPO", "LongVA-7B-TPO"
+FRAMES = 128  # of videos, where nothing else is published
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark as lmms-eval knows it.
+
+    frames: the published budget, which is the default; None for pictures, which are cut into grids (UniRes).
+    questions, videos: how many there are, by `source`; None where it was not found.
+    """
+
+    name: str
+    title: str
+    dataset: str  # on the Hugging Face Hub
+    frames: int | None = FRAMES
+    questions: int | None = None
+    videos: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A published figure in per cent, or on the benchmark's own scale.
+
+    task: the name of the task of lmms-eval that checks it; "" if there is none.
+    part: a part of the benchmark that the figure is about; "" for all of it.
+    frames: None where it was not published.
+    """
+
+    title: str
+    model: str
+    value: float
+    source: str
+    task: str = ""
+    frames: int | None = None
+    part: str = ""
+    note: str = ""
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("videomme", "Video-MME", "lmms-lab/Video-MME", 128, 2700, 900, VIDEO_MME),
+        Task("videomme_w_subtitle", "Video-MME with subtitles", "lmms-lab/Video-MME", 96, 2700, 900, VIDEO_MME),
+        Task(
+            "videomme_no_visual",
+            "Video-MME without the video",
+            "lmms-lab/Video-MME",
+            128,
+            2700,
+            900,
+            VIDEO_MME,
+        ),
+        Task("mlvu_dev", "MLVU dev", "sy1998/MLVU_dev", questions=2174, source="arXiv 2406.04264"),
+        Task("mlvu_test", "MLVU test", "sy1998/MLVU_Test", questions=502, source="arXiv 2406.04264"),
+        Task(
+            "longvideobench_val_v",
+            "LongVideoBench val",
+            "longvideobench/LongVideoBench",
+            questions=1337,
+            source="arXiv 2407.15754",
+        ),
+        Task("egoschema_subset", "EgoSchema, subset", "lmms-lab/egoschema", 32, 500, 500, "arXiv 2308.09126"),
+        Task("lvbench", "LVBench", "lmms-lab/LVBench", questions=1549, videos=103, source="arXiv 2406.08035"),
+        Task("timescope", "TimeScope", "Apollo-LMMs/TimeScope"),
+        Task("longtimescope", "LongTimeScope", "Apollo-LMMs/LongTimeScope"),
+        Task("temporal_grounding_charades", "Charades-STA", "lmms-lab/charades_sta", questions=3720, source=""),
+        Task("ai2d", "AI2D", "lmms-lab/ai2d", None, 3088, source="arXiv 1603.07396"),
+        Task("chartqa", "ChartQA", "lmms-lab/ChartQA", None, 2500, source="arXiv 2203.10244"),
+        Task("docvqa_val", "DocVQA val", "lmms-lab/DocVQA", None, 5349, source="arXiv 2007.00398"),
+        Task("infovqa_val", "InfoVQA val", "lmms-lab/DocVQA", None, 2801, source="arXiv 2104.12756"),
+        Task("realworldqa", "RealWorldQA", "lmms-lab/RealWorldQA", None, 765, source="x.ai/news/grok-1.5v"),
+        Task("mmmu_val", "MMMU val", "lmms-lab/MMMU", None, 900, source="arXiv 2311.16502"),
+    )
+}
+
+
+def video_mme() -> tuple[Figure, ...]:
+    by_frames = {8: 47.9, 16: 49.7, 32: 51.8, 64: 52.4, 128: 52.6, 384: 51.8}
+    parts = {"short": 61.1, "medium": 50.4, "long": 46.2}
+    subtitled = {"short": 61.6, "medium": 53.6, "long": 47.6}
+    return (
+        *(Figure("Video-MME", LONGVA, value, PAPER, "videomme", frames) for frames, value in by_frames.items()),
+        *(Figure("Video-MME", LONGVA, value, PAPER, "videomme", 128, part) for part, value in parts.items()),
+        *(
+            Figure("Video-MME", model, value, TPO, "videomme", note="as TPO's authors measured")
+            for model, value in ((LONGVA, 52.6), (DPO, 53.6), (LONGVA_TPO, 55.1))
+        ),
+        Figure("Video-MME with subtitles", LONGVA, 54.3, PAPER, "videomme_w_subtitle", 96),
+        *(
+            Figure("Video-MME with subtitles", LONGVA, value, PAPER, "videomme_w_subtitle", 96, part)
+            for part, value in subtitled.items()
+        ),
+        Figure("Video-MME with subtitles", DPO, 55.6, TPO, "videomme_w_subtitle"),
+        Figure("Video-MME with subtitles", LONGVA_TPO, 56.6, TPO, "videomme_w_subtitle"),
+    )
+
+
+FIGURES: tuple[Figure, ...] = (
+    *video_mme(),
+    Figure("MLVU dev", LONGVA, 56.3, PAPER, "mlvu_dev", note="128 to 256 frames"),
+    Figure("MLVU dev", LONGVA, 58.8, TPO, "mlvu_dev", note="as TPO's authors measured"),
+    Figure("MLVU dev", DPO, 59.1, TPO, "mlvu_dev"),
+    Figure("MLVU dev", LONGVA_TPO, 61.7, TPO, "mlvu_dev"),
+    Figure("LongVideoBench val", LONGVA, 51.3, TPO, "longvideobench_val_v"),
+    Figure("LongVideoBench val", LONGVA, 47.8, VIDEO_XL, "longvideobench_val_v"),
+    Figure("LongVideoBench val", DPO, 52.8, TPO, "longvideobench_val_v"),
+    Figure("LongVideoBench val", LONGVA_TPO, 54.2, TPO, "longvideobench_val_v"),
+    Figure("EgoSchema", LONGVA, 42.5, REKV, "egoschema_subset", 32),
+    Figure("NExT-QA, multiple choice", LONGVA, 68.3, LLAVA_VIDEO),
+    Figure("ActivityNet-QA", LONGVA, 50.0, LLAVA_VIDEO),
+    Figure("VideoChatGPT", LONGVA, 3.20, LLAVA_VIDEO, note="score of 0 to 5"),
+    Figure("VideoDC", LONGVA, 3.14, LLAVA_VIDEO, note="score of 0 to 5"),
+    Figure("TempCompass", LONGVA, 56.9, UNTRACED, note="56.9 to 57.0"),
+    Figure("VNBench", LONGVA, 41.5, UNTRACED),
+    Figure("StreamingBench", LONGVA, 50.7, UNTRACED),
+    Figure("AI2D", LONGVA, 70.7, PAPER, "ai2d"),
+    Figure("ChartQA", LONGVA, 70.4, PAPER, "chartqa"),
+    Figure("DocVQA", LONGVA, 80.8, PAPER, "docvqa_val"),
+    Figure("InfoVQA", LONGVA, 49.4, PAPER, "infovqa_val"),
+    Figure("RealWorldQA", LONGVA, 60.0, PAPER, "realworldqa"),
+    Figure("MMMU", LONGVA, 42.6, PAPER, "mmmu_val"),
+)
+
+
+def figures_of(task: str) -> list[Figure]:
+    """The published figures that a task checks."""
+    return [figure for figure in FIGURES if figure.task == task]
