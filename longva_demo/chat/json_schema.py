@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MAX_SCHEMA_CHARACTERS = 20_000
 MAX_REASON_CHARACTERS = 200
-# Without optional spaces, which a small model may write without end.
-OPTIONS = {"whitespace_flexible": False}
 
 
 def check_schema(schema: str) -> None:
@@ -33,7 +31,7 @@ def check_schema(schema: str) -> None:
     from llguidance import LLMatcher
 
     try:
-        reason = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS))
+        reason = LLMatcher.validate_grammar(grammar_of(schema))
     except ValueError as error:
         reason = str(error)
     if reason:
@@ -49,7 +47,7 @@ class SchemaMask(LogitsProcessor):
         from llguidance import LLMatcher
 
         tokenizer = grammar_tokenizer(processor, stop_ids, vocab_size)
-        self._matcher = LLMatcher(tokenizer, LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS))
+        self._matcher = LLMatcher(tokenizer, grammar_of(schema))
         self._num_seen = 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -63,6 +61,13 @@ class SchemaMask(LogitsProcessor):
         scores[:, : len(mask)].masked_fill_(mask, float("-inf"))
         scores[:, len(mask) :] = float("-inf")
         return scores
+
+
+def grammar_of(schema: str) -> str:
+    """Without optional spaces, which a small model may write without end. Raises ValueError if it is not JSON."""
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ class ResponseReply:
         self._item_id = f"msg_{secrets.token_hex(12)}"
         self._num_events = 0
         sampling = request.sampling(1)
+        form = request.text.format if request.text is not None else None
         self._head = {
             "id": f"resp_{secrets.token_hex(12)}",
             "object": "response",
@@ -37,7 +38,7 @@ class ResponseReply:
             "previous_response_id": None,
             "store": False,
             "temperature": sampling.temperature,
-            "text": {"format": {"type": "text" if not request.json_schema else "json_schema"}},
+            "text": {"format": form.model_dump(by_alias=True, exclude_none=True) if form else {"type": "text"}},
             "tool_choice": "none",
             "tools": [],
             "top_p": sampling.top_p,

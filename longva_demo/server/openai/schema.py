@@ -169,6 +169,7 @@ class Schema(BaseModel):
 class Format(BaseModel):
     """The form of an answer. The schema is inside `json_schema`, or beside the type in a response's request."""
 
+    model_config = ConfigDict(extra="allow")
     type: Literal["text", "json_object", "json_schema"]
     json_schema: Schema | None = None
     value: dict[str, Any] | None = Field(None, alias="schema")
