@@ -76,12 +76,11 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         lambda: pages.files_in_use() | api.files_in_use() | conversations.files_in_use(),
         settings.max_storage_bytes,
     )
-    reservations = Reservations(uploads)
     rate = RateLimit(settings.max_events_per_minute, "events")
     use_fair_queue(quotas, rate, settings.address_share)
     limit_connections(quotas.connections)
-    file_limits = (settings.max_file_bytes, reservations, quotas.uploads, quotas.body_bytes)
     programs = make_programs(engine, settings, conversations, received)
+    file_limits = (settings.max_file_bytes, Reservations(uploads), quotas.uploads, quotas.body_bytes)
     middleware = [
         json_errors(),
         limit_requests(quotas.requests),

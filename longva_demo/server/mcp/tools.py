@@ -12,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
-from longva_demo.chat import Progress, Sampling
+from longva_demo.chat import Progress, Sampling, Stage
 from longva_demo.errors import DemoError
 from longva_demo.page.selection import Selection
 from longva_demo.server.conversations import Answered, Conversations, Question, Stopping
@@ -120,8 +120,9 @@ class Tools:
             running = RunningAnswer(answer)
             try:
                 while not isinstance(event := await running.next(POLL_SECONDS), Answered):
-                    if isinstance(event, Progress):
-                        await ctx.report_progress(event.done, event.total, event.stage.value)
+                    # Progress may only grow, so the other stages, which count from 0 again, are not reported.
+                    if isinstance(event, Progress) and event.stage is Stage.PREFILL:
+                        await ctx.report_progress(event.done, event.total, "reading frames")
                 return answer_text(event)
             finally:
                 running.stop()  # the call may have been cancelled
