@@ -10,7 +10,7 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit test-hub test-clients test-torch check audit docs bench screenshots browser clean
+.PHONY: demo quick test test-package test-browser test-webkit test-hub test-clients test-eval test-torch check audit docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -41,6 +41,10 @@ test-clients: .venv/dev-installed
 	test -x build/clients/bin/python || $(BIN)/python -m venv build/clients
 	build/clients/bin/python -m pip install -q httpx litellm
 	$(BIN)/python -m tests.server.openai.litellm_client build/clients/bin/python
+
+# The plugin under lmms-eval 0.7.3, offline, in an environment of its own on top of .venv: some 100 MB more, and two minutes.
+test-eval: build/venv-eval/installed
+	build/venv-eval/bin/python -m pytest tests/eval/with_lmms_eval.py
 
 # The tests of the model and the chat with another version of PyTorch: make test-torch TORCH=2.11.0
 test-torch: .venv/dev-installed
@@ -96,6 +100,15 @@ browser: .venv/dev-installed
 .venv/audit-installed: | .venv/python
 	$(BIN)/python -m venv .venv/audit
 	.venv/audit/bin/python -m pip install -q pip-audit
+	touch $@
+
+build/venv-eval/installed: requirements-eval.txt .venv/dev-installed
+	$(BIN)/python -m venv build/venv-eval
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$(build/venv-eval/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	build/venv-eval/bin/python -m pip install -q --no-deps lmms-eval==0.7.3
+	build/venv-eval/bin/python -m pip install -q -r requirements-eval.txt -c constraints.txt
+	build/venv-eval/bin/python -m pip install -q --no-deps --editable .
 	touch $@
 
 # The leading minus: without torchcodec the benchmarks say so and continue.

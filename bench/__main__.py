@@ -11,7 +11,19 @@ from pathlib import Path
 
 from bench import rows
 
-NAMES = ("sampling", "preprocessing", "chat", "overlap", "memory", "cost", "page", "attribution", "int8", "lighthouse")
+NAMES = (
+    "sampling",
+    "preprocessing",
+    "chat",
+    "overlap",
+    "memory",
+    "cost",
+    "page",
+    "attribution",
+    "find",
+    "int8",
+    "lighthouse",
+)
 TABLE = Path("build/bench.md")
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 

@@ -80,7 +80,7 @@ class Flood:
     def select(self, file: dict[str, Any]) -> tuple[str, str]:
         """The session that has selected a file, and the token of its frames."""
         session = secrets.token_hex(8)
-        self.join("select", [file, None, 32, "", "", "pyav", 1.0], session)
+        self.join("select", [file, None, 32, "", "", "pyav", False, 1.0], session)
         token = ""
         with self.http.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as reply:
             for line in reply.iter_lines():
@@ -135,7 +135,7 @@ class Flood:
         self.join("meter", [], secrets.token_hex(32))
 
     def pictures(self) -> None:
-        self.join("select", [None, self.picture, 32, "", "", "pyav", 1.0], secrets.token_hex(8))
+        self.join("select", [None, self.picture, 32, "", "", "pyav", False, 1.0], secrets.token_hex(8))
 
     def announced(self) -> None:
         head = "POST /gradio_api/upload HTTP/1.1\r\nHost: here\r\nContent-Length: 4000000000\r\n"
@@ -161,7 +161,7 @@ class Flood:
         self.count(self.http.post("/gradio_api/call/chat", json=data).status_code)
 
     def unread(self) -> None:
-        fields = [self.playable, None, 32, "", "", "pyav"]
+        fields = [self.playable, None, 32, "", "", "pyav", False]
         self.join("ask", ["Describe all that happens.", *fields, 0, 1, 1024, 1.0], secrets.token_hex(8))
 
 

@@ -74,8 +74,8 @@ class Tab:
         return 1000 * time.monotonic()
 
     def _fields(self, file: dict[str, Any]) -> tuple[Any, ...]:
-        """Video, image, budget, start, end, decoder."""
-        return file, None, self._budget, "", "", "pyav"
+        """Video, image, budget, start, end, decoder, numbers."""
+        return file, None, self._budget, "", "", "pyav", False
 
     def _call(self, name: str, *values: Any, data: dict[str, Any] | None = None) -> list[Any]:
         """Trigger an event with `data` and return its final outputs."""

@@ -23,19 +23,36 @@ _HOMES = {
     "Chat": "longva_demo.conversation",
     "DemoError": "longva_demo.errors",
     "Frame": "longva_demo.frames",
+    "Moments": "longva_demo.moments",
     "Progress": "longva_demo.chat",
     "TextDelta": "longva_demo.chat",
+    "chapters": "longva_demo.whole_video",
     "decode": "longva_demo.frames",
+    "find": "longva_demo.whole_video",
     "open": "longva_demo.conversation",
     "sample": "longva_demo.frames",
 }
-__all__ = ["Chat", "DemoError", "Frame", "Progress", "TextDelta", "decode", "open", "sample"]
+__all__ = [
+    "Chat",
+    "DemoError",
+    "Frame",
+    "Moments",
+    "Progress",
+    "TextDelta",
+    "chapters",
+    "decode",
+    "find",
+    "open",
+    "sample",
+]
 
 if TYPE_CHECKING:
     from longva_demo.chat import Progress, TextDelta
     from longva_demo.conversation import Chat, open
     from longva_demo.errors import DemoError
     from longva_demo.frames import Frame, decode, sample
+    from longva_demo.moments import Moments
+    from longva_demo.whole_video import chapters, find
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,9 @@ from longva_demo.chat import (
     Turn,
     VideoSource,
 )
+from longva_demo.errors import DemoError
 from longva_demo.frames import probe_and_plan
+from longva_demo.moments import PRECISION_SECONDS, Moments, Search, find_moments
 from longva_demo.settings import Settings
 from longva_demo.video import FramePlan, VideoInfo, is_picture, plan_frames
 
@@ -60,6 +62,18 @@ class Chat:
     ) -> str:
         """The whole answer."""
         return "".join(self.stream(question, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens))
+
+    def find(self, query: str, *, precision: float = PRECISION_SECONDS, window: int = 1) -> Moments:
+        """When the video shows something; see `longva.find`. The frames are those of the chat, and encoded only once.
+
+        Raises:
+            DemoError: the chat is not about a video, or the query is empty.
+        """
+        source = self._session.source
+        if not isinstance(source, VideoSource):
+            raise DemoError("this chat is not about a video", "open one")
+        *_, found = find_moments(self._session.engine, source, Search(query, precision, window), lambda: False)
+        return found
 
     @property
     def frames(self) -> list[FrameRef]:
@@ -118,6 +132,7 @@ def open(
     start: float | str = 0.0,
     end: float | str | None = None,
     device: str = DEFAULTS.device,
+    number_frames: bool = False,
 ) -> Chat:
     """Open a video or a picture to ask about. Chats with the same model share it in memory.
 
@@ -128,6 +143,7 @@ def open(
         quant: "auto", "none", "8bit" (on the CPU) or "4bit".
         start, end: the range to sample from, in seconds or as "h:mm:ss".
         device: "auto", "cuda" or "cpu".
+        number_frames: draw each frame's number on the pixels that the model is given (docs/moments.md).
 
     Raises:
         DemoError: the file cannot be used, the range is outside it, or the frames do not fit.
@@ -143,7 +159,7 @@ def open(
         info, plan = video
         if frames is None and engine.default_frames != DEFAULTS.num_frames:
             plan = plan_frames(info, engine.default_frames, plan.start_seconds, plan.end_seconds)
-        source = VideoSource(info, plan, engine.processor)
+        source = VideoSource(info, plan, engine.processor, has_numbers=number_frames)
     elif file is not None:
         source = ImageSource(file, engine.processor)
     session = ChatSession(engine)

@@ -1,6 +1,6 @@
 """Telemetry for the operator: the log, `/healthz`, and Prometheus metrics at `/metrics`.
 
-The log has one line of JSON for each question, selection, upload and needle test.
+The log has one line of JSON for each question, selection, upload, search and needle test.
 """
 
 import json
@@ -60,7 +60,9 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self.events = self._counter("events", "Selections, uploads and needle tests by outcome", ["event", "outcome"])
+        self.events = self._counter(
+            "events", "Selections, uploads, searches and needle tests by outcome", ["event", "outcome"]
+        )
         self.event_seconds = Histogram(
             "longva_event_seconds",
             "Seconds of these events by stage",
@@ -74,7 +76,7 @@ class Metrics:
         self.running = Gauge("longva_questions_running", "Questions being answered", registry=self.registry)
         for name, text, count in (
             ("pages", "Open pages", num_pages),
-            ("queue_length", "Questions and needle tests in the queue", num_queued),
+            ("queue_length", "Questions, searches and needle tests in the queue", num_queued),
         ):
             Gauge(f"longva_{name}", text, registry=self.registry).set_function(count)
         ProcessCollector(registry=self.registry)  # resident memory, CPU seconds, open files; on Linux
@@ -117,7 +119,7 @@ class QuotaCollector(Collector):
 
 @dataclass
 class Event:
-    """A running selection, upload or needle test."""
+    """A running selection, upload, search or needle test."""
 
     facts: dict[str, Any]
     outcome: str = "done"

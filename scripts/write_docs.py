@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a clone, without 
 
 from longva_demo.cli.main import build_parser
 from longva_demo.eval.plan import hours, task_cost
-from longva_demo.eval.published import FIGURES, TASKS, Figure
+from longva_demo.eval.published import FIGURES, NEEDLES, TASKS, Figure
 from longva_demo.settings import SETTINGS, flag_of, variable_of
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("serve", "ask", "frames", "niah", "niah compare", "eval", "replay", "mcp", "doctor")
+COMMANDS = ("serve", "ask", "frames", "find", "chapters", "niah", "niah compare", "eval", "replay", "mcp", "doctor")
 WIDTH = "100"
 FENCE = "```"
 FIGURES_START, FIGURES_END = "<!-- figures -->\n", "\n<!-- end of figures -->"
@@ -120,12 +120,13 @@ def figure_rows() -> Iterator[str]:
 def checks(figure: Figure) -> tuple[str, str, str]:
     """The command that checks a figure, what it needs, and what it gave."""
     if not figure.task:
-        return "not in lmms-eval, or scored by a paid model", "", "not run"
+        needs = "[niah.md](niah.md)" if figure.check == NEEDLES else ""
+        return figure.check, needs, "not run"
     model, task = f"{HUB[figure.model]}/{figure.model}", TASKS[figure.task]
     flags = f" --frames {figure.frames}" if figure.frames != task.frames and figure.frames else ""
     cost = task_cost(task, figure.frames or task.frames)
     needs = f"{cost.memory_bytes / 1e9:.0f} GB, {hours(cost.seconds)}"
-    return f"`longva-demo eval {task.name} --model {model}{flags}`", needs, "not run: needs that GPU"
+    return f"`longva-demo eval {task.name} --model {model}{flags}`", needs, "not run"
 
 
 def shown(default: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, fuzz, overlap, rows
+from bench import cost, find, fuzz, overlap, rows
 from bench.process import ProcessFailed, run_in_process
 from bench.tally import End, Tally, failures, report
 
@@ -42,7 +42,7 @@ def test_run_in_process() -> None:
         run_in_process("no_such_module:function")
 
 
-@pytest.mark.parametrize("module", [rows, cost, overlap], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [rows, cost, overlap, find], ids=lambda module: module.__name__)
 def test_examples(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.attempted > 0

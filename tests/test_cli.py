@@ -256,7 +256,7 @@ def test_replay_shows_an_answer_that_differs(saved_chat: Path, reference: Path, 
         (("", ""), "", "shapes.mp4"),
         (("It is red.", "It is blue."), "shapes.mp4", "digest"),
         (('"budget"', '"buget"'), "shapes.mp4", "media.frames.budget"),
-        (('"version": 3', '"version": 9'), "shapes.mp4", "version"),
+        (('"version": 4', '"version": 9'), "shapes.mp4", "version"),
         (("{", "["), "shapes.mp4", "JSON"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Imports go one way: settings <- video, model <- chat <- telemetry <- niah, eval, page <- server <- cli <- app."""
+"""Imports go one way: settings <- video, model <- chat <- telemetry, moments <- niah, eval, page <- server <- cli."""
 
 import ast
 import subprocess
@@ -27,15 +27,17 @@ ALLOWED = {
     "model": BASE,
     "chat": BASE | {"video", "model"},
     "frames": BASE | {"video"},
-    "conversation": BASE | {"frames", "video", "chat"},
+    "conversation": BASE | {"frames", "video", "chat", "moments"},
+    "moments": BASE | {"video", "model", "chat"},
+    "whole_video": BASE | {"frames", "video", "chat", "conversation", "moments"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
     "eval": BASE | {"video", "model", "chat"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "niah", "tiny"},
-    "server": BASE | {"video", "model", "chat", "telemetry", "page"},
+    "page": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "tiny"},
+    "server": BASE | {"video", "model", "chat", "telemetry", "moments", "page"},
     "train": BASE | {"video", "model"},
-    "cli": BASE | {"video", "model", "chat", "telemetry", "niah", "eval", "server"},
+    "cli": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "eval", "server"},
     "__main__": {"cli"},
 }
 
@@ -80,7 +82,7 @@ def test_a_normal_install_has_all_that_is_imported() -> None:
     names = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imported_names(path.read_text())}
     others = names - set(sys.stdlib_module_names) - {"longva_demo", "spaces"}
     others -= {"starlette", "fastapi", "uvicorn", "h11", "orjson"}
-    others -= {"lmms_eval"}  # the extra [eval] only
+    others -= {"lmms_eval", "loguru", "tqdm"}  # the extra [eval] only
     owners = packages_distributions()
     assert {name for name in others if canonicalize_name(owners[name][0]) not in required} == set()
 

@@ -100,7 +100,9 @@ def ask_together(
     with ExitStack() as chats:
         sessions = [chats.enter_context(closing(ChatSession(engine, is_shared=False))) for _ in plans]
         for session, plan in zip(sessions, plans, strict=True):
-            session.set_source(VideoSource(source.info, plan, engine.processor, source.decoder, source.limits))
+            session.set_source(
+                VideoSource(source.info, plan, engine.processor, source.decoder, source.limits, source.has_numbers)
+            )
         chats.enter_context(borrow_once([(session, question, sampling) for session in sessions]))
         for session, plan in zip(sessions, plans, strict=True):
             with closing(ask(session, question, sampling, False, stopping)) as events:

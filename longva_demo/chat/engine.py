@@ -34,6 +34,7 @@ from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.chat.prompt import ChatTemplate
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.steps import BACKGROUND_SHARE, StepCost
+from longva_demo.chat.windows import WindowPrompt, first_token_log_probs
 from longva_demo.errors import BudgetError
 from longva_demo.model import LoadedModel, LongVAProcessor, load
 from longva_demo.settings import Settings
@@ -210,6 +211,21 @@ class Engine:
             yield token, log_probability
             if token in self.stop_ids:
                 return
+
+    def window_log_probs(
+        self, windows: torch.Tensor, question: list[int], tokens: Sequence[int]
+    ) -> Iterator[torch.Tensor]:
+        """Ask `question` about each window of frames on its own; see windows.py.
+
+        `windows` are features (windows, frames, tokens_per_frame, dim). Yields the log-probabilities (some windows,
+        tokens) of each of `tokens` as the answer's first one, in the order of the windows, between its steps.
+        """
+        prompt = WindowPrompt(self.template.header, question, tuple(tokens))
+        length = prompt.num_tokens(windows)
+        batch_size = max(1, self._cost.num_tokens(length) // length)
+        for first in range(0, len(windows), batch_size):
+            part = windows[first : first + batch_size]
+            yield self._step(partial(first_token_log_probs, self._model, prompt, part))
 
     def recorder(self) -> QueryRecorder:
         return QueryRecorder(self._model)

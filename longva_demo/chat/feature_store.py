@@ -32,13 +32,15 @@ class FeatureStore:
         if start != self._num_saved:
             return
         file = self._folder / f"features-{start:06}.pt"
+        new = file.with_suffix(".new")
         try:
-            torch.save(features.cpu(), file)
+            torch.save(features.cpu(), new)
+            new.replace(file)  # whole at any moment: a search and a question may both store them
             self._num_saved += len(features)
         except (OSError, RuntimeError) as error:  # torch's own writer raises RuntimeError
             log.warning("cannot store features: %s", error)
             with suppress(OSError):
-                file.unlink()
+                new.unlink()
 
     def finish(self, num_frames: int) -> None:
         """Mark the store as complete if it has the features of `num_frames` frames."""

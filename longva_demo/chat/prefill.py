@@ -20,6 +20,7 @@ from longva_demo.chat.turn import CacheStatus, Progress, Stage
 from longva_demo.errors import BudgetError, VideoError
 
 T = TypeVar("T")
+Pixels = Iterator[np.ndarray | None]
 
 # Frames of a video, or grids of a picture, per chunk.
 PREFILL_CHUNK_FRAMES = MAX_STEP_FRAMES
@@ -39,6 +40,36 @@ def image_chunks(slots: np.ndarray, max_grids: int = MAX_STEP_FRAMES) -> Iterato
     step = min(max_grids, PREFILL_CHUNK_FRAMES)
     for first in range(1, len(slots), step):
         yield np.concatenate([slots[:1], slots[first : first + step]])
+
+
+def source_features(
+    engine: Engine,
+    source: VideoSource,
+    should_stop: Callable[[], bool],
+    watch: Callable[[Pixels], Pixels] = lambda frames: frames,
+) -> Iterator[torch.Tensor | None]:
+    """Features of the next frames, (≤ PREFILL_CHUNK_FRAMES, tokens, dim); None while they are being decoded.
+
+    They are stored with the source where that pays, and then neither decoded nor encoded again. `watch` passes the
+    frames on, and can measure the time that they take.
+    """
+    if source.has_features:
+        yield from source.feature_store.load()
+        return
+    start = 0
+    chunk = min(PREFILL_CHUNK_FRAMES, engine.max_step_frames)
+    for pixels in watch(source.pixels(chunk, should_stop)):
+        if pixels is None:
+            yield None
+            continue
+        features = engine.encode_frames(pixels)
+        # LongVA-7B's take three times the space of the pixels, and save 4 to 17% of another prefill.
+        if engine.keep_features or features.nbytes <= pixels.nbytes:
+            source.feature_store.append(features, start)
+        start += len(features)
+        yield features
+    if source.complete:
+        source.feature_store.finish(source.num_frames)
 
 
 def once_complete(events: Iterator[Progress]) -> Iterator[Progress]:
@@ -217,7 +248,7 @@ class SourcePrefix:
     ) -> Iterator[Progress]:
         """Append the frames to the cache, after the embeddings (1, tokens, dim) in `waiting`."""
         count = FrameCount(source.num_frames, SLOW_ENCODING_SHARE if self._engine.loaded.estimate is not None else 1.0)
-        for features in self._features(source):
+        for features in source_features(self._engine, source, self._should_stop.is_set, self._timed):
             if self._should_stop.is_set():
                 return
             if features is None:
@@ -260,26 +291,6 @@ class SourcePrefix:
             yield step
             if self._should_stop.is_set():
                 return
-
-    def _features(self, source: VideoSource) -> Iterator[torch.Tensor | None]:
-        """Features of the next frames, (≤ PREFILL_CHUNK_FRAMES, tokens, dim); None while they are being decoded."""
-        if source.has_features:
-            yield from source.feature_store.load()
-            return
-        start = 0
-        chunk = min(PREFILL_CHUNK_FRAMES, self._engine.max_step_frames)
-        for pixels in self._timed(source.pixels(chunk, self._should_stop.is_set)):
-            if pixels is None:
-                yield None
-                continue
-            features = self._engine.encode_frames(pixels)
-            # LongVA-7B's take three times the space of the pixels, and save 4 to 17% of another prefill.
-            if self._engine.keep_features or features.nbytes <= pixels.nbytes:
-                source.feature_store.append(features, start)
-            start += len(features)
-            yield features
-        if source.complete:
-            source.feature_store.finish(source.num_frames)
 
     def _timed(self, frames: Iterator[T]) -> Iterator[T]:
         """Count the time spent waiting for `frames`."""

@@ -52,7 +52,10 @@ def check_choice(value: str, info: ValidationInfo) -> str:
 
 @dataclass(frozen=True, config=STRICT)
 class Frames:
-    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`."""
+    """Which frames of a video of `duration_seconds` were used: `seconds` are the presentation times of `indices`.
+
+    `has_numbers`: each frame's number was drawn on the pixels that the model was given.
+    """
 
     budget: Count
     duration_seconds: Number
@@ -61,6 +64,7 @@ class Frames:
     decoder: str
     indices: tuple[int, ...]
     seconds: tuple[Number, ...]
+    has_numbers: bool
 
     _decoder_is_known = field_validator("decoder")(check_choice)
 
@@ -222,7 +226,8 @@ def describe(source: Source, budget: int) -> Media:
 def describe_frames(source: VideoSource, budget: int) -> Frames:
     plan, indices, seconds = source.plan, tuple(source.indices), tuple(source.seconds)
     duration = source.duration_seconds
-    return Frames(budget, duration, plan.start_seconds, plan.end_seconds, source.decoder, indices, seconds)
+    start, end = plan.start_seconds, plan.end_seconds
+    return Frames(budget, duration, start, end, source.decoder, indices, seconds, source.has_numbers)
 
 
 def read_record(path: Path) -> ChatRecord:

@@ -69,7 +69,8 @@ def open_recorded(
     if frames is None:
         return ImageSource(path, processor, limits)
     info = probe(path, limits, decoder=frames.decoder)
-    return VideoSource(info, plan_recorded(info, frames), processor, frames.decoder, limits)
+    plan = plan_recorded(info, frames)
+    return VideoSource(info, plan, processor, frames.decoder, limits, frames.has_numbers)
 
 
 def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterator[Progress | Replayed]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from longva_demo.chat.feature_store import FeatureStore
 from longva_demo.chat.frame_store import FrameStore
+from longva_demo.chat.numbering import number_frames
 from longva_demo.chat.prefetcher import Prefetcher
 from longva_demo.chat.turn import FrameRef
 from longva_demo.folders import temporary_folder
@@ -121,10 +122,13 @@ class VideoSource:
         processor: LongVAProcessor,
         decoder: str = "pyav",
         limits: DecodeLimits | None = None,
+        has_numbers: bool = False,
     ) -> None:
+        """`has_numbers`: draw each frame's number on the pixels that the model is given (numbering.py)."""
         self.info = info
         self.plan = plan
         self.decoder = decoder
+        self.has_numbers = has_numbers
         self.limits = limits or DecodeLimits()
         self.notes: list[str] = [*info.notes, *([plan.note] if plan.note else [])]
         self.folder = temporary_folder("frames")
@@ -156,8 +160,8 @@ class VideoSource:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The file's SHA-256, the frame indices and the decoder."""
-        return ("video", self.sha256, self.plan.indices, self.decoder)
+        """The file's SHA-256, the frame indices, the decoder, and whether the frames are numbered."""
+        return ("video", self.sha256, self.plan.indices, self.decoder, self.has_numbers)
 
     @property
     def indices(self) -> list[int]:
@@ -219,7 +223,10 @@ class VideoSource:
         Raises:
             VideoError: no frame could be decoded, a limit was hit, or the disk is full.
         """
-        yield from self._with_notes(self.frame_store.write(self.decode(), self._preprocess))
+        store = self.frame_store
+        yield from self._with_notes(
+            store.write(self.decode(), lambda pixels: self._numbered(pixels, len(store.indices)))
+        )
 
     def decode(self) -> Generator[FrameBatch]:
         """Decode the planned frames at full size and store nothing."""
@@ -238,6 +245,17 @@ class VideoSource:
             self.info.path, plan, info=self.info, decoder=self.decoder, limits=self.limits, size=scaled
         )
         return next(batch.pixels[0] for batch in batches if len(batch))
+
+    def other_frames(self, plan: FramePlan) -> Generator[tuple[FrameBatch, np.ndarray]]:
+        """Other frames of this video, with the model's pixels, uint8 (frames, S, S, 3). Nothing is stored.
+
+        Raises:
+            VideoError: as `frames()`.
+        """
+        batches = decode_frames(self.info.path, plan, info=self.info, decoder=self.decoder, limits=self.limits)
+        for batch in batches:
+            if len(batch):
+                yield batch, self._preprocess(batch.pixels)
 
     def prefetch(self) -> bool:
         with self.frame_store.changed:
@@ -292,7 +310,7 @@ class VideoSource:
         """A copy in another process reads the same stored files; it neither decodes nor deletes them."""
         assert self.complete, "decode all frames before handing the source to another process"
         assert self.sha256  # computed here once, and cached in `info`
-        names = ("info", "plan", "decoder", "notes", "folder", "frame_store", "feature_store")
+        names = ("info", "plan", "decoder", "has_numbers", "notes", "folder", "frame_store", "feature_store")
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -306,6 +324,11 @@ class VideoSource:
     def _preprocess(self, pixels: np.ndarray) -> np.ndarray:
         assert self._processor is not None, "a copy in another process does not decode"
         return self._processor.preprocess_frames(pixels)
+
+    def _numbered(self, pixels: np.ndarray, num_before: int) -> np.ndarray:
+        """The model's pixels of the frames after the first `num_before`, with their numbers if they have any."""
+        small = self._preprocess(pixels)
+        return number_frames(small, num_before + 1) if self.has_numbers else small
 
     def _with_notes(self, batches: Generator[FrameBatch]) -> Generator[FrameBatch]:
         """Pass `batches` through and add their notes to those of the source."""
@@ -331,9 +354,11 @@ class VideoSource:
         return self._preprocessed(self.decode())
 
     def _preprocessed(self, batches: Generator[FrameBatch]) -> Generator[np.ndarray]:
+        num_before = 0
         with closing(batches):
             for batch in batches:
-                yield self._preprocess(batch.pixels)
+                yield self._numbered(batch.pixels, num_before)
+                num_before += len(batch)
 
 
 class ImageSource:

@@ -11,6 +11,7 @@ Stop takes effect between steps. These are all the steps, and what bounds each:
 | one new token, and the choice of it | `Engine.generate` | one token; at most 4,096 per answer |
 | an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, in chunks of 64 MB |
 | a chunk of rows of an occlusion | `Engine.log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
+| windows of frames, each with a question | `Engine.window_log_probs` | as a chunk of text; at least one window |
 | a KV cache: allocated, copied, or restored | `Engine.new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
 
 Everything else consists of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has

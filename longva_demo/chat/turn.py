@@ -14,6 +14,7 @@ class Stage(StrEnum):
     SAMPLING = "sampling"  # frames are being decoded
     ENCODING = "encoding"  # frames go through the vision tower; only the needle test reports it
     PREFILL = "prefill"  # frames go into the KV cache
+    WINDOWS = "windows"  # windows of frames are asked about one by one; only a search reports it
     QUESTION = "question"  # tokens of the question and earlier turns go into the KV cache
 
 

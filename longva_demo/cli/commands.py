@@ -50,7 +50,7 @@ def ask(options: Namespace) -> None:
     else:
         if options.num_frames is None and engine.default_frames != settings.num_frames:
             plan = plan_frames(info, engine.default_frames, options.start, options.end)
-        source = VideoSource(info, plan, engine.processor, settings.decoder, limits)
+        source = VideoSource(info, plan, engine.processor, settings.decoder, limits, options.number_frames)
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
         say(engine.loaded.reason)

@@ -114,7 +114,9 @@ def run_questions(evaluation: "OwnQuestions") -> None:
 def evaluate_task(options: Namespace, settings: Settings) -> None:
     task = TASKS.get(options.target)
     if task is None:
-        raise DemoError(f"{options.target!r} is not a known task", f"use a .jsonl file, or one of {', '.join(TASKS)}")
+        raise DemoError(
+            f"{options.target!r} is not a known benchmark", f"use a .jsonl file, or one of {', '.join(TASKS)}"
+        )
     frames = None if task.frames is None else options.num_frames or task.frames
     if options.plan:
         with quick_imports():
@@ -123,4 +125,22 @@ def evaluate_task(options: Namespace, settings: Settings) -> None:
         print("\n".join(plan_task(task, frames, options.limit)))
         return
     require_packages("lmms_eval")
-    raise NotImplementedError
+    with quick_imports():
+        from longva_demo.eval.benchmark import run_benchmark
+        from longva_demo.eval.lmms_model import DEFAULT_MODEL, LongVADemo
+
+    model = LongVADemo(
+        model=options.model or DEFAULT_MODEL,
+        frames=frames or FRAMES,
+        out=options.out or f"eval-{task.name}",
+        quant=settings.quant,
+        device=settings.device,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        decoder=settings.decoder,
+    )
+    outcome = run_benchmark(model, task, options.limit)
+    if outcome is not None and options.json:
+        print_json(**outcome.facts())
+    elif outcome is not None:
+        print(outcome.report())

@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | niah | eval | …`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | find | chapters | …`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -23,6 +23,8 @@ EPILOG = """examples:
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo find clip.mp4 "a red star"                when a video shows something
+  longva-demo chapters clip.mp4 --format md              its scenes, with one line about each
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
   longva-demo niah film.mp4                             needle-in-a-haystack test with up to 3,000 frames
   longva-demo niah compare niah-bf16 niah-4bit          two of its runs side by side
@@ -58,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|niah|eval|replay|export|mcp|doctor"
+        dest="command", required=True, metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|mcp|doctor"
     )
     serve = commands.add_parser("serve", help="serve the page")
     add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", "openai_api", "mcp", *MODEL_SETTINGS)
@@ -68,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("question", help="the question, in quotes")
     add_frame_flags(ask)
     add_settings(ask, *MODEL_SETTINGS)
+    ask.add_argument(
+        "--number-frames",
+        action="store_true",
+        help="draw each frame's number on it (NumPro), so that the model can name frames; for questions about when",
+    )
     ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) always takes the most likely token")
     ask.add_argument(
         "--top-p",
@@ -83,6 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_frame_flags(frames)
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
     add_json_flag(frames)
+
+    add_find_flags(commands.add_parser("find", help="find when a video shows something"))
+    add_chapters_flags(commands.add_parser("chapters", help="list the scenes of a video with one line about each"))
 
     add_niah_flags(commands.add_parser("niah", help="V-NIAH: find one picture among thousands of frames"))
     add_compare_flags(commands.add_parser(COMPARE, help="two runs of niah side by side"))
@@ -108,6 +118,55 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--port", type=int, help=f"its port (default: {SETTINGS['port'].default})")
     add_json_flag(doctor)
     return parser
+
+
+def add_find_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", help="a video file")
+    parser.add_argument(
+        "query", help='what to look for, in quotes: "a red star"; or a question with the answer yes or no'
+    )
+    parser.add_argument(
+        "--frames",
+        dest="num_frames",
+        type=int,
+        metavar="N",
+        help="number of frames to sample; as many again for the edges (default: 256, or on a slow processor fewer)",
+    )
+    add_range_flags(parser)
+    parser.add_argument(
+        "--precision",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="how well the ends of a range should be known (default: 1)",
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of consecutive samples to show at a time, for what moves (default: 1)",
+    )
+    add_settings(parser, *MODEL_SETTINGS)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--format", choices=("csv", "vtt"), help="print the ranges as CSV or as WebVTT chapters")
+
+
+def add_chapters_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", help="a video file")
+    parser.add_argument(
+        "--frames",
+        dest="num_frames",
+        type=int,
+        metavar="N",
+        help="number of frames to sample; scenes shorter than the time between two may be missed (default: 512)",
+    )
+    add_range_flags(parser)
+    add_settings(parser, *MODEL_SETTINGS)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print a JSON list")
+    output.add_argument("--format", choices=("vtt", "md"), help="print WebVTT chapters or a Markdown list")
 
 
 def add_niah_flags(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +245,10 @@ def add_eval_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "num_frames")
+    add_range_flags(parser)
+
+
+def add_range_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=time_argument, default=0.0, metavar="TIME", help="start of the range (default: 0)"
     )
@@ -219,12 +282,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands, evaluate, niah
+    from longva_demo.cli import commands, evaluate, moments, niah
 
     run = {
         "serve": commands.serve,
         "ask": commands.ask,
         "frames": commands.frames,
+        "find": moments.find,
+        "chapters": moments.chapters,
         "niah": niah.niah,
         COMPARE: niah.compare,
         "eval": evaluate.evaluate,

@@ -25,7 +25,16 @@ def print_json(**values: object) -> None:
 
     Bytes of a file name that are not UTF-8 become U+FFFD: JSON cannot represent them.
     """
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    write_json(values)
+
+
+def print_json_list(values: list[dict[str, object]]) -> None:
+    """The same for a list of objects."""
+    write_json(values)
+
+
+def write_json(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     sys.stdout.flush()
     sys.stdout.buffer.write(replace_surrogates(text).encode("utf-8") + b"\n")
     sys.stdout.buffer.flush()

@@ -106,8 +106,7 @@ class OwnQuestions:
 
     def report(self) -> str:
         """The table at the end."""
-        lines = [f"{'':28} {'%':>5}  (95 % interval)", *self.summary.lines()]
-        return "\n".join([*lines, f"results and page: {self._setup.out / PAGE}"])
+        return "\n".join([*self.summary.lines(), f"results and page: {self._setup.out / PAGE}"])
 
 
 def format_time_left(seconds: float | None) -> str:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from longva_demo.chat import Engine, Sampling
 from longva_demo.chat.sampling import MAX_NEW_TOKENS
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, one_line
 from longva_demo.eval.answers import Answer, Answers, Item, answer_items
 from longva_demo.eval.asking import FrameSampling, Media
 from longva_demo.eval.command import model_facts
@@ -68,13 +68,18 @@ class LongVADemo(lmms):
             "lmms_eval": version("lmms_eval"),
             "extractor": "that of the task in lmms-eval",
         }
-        self.answers = Answers(Path(out), self.head, self._rank)
+        self.out = Path(out)
+        self.answers = Answers(self.out, self.head, self._rank)
         self.accelerator.wait_for_everyone()  # nobody writes before everybody has read
 
     @property
     def device(self) -> Any:
         """Where the evaluator of lmms-eval gathers results of several processes."""
         return self.accelerator.device
+
+    def all_answers(self) -> list[Answer]:
+        """Those of all processes so far."""
+        return Answers(self.out, self.head, self._rank).all()
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """The answers to `requests`, in their order."""
@@ -103,8 +108,14 @@ class LongVADemo(lmms):
 
         try:
             prompt, media = read_messages(messages())
-        except (SystemExit, DemoError) as error:  # tasks of lmms-eval exit if a video is missing
-            return Item(key, "", sampling, "", lambda: None, error=str(error))
+        except (
+            SystemExit,
+            AssertionError,
+            OSError,
+            DemoError,
+        ) as error:  # tasks exit, or assert, if a video is missing
+            what = one_line(str(error)) or f"the task raised {type(error).__name__}, as for a missing video"
+            return Item(key, "", sampling, "", lambda: None, error=what)
         if isinstance(media, Image.Image):
             return Item(key, prompt, sampling, "", lambda: read_messages(messages())[1])
         return Item(key, prompt, sampling, str(media or ""), lambda: media)

@@ -1,14 +1,17 @@
 """The published figures of LongVA, and the benchmarks of lmms-eval that check them. Data only."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 PAPER = "arXiv 2406.16852"
-VIDEO_MME = "arXiv 2405.21075"
 TPO = "arXiv 2501.13919"
 REKV = "arXiv 2503.00540"
 VIDEO_XL = "arXiv 2409.14485"
 LLAVA_VIDEO = "arXiv 2410.02713"
 UNTRACED = "source not traced"
+
+PAID = "scored by a paid model"
+NEEDLES = "`longva-demo niah film.mp4 --model lmms-lab/LongVA-7B`"
 
 LONGVA, DPO, LONGVA_TPO = "LongVA-7B", "LongVA-7B-DPO", "LongVA-7B-TPO"
 FRAMES = 128  # of videos, where nothing else is published
@@ -20,6 +23,9 @@ class Task:
 
     frames: the published budget, which is the default; None for pictures, which are cut into grids (UniRes).
     questions, videos: how many there are, by `source`; None where it was not found.
+    metric: the one of the task's metrics that figures are published of, if it has several.
+    scale: from the metric to the published figures.
+    part_field: the field of a question by which figures of parts are published.
     """
 
     name: str
@@ -29,6 +35,26 @@ class Task:
     questions: int | None = None
     videos: int | None = None
     source: str = ""
+    metric: str = ""
+    scale: float = 1.0
+    part_field: str = ""
+
+
+class Count(TypedDict):
+    """How many questions and videos a benchmark has, and what it calls its parts."""
+
+    questions: int
+    videos: int
+    source: str
+    part_field: str
+
+
+VIDEO_MME: Count = {"questions": 2700, "videos": 900, "source": "arXiv 2405.21075", "part_field": "duration"}
+
+
+def picture_task(name: str, title: str, dataset: str, questions: int, source: str, metric: str) -> Task:
+    """A benchmark of single pictures, with a metric between 0 and 1."""
+    return Task(name, title, f"lmms-lab-encoder/{dataset}", None, questions, source=source, metric=metric, scale=100)
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class Figure:
     """A published figure in per cent, or on the benchmark's own scale.
 
     task: the name of the task of lmms-eval that checks it; "" if there is none.
+    check: what checks it instead, or why nothing does.
     part: a part of the benchmark that the figure is about; "" for all of it.
     frames: None where it was not published.
     """
@@ -48,22 +75,15 @@ class Figure:
     frames: int | None = None
     part: str = ""
     note: str = ""
+    check: str = ""
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("videomme", "Video-MME", "lmms-lab/Video-MME", 128, 2700, 900, VIDEO_MME),
-        Task("videomme_w_subtitle", "Video-MME with subtitles", "lmms-lab/Video-MME", 96, 2700, 900, VIDEO_MME),
-        Task(
-            "videomme_no_visual",
-            "Video-MME without the video",
-            "lmms-lab/Video-MME",
-            128,
-            2700,
-            900,
-            VIDEO_MME,
-        ),
+        Task("videomme", "Video-MME", "lmms-eval/Video-MME", 128, **VIDEO_MME),
+        Task("videomme_w_subtitle", "Video-MME with subtitles", "lmms-eval/Video-MME", 96, **VIDEO_MME),
+        Task("videomme_no_visual", "Video-MME without the video", "lmms-eval/Video-MME", 128, **VIDEO_MME),
         Task("mlvu_dev", "MLVU dev", "sy1998/MLVU_dev", questions=2174, source="arXiv 2406.04264"),
         Task("mlvu_test", "MLVU test", "sy1998/MLVU_Test", questions=502, source="arXiv 2406.04264"),
         Task(
@@ -72,18 +92,30 @@ TASKS: dict[str, Task] = {
             "longvideobench/LongVideoBench",
             questions=1337,
             source="arXiv 2407.15754",
+            scale=100,
         ),
-        Task("egoschema_subset", "EgoSchema, subset", "lmms-lab/egoschema", 32, 500, 500, "arXiv 2308.09126"),
-        Task("lvbench", "LVBench", "lmms-lab/LVBench", questions=1549, videos=103, source="arXiv 2406.08035"),
+        Task(
+            "egoschema_subset", "EgoSchema, subset", "lmms-eval/egoschema", 32, 500, 500, "arXiv 2308.09126", scale=100
+        ),
+        Task("lvbench", "LVBench", "lmms-eval/LVBench", questions=1549, videos=103, source="arXiv 2406.08035"),
         Task("timescope", "TimeScope", "Apollo-LMMs/TimeScope"),
-        Task("longtimescope", "LongTimeScope", "Apollo-LMMs/LongTimeScope"),
-        Task("temporal_grounding_charades", "Charades-STA", "lmms-lab/charades_sta", questions=3720, source=""),
-        Task("ai2d", "AI2D", "lmms-lab/ai2d", None, 3088, source="arXiv 1603.07396"),
-        Task("chartqa", "ChartQA", "lmms-lab/ChartQA", None, 2500, source="arXiv 2203.10244"),
-        Task("docvqa_val", "DocVQA val", "lmms-lab/DocVQA", None, 5349, source="arXiv 2007.00398"),
-        Task("infovqa_val", "InfoVQA val", "lmms-lab/DocVQA", None, 2801, source="arXiv 2104.12756"),
-        Task("realworldqa", "RealWorldQA", "lmms-lab/RealWorldQA", None, 765, source="x.ai/news/grok-1.5v"),
-        Task("mmmu_val", "MMMU val", "lmms-lab/MMMU", None, 900, source="arXiv 2311.16502"),
+        Task("longtimescope", "LongTimeScope", "Apollo-LMMs/LongTimeScope2"),
+        Task("temporal_grounding_charades", "Charades-STA", "lmms-eval/charades_sta", metric="charades_sta_mIOU"),
+        Task(
+            "nextqa_mc_test",
+            "NExT-QA, multiple choice",
+            "lmms-eval/NExTQA",
+            questions=8564,
+            videos=1000,
+            source="arXiv 2105.08276",
+            scale=100,
+        ),
+        picture_task("ai2d", "AI2D", "ai2d", 3088, "arXiv 1603.07396", "exact_match"),
+        picture_task("chartqa", "ChartQA", "ChartQA", 2500, "arXiv 2203.10244", "relaxed_overall"),
+        picture_task("docvqa_val", "DocVQA val", "DocVQA", 5349, "arXiv 2007.00398", "anls"),
+        picture_task("infovqa_val", "InfoVQA val", "DocVQA", 2801, "arXiv 2104.12756", "anls"),
+        picture_task("realworldqa", "RealWorldQA", "RealWorldQA", 765, "x.ai/news/grok-1.5v", "exact_match"),
+        picture_task("mmmu_val", "MMMU val", "MMMU", 900, "arXiv 2311.16502", "mmmu_acc"),
     )
 }
 
@@ -120,13 +152,16 @@ FIGURES: tuple[Figure, ...] = (
     Figure("LongVideoBench val", DPO, 52.8, TPO, "longvideobench_val_v"),
     Figure("LongVideoBench val", LONGVA_TPO, 54.2, TPO, "longvideobench_val_v"),
     Figure("EgoSchema", LONGVA, 42.5, REKV, "egoschema_subset", 32),
-    Figure("NExT-QA, multiple choice", LONGVA, 68.3, LLAVA_VIDEO),
-    Figure("ActivityNet-QA", LONGVA, 50.0, LLAVA_VIDEO),
-    Figure("VideoChatGPT", LONGVA, 3.20, LLAVA_VIDEO, note="score of 0 to 5"),
-    Figure("VideoDC", LONGVA, 3.14, LLAVA_VIDEO, note="score of 0 to 5"),
-    Figure("TempCompass", LONGVA, 56.9, UNTRACED, note="56.9 to 57.0"),
-    Figure("VNBench", LONGVA, 41.5, UNTRACED),
-    Figure("StreamingBench", LONGVA, 50.7, UNTRACED),
+    Figure("NExT-QA, multiple choice", LONGVA, 68.3, LLAVA_VIDEO, "nextqa_mc_test"),
+    Figure("ActivityNet-QA", LONGVA, 50.0, LLAVA_VIDEO, check=PAID),
+    Figure("VideoChatGPT", LONGVA, 3.20, LLAVA_VIDEO, note="score of 0 to 5", check=PAID),
+    Figure("VideoDC", LONGVA, 3.14, LLAVA_VIDEO, note="score of 0 to 5", check=PAID),
+    Figure("TempCompass", LONGVA, 56.9, UNTRACED, note="56.9 to 57.0", check=PAID),
+    Figure("VNBench", LONGVA, 41.5, UNTRACED, check="not in lmms-eval 0.7.3"),
+    Figure("StreamingBench", LONGVA, 50.7, UNTRACED, check="not in lmms-eval 0.7.3"),
+    Figure("V-NIAH, 200 to 3,000 frames", LONGVA, 90.9, PAPER, check=NEEDLES),
+    Figure("V-NIAH, 200 to 2,000 frames", LONGVA, 97.3, PAPER, check=NEEDLES),
+    Figure("V-NIAH, 2,400 to 3,000 frames", LONGVA, 67.0, PAPER, note="67 to 80 per size", check=NEEDLES),
     Figure("AI2D", LONGVA, 70.7, PAPER, "ai2d"),
     Figure("ChartQA", LONGVA, 70.4, PAPER, "chartqa"),
     Figure("DocVQA", LONGVA, 80.8, PAPER, "docvqa_val"),

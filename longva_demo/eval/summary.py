@@ -75,6 +75,7 @@ class Summary:
             ("accuracy without the video", self.blind),
         )
         return [
+            f"{'':28} {'%':>5}  (95 % interval)",
             *(f"{name:28} {value}" for name, value in rows if value is not None),
             f"{'answered':28} {self.num_answered:5,} of {self.num_questions:,}",
             f"{'errors, not counted above':28} {self.num_errors:5,}",

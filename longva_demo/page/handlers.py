@@ -65,12 +65,14 @@ class Handlers:
         start: str,
         end: str,
         decoder: str,
+        has_numbers: bool,
         asked_at: float,
         request: gr.Request,
     ) -> Updates:
         """Sample the frames and show them as they are decoded. A later call ends this one."""
         page = self.pages.get(request.session_hash)
-        selection = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+        file = video or picture
+        selection = Selection.from_fields(file, num_frames, start, end, decoder, self.settings, has_numbers)
         with self.events.event("select", where="page", session=page.session.name) as event:
             yield from self._select(page, selection, asked_at, event)
 
@@ -172,6 +174,7 @@ class Handlers:
         start: str,
         end: str,
         decoder: str,
+        has_numbers: bool,
         temperature: float,
         top_p: float,
         max_new_tokens: int,
@@ -187,7 +190,8 @@ class Handlers:
             if len(page.transcript.entries) >= MAX_ENTRIES:
                 raise DemoError(f"the conversation has {MAX_ENTRIES} entries", "save it, clear it, and ask again")
             sampling = Sampling.from_fields(temperature, top_p, max_new_tokens)
-            selection = Selection.from_fields(video or picture, num_frames, start, end, decoder, self.settings)
+            file = video or picture
+            selection = Selection.from_fields(file, num_frames, start, end, decoder, self.settings, has_numbers)
             with page.exclusive():
                 pass  # fails here while another answer is written, which a new selection would stop
             # The page has already asked for this selection, but the two requests may overtake each other.

@@ -7,6 +7,7 @@ import gradio as gr
 from longva_demo.chat import AdmissionQueue, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.chat.zero_gpu import quota_of
+from longva_demo.moments import Finder
 from longva_demo.page.checks import Checks
 from longva_demo.page.components.about import make_about
 from longva_demo.page.components.budget import make_budget
@@ -24,6 +25,7 @@ from longva_demo.page.components.preview import make_preview_line
 from longva_demo.page.components.suggestions import make_suggestions
 from longva_demo.page.components.timeline import make_timeline
 from longva_demo.page.components.transcript import make_transcript
+from longva_demo.page.finding import Finding
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
@@ -58,6 +60,7 @@ class Parts(NamedTuple):
     attribution: gr.Checkbox
     history: gr.HTML
     decoder: gr.Radio
+    numbers: gr.Checkbox
     temperature: gr.Slider
     top_p: gr.Slider
     max_new_tokens: gr.Slider
@@ -69,6 +72,7 @@ def build_page(
     examples: list[Example],
     pages: Pages,
     answerer: Answerer,
+    finder: Finder,
     queue: AdmissionQueue,
     events: EventLog,
 ) -> None:
@@ -79,6 +83,7 @@ def build_page(
     changes = bind_asking(parts, handlers)
     Checks(engine, pages, answerer).bind(parts.transcript, parts.question, parts.asked_at)
     NeedleTests(engine, pages, queue, events).bind(parts.needle_test, parts.asked_at)
+    Finding(pages, finder).bind(parts.timeline, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
@@ -183,9 +188,11 @@ def lay_out_settings(settings: Settings) -> dict[str, Any]:
             label=I18N("settings.decoder"),
             info=I18N("settings.decoder_info"),
         )
+        numbers = gr.Checkbox(False, label=I18N("settings.numbers"), info=I18N("settings.numbers_info"))
     return {
         "attribution": attribution,
         "decoder": decoder,
+        "numbers": numbers,
         "temperature": temperature,
         "top_p": top_p,
         "max_new_tokens": max_new_tokens,
@@ -197,7 +204,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
 
     The browser decides what the fields hold (selection.js), since a reply of the server may be late.
     """
-    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder, parts.numbers]
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     select: dict[str, Any] = {
         "fn": handlers.select,
@@ -230,6 +237,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
         parts.end.submit,
         parts.end.blur(None, None, None, js="() => selection.left('end')", **hidden).success,
         parts.decoder.input,
+        parts.numbers.input,
     ]
     for event in changes:
         event(**select).failure(None, None, None, js="() => selection.requestFailed()", **hidden)
@@ -248,7 +256,7 @@ def bind_selecting(parts: Parts, handlers: Handlers) -> None:
 def bind_asking(parts: Parts, handlers: Handlers) -> list[gr.events.Dependency]:
     """Enter, the button and suggestions share one handler. Returns the events that change the conversation."""
     sampling = [parts.temperature, parts.top_p, parts.max_new_tokens]
-    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder]
+    fields = [parts.video, parts.picture, parts.budget, parts.start, parts.end, parts.decoder, parts.numbers]
     shown, asked_at = [parts.transcript, parts.question], parts.asked_at
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     many: dict[str, Any] = {"concurrency_limit": MAX_CONCURRENT_QUESTIONS}

@@ -70,6 +70,14 @@ class Save:
 def make_file(chats: list[ChatSection], kind: str) -> dict[str, str]:
     """Name, media type and text of the file. JSON holds only the last chat."""
     media = chats[-1].record.media
-    stem = re.sub(r"[^\w.-]+", "-", media.name.rpartition(".")[0] or media.name).strip(".-")[:60] if media else ""
+    stem = file_stem(media.name.rpartition(".")[0] or media.name) if media else ""
     text = to_html(chats) if kind == "html" else chats[-1].record.to_json()
     return {"name": f"{stem or 'longva'}-chat.{kind}", "type": MEDIA_TYPES[kind], "text": text}
+
+
+def file_stem(text: str) -> str:
+    """
+    >>> file_stem("a red star?")
+    'a-red-star'
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip(".-")[:60]

@@ -30,10 +30,18 @@ class Selection:
     start_seconds: float | None = None
     end_seconds: float | None = None
     decoder: str = "pyav"
+    has_numbers: bool = False
 
     @classmethod
     def from_fields(
-        cls, path: str | None, num_frames: object, start: str | None, end: str | None, decoder: str, settings: Settings
+        cls,
+        path: str | None,
+        num_frames: object,
+        start: str | None,
+        end: str | None,
+        decoder: str,
+        settings: Settings,
+        has_numbers: bool = False,
     ) -> "Selection | None":
         """The selection in the page's fields; None without a file.
 
@@ -51,7 +59,7 @@ class Selection:
             raise DemoError(
                 f"the end {short(end)} is not after the start {short(start or '0:00')}", "choose a later end"
             )
-        return cls(Path(path), int(num_frames), first, last, decoder)
+        return cls(Path(path), int(num_frames), first, last, decoder, bool(has_numbers))
 
     @property
     def is_whole(self) -> bool:
@@ -69,7 +77,7 @@ class Selection:
             return ImageSource(self.path, engine.processor, limits)
         info = self.known_info(shown) or probe(self.path, limits=limits, decoder=self.decoder)
         plan = plan_frames(info, self.num_frames, self.start_seconds or 0.0, self.end_seconds)
-        return VideoSource(info, plan, engine.processor, self.decoder, limits)
+        return VideoSource(info, plan, engine.processor, self.decoder, limits, self.has_numbers)
 
     def known_info(self, shown: Source | None) -> VideoInfo | None:
         """The info of `shown`, if it has the same file and the same decoder."""

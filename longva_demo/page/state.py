@@ -14,6 +14,7 @@ from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
 from longva_demo.chat.record import ChatRecord, Frames, record_chat
 from longva_demo.chat.replay import check_file, resume
 from longva_demo.errors import DemoError, VideoError
+from longva_demo.moments import Moments as FoundMoments
 from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
@@ -77,12 +78,15 @@ class Page:
     chats_lock: threading.Lock = field(default_factory=threading.Lock)
     stop_requested: threading.Event = field(default_factory=threading.Event)
     needle_test_stop: threading.Event = field(default_factory=threading.Event)
+    search_stop: threading.Event = field(default_factory=threading.Event)
     is_attributing: bool = False  # `session_lock` is held only to attribute the last answer
     preview: Preview | None = None
     selection_asked_at: float = 0.0  # of the newest selection
     chat_asked_at: float = 0.0  # of the newest question, or of the newest undo or clear
     answer_asked_at: float = 0.0  # of the answer that is being written
     needle_test_asked_at: float = 0.0  # of the newest needle test
+    search_asked_at: float = 0.0  # of the newest search
+    moments: tuple[str, FoundMoments] | None = None  # what the newest search looked for and found
     returned: Value | None = None  # the last question without an answer, for the question field
     token: str = field(default_factory=lambda: secrets.token_hex(8))  # identifies this page in the browser's storage
     last_used: float = 0.0
@@ -367,6 +371,7 @@ class Page:
             isinstance(source, VideoSource)
             and self.selection is not None
             and self.selection.num_frames == frames.budget
+            and source.has_numbers == frames.has_numbers
             and set(frames.indices) <= set(source.plan.indices)
         )
 
@@ -408,6 +413,7 @@ class Page:
         self.selected = Selected(None, self.selection_asked_at)
         self._drop_preview()
         self.needle_test_stop.set()
+        self.search_stop.set()
         self.stop()
         self.session.close()
         self.recent_views.close()

@@ -1,4 +1,4 @@
-"""The two HTTP endpoints for `gradio_client`: plain inputs, one call, no state between calls."""
+"""The three HTTP endpoints for `gradio_client`: plain inputs, one call, no state between calls."""
 
 import threading
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ import gradio as gr
 from longva_demo.chat import ChatSession, Engine, Sampling, Source, TextDelta, VideoSource
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.errors import DemoError
+from longva_demo.moments import PRECISION_SECONDS, Finder, Search, default_frames
 from longva_demo.page.errors import plain, streaming
 from longva_demo.page.selection import Selection
 from longva_demo.quotas import CLIENT, Quotas
@@ -19,15 +20,22 @@ from longva_demo.telemetry import EventLog
 
 
 class Api:
-    """The functions of /sample_frames and /chat. Their docstrings are the API's documentation."""
+    """The functions of /sample_frames, /chat and /find. Their docstrings are the API's documentation."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog, quotas: Quotas
+        self,
+        engine: Engine,
+        settings: Settings,
+        answerer: Answerer,
+        finder: Finder,
+        events: EventLog,
+        quotas: Quotas,
     ) -> None:
         self.engine = engine
         self.quotas = quotas
         self.events = events
         self.answerer = answerer
+        self.finder = finder
         self.settings = settings
         self.files_in_use = FilesInUse()
 
@@ -95,6 +103,42 @@ class Api:
                     answer += event.text
                     yield answer
 
+    @streaming
+    def find(
+        self,
+        query: str,
+        video: str,
+        num_frames: float = 256,
+        start: str = "",
+        end: str = "",
+        precision: float = PRECISION_SECONDS,
+        window: float = 1,
+    ) -> Iterator[dict[str, object]]:
+        """When a video shows something: the model is asked about each frame on its own. Streams what is found so far.
+
+        Args:
+            query: what to look for, such as "a red star", or a question with the answer yes or no
+            video: a video file
+            num_frames: the frame budget; as many frames again are used around the edges of what is found
+            start: start of the searched range, in seconds or h:mm:ss; empty for the beginning
+            end: end of the range; empty for the end of the video
+            precision: how well the ends of a range should be known, in seconds
+            window: how many consecutive samples are shown at a time, for what moves
+
+        Returns:
+            "frames": a list of "index", "seconds" and "score" (the probability of yes); "ranges": a list of "start",
+            "end", "score" and "best" (the time of the best frame), in seconds
+        """
+        search = Search.from_fields(query, precision, window)
+        with self._opened_source("find", video, num_frames, start, end) as source:
+            if not isinstance(source, VideoSource):
+                raise DemoError("the file is not a video", "upload a video file")
+            num_before = 0
+            for found in self.finder(source, search, lambda: False, None):
+                if len(found.frames) > num_before or found.progress is None:
+                    num_before = len(found.frames)
+                    yield found.to_dict()
+
     @contextmanager
     def _opened_source(
         self, where: str, video: str | None, num_frames: float, start: str, end: str
@@ -127,3 +171,8 @@ class Api:
             longest = gr.Number(self.settings.max_new_tokens, label="max_new_tokens")
             inputs = [question, video, budget, start, end, temperature, top_p, longest]
             gr.Button().click(self.chat, inputs, answer, api_name="chat", concurrency_limit=MAX_CONCURRENT_QUESTIONS)
+            query, moments = gr.Textbox(label="query"), gr.JSON(label="moments")
+            windows = gr.Number(default_frames(self.engine), label="num_frames")
+            precision, window = gr.Number(PRECISION_SECONDS, label="precision"), gr.Number(1, label="window")
+            inputs = [query, video, windows, start, end, precision, window]
+            gr.Button().click(self.find, inputs, moments, api_name="find", concurrency_limit=MAX_CONCURRENT_QUESTIONS)

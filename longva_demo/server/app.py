@@ -38,6 +38,7 @@ from longva_demo.server.programs import make_programs
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_rates
 from longva_demo.server.requests import limit_requests
 from longva_demo.server.reservations import Reservations
+from longva_demo.server.searches import make_finder
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
@@ -67,7 +68,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
-    api = Api(engine, settings, answerer, events, quotas)
+    finder = make_finder(engine, queue, questions, events)
+    api = Api(engine, settings, answerer, finder, events, quotas)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
     conversations = Conversations(engine, settings, answerer, events, quotas)
     received = ReceivedFiles(lambda num_bytes: uploads.free_space(num_bytes), settings.max_file_bytes, hosts)
@@ -103,7 +105,7 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         "delete_cache": DELETE_CACHE,
     }
     with DemoBlocks(options, hosts, **blocks) as app:
-        build_page(engine, settings, read_examples(), pages, answerer, queue, events)
+        build_page(engine, settings, read_examples(), pages, answerer, finder, queue, events)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
     start_fork_server()

@@ -26,6 +26,8 @@ EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
     "edit": {"question": ((str,), "text")},
     "resume": {"record": ((str,), "text")},
     "save": {"format": ((str,), "text")},
+    "search": {"query": ((str,), "text")},
+    "save_moments": {"format": ((str,), "text")},
     "blind": {"number": ((int,), "a whole number")},
     "compare": {"number": ((int,), "a whole number")},
 }

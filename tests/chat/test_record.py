@@ -61,7 +61,7 @@ def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> Non
     assert [turn.stopped for turn in record.turns] == [False, False, True]
 
 
-@pytest.mark.parametrize("version", [1, 3, 5, 4.0, True, "4", None])
+@pytest.mark.parametrize("version", [1, 2, 3, 5, 4.0, True, "4", None])
 def test_a_chat_of_another_version_is_refused_in_one_line(values: Any, version: object) -> None:
     with pytest.raises(RecordError, match="reads version 4; use the longva-demo that saved the chat") as caught:
         parse_record(signed(values | {"version": version}))

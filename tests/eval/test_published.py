@@ -14,6 +14,7 @@ def test_every_figure_is_checked_by_a_known_task_or_by_none() -> None:
     keys = sorted((figure.title, figure.part, figure.model, str(figure.frames), figure.source) for figure in FIGURES)
     assert all(len(list(group)) == 1 for _, group in groupby(keys))
     assert all(figure.source for figure in FIGURES)
+    assert all(bool(figure.task) != bool(figure.check) for figure in FIGURES)
     assert [figure.value for figure in figures_of("videomme") if figure.source == "arXiv 2406.16852"] == [
         *(47.9, 49.7, 51.8, 52.4, 52.6, 51.8),
         *(61.1, 50.4, 46.2),
@@ -35,7 +36,7 @@ def test_the_plan_of_a_benchmark_without_a_network(capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert "Video-MME: 2,700 questions about 900 videos (arXiv 2405.21075), of which the first 300" in text
     assert "64 frames per video" in text
-    assert "the Hub cannot be asked for the size of huggingface.co/datasets/lmms-lab/Video-MME" in text
+    assert "the Hub cannot be asked for the size of huggingface.co/datasets/lmms-eval/Video-MME" in text
     assert "command: longva-demo eval videomme --model lmms-lab/LongVA-7B" in text
 
 

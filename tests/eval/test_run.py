@@ -213,7 +213,7 @@ def test_the_plan_loads_no_model(file: Path, capsys: pytest.CaptureFixture[str],
     ("arguments", "words"),
     [
         (("nothing.jsonl",), "nothing.jsonl cannot be read"),
-        (("vidomme",), "'vidomme' is not a known task"),
+        (("vidomme",), "'vidomme' is not a known benchmark"),
         (("videomme", "--limit", "0"), "--limit is 0"),
         (("videomme", "--frames", "0"), "0 is not a valid num_frames"),
     ],

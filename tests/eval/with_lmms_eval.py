@@ -5,6 +5,7 @@ Not collected by `make test`: lmms-eval is installed in an environment of its ow
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,7 @@ def lmms_eval(folder: Path, out: Path, *flags: str, launch: tuple[str, ...] = ()
         "HF_DATASETS_CACHE": str(folder / "cache"),
         "LMMS_EVAL_HOME": str(folder / "lmms-eval"),
         "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
     }
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=280)
 
@@ -142,3 +144,51 @@ def test_an_unreadable_file_is_an_error_and_no_answer(first: Path) -> None:
     row = answers(first)["3"]
     assert (row["answer"], row["num_frames"]) == ("", 0)
     assert "broken.mp4" in row["error"]
+
+
+def test_a_stopped_run_resumes(folder: Path, first: Path, tmp_path: Path) -> None:
+    """Half of the answers, the last one cut, are completed without asking again what is known."""
+    whole = (first / "answers-0.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "answers-0.jsonl").write_bytes(b"".join(whole[:4])[:-10])
+    done = lmms_eval(folder, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert answers(tmp_path) == answers(first)
+    assert (tmp_path / "answers-0.jsonl").read_bytes().startswith(b"".join(whole[:3]))
+    assert score(tmp_path) == score(first)
+
+
+def test_two_processes_give_the_result_of_one(folder: Path, first: Path, tmp_path: Path) -> None:
+    # --multi_gpu is the launcher for several processes; ACCELERATE_USE_CPU below makes them use the CPU.
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
+    done = lmms_eval(folder, tmp_path, launch=(*launch, "--main_process_port", str(free_port())))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path.name for path in tmp_path.glob("answers-*.jsonl")) == ["answers-0.jsonl", "answers-1.jsonl"]
+    assert all(len(path.read_text("utf-8").splitlines()) == 4 for path in tmp_path.glob("answers-*.jsonl"))
+    assert answers(tmp_path) == answers(first)
+    assert score(tmp_path) == score(first)
+
+
+def test_the_benchmark_leaves_errors_out(folder: Path, first: Path) -> None:
+    """lmms-eval counts the unreadable file as wrong: 4 of 6. Here it is 4 of 5, and one error."""
+    from longva_demo.eval.benchmark import run_benchmark
+    from longva_demo.eval.lmms_model import LongVADemo
+    from longva_demo.eval.published import Task
+
+    assert score(first) == pytest.approx(100 * 4 / 6)
+    model = LongVADemo("tiny", BUDGET, str(first), device="cpu", dtype="float32")
+    outcome = run_benchmark(model, Task("drawn_clips", "Drawn clips", "", BUDGET), None, include=folder)
+    assert outcome is not None
+    assert outcome.measured is not None
+    assert (outcome.measured.value, outcome.measured.num_samples, outcome.num_errors) == (80, 5, 1)
+    assert outcome.measured.low is not None
+    assert outcome.measured.low < 80
+    assert outcome.frames_alone == 5 * BUDGET
+    assert outcome.frames_prefilled == 2 * BUDGET
+    assert "measured: 80.0" in outcome.report()
+    assert "frames prefilled: 16 instead of 40 (2.5 × fewer)" in outcome.report()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

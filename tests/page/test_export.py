@@ -73,7 +73,7 @@ def jpeg_url() -> str:
 
 def make_chat(hostile: str) -> ChatSection:
     """A chat in which every text is `hostile`."""
-    frames = Frames(8, 4.0, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5))
+    frames = Frames(8, 4.0, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5), False)
     turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (AttributedFrame(1.5, 0.62),), hostile)
     record = ChatRecord(
         "2026-11-22T21:00:00+00:00",

@@ -53,12 +53,12 @@ def make_log(engine: Engine) -> EventLog:
 
 
 def select(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
-    return list(handlers.select(str(path), None, num_frames, "", "", "pyav", asked_at, REQUEST))
+    return list(handlers.select(str(path), None, num_frames, "", "", "pyav", False, asked_at, REQUEST))
 
 
 def ask(handlers: Handlers, question: str, asked_at: float, path: Path | None = None) -> Iterator[Any]:
     video = str(path) if path else None
-    return handlers.ask(question, video, None, 4, "", "", "pyav", 0.0, 1.0, 8, asked_at, REQUEST)
+    return handlers.ask(question, video, None, 4, "", "", "pyav", False, 0.0, 1.0, 8, asked_at, REQUEST)
 
 
 def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: Path, tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_each_answer_says_which_selection_it_is_about(handlers: Handlers, clip: 
     bad.write_text("not a video")
     seen = []
     with pytest.raises(Exception, match="text file"):
-        seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", 30.0, REQUEST))
-    steps = handlers.select(str(bad), None, 4, "", "", "pyav", 31.0, REQUEST)
+        seen.extend(handlers.select(str(bad), None, 4, "", "", "pyav", False, 30.0, REQUEST))
+    steps = handlers.select(str(bad), None, 4, "", "", "pyav", False, 31.0, REQUEST)
     frames_after, about_after, *_ = next(steps)
     assert frames_after == frames | {"asked_at": 31.0}  # what was selected stays
     assert about_after["problem"].startswith("bad.mp4 is a text file")

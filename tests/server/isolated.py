@@ -341,7 +341,7 @@ def test_files_of_events(world: World, client: httpx.Client, send: Send, upload:
 def test_texts_and_data_of_events(world: World, client: httpx.Client, send: Send) -> None:
     """Every event of the page and the API, with addresses as texts, as numbers and as the event's data."""
     kinds, events = handlers(client)
-    record = json.dumps({"format": "longva-demo chat", "version": 3, "video": {"path": URL, "name": URL}})
+    record = json.dumps({"format": "longva-demo chat", "version": 4, "video": {"path": URL, "name": URL}})
     data = {
         **dict.fromkeys(("question", "record", "format", "path", "url", "value", "file"), URL),
         **dict.fromkeys(("number", "ask", "index"), 1),

@@ -1,4 +1,4 @@
-"""The two endpoints with gradio_client: plain inputs, one call."""
+"""The three endpoints with gradio_client: plain inputs, one call."""
 
 import itertools
 import threading
@@ -13,6 +13,7 @@ from gradio_client.exceptions import AppError
 from tests.support.server import call, file_at, serving
 
 pytestmark = pytest.mark.slow
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,38 @@ def test_chat_streams(client: Client, clip: Path) -> None:
 
 def test_chat_without_a_video(client: Client) -> None:
     assert client.predict(question="What can you see?", api_name="/chat")
+
+
+def test_find_streams_what_is_found(client: Client) -> None:
+    """The star of the first example is there from the start to the end."""
+    job = client.submit("a red star", handle_file(EXAMPLES / "shapes.mp4"), 40, api_name="/find")
+    found = job.result(timeout=60)
+    outputs = job.outputs()
+    assert len(outputs) > 1
+    assert outputs[-1] == found
+    assert set(found) == {"frames", "ranges"}
+    assert [set(frame) for frame in found["frames"]] == [{"index", "seconds", "score"}] * len(found["frames"])
+    [whole] = found["ranges"]
+    assert set(whole) == {"start", "end", "score", "best"}
+    assert whole["start"] == 0
+    assert whole["score"] > 0.9
+    assert client.predict("a purple cross", handle_file(EXAMPLES / "shapes.mp4"), api_name="/find")["ranges"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "words"),
+    [
+        (" ", {}, "nothing to find"),
+        ("x" * 301, {}, "301 characters"),
+        ("a star", {"precision": 0}, "precision"),
+        ("a star", {"window": 1.5}, "window"),
+        ("a star", {"num_frames": 0}, "budget"),
+    ],
+)
+def test_a_bad_search_is_one_message(client: Client, clip: Path, query: str, options: dict, words: str) -> None:
+    with pytest.raises(AppError, match=words) as caught:
+        client.predict(query, handle_file(clip), api_name="/find", **options)
+    assert "Traceback" not in str(caught.value)
 
 
 def test_errors_are_one_message(client: Client, tmp_path: Path) -> None:
@@ -88,8 +121,8 @@ def test_other_files_of_the_server_are_not_read(address: str, path: str) -> None
     assert '"frames"' not in told
 
 
-def test_only_two_endpoints_are_public(client: Client) -> None:
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat"}
+def test_only_three_endpoints_are_public(client: Client) -> None:
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat", "/find"}
 
 
 def test_a_password_protects_the_page_and_its_endpoints(tmp_path: Path, clip: Path) -> None:

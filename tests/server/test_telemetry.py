@@ -29,7 +29,9 @@ from longva_demo.page.sessions import Pages
 from longva_demo.quotas import QuotaError, Quotas
 from longva_demo.server.api import Api
 from longva_demo.server.bodies import limit_bodies
+from longva_demo.server.rate_limit import RateLimit
 from longva_demo.server.reservations import Reservations
+from longva_demo.server.searches import make_finder
 from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
@@ -155,7 +157,7 @@ def untimed(line: dict[str, Any]) -> dict[str, Any]:
 
 def select_file(handlers: Handlers, path: Path, name: str = "one", num_frames: int = 8) -> Iterator[Any]:
     request: Any = SimpleNamespace(session_hash=name)
-    return handlers.select(str(path), None, num_frames, "", "", "pyav", 1.0, request)
+    return handlers.select(str(path), None, num_frames, "", "", "pyav", False, 1.0, request)
 
 
 def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path, lines: list[dict[str, Any]]) -> None:
@@ -175,7 +177,8 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
     refused = {"outcome": "refused", "error": "VideoError"}
     assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
 
-    api = Api(engine, engine.settings, answer_in_process, events, Quotas(Settings()))
+    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
     api.sample_frames(str(clip), 5)
     sampled = {"event": "select", "where": "sample_frames", "session": None}
     assert untimed(lines[-1]) == {**sampled, "source": "video", "frames": 5, "outcome": "done", "error": None}
@@ -188,6 +191,26 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
     assert value("longva_event_seconds_count", {"event": "select", "stage": "total"}) == 5
     for name in ("one", "two"):
         pages.disconnect(name, is_closed=True)
+
+
+def test_a_search_is_logged_without_its_words(clip: Path, lines: list[dict[str, Any]]) -> None:
+    engine, metrics, events, _ = make(clip)
+    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
+    list(api.find("a private star", str(clip), 5))
+    line = untimed(lines[-1])
+    assert line.pop("ranges") >= 0
+    search = {"event": "find", "where": "find", "session": None, "frames": 5}
+    assert line == {**search, "windows": 5, "outcome": "done", "error": None}
+    stopped = api.find("a private star", str(clip), 40)
+    next(stopped)
+    stopped.close()
+    assert untimed(lines[-1])["outcome"] == "stopped"
+    assert 0 < untimed(lines[-1])["windows"] < 40
+    with pytest.raises(gr.Error):
+        list(api.find("a private star", str(clip), 5, precision=-1))
+    assert "private" not in str(lines[:])
+    assert metrics.registry.get_sample_value("longva_events_total", {"event": "find", "outcome": "done"}) == 1
 
 
 @pytest.mark.slow

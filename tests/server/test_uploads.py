@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import Engine, TextDelta
+from longva_demo.chat import AdmissionQueue, Engine, TextDelta
 from longva_demo.folders import own_files, temporary_folder
 from longva_demo.model import load
 from longva_demo.page.selection import Selection
@@ -16,6 +16,8 @@ from longva_demo.page.sessions import Pages
 from longva_demo.quotas import Quotas
 from longva_demo.server import build_app
 from longva_demo.server.api import Api
+from longva_demo.server.rate_limit import RateLimit
+from longva_demo.server.searches import make_finder
 from longva_demo.server.uploads import FOLDER_BYTES, Ages, Uploads, delete_uploads, stored_bytes, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
@@ -154,7 +156,8 @@ def test_the_file_of_an_api_call_is_in_use(clip: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Selection, "open_source", opened)
     engine = Engine(load("tiny"), Settings())
     events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.prefix_cache, Quotas(Settings())))
-    api = Api(engine, Settings(), answer, events, Quotas(Settings()))  # type: ignore[arg-type]
+    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    api = Api(engine, Settings(), answer, finder, events, Quotas(Settings()))  # type: ignore[arg-type]
     assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
     assert len(api.sample_frames(str(clip), 4)["frames"]) == 4
     assert seen == [{clip}] * 3

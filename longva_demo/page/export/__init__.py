@@ -123,7 +123,9 @@ def media_facts(media: Media) -> Iterator[tuple[str, str]]:
     if media.frames is not None:
         frames = media.frames
         span = f"from {format_time(frames.start_seconds, 1)} to {format_time(frames.end_seconds, 1)}"
-        yield "Frames", f"{plural(len(frames.indices), 'frame')} {span}, budget {frames.budget:,}, by {frames.decoder}"
+        numbers = ", each with its number drawn on it" if frames.has_numbers else ""
+        count = plural(len(frames.indices), "frame")
+        yield "Frames", f"{count} {span}, budget {frames.budget:,}, by {frames.decoder}{numbers}"
 
 
 def describe(turn: Exchange, entry: TurnEntry, thumbnails: tuple[Thumbnail, ...]) -> Value:

@@ -3,6 +3,7 @@
 const FALLBACKS = [  // [part of the page, where the focus goes there]
   [".chat", ".chat-log"],
   ["#question, #suggestions", "#question textarea"],
+  [".find", ".find button:not([hidden])"],
   [".timeline", ".track"],
   [".needles", ".needles-bar button:not([hidden])"],
   ["#player", "#player button"],

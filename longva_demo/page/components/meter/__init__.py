@@ -23,7 +23,7 @@ def meter_facts(
 
     "reads" holds [frames, seconds to the first word] of earlier prefills on this machine. "source" is None, {"pieces"}
     of a picture, or the frames in the selected range of a video: their number, the seconds of the first and the last
-    one, and whether they are the whole video. "quota" is None outside ZeroGPU.
+    one, whether they are the whole video, and whether numbers are drawn on them. "quota" is None outside ZeroGPU.
     """
     facts: Value = {
         "frame_tokens": one.num_tokens,
@@ -45,5 +45,6 @@ def meter_facts(
             "first": round(float(info.frame_seconds[first]), 3),
             "last": round(float(info.frame_seconds[last - 1]), 3),
             "is_whole": last - first == info.num_frames,
+            "has_numbers": source.has_numbers,
         }
     return facts

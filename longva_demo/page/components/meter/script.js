@@ -39,7 +39,8 @@ function show() {
   cost.classList.toggle("over", !fits);
   name.textContent = say(source?.pieces ? "count.grids" : "count.frames", { count: frames });
   figures.textContent = ` · ${say("meter.figures", { tokens, share: tokens / facts.context_length, bytes })}`;
-  gap.textContent = fits ? gapText(frames, source) : "";
+  const numbers = source?.has_numbers ? ` ${say("meter.numbers")}` : "";
+  gap.textContent = fits ? gapText(frames, source) + numbers : "";
   fit.textContent = fits
     ? fitText(frames, facts.reads, facts.knows_memory ? "machine" : "context") + quotaText(frames)
     : say("meter.over", { count: largest });

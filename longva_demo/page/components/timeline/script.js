@@ -15,6 +15,15 @@ let isAwaited = false;  // whether a video is selected whose view has not arrive
 let anchor = null, draftRange = null;
 let pressedX = null;  // where the pointer went down
 
+const search = createSearch({
+  element,
+  onSearch: (query) => trigger("search", { query }),
+  onStop: () => trigger("stop_search"),
+  onSave: (format) => trigger("save", { format }),
+  onCloser: submitPadded,
+  onChange: paint,
+});
+
 const player = () => document.querySelector(PLAYER);
 // The present range in seconds.
 const span = () => {
@@ -47,6 +56,22 @@ function paint() {
     pen.globalAlpha = weights ? 0.12 + 0.88 * (weights[number] ?? 0) : 0.75;
     pen.fillRect(Math.min(width - thickness, share(seconds) * width), 8, thickness, height - 16);
   });
+  paintCurve(pen, width, height);
+}
+
+// What a search has found: its ranges as bands, and the score of each frame as a curve.
+function paintCurve(pen, width, height) {
+  const { frames, ranges } = search.curve() ?? { frames: [], ranges: [] };
+  timeline.dataset.curve = frames.length;
+  pen.fillStyle = pen.strokeStyle = getComputedStyle(timeline).getPropertyValue("--curve");
+  pen.globalAlpha = 0.3;
+  for (const { start, end } of ranges)
+    pen.fillRect(share(start) * width, 0, Math.max(2, (share(end) - share(start)) * width), height);
+  pen.globalAlpha = 1;
+  pen.lineWidth = 1.5;
+  pen.beginPath();
+  for (const [seconds, score] of frames) pen.lineTo(share(seconds) * width, height - 3 - score * (height - 6));
+  pen.stroke();
 }
 
 function showRange() {
@@ -120,6 +145,12 @@ function submitSelection() {
   submitRange(start, end);
 }
 
+// A found range with a little of what is around it.
+function submitPadded(start, end) {
+  const margin = 0.25 * (end - start), wide = widenRange(start - margin, end + margin, 0, view.duration);
+  submitRange(Math.max(0, wide.start), Math.min(view.duration, wide.end));
+}
+
 function submitRange(start, end) {
   selection.setRange(start, end, view.duration);
   trigger("range");
@@ -177,6 +208,7 @@ function show(isSameFile) {
   timeline.dataset.state = view?.duration ? "ready" : isAwaited ? "waiting" : "empty";
   if (!isSameFile) pressedX = null;
   if (!isSameFile) clearSelection(); else showRange();
+  if (!isSameFile) search.clear();
   showTrail();
   showHead();
   paint();
@@ -193,4 +225,5 @@ listen("longva:attention", ({ detail }) => { weights = detail; paint(); });
 for (const name of ["timeupdate", "seeking", "loadedmetadata"])
   listen(name, (event) => { if (event.target.closest?.("#player")) showHead(); });
 new ResizeObserver(paint).observe(track);
+watch("value", () => search.show(props.value));
 show(false);
