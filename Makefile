@@ -10,10 +10,15 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo quick test test-package test-browser test-webkit test-hub test-clients test-eval test-torch check audit docs bench screenshots browser clean
+.PHONY: demo cluster quick test test-package test-browser test-webkit test-hub test-clients test-eval test-torch test-vllm check audit \
+	docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
+
+# Two vLLM replicas of the built-in model on the CPU, the router, and the page that uses them.
+cluster: .venv/dev-installed build/venv-vllm/installed
+	$(BIN)/python scripts/cluster.py --port $(PORT)
 
 # The quick loop: no browser, nothing slow.
 quick: .venv/dev-installed
@@ -51,6 +56,10 @@ test-torch: .venv/dev-installed
 	@test -n "$(TORCH)" || { echo "Name a version: make test-torch TORCH=2.11.0"; exit 1; }
 	test -d build/torch-$(TORCH)/torch || $(PIP) --target build/torch-$(TORCH) torch==$(TORCH)
 	PYTHONPATH=build/torch-$(TORCH) $(PYTEST) tests/model tests/chat tests/chat/zero_gpu.py
+
+# The engine elsewhere with real vLLM on the CPU: two replicas behind vllm-router.
+test-vllm: .venv/dev-installed build/venv-vllm/installed
+	$(BIN)/python -m pytest --timeout 1800 tests/vllm/replicas.py
 
 check: .venv/dev-installed
 	$(BIN)/ruff check .
@@ -90,6 +99,14 @@ browser: .venv/dev-installed
 .venv/dev-installed: requirements-dev.txt .venv/app-installed
 	$(PIP) -r requirements-dev.txt -c constraints.txt
 	$(COMPILE)
+	touch $@
+
+# vLLM for CPUs, 3.5 GB, and the plugin. Its torchvision is for another PyTorch, and is not needed.
+build/venv-vllm/installed: requirements-vllm.txt longva_vllm/pyproject.toml | .venv/python
+	$(BIN)/python -m venv build/venv-vllm
+	build/venv-vllm/bin/python -m pip install -q -r requirements-vllm.txt
+	build/venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	build/venv-vllm/bin/python -m pip install -q --no-build-isolation --no-deps -e ./longva_vllm
 	touch $@
 
 .venv/webkit-installed: requirements-webkit.txt .venv/dev-installed

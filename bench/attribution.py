@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import av
 import numpy as np
 
-from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource
 from longva_demo.chat.attribution import MIN_DROP
 from longva_demo.model import load
 from longva_demo.settings import Settings
@@ -70,7 +70,7 @@ def clips(num_frames: int, count: int) -> Iterator[tuple[tuple[Scene | None, ...
             yield episode.frames, asked, {frame for frame, is_needle in enumerate(has_digit) if is_needle}
 
 
-def measure(engine: Engine, path: Path, asked: QAPair, needle_frames: set[int], tally: Tally) -> None:
+def measure(engine: LocalEngine, path: Path, asked: QAPair, needle_frames: set[int], tally: Tally) -> None:
     info = probe(path)
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, info.num_frames), engine.processor))
@@ -103,7 +103,7 @@ def separation(values: list[float], right: list[bool]) -> float:
     return sum(pairs) / len(pairs) if pairs else float("nan")
 
 
-def time_sweeps(engine: Engine, tally: Tally) -> None:
+def time_sweeps(engine: LocalEngine, tally: Tally) -> None:
     """Add up the seconds of the attention sweeps over the KV cache."""
     plain = engine.attribute_frames
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0)
     share = parser.parse_args().share
-    engine = Engine(load("tiny"), Settings(max_new_tokens=48))
+    engine = LocalEngine(load("tiny"), Settings(max_new_tokens=48))
     print(
         "| frames | clips | right | by attention, first / top 3 | after occlusion | clear drop, right / wrong "
         "| AUC of probability | sweep, share of the answer | occlusion, ms |"

@@ -23,7 +23,7 @@ from PIL import Image
 
 from bench import rows
 from bench.find import FPS, write_scenes
-from longva_demo.chat import Engine, VideoSource
+from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.moments.chapters import NUM_FRAMES, find_chapters
 from longva_demo.settings import Settings
@@ -125,7 +125,7 @@ class Tally:
         return self.num_invented / max(1, self.num_claimed)
 
 
-def measure(engine: Engine, path: Path, shots: Sequence[Shot], tally: Tally, by_features: Tally) -> float:
+def measure(engine: LocalEngine, path: Path, shots: Sequence[Shot], tally: Tally, by_features: Tally) -> float:
     """Returns the seconds that the chapters took."""
     info = probe(path)
     source = VideoSource(info, plan_frames(info, NUM_FRAMES), engine.processor)
@@ -143,7 +143,7 @@ def measure(engine: Engine, path: Path, shots: Sequence[Shot], tally: Tally, by_
     return seconds
 
 
-def feature_cuts(engine: Engine, source: VideoSource) -> list[float]:
+def feature_cuts(engine: LocalEngine, source: VideoSource) -> list[float]:
     """The same rule on the cosine distance of neighbouring samples' features, with the best threshold found here."""
     parts = [engine.encode_frames(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None]
     features = torch.cat(parts).flatten(1).float()
@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=10)
     num_clips = parser.parse_args().clips
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     ways = ("pixels", "features", *(["PySceneDetect"] if find_spec("scenedetect") else []))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

@@ -14,7 +14,7 @@ import torch
 
 from bench import rows
 from bench.clips import write_clip
-from longva_demo.chat import ChatSession, Engine, Sampling, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, Sampling, TextDelta, VideoSource
 from longva_demo.model import LoadedModel, load
 from longva_demo.settings import Settings
 from longva_demo.video import decode_frames, plan_frames, probe
@@ -28,14 +28,14 @@ SAMPLING = Sampling(max_new_tokens=32)
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 
 
-def open_session(engine: Engine, path: Path, budget: int) -> ChatSession:
+def open_session(engine: LocalEngine, path: Path, budget: int) -> ChatSession:
     info = probe(path)
     session = ChatSession(engine, is_shared=False)
     session.set_source(VideoSource(info, plan_frames(info, budget), engine.processor))
     return session
 
 
-def first_tokens_here(engine: Engine, path: Path, budget: int) -> list[float]:
+def first_tokens_here(engine: LocalEngine, path: Path, budget: int) -> list[float]:
     """Seconds to the first token of each question, in one session of this project."""
     started = time.perf_counter()
     session = open_session(engine, path, budget)
@@ -94,7 +94,7 @@ def follow_up(answer: str) -> str:
     return f"<image>\n{first}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>\n<|im_start|>user\n{second}"
 
 
-def check_answers(engine: Engine, path: Path, budget: int) -> str:
+def check_answers(engine: LocalEngine, path: Path, budget: int) -> str:
     """Check that transformers' `generate` gives the same two answers, word for word. Returns the first."""
     session = open_session(engine, path, budget)
     for question in QUESTIONS:
@@ -107,7 +107,7 @@ def check_answers(engine: Engine, path: Path, budget: int) -> str:
     return answers[0]
 
 
-def compare(engine: Engine, path: Path, budget: int) -> None:
+def compare(engine: LocalEngine, path: Path, budget: int) -> None:
     answer = check_answers(engine, path, budget)
     original, generated, ours = [], [], []
     for _ in range(RUNS):  # interleaved, so that all see the same load of the machine
@@ -124,7 +124,7 @@ def compare(engine: Engine, path: Path, budget: int) -> None:
 
 
 def main() -> None:
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     print(f"{SECONDS} s at {FPS} fps, 640 × 360, h264; {torch.get_num_threads()} threads; median of {RUNS}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import rows
 from bench.clips import write_clip
-from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, load
@@ -83,7 +83,7 @@ def count() -> None:
     )
 
 
-def seconds_to_prefill(engine: Engine, path: Path, num_frames: int) -> tuple[int, float]:
+def seconds_to_prefill(engine: LocalEngine, path: Path, num_frames: int) -> tuple[int, float]:
     """Tokens and seconds of a prefill, with the frames decoded beforehand."""
     info = probe(path)
     source = VideoSource(info, plan_frames(info, num_frames), engine.processor)
@@ -100,7 +100,7 @@ def seconds_to_prefill(engine: Engine, path: Path, num_frames: int) -> tuple[int
     return num_frames * engine.loaded.model.config.tokens_per_frame, float(np.median(seconds))
 
 
-def encoding_ms(engine: Engine, num_frames: int = 256) -> float:
+def encoding_ms(engine: LocalEngine, num_frames: int = 256) -> float:
     """CPU milliseconds of the vision tower and projector per frame."""
     side = engine.processor.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (num_frames, side, side, 3), np.uint8)
@@ -114,7 +114,7 @@ def encoding_ms(engine: Engine, num_frames: int = 256) -> float:
 
 
 def clock() -> None:
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     encoding = encoding_ms(engine)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

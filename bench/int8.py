@@ -42,12 +42,12 @@ def time_layers(folder: str, quant: str) -> dict[str, Any]:
     import psutil
     import torch
 
-    from longva_demo.chat import Engine
+    from longva_demo.chat import LocalEngine
     from longva_demo.model import load
     from longva_demo.settings import Settings
 
     started = cpu_seconds()
-    engine = Engine(load(folder, quant=quant, device="cpu"), Settings())
+    engine = LocalEngine(load(folder, quant=quant, device="cpu"), Settings())
     taken: dict[str, Any] = {"load": cpu_seconds() - started}
     memory = psutil.Process().memory_full_info()
     taken["bytes"] = memory.rss - memory.shared

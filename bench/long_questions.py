@@ -26,12 +26,12 @@ def make_clip(path: str) -> None:
 
 def measure(path: str, characters: int) -> dict[str, Any]:
     """CPU seconds of the answer and its attribution, of the longest step of each, and growth of peak memory."""
-    from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+    from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
     from longva_demo.model import load
     from longva_demo.settings import Settings
     from longva_demo.video import plan_frames, probe
 
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     steps: list[float] = []
     submit: Any = engine._thread._executor.submit
 

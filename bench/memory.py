@@ -80,12 +80,13 @@ class ChildMemory(threading.Thread):
 
 def prefill(name: str, path: str, num_frames: int) -> dict[str, float]:
     """Prefill a video and generate one token. Returns the peak in bytes, and bytes and tokens of the KV cache."""
-    from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+    from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
+    from longva_demo.chat.local_prefix import LocalPrefix
     from longva_demo.model import load
     from longva_demo.settings import Settings
     from longva_demo.video import plan_frames, probe
 
-    engine = Engine(load("tiny") if name == "tiny" else wide_model(), Settings())
+    engine = LocalEngine(load("tiny") if name == "tiny" else wide_model(), Settings())
     info = probe(path)
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
@@ -95,6 +96,7 @@ def prefill(name: str, path: str, num_frames: int) -> dict[str, float]:
         pass
     seconds = time.perf_counter() - started
     worker = child_memory.stop()
+    assert isinstance(session.prefix, LocalPrefix)
     cache = engine.prefix_cache.entries_of(session.prefix.lease)[0].cache
     layers = range(engine.loaded.model.config.num_hidden_layers)
     cache_bytes = sum(part.nbytes for layer in layers for part in cache.layer_tensors(layer))

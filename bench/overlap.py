@@ -41,7 +41,7 @@ def prepare(path: str, is_split: bool) -> "tuple[Callable[[int], VideoSource], C
     """Two functions, both warmed up: one starts decoding a number of frames, the other prefills the bundled model."""
     import torch
 
-    from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+    from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
     from longva_demo.model import load
     from longva_demo.parallel import available_cpus
     from longva_demo.settings import Settings
@@ -54,7 +54,7 @@ def prepare(path: str, is_split: bool) -> "tuple[Callable[[int], VideoSource], C
         decode_cores, prefill_cores = ({core} for core in sorted(os.sched_getaffinity(0))[:2])
         torch.set_num_threads(1)
         use_cores(prefill_cores)
-    engine, info = Engine(load("tiny"), Settings()), probe(path)
+    engine, info = LocalEngine(load("tiny"), Settings()), probe(path)
 
     def start(num_frames: int) -> VideoSource:
         source = VideoSource(info, plan_frames(info, num_frames), engine.processor)

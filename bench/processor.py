@@ -38,12 +38,12 @@ def anonymous_bytes() -> int:
 
 def measure(checkpoint: str, clip: str, num_frames: int) -> dict[str, Any]:
     """Seconds of each part, the longest silence before the first word, and the estimates made before."""
-    from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+    from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
     from longva_demo.settings import Settings
     from longva_demo.video import plan_frames, probe
 
     started = time.perf_counter()
-    engine = Engine.from_settings(Settings(model=checkpoint, device="cpu"))
+    engine = LocalEngine.from_settings(Settings(model=checkpoint, device="cpu"))
     found: dict[str, Any] = {"load": time.perf_counter() - started, "quant": engine.loaded.quant}
     found["loaded_bytes"] = anonymous_bytes()
     estimate = engine.loaded.estimate

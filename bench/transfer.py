@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.model import load
 from longva_demo.niah.drawn import drawn_needles
 from longva_demo.niah.grid import Grid
@@ -136,7 +136,7 @@ def needles_in_text(model: TinyModel, num_lines: int, count: int) -> float:
 
 def needles_in_frames(weights: Path, grid: Grid, num_needles: int) -> list[Result]:
     """V-NIAH, as `longva-demo niah` runs it."""
-    engine = Engine(load(str(weights), "none", "cpu", "float32"), Settings())
+    engine = LocalEngine(load(str(weights), "none", "cpu", "float32"), Settings())
     needles = drawn_needles()[:num_needles]
     with tempfile.TemporaryDirectory(prefix="longva-transfer-") as folder:
         frames = Haystack(engine, max(grid.frames), Path(folder))

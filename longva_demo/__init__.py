@@ -23,6 +23,7 @@ _HOMES = {
     "Chat": "longva_demo.conversation",
     "DemoError": "longva_demo.errors",
     "Frame": "longva_demo.frames",
+    "Line": "longva_demo.timed_text",
     "Moments": "longva_demo.moments",
     "Progress": "longva_demo.chat",
     "TextDelta": "longva_demo.chat",
@@ -31,11 +32,13 @@ _HOMES = {
     "find": "longva_demo.whole_video",
     "open": "longva_demo.conversation",
     "sample": "longva_demo.frames",
+    "words": "longva_demo.timed_text",
 }
 __all__ = [
     "Chat",
     "DemoError",
     "Frame",
+    "Line",
     "Moments",
     "Progress",
     "TextDelta",
@@ -44,6 +47,7 @@ __all__ = [
     "find",
     "open",
     "sample",
+    "words",
 ]
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from longva_demo.errors import DemoError
     from longva_demo.frames import Frame, decode, sample
     from longva_demo.moments import Moments
+    from longva_demo.timed_text import Line, words
     from longva_demo.whole_video import chapters, find
 
 

@@ -1,5 +1,6 @@
 """A chat in Python: `longva.open`."""
 
+import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Self
 
 from longva_demo.chat import (
     Attribution,
+    Capability,
     ChatSession,
     Engine,
     FrameRef,
@@ -18,11 +20,13 @@ from longva_demo.chat import (
     TextDelta,
     Turn,
     VideoSource,
+    open_engine,
 )
+from longva_demo.chat.open_engine import in_process
 from longva_demo.errors import DemoError
 from longva_demo.frames import probe_and_plan
 from longva_demo.moments import PRECISION_SECONDS, Moments, Search, find_moments
-from longva_demo.settings import Settings
+from longva_demo.settings import SETTINGS, Settings, variable_of
 from longva_demo.video import FramePlan, VideoInfo, is_picture, plan_frames
 
 DEFAULTS = Settings()
@@ -67,12 +71,13 @@ class Chat:
         """When the video shows something; see `longva.find`. The frames are those of the chat, and encoded only once.
 
         Raises:
-            DemoError: the chat is not about a video, or the query is empty.
+            DemoError: the chat is not about a video, the query is empty, or the model is not in this process.
         """
         source = self._session.source
         if not isinstance(source, VideoSource):
             raise DemoError("this chat is not about a video", "open one")
-        *_, found = find_moments(self._session.engine, source, Search(query, precision, window), lambda: False)
+        engine = in_process(self._session.engine, Capability.WINDOWS)
+        *_, found = find_moments(engine, source, Search(query, precision, window), lambda: False)
         return found
 
     @property
@@ -121,7 +126,7 @@ class Chat:
     def __repr__(self) -> str:
         path = self._session.source.path if self._session.source is not None else None
         about = path.name if path is not None else "text alone"
-        return f"<Chat about {about}, {self._session.engine.loaded.model_id}, {len(self.turns)} turns>"
+        return f"<Chat about {about}, {self._session.engine.model.id}, {len(self.turns)} turns>"
 
 
 def open(
@@ -133,6 +138,7 @@ def open(
     end: float | str | None = None,
     device: str = DEFAULTS.device,
     number_frames: bool = False,
+    engine: str = DEFAULTS.engine,
 ) -> Chat:
     """Open a video or a picture to ask about. Chats with the same model share it in memory.
 
@@ -144,6 +150,7 @@ def open(
         start, end: the range to sample from, in seconds or as "h:mm:ss".
         device: "auto", "cuda" or "cpu".
         number_frames: draw each frame's number on the pixels that the model is given (docs/moments.md).
+        engine: the address of an engine elsewhere (docs/scale.md); its key is in LONGVA_ENGINE_KEY.
 
     Raises:
         DemoError: the file cannot be used, the range is outside it, or the frames do not fit.
@@ -153,21 +160,22 @@ def open(
     video: tuple[VideoInfo, FramePlan] | None = None
     if file is not None and not is_picture(file):
         video = probe_and_plan(file, DEFAULTS.num_frames if frames is None else frames, start, end)
-    engine = load_engine(model, quant, device)
+    opened = load_engine(model, quant, device, engine)
     source: Source | None = None
     if video is not None:
         info, plan = video
-        if frames is None and engine.default_frames != DEFAULTS.num_frames:
-            plan = plan_frames(info, engine.default_frames, plan.start_seconds, plan.end_seconds)
-        source = VideoSource(info, plan, engine.processor, has_numbers=number_frames)
+        if frames is None and opened.default_frames != DEFAULTS.num_frames:
+            plan = plan_frames(info, opened.default_frames, plan.start_seconds, plan.end_seconds)
+        source = VideoSource(info, plan, opened.processor, has_numbers=number_frames)
     elif file is not None:
-        source = ImageSource(file, engine.processor)
-    session = ChatSession(engine)
+        source = ImageSource(file, opened.processor)
+    session = ChatSession(opened)
     session.set_source(source)
     return Chat(session)
 
 
 @lru_cache(maxsize=1)
-def load_engine(model: str, quant: str, device: str) -> Engine:
+def load_engine(model: str, quant: str, device: str, engine: str) -> Engine:
     """The engine that chats share; a call for another model frees it once no chat uses it."""
-    return Engine.from_settings(Settings(model=model, quant=quant, device=device))
+    key = os.environ.get(variable_of(SETTINGS["engine_key"]), "")
+    return open_engine(Settings(model=model, quant=quant, device=device, engine=engine, engine_key=key))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from longva_demo.settings import Settings
-from longva_demo.times import parse_time
+from longva_demo.times import to_seconds
 from longva_demo.video import FramePlan, VideoInfo, decode_frames, plan_frames, probe
 
 NUM_FRAMES = Settings().num_frames
@@ -59,7 +59,3 @@ def decode(
 def probe_and_plan(path: Path, frames: int, start: float | str, end: float | str | None) -> tuple[VideoInfo, FramePlan]:
     info = probe(path)
     return info, plan_frames(info, frames, to_seconds(start), None if end is None else to_seconds(end))
-
-
-def to_seconds(time: float | str) -> float:
-    return parse_time(time) if isinstance(time, str) else float(time)

@@ -121,11 +121,11 @@ def give_back_all(quota: Quota, client: str, amounts: list[int]) -> None:
 class Slots:
     """A semaphore. A free slot goes to the waiting client that holds the fewest, or had one longest ago."""
 
-    def __init__(self, what: str, maximum: int) -> None:
+    def __init__(self, what: str, maximum: int, max_per_client: int = 0) -> None:
         self.what = what
         self.maximum = maximum
         self.num_refused = 0
-        self._max_per_client = max(4, maximum // 4)  # a page can need three at once
+        self._max_per_client = max_per_client or max(4, maximum // 4)  # a page can need three at once
         self._held: Counter[str] = Counter()
         self._turns: dict[str, int] = {}  # the number of each client's last turn, while it holds or waits
         self._num_turns = 0
@@ -161,6 +161,15 @@ class Slots:
             with self._lock:
                 self._held[client] -= 1
                 self._grant()
+
+    @contextmanager
+    def hold(self, client: str, timeout: float) -> Iterator[None]:
+        """`acquire` for the duration of a `with` block."""
+        self.acquire(client, timeout)
+        try:
+            yield
+        finally:
+            self.release(client)
 
     def _grant(self) -> None:
         while self.used < self.maximum:
@@ -288,6 +297,7 @@ class Quotas:
         yield from vars(self).items()
         yield "decoders", DECODERS
         yield "pictures", PICTURES
+        yield "recognisers", RECOGNISERS
 
 
 def client_of(scope: Mapping[str, Any]) -> str:
@@ -328,3 +338,5 @@ def max_open_files() -> int:
 PICTURES = Slots("pictures to decode", 1)
 # Processes that decode, each a few hundred MB.
 DECODERS = Slots("videos to decode", min(32, max(8, machine_memory() // (512 * MIB))))
+# Processes that recognise speech or text in frames: minutes of all cores, and up to a few GB.
+RECOGNISERS = Slots("videos whose speech or text is read", max(1, min(8, machine_memory() // (4096 * MIB))), 1)

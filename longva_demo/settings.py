@@ -44,6 +44,13 @@ class Settings:
         "attention implementation; flash_kernel downloads one from the Hub, with the package kernels",
         ("auto", "flash_attention_2", "flash_kernel", "sdpa"),
     )
+    speech_model: str = setting(
+        "tiny.en", "speech recognition: tiny.en (English), small, large-v3-turbo, or a folder", metavar="ID"
+    )
+    engine: str = setting(
+        "", "address of vLLM with the plugin longva_vllm, or of its router; empty: the model runs here", metavar="URL"
+    )
+    engine_key: str = setting("", "key of that engine, sent as Authorization: Bearer KEY", secret=True)
     decoder: str = setting("pyav", "video decoder; pyav gives the exact frames", ("pyav", "decord"))
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for all interfaces", metavar="ADDRESS")
     port: int = setting(7860, "port to listen on")

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from longva_demo.chat import ChatSession, Engine, Progress, Sampling, Source, Stage, Turn
 from longva_demo.chat.answering import Answerer, Events
-from longva_demo.chat.prefix_cache import PrefixCache
+from longva_demo.chat.engine import Figure
 from longva_demo.errors import DemoError
 from longva_demo.quotas import Quotas
 from longva_demo.settings import Settings
@@ -46,7 +46,7 @@ class Metrics:
         self,
         num_pages: Callable[[], int],
         num_queued: Callable[[], int],
-        prefix_cache: PrefixCache,
+        figures: Callable[[], Iterable[Figure]],
         quotas: Quotas,
     ) -> None:
         self.registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
             registry=self.registry,
         )
         self.recomputed = self._counter("prefixes_recomputed", "Prefixes prefilled again after an eviction")
-        self.registry.register(PrefixCacheCollector(prefix_cache))
+        self.registry.register(EngineCollector(figures))
         self.registry.register(QuotaCollector(quotas))
         self.running = Gauge("longva_questions_running", "Questions being answered", registry=self.registry)
         for name, text, count in (
@@ -85,19 +85,20 @@ class Metrics:
         return Counter(f"longva_{name}", text, labels or [], registry=self.registry)
 
 
-class PrefixCacheCollector(Collector):
-    """Metrics of the prefix cache."""
+class EngineCollector(Collector):
+    """Metrics of the engine."""
 
-    def __init__(self, prefix_cache: PrefixCache) -> None:
-        self._prefix_cache = prefix_cache
+    def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
+        self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
-        kv_bytes = GaugeMetricFamily("longva_kv_bytes", "Bytes of cached prefixes by memory", labels=["memory"])
-        for memory, num_bytes in zip(("model", "host"), self._prefix_cache.num_bytes, strict=True):
-            kv_bytes.add_metric([memory], num_bytes)
-        yield kv_bytes
-        evicted = "Prefixes evicted while a chat could still ask about them"
-        yield CounterMetricFamily("longva_prefixes_evicted", evicted, self._prefix_cache.num_evicted)
+        for figure in self._figures():
+            labels = [figure.label] if figure.label else []
+            kind = CounterMetricFamily if figure.is_counter else GaugeMetricFamily
+            family = kind(f"longva_{figure.name}", figure.help, labels=labels)
+            for label, value in figure.values.items():
+                family.add_metric([label] if labels else [], value)
+            yield family
 
 
 class QuotaCollector(Collector):
@@ -224,7 +225,7 @@ def observe_answers(ask: Answerer, engine: Engine, metrics: Metrics, events: Eve
             metrics.seconds.labels(stage).observe(value)
         facts = {
             "session": session.name,
-            "model": engine.loaded.model_id,
+            "model": engine.model.id,
             "frames": session.source.num_frames if session.source is not None else 0,
             "tokens": turn.stats.num_tokens if turn is not None else None,
             "new_tokens": turn.stats.num_new_tokens if turn is not None else 0,
@@ -243,7 +244,7 @@ def observe_answers(ask: Answerer, engine: Engine, metrics: Metrics, events: Eve
 
 def telemetry_routes(metrics: Metrics, engine: Engine) -> list[Route]:
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "ok", "model": engine.loaded.model_id})
+        return JSONResponse({"status": "ok", "model": engine.model.id, "engine": engine.health()})
 
     def metrics_text(_request: Request) -> Response:
         return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

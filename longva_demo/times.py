@@ -43,3 +43,8 @@ def parse_time(text: str) -> float:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise DemoError(f"{short(text)} is not a valid time", "use seconds (90) or h:mm:ss")
     return seconds
+
+
+def to_seconds(time: float | str) -> float:
+    """A number of seconds, or a text for `parse_time`."""
+    return parse_time(time) if isinstance(time, str) else float(time)

@@ -5,7 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from threading import Event
 
-from longva_demo.chat import VideoSource
+from longva_demo.chat import Capability, VideoSource
+from longva_demo.chat.open_engine import in_process
 from longva_demo.conversation import load_engine
 from longva_demo.frames import probe_and_plan
 from longva_demo.moments import NUM_FRAMES, PRECISION_SECONDS, Moments, Search, default_frames, find_moments
@@ -49,7 +50,7 @@ def find(
     search = Search(query, precision, window)
     # Loading the model takes long, so errors in the file come first.
     info, plan = probe_and_plan(Path(path), NUM_FRAMES if frames is None else frames, start, end)
-    engine = load_engine(model, quant, device)
+    engine = in_process(load_engine(model, quant, device, DEFAULTS.engine), Capability.WINDOWS)
     if frames is None:
         plan = plan_frames(info, default_frames(engine), plan.start_seconds, plan.end_seconds)
     stop, found = Event(), Moments()
@@ -83,7 +84,7 @@ def chapters(
         DemoError: the file cannot be used, or the range is outside it.
     """
     info, plan = probe_and_plan(Path(path), frames, start, end)
-    engine = load_engine(model, quant, device)
+    engine = in_process(load_engine(model, quant, device, DEFAULTS.engine), Capability.WINDOWS)
     stop, outline = Event(), Outline()
     with closing(VideoSource(info, plan, engine.processor)) as source:
         for outline in find_chapters(engine, source, stop.is_set):

@@ -21,7 +21,21 @@ from longva_demo.eval.published import FIGURES, NEEDLES, TASKS, Figure
 from longva_demo.settings import SETTINGS, flag_of, variable_of
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("serve", "ask", "frames", "find", "chapters", "niah", "niah compare", "eval", "replay", "mcp", "doctor")
+COMMANDS = (
+    "serve",
+    "ask",
+    "frames",
+    "words",
+    "find",
+    "chapters",
+    "niah",
+    "niah compare",
+    "eval",
+    "replay",
+    "capacity",
+    "mcp",
+    "doctor",
+)
 WIDTH = "100"
 FENCE = "```"
 FIGURES_START, FIGURES_END = "<!-- figures -->\n", "\n<!-- end of figures -->"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, VideoSource, engine
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource, local_engine
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
 from longva_demo.model import LongVAConfig, load
@@ -83,7 +83,7 @@ def test_on_a_slow_processor_ask_says_how_long_it_takes(run: Run, clip: Path, mo
     """Without --frames the budget is what takes about a minute."""
     loaded = load("tiny")
     times = Estimate(ProcessorSpeed(200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
-    monkeypatch.setattr(engine, "load", lambda *_: replace(loaded, estimate=times))
+    monkeypatch.setattr(local_engine, "load", lambda *_: replace(loaded, estimate=times))
     for flags, count in (((), times.frames_within(60)), (("--frames", "9"), 9)):
         result = run("ask", clip, "What do you see?", *flags)
         assert result.code == 0, result.errors
@@ -115,7 +115,46 @@ def test_frames_lists_indices_and_times(run: Run, clip: Path, tmp_path: Path) ->
     assert "60 frames" in plain.errors, "a budget above the number of frames is reported"
 
 
+def test_find_prints_ranges_or_json(run: Run) -> None:
+    """The three things of the first example are there from the start to the end."""
+    result = run("find", SHAPES, "a red star", "--frames", "20", "--model", "tiny", "--json")
+    assert result.code == 0, result.errors
+    found = json.loads(result.output)
+    assert set(found) == {"frames", "ranges"}
+    assert {name for frame in found["frames"] for name in frame} == {"index", "seconds", "score"}
+    [whole] = found["ranges"]
+    assert set(whole) == {"start", "end", "score", "best"}
+    assert whole["start"] == 0
+    assert "asking about frame 20 of 20" in result.errors
+    table = run("find", SHAPES, "a red star", "--frames", "20", "--model", "tiny", "--format", "csv")
+    assert table.output.splitlines()[0] == "start,end,score,best"
+    chapters = run("find", SHAPES, "a red star", "--start", "0:01", "--model", "tiny", "--format", "vtt")
+    assert chapters.output.startswith("WEBVTT\n\n00:00:01.000 --> ")
+    assert "not found in 20 frames" in run("find", SHAPES, "a pink cross", "--frames", "20", "--model", "tiny").output
+    unsure = run("find", SHAPES, "When does it end?", "--frames", "5", "--model", "tiny")
+    assert "note: The model answered neither yes nor no" in unsure.errors
+
+
+def test_chapters_print_a_list(run: Run) -> None:
+    result = run("chapters", SHAPES, "--frames", "20", "--model", "tiny", "--json")
+    assert result.code == 0, result.errors
+    [whole] = json.loads(result.output)
+    assert set(whole) == {"start", "end", "title"}
+    assert whole["title"].startswith("I see a red star with 5 at the top left")
+    assert run("chapters", SHAPES, "--model", "tiny", "--format", "md").output.startswith("- 0:00 I see a red star")
+    assert run("chapters", SHAPES, "--model", "tiny", "--format", "vtt").output.startswith("WEBVTT\n")
+    assert "I see a red star" in run("chapters", SHAPES, "--model", "tiny").output
+
+
 BAD_INPUTS = [
+    (("find", "missing.mp4", "a star"), "missing.mp4"),
+    (("find", "{shapes}", " "), "nothing to find"),
+    (("find", "{shapes}", "a star", "--precision", "0"), "precision"),
+    (("find", "{shapes}", "a star", "--window", "99"), "window"),
+    (("find", "{shapes}", "a star", "--frames", "0"), "0"),
+    (("find", "{shapes}", "a star", "--start", "1:00:00"), "3600"),
+    (("chapters", "missing.mp4"), "missing.mp4"),
+    (("chapters", "{picture}"), "picture.png"),
     (("ask", "missing.mp4", "What?"), "missing.mp4"),
     (("ask", "{text}", "What?"), "text.mp4"),
     (("ask", "{clip}", " "), "the question is empty"),
@@ -141,7 +180,8 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
-    result = run(*(argument.format(clip=clip, text=text, folder=tmp_path) for argument in arguments))
+    files = {"clip": clip, "text": text, "folder": tmp_path, "shapes": SHAPES, "picture": EXAMPLES / "picture.png"}
+    result = run(*(argument.format(**files) for argument in arguments))
     assert result.code == 2, result.errors
     assert result.output == ""
     assert len(result.errors.strip().splitlines()) == 1
@@ -212,7 +252,7 @@ def test_doctor_reports_what_would_be_chosen(run: Run, monkeypatch: pytest.Monke
 @pytest.fixture(scope="module")
 def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three questions about an example, answered by the bundled model and saved."""
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     session = ChatSession(engine)
     info = probe(SHAPES)
     session.set_source(VideoSource(info, plan_frames(info, 12, 1.0, 5.0), engine.processor))

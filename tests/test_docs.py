@@ -9,7 +9,9 @@ import pytest
 from prometheus_client import generate_latest
 
 from longva_demo import settings
+from longva_demo.chat.engine import Figure
 from longva_demo.chat.prefix_cache import PrefixCache
+from longva_demo.chat.remote.counts import Counts
 from longva_demo.quotas import Quotas
 from longva_demo.settings import SETTINGS, Settings, variable_of
 from longva_demo.telemetry import Metrics
@@ -86,10 +88,15 @@ def test_examples_in_docstrings() -> None:
     assert (result.attempted > 0, result.failed) == (True, 0)
 
 
+def every_figure() -> list[Figure]:
+    """Of both kinds of engine."""
+    return [*PrefixCache().figures(), *Counts().figures(is_up=True, num_replicas=1, context_length=1)]
+
+
 def test_every_metric_is_documented() -> None:
     """docs/deploy.md lists exactly the metrics of telemetry.py."""
     text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
-    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache(), Quotas(Settings()))
+    metrics = Metrics(lambda: 0, lambda: 0, every_figure, Quotas(Settings()))
     exposed = set(re.findall(r"^# TYPE (longva_\w+) ", generate_latest(metrics.registry).decode(), re.MULTILINE))
     documented = set(re.findall(r"^\| `(longva_\w+)`", text, re.MULTILINE))
     assert documented == {name for name in exposed if not name.endswith("_created")}

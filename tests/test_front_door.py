@@ -8,7 +8,7 @@ import pytest
 
 import longva_demo as longva
 from longva_demo import conversation
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.model import LongVAConfig
 from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed
 
@@ -56,9 +56,9 @@ def test_events_tell_the_progress_and_then_the_text() -> None:
 
 
 def test_on_a_slow_processor_the_default_budget_takes_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = conversation.load_engine("tiny", "auto", "auto")
+    engine = conversation.load_engine("tiny", "auto", "auto", "")
     times = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
-    slow = Engine(replace(engine.loaded, estimate=times), engine.settings)
+    slow = LocalEngine(replace(engine.loaded, estimate=times), engine.settings)
     monkeypatch.setattr(conversation, "load_engine", lambda *_: slow)
     for options, count in (({}, times.frames_within(60)), ({"frames": 32}, 32), ({"frames": 20, "start": 1}, 20)):
         with longva.open(CLIP, **options) as chat:

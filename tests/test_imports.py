@@ -1,4 +1,7 @@
-"""Imports go one way: settings <- video, model <- chat <- telemetry, moments <- niah, eval, page <- server <- cli."""
+"""Imports go one way.
+
+settings <- video, model <- timed_text, chat <- telemetry, moments <- niah, eval, page <- server <- cli.
+"""
 
 import ast
 import subprocess
@@ -25,6 +28,7 @@ ALLOWED = {
     "result_file": {"errors"},
     "video": BASE,
     "model": BASE,
+    "timed_text": BASE | {"video"},
     "chat": BASE | {"video", "model"},
     "frames": BASE | {"video"},
     "conversation": BASE | {"frames", "video", "chat", "moments"},
@@ -34,10 +38,10 @@ ALLOWED = {
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
     "eval": BASE | {"video", "model", "chat"},
-    "page": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "tiny"},
-    "server": BASE | {"video", "model", "chat", "telemetry", "moments", "page"},
+    "page": BASE | {"video", "timed_text", "model", "chat", "telemetry", "moments", "niah", "tiny"},
+    "server": BASE | {"video", "timed_text", "model", "chat", "telemetry", "moments", "page"},
     "train": BASE | {"video", "model"},
-    "cli": BASE | {"video", "model", "chat", "telemetry", "moments", "niah", "eval", "server"},
+    "cli": BASE | {"video", "timed_text", "model", "chat", "telemetry", "moments", "niah", "eval", "server"},
     "__main__": {"cli"},
 }
 
@@ -93,6 +97,8 @@ def test_a_normal_install_has_all_that_is_imported() -> None:
         ("longva_demo", "torch"),
         ("longva_demo.frames", "torch"),
         ("longva_demo.video", "torch"),
+        ("longva_demo.timed_text", "torch"),
+        ("longva_demo.timed_text", "pysubs2"),
         ("longva_demo.video", "gradio"),
         ("longva_demo.chat", "gradio"),
     ],

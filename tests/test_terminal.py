@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
 from longva_demo.cli.terminal import say, say_progress
@@ -156,7 +156,7 @@ def test_a_model_folder_that_is_not_utf_8_is_an_error(clip: Path, tmp_path: Path
 
 def test_replay(clip: Path, tmp_path: Path) -> None:
     terminal = Terminal("ascii")
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     info = probe(clip)
     session = ChatSession(engine)
     session.set_source(VideoSource(info, plan_frames(info, 3), engine.processor))

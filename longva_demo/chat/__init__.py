@@ -2,7 +2,9 @@
 
 from longva_demo.chat.attribution import Attribution
 from longva_demo.chat.budget import BudgetMeter, PrefillTimes
-from longva_demo.chat.engine import Engine
+from longva_demo.chat.engine import Capability, Engine, ModelInfo
+from longva_demo.chat.local_engine import LocalEngine
+from longva_demo.chat.open_engine import open_engine
 from longva_demo.chat.queue import AdmissionQueue
 from longva_demo.chat.record import ChatRecord, read_record
 from longva_demo.chat.sampling import Sampling
@@ -16,11 +18,14 @@ __all__ = [
     "Attribution",
     "BudgetMeter",
     "CacheStatus",
+    "Capability",
     "ChatRecord",
     "ChatSession",
     "Engine",
     "FrameRef",
     "ImageSource",
+    "LocalEngine",
+    "ModelInfo",
     "PrefillTimes",
     "Progress",
     "Sampling",
@@ -29,5 +34,6 @@ __all__ = [
     "TextDelta",
     "Turn",
     "VideoSource",
+    "open_engine",
     "read_record",
 ]

@@ -1,8 +1,8 @@
 """The use of cached prefixes, by chats and by the needle test."""
 
 from longva_demo.chat.budget import TEXT_TOKENS
-from longva_demo.chat.engine import Engine
 from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.local_engine import LocalEngine
 from longva_demo.chat.prefix_cache import CachedPrefix, Key
 from longva_demo.chat.turn import CacheStatus
 from longva_demo.errors import BudgetError
@@ -15,7 +15,7 @@ class PrefixLease:
     for the owner to return to, until it is evicted or the lease is closed.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LocalEngine) -> None:
         self._engine = engine
         self._prefix_cache = engine.prefix_cache
         self._held: CachedPrefix | None = None

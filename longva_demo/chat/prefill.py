@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from longva_demo.chat.engine import Engine
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.lease import PrefixLease
+from longva_demo.chat.local_engine import LocalEngine
 from longva_demo.chat.prefix_cache import Key
 from longva_demo.chat.source import ImageSource, Source, VideoSource
 from longva_demo.chat.steps import MAX_STEP_FRAMES
@@ -43,7 +43,7 @@ def image_chunks(slots: np.ndarray, max_grids: int = MAX_STEP_FRAMES) -> Iterato
 
 
 def source_features(
-    engine: Engine,
+    engine: LocalEngine,
     source: VideoSource,
     should_stop: Callable[[], bool],
     watch: Callable[[Pixels], Pixels] = lambda frames: frames,
@@ -113,14 +113,15 @@ class SourcePrefix:
     Between `acquire` and `release` its KV cache is this chat's alone.
     """
 
-    def __init__(self, engine: Engine, should_stop: threading.Event, is_shared: bool = True) -> None:
+    def __init__(self, engine: LocalEngine, should_stop: threading.Event, is_shared: bool = True) -> None:
         self.source: Source | None = None
         self.lease = PrefixLease(engine)
         self._engine = engine
         self._should_stop = should_stop
         self._is_shared = is_shared
         self._own = object()
-        self.seconds_decoding = 0.0  # that the last `acquire` waited for frames
+        self.status = CacheStatus.HIT
+        self.seconds_decoding = 0.0
 
     @property
     def is_cached(self) -> bool:
@@ -138,24 +139,28 @@ class SourcePrefix:
         return self.lease.held.num_tokens
 
     @property
+    def evictable_bytes(self) -> int:
+        return self.lease.evictable_bytes
+
+    @property
     def num_frames(self) -> int:
         return self.source.num_frames if self.source is not None else 0
 
-    def acquire(self) -> Generator[Progress, None, CacheStatus]:
-        """Acquire the prefix, with a prefill if it is not cached. Returns how it was found.
+    def acquire(self) -> Generator[Progress]:
+        """Acquire the prefix, with a prefill if it is not cached.
 
         Ends without the lease if the chat is stopped. An incomplete prefill is not cached.
         """
-        status: CacheStatus = CacheStatus.HIT
+        self.status = CacheStatus.HIT
         self.seconds_decoding = 0.0
         while not self._should_stop.is_set():
             if self.is_cached:
                 yield from self._find_frames()
                 if acquired := self.try_acquire():
-                    status = acquired if status == CacheStatus.HIT else status
+                    self.status = acquired if self.status == CacheStatus.HIT else self.status
                     break
                 continue
-            status = CacheStatus.MISS
+            self.status = CacheStatus.MISS
             report = self._engine.prefix_cache.start_prefill(self._key)
             if report is not None:
                 try:
@@ -167,7 +172,6 @@ class SourcePrefix:
             if progress is not None:
                 yield progress
             self._should_stop.wait(POLL_SECONDS)
-        return status
 
     def try_acquire(self) -> CacheStatus | None:
         """Acquire the prefix if it is cached; None if it is not, or the chat is stopped.
@@ -230,7 +234,7 @@ class SourcePrefix:
         with self.drop_on_error():
             cache = self.lease.new_cache(self.num_frames)
             header: list[torch.Tensor] = []  # goes through the model with the first frames, where each pass is slow
-            if self._engine.loaded.estimate is not None and isinstance(self.source, VideoSource):
+            if self._engine.model.estimate is not None and isinstance(self.source, VideoSource):
                 header = [self._engine.embed_text(self._engine.template.header)]
             else:
                 self._engine.prefill_text(self._engine.template.header, cache)
@@ -247,7 +251,7 @@ class SourcePrefix:
         self, source: VideoSource, cache: GrowingCache, waiting: list[torch.Tensor]
     ) -> Iterator[Progress]:
         """Append the frames to the cache, after the embeddings (1, tokens, dim) in `waiting`."""
-        count = FrameCount(source.num_frames, SLOW_ENCODING_SHARE if self._engine.loaded.estimate is not None else 1.0)
+        count = FrameCount(source.num_frames, SLOW_ENCODING_SHARE if self._engine.model.estimate is not None else 1.0)
         for features in source_features(self._engine, source, self._should_stop.is_set, self._timed):
             if self._should_stop.is_set():
                 return
@@ -279,7 +283,7 @@ class SourcePrefix:
             if self._should_stop.is_set():
                 return
             for share in self._until_stopped(self._engine.prefill_image_steps(chunk, cache)):
-                if self._engine.loaded.estimate is not None:  # else it takes a moment
+                if self._engine.model.estimate is not None:  # else it takes a moment
                     yield part_done(cached + share * num_grids, source.num_frames)
             cached += num_grids
 

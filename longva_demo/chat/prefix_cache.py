@@ -7,11 +7,12 @@ If the model is on a GPU, evicted entries are offloaded to host memory first, as
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from weakref import WeakSet, ref
 
 import torch
 
+from longva_demo.chat.engine import Figure
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.turn import Progress
 
@@ -156,6 +157,13 @@ class PrefixCache:
                 for offloaded in (False, True)
             )
             return on_device, on_host
+
+    def figures(self) -> Iterator[Figure]:
+        """Its metrics."""
+        cached = dict(zip(("model", "host"), map(float, self.num_bytes), strict=True))
+        yield Figure("kv_bytes", "Bytes of cached prefixes by memory", cached, "memory")
+        evicted = "Prefixes evicted while a chat could still ask about them"
+        yield Figure("prefixes_evicted", evicted, {"": self.num_evicted}, is_counter=True)
 
     # If two chats want the same frames at the same time, one prefills them; the other waits and shows the progress.
 

@@ -35,8 +35,12 @@ class AdmissionQueue:
     """Decides whose video is prefilled next. Questions about a cached video do not queue."""
 
     def __init__(
-        self, prefill_times: PrefillTimes, max_admitted: int = MAX_ADMITTED, max_waiting: int = MAX_WAITING
+        self,
+        prefill_times: PrefillTimes,
+        max_admitted: Callable[[], int] = lambda: MAX_ADMITTED,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
+        """`max_admitted` may change: it is called whenever a ticket comes or leaves."""
         self._prefill_times = prefill_times
         self._max_admitted, self._max_waiting = max_admitted, max_waiting
         self._lock = threading.Lock()
@@ -86,7 +90,7 @@ class AdmissionQueue:
             ahead = [*self._admitted, *self._waiting[:num_before]]
             estimates = [self._prefill_times.estimate(other.num_frames) for other in ahead]
             known = [seconds for seconds in estimates if seconds is not None]
-            left = sum(known) / self._max_admitted if len(known) == len(estimates) else None
+            left = sum(known) / self._max_admitted() if len(known) == len(estimates) else None
             return Progress(Stage.QUEUED, num_before + 1, len(self._waiting), left)
 
     def __len__(self) -> int:
@@ -94,8 +98,9 @@ class AdmissionQueue:
         return len(self._waiting)
 
     def _admit(self) -> None:
-        most = max(1, self._max_admitted - 1)
-        while len(self._admitted) < self._max_admitted:
+        max_admitted = self._max_admitted()
+        most = max(1, max_admitted - 1)
+        while len(self._admitted) < max_admitted:
             admitted = Counter(ticket.client for ticket in self._admitted)
             allowed = [ticket for ticket in self._waiting if not ticket.client or admitted[ticket.client] < most]
             if not allowed:

@@ -207,12 +207,11 @@ class ChatRecord:
 
 def record_chat(session: ChatSession, budget: int) -> ChatRecord:
     """The turns of `session` about its present source, of which at most `budget` frames were sampled."""
-    loaded = session.engine.loaded
-    dtype = str(loaded.dtype).removeprefix("torch.")
+    model = session.engine.model
     return ChatRecord(
         saved=datetime.now(UTC).isoformat(timespec="seconds"),
         media=describe(session.source, budget) if session.source is not None else None,
-        model=ModelFacts(loaded.model_id, loaded.revision, loaded.quant, dtype),
+        model=ModelFacts(model.id, model.revision, model.quant, model.dtype),
         turns=tuple(Exchange.of(turn, session.frames) for turn in session.turns),
     )
 

@@ -106,7 +106,7 @@ def resume(session: ChatSession, record: ChatRecord) -> None:
 
 def recorded_turn(engine: Engine, exchange: Exchange, is_first: bool, has_frames: bool) -> Turn:
     question_ids = engine.template.question(exchange.question, first=is_first, has_frames=has_frames)
-    answer_ids = engine.loaded.processor.tokenizer.encode(exchange.answer, add_special_tokens=False)
+    answer_ids = engine.processor.tokenizer.encode(exchange.answer, add_special_tokens=False)
     return Turn(
         exchange.question,
         exchange.answer,

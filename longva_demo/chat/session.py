@@ -3,35 +3,24 @@
 import secrets
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import cast
 
-import torch
-
-from longva_demo.chat.attribution import Attribution, FrameLayout, QueryRecorder
 from longva_demo.chat.budget import BudgetMeter
-from longva_demo.chat.engine import Engine
-from longva_demo.chat.kv_cache import GrowingCache
-from longva_demo.chat.occlusion import Occlusion
-from longva_demo.chat.prefill import SourcePrefix
+from longva_demo.chat.engine import Engine, NewToken
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
-from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, Stage, TextDelta, Turn
-from longva_demo.errors import BudgetError, ContextError, DemoError, replace_surrogates
+from longva_demo.chat.text_stream import TextStream
+from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, TextDelta, Turn
+from longva_demo.errors import ContextError, DemoError, replace_surrogates
 
 # A question is refused if the context has less left for the answer.
 MIN_ANSWER_TOKENS = 16
 
 
 class ChatSession:
-    """One person's conversation. One question runs at a time; `stop` may be called from any thread.
-
-    The KV cache always holds some of `header, frames, turns`, from the start: the prefix that `SourcePrefix` acquired,
-    then some of the turns' ids. The next question prefills what is missing. This covers a dropped cache, one that
-    another chat used, a resumed turn, and the last token of an answer, which `generate` leaves out of the cache.
-    """
+    """One person's conversation. One question runs at a time; `stop` may be called from any thread."""
 
     def __init__(self, engine: Engine, is_shared: bool = True) -> None:
         """`is_shared`: share the prefix with other chats about the same frames."""
@@ -40,7 +29,7 @@ class ChatSession:
         self.turns: list[Turn] = []
         self._stop = threading.Event()
         self._busy = threading.Lock()
-        self.prefix = SourcePrefix(engine, self._stop, is_shared)  # of the source, in the KV cache
+        self.prefix = engine.open_prefix(self._stop, is_shared)
 
     @property
     def source(self) -> Source | None:
@@ -71,7 +60,7 @@ class ChatSession:
 
     def meter(self, num_frames: int) -> BudgetMeter:
         """The cost of `num_frames` frames, counting memory that eviction would free as free."""
-        return self.engine.meter(num_frames, self.prefix.lease.evictable_bytes)
+        return self.engine.meter(num_frames, self.prefix.evictable_bytes)
 
     @property
     def frames(self) -> list[FrameRef]:
@@ -130,12 +119,10 @@ class ChatSession:
             turn = self.turns[-1] if self.turns else None
             if turn is None or turn.attribution is None or turn.is_too_long_to_attribute or len(turn.answer_ids) < 2:
                 return None
-            if not self.prefix.try_acquire():
-                return None
-            try:
-                log_prob_drops = self._log_prob_drops(turn, turn.attribution)
-            finally:
-                self.prefix.release()
+            earlier = turn_ids(self.turns[:-1])
+            log_prob_drops = self.prefix.log_prob_drops(
+                earlier, turn.question_ids, turn.attributed_ids, turn.attribution
+            )
             if log_prob_drops is None:
                 return None
             self.turns[-1] = replace(turn, attribution=replace(turn.attribution, log_prob_drops=log_prob_drops))
@@ -171,79 +158,63 @@ class ChatSession:
         has_frames = self.source is not None
         question_ids = self.engine.template.question(question, first=not self.turns, has_frames=has_frames)
         try:
-            status = yield from self.prefix.acquire()
+            yield from self.prefix.acquire()
             if self._stop.is_set():
                 return
-            stats = AnswerStats(
-                cache=status,
-                was_evicted=status == CacheStatus.MISS and bool(self.turns),
-                seconds_to_prefill=0.0 if status == CacheStatus.HIT else time.perf_counter() - started,
-                seconds_to_decode=0.0 if status == CacheStatus.HIT else self.prefix.seconds_decoding,
-            )
-            yield from self._answer(question, question_ids, sampling, stats, started)
+            yield from self._answer(question, question_ids, sampling, started, time.perf_counter() - started)
         finally:
             self.prefix.release()
 
     def _answer(
-        self, question: str, question_ids: list[int], sampling: Sampling, stats: AnswerStats, started: float
+        self, question: str, question_ids: list[int], sampling: Sampling, started: float, prefill_seconds: float
     ) -> Iterator[Progress | TextDelta]:
-        """Stream the answer, with the lease acquired."""
-        cache = self.prefix.cache
-        sampling = self._within_context(sampling, len(question_ids))
-        num_fed = cache.get_seq_length() - self.prefix.num_tokens
-        pending = [*self._turn_ids()[num_fed:], *question_ids]
-        answer_ids: list[int] = []
+        """Stream the answer, with the prefix acquired."""
+        earlier = turn_ids(self.turns)
+        num_tokens = self.prefix.num_tokens + len(earlier) + len(question_ids)
+        sampling = self._within_context(sampling, num_tokens)
+        tokens: list[NewToken] = []
         pieces: list[str] = []
-        log_probabilities: list[float] = []
-        text = self.engine.text_stream()
-        recorder = self.engine.recorder() if self._has_video else None
+        first_seconds, found = 0.0, self.prefix.status
+        text = TextStream(self.engine.processor)
         try:
-            with self.prefix.drop_on_error():
-                logits = yield from self._prefill(pending, cache, recorder)
-                if logits is None:
-                    return
-                stats = replace(stats, num_tokens=cache.get_seq_length())
-                for token, log_probability in self.engine.generate(logits, cache, sampling, recorder):
-                    if not answer_ids:
-                        stats = replace(stats, seconds_to_first_token=time.perf_counter() - started)
-                    answer_ids.append(token)
-                    log_probabilities.append(log_probability)
-                    pieces.append(text.add(token))
+            with closing(self.prefix.generate(earlier, question_ids, sampling)) as events:
+                for event in events:
+                    if isinstance(event, Progress):
+                        yield event
+                        continue
+                    first_seconds = first_seconds or time.perf_counter() - started
+                    tokens.append(event)
+                    pieces.append(text.add(event.id))
                     if pieces[-1]:
                         yield TextDelta(pieces[-1])
                     if self._stop.is_set():
                         break
         except Exception:
-            answer_ids.clear()
+            tokens.clear()
             raise
         finally:
-            if answer_ids:
-                stats = replace(
-                    stats,
-                    num_new_tokens=len(answer_ids),
-                    seconds=time.perf_counter() - started,
-                    log_probability=sum(log_probabilities) / len(log_probabilities),
-                )
-                self._add_turn(question, "".join(pieces), stats, question_ids, answer_ids, sampling, recorder)
+            if tokens:
+                if found != self.prefix.status:  # an engine elsewhere had lost the prefix
+                    prefill_seconds = first_seconds
+                stats = self._stats(tokens, num_tokens, prefill_seconds, first_seconds, time.perf_counter() - started)
+                self._add_turn(question, "".join(pieces), stats, question_ids, tokens, sampling)
 
-    def _prefill(
-        self, ids: list[int], cache: GrowingCache, recorder: QueryRecorder | None
-    ) -> Generator[Progress, None, torch.Tensor | None]:
-        """Prefill missing turns and the question; returns the logits after them, or None if the chat was stopped."""
-        steps = self.engine.prefill_text_steps(ids, cache, recorder)
-        is_complete = False
-        try:
-            while not self._stop.is_set():
-                try:
-                    yield Progress(Stage.QUESTION, next(steps), len(ids))
-                except StopIteration as ended:
-                    is_complete = True
-                    return cast(torch.Tensor, ended.value)
-            return None
-        finally:
-            if not is_complete:  # drop the part of the question that is in the cache
-                length = self.prefix.num_tokens + len(self._turn_ids())
-                cache.truncate(min(cache.get_seq_length(), length))
+    def _stats(
+        self, tokens: list[NewToken], num_tokens: int, prefill_seconds: float, first_seconds: float, seconds: float
+    ) -> AnswerStats:
+        status = self.prefix.status
+        is_hit = status == CacheStatus.HIT
+        return AnswerStats(
+            num_tokens=num_tokens,
+            num_new_tokens=len(tokens),
+            seconds_to_first_token=first_seconds,
+            seconds_to_prefill=0.0 if is_hit else prefill_seconds,
+            seconds_to_decode=0.0 if is_hit else self.prefix.seconds_decoding,
+            seconds=seconds,
+            cache=status,
+            was_evicted=status == CacheStatus.MISS and bool(self.turns),
+            log_probability=sum(token.log_probability for token in tokens) / len(tokens),
+        )
 
     def _add_turn(
         self,
@@ -251,75 +222,35 @@ class ChatSession:
         answer: str,
         stats: AnswerStats,
         question_ids: list[int],
-        answer_ids: list[int],
+        tokens: list[NewToken],
         sampling: Sampling,
-        recorder: QueryRecorder | None,
     ) -> None:
+        answer_ids = [token.id for token in tokens]
         ended = answer_ids[-1] in self.engine.stop_ids
-        stopped = not ended and len(answer_ids) < sampling.max_new_tokens
+        stats = replace(stats, stopped=not ended and len(answer_ids) < sampling.max_new_tokens)
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*kept, self.engine.template.end_of_turn)
-        attribution = self._attribute(recorder, len(kept)) if recorder and kept else None
-        stats = replace(stats, stopped=stopped)
+        attribution = self.prefix.attention(len(kept))
         self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, attribution))
-
-    def _attribute(self, recorder: QueryRecorder, num_tokens: int) -> Attribution | None:
-        """The attention of a finished answer; None, and an answer without attribution, if memory is short.
-
-        Leaves out the row that predicts the end of the turn: it attends to nothing in particular.
-        """
-        recorder.truncate(num_tokens)
-        try:
-            return self.engine.attribute_frames(recorder, self.prefix.cache, self._frame_layout())
-        except BudgetError:
-            return None
-
-    def _log_prob_drops(self, turn: Turn, attribution: Attribution) -> tuple[tuple[int, float], ...] | None:
-        """(frame, drop in nats) of the candidates, largest drop first; None after `stop` or if memory is short."""
-        frames, candidates = self._frame_layout(), attribution.candidates
-        cache = self.prefix.cache
-        earlier = self._turn_ids()[: len(self._turn_ids()) - len(turn.ids)]
-        length = self.prefix.num_tokens + len(earlier)
-        answer = turn.attributed_ids
-        windows = frames.windows(candidates)
-        try:
-            if cache.get_seq_length() < length:  # another chat used it
-                with self.prefix.drop_on_error():
-                    missing = earlier[cache.get_seq_length() - self.prefix.num_tokens :]
-                    for _ in self.engine.prefill_text_steps(missing, cache):
-                        if self._stop.is_set():
-                            return None
-            occlusion = Occlusion(cache, length, windows)
-            return self.engine.log_prob_drops(occlusion, candidates, turn.question_ids, answer, self._stop.is_set)
-        except BudgetError:
-            return None
 
     @property
     def _has_video(self) -> bool:
         return self.source is not None and self.source.kind == "video"
 
-    def _frame_layout(self) -> FrameLayout:
-        header = len(self.engine.template.header)
-        return FrameLayout(header, self.engine.loaded.model.config.tokens_per_frame, len(self.frames))
-
     def _undo(self) -> Turn | None:
         if not self.turns:
             return None
         turn = self.turns.pop()
-        self.prefix.truncate(len(self._turn_ids()))
+        self.prefix.truncate(len(turn_ids(self.turns)))
         return turn
 
-    def _turn_ids(self) -> list[int]:
-        return [token for turn in self.turns for token in turn.ids]
-
-    def _within_context(self, sampling: Sampling, num_question_tokens: int) -> Sampling:
-        """The sampling with `max_new_tokens` limited to what the context has left.
+    def _within_context(self, sampling: Sampling, used: int) -> Sampling:
+        """The sampling with `max_new_tokens` limited to what the context has left after a prompt of `used` tokens.
 
         Raises:
             ContextError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
-        context_length = self.engine.loaded.model.config.context_length
-        used = self.prefix.num_tokens + len(self._turn_ids()) + num_question_tokens
+        context_length = self.engine.model.context_length
         left = context_length - used
         if left < MIN_ANSWER_TOKENS:
             raise ContextError(
@@ -336,3 +267,8 @@ class ChatSession:
             yield
         finally:
             self._busy.release()
+
+
+def turn_ids(turns: Sequence[Turn]) -> list[int]:
+    """The tokens of these turns."""
+    return [token for turn in turns for token in turn.ids]

@@ -296,15 +296,19 @@ class VideoSource:
 
     def stored_frame(self, position: int) -> np.ndarray:
         """One of the frames decoded so far, as the model was given it: uint8 (S, S, 3)."""
-        assert 0 <= position < len(self.indices), position
-        pixels = self.frame_store.read(position, 1)
+        return self.stored_frames(position, 1)[0]
+
+    def stored_frames(self, first: int, count: int) -> np.ndarray:
+        """Some of the frames decoded so far, as the model was given them: uint8 (count, S, S, 3)."""
+        assert 0 <= first <= first + count <= len(self.indices), (first, count)
+        pixels = self.frame_store.read(first, count)
         if pixels is None:
             for _ in self._repair(lambda: False):
                 pass
-            pixels = self.frame_store.read(position, 1)
+            pixels = self.frame_store.read(first, count)
         if pixels is None:
             raise self.frame_store.lost()
-        return pixels[0]
+        return pixels
 
     def __getstate__(self) -> dict[str, object]:
         """A copy in another process reads the same stored files; it neither decodes nor deletes them."""

@@ -3,16 +3,16 @@
 The model runs one step at a time, in order of arrival (model_thread.py). During a step, other visitors get no output;
 Stop takes effect between steps. These are all the steps, and what bounds each:
 
-| step | where | bound |
+| step | method of `LocalEngine` | bound |
 |---|---|---|
-| a chunk of text: header, earlier turns, question | `Engine.prefill_text_steps` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
-| a chunk of frames, or of a picture's grids | `Engine.prefill_frames`, `prefill_image` | the same; in 8 bits, layers |
-| frames or grids in the vision tower | `Engine.encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
-| one new token, and the choice of it | `Engine.generate` | one token; at most 4,096 per answer |
-| an answer's attention to the frames, one layer | `Engine.attribute_frames` | 32 rows, in chunks of 64 MB |
-| a chunk of rows of an occlusion | `Engine.log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
-| windows of frames, each with a question | `Engine.window_log_probs` | as a chunk of text; at least one window |
-| a KV cache: allocated, copied, or restored | `Engine.new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
+| a chunk of text: header, earlier turns, question | `prefill_text_steps` | MAX_STEP_TOKENS and MAX_STEP_FLOP |
+| a chunk of frames, or of a picture's grids | `prefill_frames`, `prefill_image` | the same; in 8 bits, layers |
+| frames or grids in the vision tower | `encode_frames`, `prefill_image` | MAX_STEP_FRAMES |
+| one new token, and the choice of it | `generate` | one token; at most 4,096 per answer |
+| an answer's attention to the frames, one layer | `attribute_frames` | 32 rows, in chunks of 64 MB |
+| a chunk of rows of an occlusion | `log_prob_drops` | BACKGROUND_SHARE of MAX_STEP_FLOP |
+| windows of frames, each with a question | `window_log_probs` | as a chunk of text; at least one window |
+| a KV cache: allocated, copied, or restored | `new_cache`, `copy_cache`, `restore` | one copy of the KV cache |
 
 Everything else consists of these: retry, edit, blind check, comparison of budgets, needle test, replay. A question has
 at most `prompt.MAX_CHARACTERS` characters; tokenising it takes half a second, outside the model's thread.

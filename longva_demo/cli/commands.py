@@ -40,10 +40,10 @@ def ask(options: Namespace) -> None:
     info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
     # Imported late: torch takes seconds to import, and an error about the video should not wait for it.
     with quick_imports():
-        from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, VideoSource
+        from longva_demo.chat import ChatSession, ImageSource, Progress, Sampling, Source, VideoSource, open_engine
 
     sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
-    engine = Engine.from_settings(settings)
+    engine = open_engine(settings)
     source: Source
     if info is None or plan is None:
         source = ImageSource(path, engine.processor, limits)
@@ -53,8 +53,8 @@ def ask(options: Namespace) -> None:
         source = VideoSource(info, plan, engine.processor, settings.decoder, limits, options.number_frames)
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
-        say(engine.loaded.reason)
-        if (estimate := engine.loaded.estimate) is not None:
+        say(engine.model.reason)
+        if (estimate := engine.model.estimate) is not None:
             seconds = estimate.first_word(source.num_frames)
             say(f"{source.num_frames:,} frames: about {seconds:,.0f} s to the first word")
         for event in session.ask(replace_surrogates(options.question), sampling):
@@ -72,11 +72,11 @@ def ask(options: Namespace) -> None:
 
 def answer_facts(session: "ChatSession") -> dict[str, Any]:
     """The last answer, for JSON."""
-    turn, loaded = session.turns[-1], session.engine.loaded
+    turn, model = session.turns[-1], session.engine.model
     return {
         "answer": turn.answer,
-        "model": loaded.model_id,
-        "quant": loaded.quant,
+        "model": model.id,
+        "quant": model.quant,
         "frames": [{"index": frame.index, "seconds": frame.seconds} for frame in session.frames],
         "num_tokens": turn.stats.num_tokens,
         "seconds_to_first_token": turn.stats.seconds_to_first_token,
@@ -112,7 +112,7 @@ def frames(options: Namespace) -> None:
 def replay(options: Namespace) -> None:
     """Ask the questions of a saved chat again and print both answers. --model replaces the chat's own model."""
     with quick_imports():
-        from longva_demo.chat import Engine, Progress, read_record
+        from longva_demo.chat import Progress, open_engine, read_record
         from longva_demo.chat.replay import check_file, open_recorded, replay
 
     record = read_record(Path(options.record))
@@ -122,10 +122,10 @@ def replay(options: Namespace) -> None:
         options.model, options.dtype = record.model.id, options.dtype or record.model.dtype
         options.quant = options.quant or record.model.quant
     settings = make_settings(options)
-    engine = Engine.from_settings(settings)
+    engine = open_engine(settings)
     source = open_recorded(record, path, engine.processor, DecodeLimits.from_settings(settings))
-    if engine.loaded.revision != record.model.revision:
-        say(f"note: the chat used revision {record.model.revision}; this is {engine.loaded.revision}")
+    if engine.model.revision != record.model.revision:
+        say(f"note: the chat used revision {record.model.revision}; this is {engine.model.revision}")
     if any(turn.temperature > 0 for turn in record.turns):
         say("note: the answers were sampled (temperature above 0), so the new ones may differ")
     results = []
@@ -141,9 +141,9 @@ def replay(options: Namespace) -> None:
     if options.json:
         print_json(
             equal=all(result.equal for result in results),
-            model=engine.loaded.model_id,
-            revision=engine.loaded.revision,
-            quant=engine.loaded.quant,
+            model=engine.model.id,
+            revision=engine.model.revision,
+            quant=engine.model.quant,
             turns=[{"question": r.question, "old": r.old, "new": r.new, "equal": r.equal} for r in results],
         )
     else:
@@ -158,6 +158,19 @@ def export(options: Namespace) -> None:
     folder = Path(options.folder).expanduser()
     write(options.model, folder, lambda done, total: say_progress("writing weights", done, total))
     print(f"{folder}: load it with from_pretrained(..., trust_remote_code=True); README.md has an example")
+
+
+def capacity(options: Namespace) -> None:
+    """Calculate how many people a number of GPUs can serve."""
+    with quick_imports():
+        from longva_demo.chat.capacity import Capacity
+
+    found = Capacity(options.frames, options.gpus, options.users)
+    found.cost.check()
+    if options.json:
+        print_json(**found.facts())
+    else:
+        print(found.report())
 
 
 def mcp(options: Namespace) -> None:

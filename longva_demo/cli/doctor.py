@@ -9,7 +9,9 @@ from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from longva_demo.chat.engine import DEFAULT_SECONDS
+from longva_demo.chat.local_engine import DEFAULT_SECONDS
+from longva_demo.chat.remote import RemoteEngine
+from longva_demo.errors import DemoError
 from longva_demo.model import LongVAConfig
 from longva_demo.model.choice import choose, needed_cpu_bytes, probe_host
 from longva_demo.model.estimate import estimate
@@ -25,6 +27,9 @@ SERVER_METRICS = {
     "frames_prefilled": "longva_frames_prefilled",
     "kv_bytes": "longva_kv_bytes",
     "prefixes_evicted": "longva_prefixes_evicted",
+    "engine_cached_tokens": "longva_engine_cached_tokens",
+    "engine_prompt_tokens": "longva_engine_prompt_tokens",
+    "engine_retries": "longva_engine_retries",
     "prefixes_recomputed": "longva_prefixes_recomputed",
     "resident_memory_bytes": "process_resident_memory_bytes",
 }
@@ -81,6 +86,24 @@ def examine(settings: Settings) -> dict[str, Any]:
             "reason": reason,
         },
         "longva_7b_on_cpu": on_processor(machine) if device.type == "cpu" else None,
+        "engine": describe_engine(settings) if settings.engine else None,
+    }
+
+
+def describe_engine(settings: Settings) -> dict[str, Any]:
+    """The engine elsewhere, checked as at the start of the page. "problem" is None if it can be used."""
+    try:
+        engine = RemoteEngine.connect(settings)
+    except DemoError as error:
+        return {"address": settings.engine, "problem": str(error)}
+    model = engine.model
+    return {
+        "address": settings.engine,
+        "problem": None,
+        "model": model.id,
+        "revision": model.revision,
+        "context_tokens": model.context_length,
+        "replicas": engine.num_replicas,
     }
 
 
@@ -154,10 +177,19 @@ def report(findings: dict[str, Any]) -> str:
         "Model": f"{model['model_id']}, {model['quant']} quantisation, {model['dtype']} on {model['device']}, "
         f"attention {model['attention']}",
         "Why": model["reason"],
+        **({"Engine": report_engine(findings["engine"])} if findings["engine"] else {}),
         **({"LongVA-7B": describe_processor(findings["longva_7b_on_cpu"])} if findings["longva_7b_on_cpu"] else {}),
         "Server": describe_server(findings["server"], findings["address"]),
     }
     return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
+
+
+def report_engine(facts: dict[str, Any]) -> str:
+    if facts["problem"] is not None:
+        return facts["problem"]
+    revision = f" at revision {facts['revision']}" if facts["revision"] else ""
+    what = f"{facts['model']}{revision}, context of {facts['context_tokens']:,} tokens"
+    return f"{what}, {facts['replicas']} replicas at {facts['address']}; it answers instead of the model above"
 
 
 def describe_processor(facts: dict[str, Any]) -> str:
@@ -165,6 +197,12 @@ def describe_processor(facts: dict[str, Any]) -> str:
     memory = f"on this processor in 8 bits: {facts['needed_bytes'] / 1e9:.1f} GB of memory, which are {fits}"
     next_word = f"a further question {facts['seconds_to_next_first_token']:,.0f} s to its first word"
     return f"{memory}; {facts['summary']}; {next_word}"
+
+
+def describe_requests(metrics: dict[str, Any]) -> str:
+    """What the server has asked of its engine elsewhere."""
+    share = metrics["engine_cached_tokens"] / metrics["engine_prompt_tokens"]
+    return f"engine: {share:.0%} of prompt tokens cached, {metrics['engine_retries']:,.0f} requests tried again"
 
 
 def describe_server(metrics: dict[str, Any] | None, address: str) -> str:
@@ -177,6 +215,7 @@ def describe_server(metrics: dict[str, Any] | None, address: str) -> str:
         f"{metrics['questions']:,.0f} finished" + (f" ({outcomes})" if outcomes else ""),
         f"{metrics['frames_prefilled']:,.0f} frames prefilled",
         f"{metrics['kv_bytes'] / 1e9:.1f} GB of KV cache, {metrics['prefixes_recomputed']:,.0f} prefixes recomputed",
+        *([describe_requests(metrics)] if metrics["engine_prompt_tokens"] else []),
         f"{metrics['resident_memory_bytes'] / 1e9:.1f} GB of memory",
     )
     return "; ".join(parts)

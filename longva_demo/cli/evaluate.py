@@ -67,13 +67,13 @@ def open_evaluation(
 ) -> "OwnQuestions":
     """Load the model, and open the folder of results."""
     with quick_imports():
-        from longva_demo.chat import Engine, Sampling
+        from longva_demo.chat import Sampling, open_engine
         from longva_demo.eval.asking import FrameSampling
         from longva_demo.eval.command import OwnQuestions
         from longva_demo.eval.run import Setup
 
-    engine = Engine.from_settings(settings)
-    say(engine.loaded.reason)
+    engine = open_engine(settings)
+    say(engine.model.reason)
     setup = Setup(
         root=path.parent,
         out=Path(options.out or f"eval-{path.stem}"),

@@ -1,4 +1,4 @@
-"""`python -m longva_demo serve | ask | frames | find | chapters | …`, also installed as `longva-demo`."""
+"""`python -m longva_demo serve | ask | frames | words | find | …`, also installed as `longva-demo`."""
 
 import argparse
 import os
@@ -17,12 +17,13 @@ from longva_demo.times import parse_time
 
 IS_POSIX = os.name == "posix"
 COMPARE = "niah compare"
-MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention")
+MODEL_SETTINGS = ("model", "quant", "device", "dtype", "attention", "engine")
 EPILOG = """examples:
   longva-demo serve                                     then open http://127.0.0.1:7860 in a browser
   longva-demo ask clip.mp4 "What happens in the video?" --frames 64
   longva-demo ask clip.mp4 "And here?" --start 1:20 --end 1:40 --json
   longva-demo frames clip.mp4 --frames 16 --sheet frames.jpg
+  longva-demo words clip.mp4 --search "red car"         what is said and written, with times
   longva-demo find clip.mp4 "a red star"                when a video shows something
   longva-demo chapters clip.mp4 --format md              its scenes, with one line about each
   longva-demo replay chat.json clip.mp4                 ask the questions of a saved chat again
@@ -32,6 +33,7 @@ EPILOG = """examples:
   longva-demo eval videomme --plan                      what a published benchmark takes
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
   longva-demo mcp                                       tools for an agent; docs/mcp.md has its configuration
+  longva-demo capacity --frames 1000 --gpus 4           how many people these GPUs can serve
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
 Settings can also come from the environment: LONGVA_MODEL, LONGVA_QUANT, LONGVA_PORT, ... Flags take precedence.
@@ -52,6 +54,12 @@ def time_argument(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def count_argument(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid number; use a whole number above 0")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="longva-demo",
@@ -60,10 +68,23 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="serve|ask|frames|find|chapters|niah|eval|replay|export|mcp|doctor"
+        dest="command",
+        required=True,
+        metavar="serve|ask|frames|words|find|chapters|niah|eval|replay|export|capacity|mcp|doctor",
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", "openai_api", "mcp", *MODEL_SETTINGS)
+    add_settings(
+        serve,
+        "host",
+        "port",
+        "root_path",
+        "trusted_proxies",
+        "log",
+        "openai_api",
+        "mcp",
+        *MODEL_SETTINGS,
+        "speech_model",
+    )
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
@@ -91,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
     add_json_flag(frames)
 
+    add_words_flags(commands.add_parser("words", help="list what is said and written, with times"))
     add_find_flags(commands.add_parser("find", help="find when a video shows something"))
     add_chapters_flags(commands.add_parser("chapters", help="list the scenes of a video with one line about each"))
 
@@ -103,12 +125,18 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
     replay.add_argument("video", nargs="?", help="the video or picture of the chat; leave out for a chat without one")
     add_settings(replay, "model", "quant", "dtype", default="that of the saved chat")
-    add_settings(replay, "device", "attention")
+    add_settings(replay, "device", "attention", "engine")
     add_json_flag(replay)
 
     export = commands.add_parser("export", help="write a model that plain transformers loads, without this package")
     export.add_argument("model", help="a Hub name, a folder, or tiny")
     export.add_argument("folder", help="a new folder; weights are linked into it where the disk allows it")
+
+    capacity = commands.add_parser("capacity", help="calculate how many people a number of GPUs can serve")
+    capacity.add_argument("--frames", type=count_argument, default=1000, metavar="N", help="per video (default: 1000)")
+    capacity.add_argument("--gpus", type=count_argument, default=1, metavar="N", help="H200s (default: 1)")
+    capacity.add_argument("--users", type=count_argument, default=1, metavar="N", help="at a time (default: 1)")
+    add_json_flag(capacity)
 
     mcp = commands.add_parser("mcp", help="serve tools for an agent over standard input and output (MCP)")
     add_settings(mcp, "num_frames", "max_new_tokens", *MODEL_SETTINGS)
@@ -116,8 +144,35 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
     doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
     doctor.add_argument("--port", type=int, help=f"its port (default: {SETTINGS['port'].default})")
+    add_settings(doctor, "engine")
     add_json_flag(doctor)
     return parser
+
+
+def add_words_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("video", help="a video file")
+    parser.add_argument(
+        "--sources",
+        metavar="LIST",
+        help="of subtitles, speech and screen, separated by commas (default: all whose packages are installed)",
+    )
+    parser.add_argument(
+        "--subtitles", metavar="FILE", help="subtitles to use instead of the video's own, or of a file beside it"
+    )
+    parser.add_argument("--search", metavar="TEXT", help="print only the lines that match these words")
+    parser.add_argument(
+        "--frames",
+        dest="searched_frames",
+        type=int,
+        default=64,
+        metavar="N",
+        help="number of frames that are searched for text (default: 64)",
+    )
+    add_range_flags(parser)
+    add_settings(parser, "speech_model")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON list")
+    output.add_argument("--format", choices=("srt", "vtt", "txt"), help="print a file of this format")
 
 
 def add_find_flags(parser: argparse.ArgumentParser) -> None:
@@ -246,6 +301,7 @@ def add_eval_flags(parser: argparse.ArgumentParser) -> None:
 def add_frame_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "num_frames")
     add_range_flags(parser)
+    add_settings(parser, "decoder")
 
 
 def add_range_flags(parser: argparse.ArgumentParser) -> None:
@@ -253,7 +309,6 @@ def add_range_flags(parser: argparse.ArgumentParser) -> None:
         "--start", type=time_argument, default=0.0, metavar="TIME", help="start of the range (default: 0)"
     )
     parser.add_argument("--end", type=time_argument, metavar="TIME", help="end of the range (default: the end)")
-    add_settings(parser, "decoder")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
@@ -282,12 +337,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = build_parser().parse_args(join_commands(sys.argv[1:] if arguments is None else arguments))
     # Imported late so that --help and a mistyped flag answer at once.
-    from longva_demo.cli import commands, evaluate, moments, niah
+    from longva_demo.cli import commands, evaluate, moments, niah, words
 
     run = {
         "serve": commands.serve,
         "ask": commands.ask,
         "frames": commands.frames,
+        "words": words.words,
         "find": moments.find,
         "chapters": moments.chapters,
         "niah": niah.niah,
@@ -296,6 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "replay": commands.replay,
         "export": commands.export,
         "mcp": commands.mcp,
+        "capacity": commands.capacity,
         "doctor": commands.doctor,
     }
     try:

@@ -22,14 +22,15 @@ def find(options: Namespace) -> None:
     """Print the ranges, or everything as JSON. Interrupted, it prints what is found so far."""
     settings, limits, info = open_video(options)
     with quick_imports():
-        from longva_demo.chat import Engine, VideoSource
+        from longva_demo.chat import Capability, VideoSource, open_engine
+        from longva_demo.chat.open_engine import in_process
         from longva_demo.moments import Moments, Search, default_frames, find_moments
         from longva_demo.moments.export import ranges_csv, ranges_vtt
 
     search = Search(options.query, options.precision, options.window)
-    engine = Engine.from_settings(settings)
+    engine = in_process(open_engine(settings), Capability.WINDOWS)
     plan = plan_frames(info, options.num_frames or default_frames(engine), options.start, options.end)
-    say(engine.loaded.reason)
+    say(engine.model.reason)
     found = Moments()
     with closing(VideoSource(info, plan, engine.processor, settings.decoder, limits)) as source:
         try:
@@ -55,13 +56,14 @@ def chapters(options: Namespace) -> None:
     """Print the scenes of a video with one line about each. Interrupted, it prints those described so far."""
     settings, limits, info = open_video(options)
     with quick_imports():
-        from longva_demo.chat import Engine, VideoSource
+        from longva_demo.chat import Capability, VideoSource, open_engine
+        from longva_demo.chat.open_engine import in_process
         from longva_demo.moments.chapters import NUM_FRAMES, Outline, find_chapters
         from longva_demo.moments.export import chapters_markdown, chapters_vtt
 
-    engine = Engine.from_settings(settings)
+    engine = in_process(open_engine(settings), Capability.WINDOWS)
     plan = plan_frames(info, options.num_frames or NUM_FRAMES, options.start, options.end)
-    say(engine.loaded.reason)
+    say(engine.model.reason)
     outline = Outline()
     with closing(VideoSource(info, plan, engine.processor, settings.decoder, limits)) as source:
         try:

@@ -25,14 +25,15 @@ def niah(options: Namespace) -> None:
         return
     require_packages("matplotlib", "pyarrow")
     with quick_imports():
-        from longva_demo.chat import Engine, Progress, Stage
+        from longva_demo.chat import Progress, Stage, open_engine
+        from longva_demo.chat.open_engine import Capability, in_process
         from longva_demo.niah.command import NeedleTest, open_frames
 
     settings = make_settings(options)
     request = request_of(options, settings)
     frames = open_frames(request)  # before the model is loaded, so that a bad video fails at once
-    engine = Engine.from_settings(settings)
-    say(engine.loaded.reason)
+    engine = in_process(open_engine(settings), Capability.NEEDLE_TEST)
+    say(engine.model.reason)
     test = NeedleTest(engine, request)
     if test.file.results:
         say(f"{len(test.done):,} of {len(test.cells):,} cells are already done")

@@ -117,7 +117,7 @@ def collect(model: LongVADemo, task: Task, samples: list[dict[str, Any]], defini
     done = [answer for answer in answers.values() if not answer.error]
     return Outcome(
         task=task,
-        model=model.engine.loaded.model_id.rsplit("/")[-1],
+        model=str(model.head["model"]).rsplit("/")[-1],
         frames=None if task.frames is None else model.frames.budget,
         measured=of(kept),
         parts={name: of([one for one in kept if str(one["doc"][task.part_field]) == name]) for name in names},

@@ -20,13 +20,13 @@ RESULTS, PAGE = "results.jsonl", "index.html"
 
 def model_facts(engine: Engine) -> dict[str, Any]:
     """Which model answers, for result files."""
-    loaded = engine.loaded
+    model = engine.model
     return {
-        "model": loaded.model_id,
-        "revision": loaded.revision,
-        "quant": loaded.quant,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "attention": loaded.attention,
+        "model": model.id,
+        "revision": model.revision,
+        "quant": model.quant,
+        "dtype": model.dtype,
+        "attention": model.attention,
         "longva_demo": longva_demo.__version__,
     }
 
@@ -80,7 +80,7 @@ class OwnQuestions:
         """
         questions = self.left
         try:
-            with closing(run(self._engine, questions, self._setup)) as events:
+            with closing(run(self._engine, questions, self._setup)) as events:  # type: ignore[type-var]
                 for event in events:
                     if isinstance(event, Result):
                         self.file.add(to_row(event))

@@ -13,7 +13,7 @@ from lmms_eval.api.model import lmms
 from PIL import Image
 from tqdm import tqdm
 
-from longva_demo.chat import Engine, Sampling
+from longva_demo.chat import Sampling, open_engine
 from longva_demo.chat.sampling import MAX_NEW_TOKENS
 from longva_demo.errors import DemoError, one_line
 from longva_demo.eval.answers import Answer, Answers, Item, answer_items
@@ -59,7 +59,7 @@ class LongVADemo(lmms):
         settings = Settings.from_environment(
             model=model, quant=quant, device=device or "auto", dtype=dtype, attention=attention, decoder=decoder
         )
-        self.engine = Engine.from_settings(settings)
+        self.engine = open_engine(settings)
         self.frames = FrameSampling(frames, decoder, DecodeLimits.from_settings(settings))
         self.head = {
             "test": "lmms-eval",

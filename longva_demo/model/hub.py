@@ -32,7 +32,8 @@ from longva_demo.model.supported import check_generation, check_supported
 from longva_demo.model.tokenizer_parts import check_tokenizer
 from longva_demo.model.tower import CLIP_NAME, candidate_folders, find_tower_file, infer_vision_config
 
-FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+TEXTS = ["*.json", "*.txt", "*.jinja"]
+FILES = [*TEXTS, "*.safetensors"]
 PROBE_SECONDS = 3.0
 TINY_FOLDER = Path(__file__).parents[1] / "tiny" / "weights"
 USE_ANOTHER = "use lmms-lab/LongVA-7B-DPO or another LongVA checkpoint"
@@ -95,12 +96,43 @@ def locate(model_id: str, check_fit: Callable[[dict[str, Any], int], object] | N
     return folder
 
 
+def locate_texts(model_id: str, revision: str = "") -> Path:
+    """The folder with a model's configuration and tokenizer, downloaded if necessary. Its weights may be missing.
+
+    Args:
+        revision: the Hub's commit; "" for the newest.
+    Raises:
+        ModelError: the folder or repository does not exist, is unreachable or incomplete.
+    """
+    if model_id == "tiny" or Path(model_id).expanduser().is_dir():
+        folder = TINY_FOLDER if model_id == "tiny" else Path(model_id).expanduser()
+    elif model_id.count("/") != 1 or model_id.startswith((".", "/", "~")):
+        raise ModelError(f"there is no folder {model_id!r}", "use the Hub name or the folder of the model")
+    else:
+        with hub_errors(model_id):
+            folder = Path(snapshot_download(model_id, revision=revision or None, allow_patterns=TEXTS))
+    with broken_files():
+        check_texts(folder)
+        if not {"tokenizer.json", "vocab.json"} & {file.name for file in folder.iterdir()}:
+            raise ValueError(f"{folder} has no tokenizer.json or vocab.json")
+        check_config(folder / "config.json", str(folder))
+        check_tokenizer(folder, TINY_FOLDER)
+    return folder
+
+
 def download(repo_id: str, check_fit: Callable[[dict[str, Any], int], object] | None = None) -> Path:
     """Download a repository's files from the Hub into its cache."""
-    url = f"{constants.ENDPOINT}/{repo_id}"
-    try:
+    with hub_errors(repo_id):
         fetch(repo_id, check_repository(repo_id, check_fit))
         return Path(snapshot_download(repo_id, allow_patterns=FILES))
+
+
+@contextmanager
+def hub_errors(repo_id: str) -> Iterator[None]:
+    """Turn errors of the Hub into an error for users."""
+    url = f"{constants.ENDPOINT}/{repo_id}"
+    try:
+        yield
     except GatedRepoError:
         raise ModelError(f"{repo_id} is gated", f"accept its terms at {url} and log in with: hf auth login") from None
     except RepositoryNotFoundError:

@@ -1,5 +1,6 @@
 """When does it happen: one question about each part of a video."""
 
+from longva_demo.moments.chapters import Chapter, Outline, Outliner, find_chapters
 from longva_demo.moments.curve import Range, ScoredFrame
 from longva_demo.moments.find import (
     NUM_FRAMES,
@@ -14,11 +15,15 @@ from longva_demo.moments.find import (
 __all__ = [
     "NUM_FRAMES",
     "PRECISION_SECONDS",
+    "Chapter",
     "Finder",
     "Moments",
+    "Outline",
+    "Outliner",
     "Range",
     "ScoredFrame",
     "Search",
     "default_frames",
+    "find_chapters",
     "find_moments",
 ]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from longva_demo.chat import Engine, Progress, Sampling, Stage, VideoSource
+from longva_demo.chat import LocalEngine, Progress, Sampling, Stage, VideoSource
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES
+from longva_demo.chat.text_stream import TextStream
 from longva_demo.errors import VideoError, one_line
 from longva_demo.moments.curve import Times
 from longva_demo.moments.find import searched_times
@@ -54,7 +56,13 @@ class Outline:
         return [{"start": one.start, "end": one.end, "title": one.title} for one in self.chapters]
 
 
-def find_chapters(engine: Engine, source: VideoSource, should_stop: Stop) -> Generator[Outline]:
+class Outliner(Protocol):
+    """`find_chapters` with an engine. `session` is the name of the page's session, for the log."""
+
+    def __call__(self, source: VideoSource, should_stop: Stop, session: str | None) -> Generator[Outline]: ...
+
+
+def find_chapters(engine: LocalEngine, source: VideoSource, should_stop: Stop) -> Generator[Outline]:
     """Find the scenes among the source's frames, and let the model describe each.
 
     Yields the progress, then the chapters as they are described. Ends early within one step of the model once
@@ -76,7 +84,7 @@ def find_chapters(engine: Engine, source: VideoSource, should_stop: Stop) -> Gen
     bounds = [times.start_seconds, *(change(times, cut) for cut in cuts), times.end_seconds]
     chapters: list[Chapter] = []
     total = len(bounds) - 1
-    scene_frames = TINY_SCENE_FRAMES if engine.loaded.model_id == TINY else SCENE_FRAMES
+    scene_frames = TINY_SCENE_FRAMES if engine.model.id == TINY else SCENE_FRAMES
     for number, (start, end) in enumerate(pairwise(bounds)):
         title = describe(engine, source, positions_in(sketches, start, end, scene_frames), should_stop)
         if should_stop():
@@ -120,23 +128,23 @@ def positions_in(sketches: Sequence[Sketch], start: float, end: float, count: in
     return [inside[at] for at in chosen]
 
 
-def describe(engine: Engine, source: VideoSource, positions: Sequence[int], should_stop: Stop) -> str:
+def describe(engine: LocalEngine, source: VideoSource, positions: Sequence[int], should_stop: Stop) -> str:
     """One line about the frames at these positions of the source, which the model is given alone."""
     pixels = np.stack([source.stored_frame(position) for position in positions])
-    question = TINY_QUESTION if engine.loaded.model_id == TINY else QUESTION
+    question = TINY_QUESTION if engine.model.id == TINY else QUESTION
     ids = engine.template.question(question, first=True, has_frames=True)
     answer = answer_about(engine, engine.encode_frames(pixels), ids, should_stop)
     line = one_line(answer)
     return line if len(line) <= MAX_TITLE_CHARACTERS else f"{line[:MAX_TITLE_CHARACTERS].rsplit(' ', 1)[0]}…"
 
 
-def answer_about(engine: Engine, features: torch.Tensor, ids: list[int], should_stop: Stop) -> str:
+def answer_about(engine: LocalEngine, features: torch.Tensor, ids: list[int], should_stop: Stop) -> str:
     """The answer to a question about some frames, features (frames, tokens_per_frame, dim), in a cache of its own."""
     cache = engine.new_cache(len(engine.template.header) + features.shape[0] * features.shape[1] + len(ids) + 64)
     engine.prefill_text(engine.template.header, cache)
     engine.prefill_frames([features], cache)
     logits = engine.prefill_text(ids, cache)
-    text, pieces = engine.text_stream(), []
+    text, pieces = TextStream(engine.processor), []
     for token, _ in engine.generate(logits, cache, TITLE):
         pieces.append(text.add(token))
         if should_stop():

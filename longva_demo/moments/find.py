@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 import torch
 
-from longva_demo.chat import Engine, Progress, Stage, VideoSource
+from longva_demo.chat import Engine, LocalEngine, Progress, Stage, VideoSource
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES, source_features
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.moments.curve import (
@@ -20,7 +20,7 @@ from longva_demo.moments.curve import (
     merge,
     threshold_of,
 )
-from longva_demo.moments.question import YesNoQuestion
+from longva_demo.moments.question import YesNoQuestion, check_query
 from longva_demo.video import FramePlan, VideoInfo, frames_in_range
 
 # The default budget, and the default precision of the edges of a range.
@@ -48,7 +48,8 @@ class Search:
     window: int = 1
 
     def __post_init__(self) -> None:
-        """Raises DemoError if a number is not possible."""
+        """Raises DemoError if the query is empty or too long, or a number is not possible."""
+        check_query(self.query)
         if not (math.isfinite(self.precision_seconds) and self.precision_seconds > 0):
             raise DemoError(f"{self.precision_seconds} s is not a valid precision", "use a number of seconds above 0")
         if not 1 <= self.window <= MAX_WINDOW:
@@ -88,18 +89,18 @@ class Finder(Protocol):
 
 def default_frames(engine: Engine) -> int:
     """The budget where none is chosen: on a slow processor what takes about a minute."""
-    estimate = engine.loaded.estimate
+    estimate = engine.model.estimate
     return NUM_FRAMES if estimate is None else min(NUM_FRAMES, estimate.frames_within(DEFAULT_SECONDS))
 
 
-def find_moments(engine: Engine, source: VideoSource, search: Search, should_stop: Stop) -> Generator[Moments]:
+def find_moments(engine: LocalEngine, source: VideoSource, search: Search, should_stop: Stop) -> Generator[Moments]:
     """Ask about each window of the source's frames on its own, then about more frames around the edges of ranges.
 
     Yields what is found so far after each chunk of frames. The source's features are shared with chats about it. Ends
     early within one step of the model once `should_stop()` turns true; the last `Moments` then has its progress.
 
     Raises:
-        DemoError: the query is empty or too long, or no frame can be decoded.
+        VideoError: no frame can be decoded.
     """
     scan = Scan(engine, source, YesNoQuestion.about(search.query, engine), search)
     yield from scan.sampled_frames(should_stop)
@@ -114,7 +115,7 @@ def find_moments(engine: Engine, source: VideoSource, search: Search, should_sto
 class Scan:
     """A running search. The edges may use as many frames in all as the source has."""
 
-    def __init__(self, engine: Engine, source: VideoSource, question: YesNoQuestion, search: Search) -> None:
+    def __init__(self, engine: LocalEngine, source: VideoSource, question: YesNoQuestion, search: Search) -> None:
         self.is_complete = False
         self.progress = Progress(Stage.SAMPLING, 0, source.num_frames)
         self._engine = engine

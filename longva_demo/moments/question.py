@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from typing import Self
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
+from longva_demo.chat.prompt import is_blank
 from longva_demo.errors import DemoError, replace_surrogates, short
 
 # Each window has the question in its prompt.
 MAX_CHARACTERS = 300
 TINY = "tiny"
-# The built-in model knows names of things with an article: "Do you see a red star?"
-DETERMINERS = {"a", "an", "the", "any", "some", "one", "two", "three", "no"}
+# The built-in model knows names of things with an article, and "Is there a red star?" better than "Do you see a red
+# star?", to which it says yes too often where the colour or the shape is there in another thing.
+DETERMINERS = {"a", "an", "any", "some", "one", "two", "three", "no"}
 # As in LLaVA-NeXT's training data, which LongVA shares. The built-in model says yes or no without being told to.
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 YES, NO = ("Yes", "yes", " Yes", " yes"), ("No", "no", " No", " no")
@@ -26,43 +28,45 @@ class YesNoQuestion:
     no: tuple[int, ...]
 
     @classmethod
-    def about(cls, query: str, engine: Engine) -> Self:
-        """The question whether a window shows `query`, such as "a red star". A `query` that is a question is asked.
-
-        Raises:
-            DemoError: the query is empty or too long.
-        """
-        text = phrase(query, engine.loaded.model_id == TINY)
+    def about(cls, query: str, engine: LocalEngine) -> Self:
+        """The question whether a window shows `query`, such as "a red star". A `query` that is a question is asked."""
+        text = phrase(query, engine.model.id == TINY)
         ids = engine.template.question(text, first=True, has_frames=True)
         yes, no = (first_tokens(engine, words) for words in (YES, NO))
         return cls(text, ids, tuple(sorted(yes - no)), tuple(sorted(no - yes)))
 
 
-def phrase(query: str, is_builtin: bool) -> str:
-    """
-    >>> phrase("red star", is_builtin=True)
-    'Do you see a red star?'
-
-    Raises:
-        DemoError: the query is empty or too long.
-    """
-    query = " ".join(replace_surrogates(query).split())
-    if not query.strip("?.! "):
+def check_query(query: str) -> None:
+    """Raises DemoError if it is empty or too long."""
+    if is_blank(query.strip("?？.! ")):
         raise DemoError("there is nothing to find", 'write what to look for, such as "a red star"')
     if len(query) > MAX_CHARACTERS:
         raise DemoError(f"{short(query)} has {len(query):,} characters", f"use {MAX_CHARACTERS} or fewer")
-    if query.endswith(("?", "？")):
-        text = query
-    else:
-        name = query.rstrip(".!")
-        has_article = not is_builtin or name.split()[0].lower() in DETERMINERS
-        text = f"Do you see {name if has_article else with_article(name)}?"
-    return text if is_builtin else f"{text}\n{SHORT_ANSWER}"
 
 
-def with_article(name: str) -> str:
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+def phrase(query: str, is_builtin: bool) -> str:
+    """
+    >>> phrase("red star", is_builtin=True)
+    'Is there a red star?'
+    """
+    query = " ".join(replace_surrogates(query).split())
+    is_question = query.endswith(("?", "？"))
+    if is_builtin:
+        return query if is_question else builtin_question(query.rstrip(".!"))
+    return f"{query if is_question else f'Do you see {query}?'}\n{SHORT_ANSWER}"
 
 
-def first_tokens(engine: Engine, words: tuple[str, ...]) -> set[int]:
+def builtin_question(name: str) -> str:
+    """
+    >>> builtin_question("the word EXIT")
+    'Is the word EXIT there?'
+    """
+    first = name.split()[0].lower()
+    if first == "the":
+        return f"Is {name} there?"
+    article = "" if first in DETERMINERS else "an " if first[0] in "aeiou" else "a "
+    return f"Is there {article}{name}?"
+
+
+def first_tokens(engine: LocalEngine, words: tuple[str, ...]) -> set[int]:
     return {engine.processor.encode_text(word)[0] for word in words}

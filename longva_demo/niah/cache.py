@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.lease import PrefixLease
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES, PREFILL_CHUNK_TOKENS
@@ -23,8 +23,8 @@ Frames = Haystack | torch.Tensor
 class HaystackCache:
     """The KV cache of header, frames and needle. It may be evicted between cells, and is then prefilled again."""
 
-    def __init__(self, engine: Engine, haystack: Frames, max_frames: int) -> None:
-        self.tokens_per_frame = engine.loaded.model.config.tokens_per_frame
+    def __init__(self, engine: LocalEngine, haystack: Frames, max_frames: int) -> None:
+        self.tokens_per_frame = engine.model.tokens_per_frame
         self.start = len(engine.template.header)
         self._engine = engine
         self._haystack = haystack

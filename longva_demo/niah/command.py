@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from longva_demo.chat import Engine, Progress
+from longva_demo.chat import LocalEngine, Progress
 from longva_demo.errors import DemoError, one_line
 from longva_demo.folders import own_folder
 from longva_demo.niah.grid import Cell, Grid
@@ -54,9 +54,9 @@ def open_frames(request: Request) -> Iterator[np.ndarray]:
     return video_frames(request.video, num_frames, request.spacing, request.limits)
 
 
-def default_needles(engine: Engine) -> str:
+def default_needles(engine: LocalEngine) -> str:
     """The needles that suit the model, as an argument of `load_needles`."""
-    return "drawn" if engine.loaded.model_id == "tiny" else PUBLISHED_NEEDLES
+    return "drawn" if engine.model.id == "tiny" else PUBLISHED_NEEDLES
 
 
 def sampling_name(request: Request) -> str:
@@ -74,10 +74,10 @@ class NeedleTest:
             model is not the built-in one.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
-        loaded = engine.loaded
-        if request.video is None and loaded.model_id != "tiny":
-            raise DemoError(f"{loaded.model_id} needs a video as haystack", "use one of an hour or longer")
+    def __init__(self, engine: LocalEngine, request: Request) -> None:
+        model = engine.model
+        if request.video is None and model.id != "tiny":
+            raise DemoError(f"{model.id} needs a video as haystack", "use one of an hour or longer")
         task = request.task
         self.needles = task.load(request.needles or default_needles(engine))[: request.num_needles]
         self.grid = task.grid(request.grid)
@@ -87,10 +87,10 @@ class NeedleTest:
         self._pace = Pace()
         test = {
             **task.facts(self.needles, request.seed),
-            "model": loaded.model_id,
-            "revision": loaded.revision,
-            "quant": loaded.quant,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "model": model.id,
+            "revision": model.revision,
+            "quant": model.quant,
+            "dtype": model.dtype,
             "haystack": file_sha256(request.video) if request.video else drawn_name(request.seed, task.reserved),
             "frames": sampling_name(request),
             "attribution": request.with_attribution,
@@ -139,7 +139,7 @@ class NeedleTest:
             DemoError: the files cannot be written.
         """
         if self.done:
-            name, model = self._request.task.title, one_line(self._engine.loaded.model_id)
+            name, model = self._request.task.title, one_line(self._engine.model.id)
             title = f"{name}, {model}: mean score {Summary.of(self.done).forced:.3f}"
             files = [self._request.out / name for name in ("heatmap.png", "heatmap.svg")]
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from longva_demo.chat import Engine, Progress, Stage
+from longva_demo.chat import LocalEngine, Progress, Stage
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.tiny.clips import haystack
 from longva_demo.tiny.degrade import h264
@@ -29,7 +29,7 @@ class Haystack:
     They are kept in a file: 3,000 frames of LongVA-7B are 3.1 GB in bf16.
     """
 
-    def __init__(self, engine: Engine, num_frames: int, folder: Path) -> None:
+    def __init__(self, engine: LocalEngine, num_frames: int, folder: Path) -> None:
         self.num_frames = num_frames
         self._engine = engine
         self._file = folder / "haystack.bin"
@@ -78,7 +78,7 @@ def reserve(file: Path, num_bytes: int) -> None:
         ) from error
 
 
-def encode(engine: Engine, frames: np.ndarray) -> torch.Tensor:
+def encode(engine: LocalEngine, frames: np.ndarray) -> torch.Tensor:
     """Features (frames, tokens_per_frame, dim) of frames of any size, uint8 (frames, height, width, 3).
 
     As in the published test, frames are padded to a square, so that no part of a needle is cropped.

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import torch
 
-from longva_demo.chat import Engine, Progress, Sampling, Stage
+from longva_demo.chat import LocalEngine, Progress, Sampling, Stage
 from longva_demo.chat.attribution import MAX_ROWS, FrameLayout
 from longva_demo.chat.budget import frames_in_memory
 from longva_demo.chat.engine import Stop
@@ -56,7 +56,7 @@ class Pace:
 
 
 def run(
-    engine: Engine,
+    engine: LocalEngine,
     haystack: Frames,
     needles: Sequence[Needle],
     cells: Sequence[Cell],
@@ -90,14 +90,14 @@ def run(
             yield result_of(cell, answers, perf_counter() - started)
 
 
-def check_memory(engine: Engine, num_frames: int) -> None:
+def check_memory(engine: LocalEngine, num_frames: int) -> None:
     """Raise BudgetError if the KV cache of so many frames does not fit into memory."""
     fitting = frames_in_memory(engine.loaded, engine.prefix_cache.idle_bytes)
     if fitting is not None:
         replace(engine.meter(num_frames), largest_budget=fitting).check()
 
 
-def encode_all(engine: Engine, trials: Sequence[Trial]) -> dict[Footage, torch.Tensor]:
+def encode_all(engine: LocalEngine, trials: Sequence[Trial]) -> dict[Footage, torch.Tensor]:
     """Features (frames, tokens_per_frame, dim) of all that is hidden."""
     footage = dict.fromkeys(one.footage for trial in trials for one in trial.hidden)
     return {one: encode(engine, one.pixels) for one in footage}
@@ -126,7 +126,7 @@ def result_of(cell: Cell, answers: Sequence[Answer], seconds: float) -> Result:
 
 
 def ask_all(
-    engine: Engine, prefix: HaystackCache, cell: Cell, trial: Trial, with_attribution: bool, stop: Stop
+    engine: LocalEngine, prefix: HaystackCache, cell: Cell, trial: Trial, with_attribution: bool, stop: Stop
 ) -> list[Answer] | None:
     """The answers of a cell. No question sees another one. Returns None if `stop()` became true."""
     answers = []
@@ -141,7 +141,7 @@ def ask_all(
 
 
 def ask(
-    engine: Engine, prefix: HaystackCache, asked: Asked, layout: FrameLayout, shown: set[int], stop: Stop
+    engine: LocalEngine, prefix: HaystackCache, asked: Asked, layout: FrameLayout, shown: set[int], stop: Stop
 ) -> Answer | None:
     """Both scores of one question. The cache is restored afterwards. Returns None if `stop()` became true.
 

@@ -148,7 +148,7 @@ class Handlers:
     @plain
     def examine(self) -> Value:
         """What LongVA-7B needs, and what this machine has."""
-        return machine_facts(self.engine.loaded, probe_machine())
+        return machine_facts(self.engine.model, probe_machine(), self.engine.capabilities)
 
     @streaming
     def preview(

@@ -4,13 +4,15 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from longva_demo.chat import AdmissionQueue, Engine
+from longva_demo.chat import AdmissionQueue, Capability, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
+from longva_demo.chat.open_engine import in_process
 from longva_demo.chat.zero_gpu import quota_of
-from longva_demo.moments import Finder
+from longva_demo.moments import Finder, Outliner
 from longva_demo.page.checks import Checks
 from longva_demo.page.components.about import make_about
 from longva_demo.page.components.budget import make_budget
+from longva_demo.page.components.chapters import make_chapters
 from longva_demo.page.components.component import NOW
 from longva_demo.page.components.frame_browser import make_frame_browser
 from longva_demo.page.components.gallery import Example, make_gallery
@@ -29,6 +31,7 @@ from longva_demo.page.finding import Finding
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
 from longva_demo.page.needle_test import NeedleTests
+from longva_demo.page.outline import Outlines
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
 from longva_demo.settings import Settings
@@ -42,7 +45,8 @@ class Parts(NamedTuple):
     machine: gr.HTML
     video: gr.Video
     picture: gr.Image
-    needle_test: gr.HTML
+    needle_test: gr.HTML | None  # if the engine can run it
+    chapters: gr.HTML | None  # likewise
     preview: gr.HTML
     timeline: gr.HTML
     about: gr.HTML
@@ -73,6 +77,7 @@ def build_page(
     pages: Pages,
     answerer: Answerer,
     finder: Finder,
+    outliner: Outliner,
     queue: AdmissionQueue,
     events: EventLog,
 ) -> None:
@@ -82,20 +87,25 @@ def build_page(
     bind_selecting(parts, handlers)
     changes = bind_asking(parts, handlers)
     Checks(engine, pages, answerer).bind(parts.transcript, parts.question, parts.asked_at)
-    NeedleTests(engine, pages, queue, events).bind(parts.needle_test, parts.asked_at)
     Finding(pages, finder).bind(parts.timeline, parts.asked_at, parts.file)
+    if parts.needle_test is not None:
+        NeedleTests(in_process(engine, Capability.NEEDLE_TEST), pages, queue, events).bind(
+            parts.needle_test, parts.asked_at
+        )
+    if parts.chapters is not None:
+        Outlines(pages, outliner).bind(parts.chapters, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
 def lay_out(engine: Engine, settings: Settings, examples: list[Example]) -> Parts:
     """The header and the gallery above; on the left the video, its frames and their cost; on the right the chat."""
-    make_header(engine.loaded, elem_id="header")
+    make_header(engine.model, elem_id="header")
     gallery = make_gallery(examples, elem_id="gallery")
     with gr.Row(elem_id="desk", equal_height=False):
         with gr.Column(scale=6, min_width=340, elem_id="selecting"):
             selecting = lay_out_selecting(engine, settings)
         with gr.Column(scale=5, min_width=340, elem_id="asking"):
-            asking = lay_out_asking(settings, "_builtin" if is_builtin(engine.loaded) else "")
+            asking = lay_out_asking(engine, settings, "_builtin" if is_builtin(engine.model) else "")
     make_help(bool(settings.password), elem_id="help")
     return Parts(gallery=gallery, machine=make_machine(elem_id="machine"), **selecting, **asking)
 
@@ -110,10 +120,16 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
             )
         with gr.Tab(I18N("tab.picture"), id="picture", elem_id="picture-tab"):
             picture = make_picture(elem_id="picture")
-        with gr.Tab(I18N("tab.needle"), id="needle", elem_id="needle-tab"):
-            needle_test = make_needle_test(elem_id="needle-test")
+        needle_test = None
+        if Capability.NEEDLE_TEST in engine.capabilities:
+            with gr.Tab(I18N("tab.needle"), id="needle", elem_id="needle-tab"):
+                needle_test = make_needle_test(elem_id="needle-test")
+        chapters = None
+        if Capability.WINDOWS in engine.capabilities:
+            with gr.Tab(I18N("tab.chapters"), id="chapters", elem_id="chapters-tab"):
+                chapters = make_chapters(elem_id="chapters")
     preview = make_preview_line(elem_id="preview")
-    timeline = make_timeline(elem_id="timeline")
+    timeline = make_timeline(Capability.WINDOWS in engine.capabilities, elem_id="timeline")
     about = make_about(elem_id="about")
     with gr.Row(elem_id="sampling", equal_height=True):
         budget = make_budget(engine.default_frames, settings.max_frames, elem_id="budget")
@@ -128,6 +144,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         "video": video,
         "picture": picture,
         "needle_test": needle_test,
+        "chapters": chapters,
         "preview": preview,
         "timeline": timeline,
         "about": about,
@@ -140,7 +157,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
     }
 
 
-def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
+def lay_out_asking(engine: Engine, settings: Settings, kind: str) -> dict[str, Any]:
     """`kind` is the suffix of the messages that say which languages the model reads."""
     transcript = make_transcript(f"chat.hint{kind}", f"chat.scope{kind}", elem_id="chat")
     suggestions = make_suggestions(bool(kind), elem_id="suggestions")
@@ -162,12 +179,12 @@ def lay_out_asking(settings: Settings, kind: str) -> dict[str, Any]:
         "question": question,
         "asked": asked,
         "file": file,
-        **lay_out_settings(settings),
+        **lay_out_settings(settings, Capability.ATTRIBUTION in engine.capabilities),
         "history": make_history(elem_id="history"),
     }
 
 
-def lay_out_settings(settings: Settings) -> dict[str, Any]:
+def lay_out_settings(settings: Settings, can_attribute: bool) -> dict[str, Any]:
     with gr.Accordion(I18N("settings.label"), open=False, elem_id="settings"):
         temperature = gr.Slider(
             0, 1.5, 0, step=0.1, label=I18N("settings.temperature"), info=I18N("settings.temperature_info")
@@ -181,7 +198,14 @@ def lay_out_settings(settings: Settings) -> dict[str, Any]:
             label=I18N("settings.longest"),
             info=I18N("settings.longest_info"),
         )
-        attribution = gr.Checkbox(True, label=I18N("settings.attribution"), info=I18N("settings.attribution_info"))
+        attribution = gr.Checkbox(
+            can_attribute,
+            label=I18N("settings.attribution"),
+            info=I18N("settings.attribution_info"),
+            visible=can_attribute,
+        )
+        if not can_attribute:
+            gr.Markdown(I18N("engine.no_attribution"), elem_id="no-attribution")
         decoder = gr.Radio(
             ["pyav", "decord"],
             value=settings.decoder,

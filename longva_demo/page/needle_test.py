@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import torch
 
-from longva_demo.chat import AdmissionQueue, Engine, Progress, Stage, VideoSource
+from longva_demo.chat import AdmissionQueue, LocalEngine, Progress, Stage, VideoSource
 from longva_demo.chat.engine import Stop
 from longva_demo.chat.prefill import PREFILL_CHUNK_FRAMES
 from longva_demo.chat.zero_gpu import is_zero_gpu
@@ -34,7 +34,7 @@ Steps = Generator[Progress | Result]
 class NeedleTests:
     """Handlers of the panel. Output: its value; see `make_needle_test`."""
 
-    def __init__(self, engine: Engine, pages: Pages, queue: AdmissionQueue, events: EventLog) -> None:
+    def __init__(self, engine: LocalEngine, pages: Pages, queue: AdmissionQueue, events: EventLog) -> None:
         self.engine = engine
         self.events = events
         self.pages = pages

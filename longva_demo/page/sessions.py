@@ -9,6 +9,7 @@ from pathlib import Path
 
 from longva_demo.chat import ChatSession, Engine, Source, VideoSource
 from longva_demo.errors import DemoError
+from longva_demo.model import LongVAProcessor
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.state import STOP_SECONDS, Page
@@ -35,6 +36,11 @@ class Pages:
         self._closed: dict[int, None] = {}  # hashes of the session names, oldest first: clients choose the names
         self._lock = threading.Lock()
 
+    @property
+    def processor(self) -> LongVAProcessor:
+        """Of the model that answers."""
+        return self._engine.processor
+
     def get(self, session_hash: str | None) -> Page:
         """The page of this session, which is used now. A new session gets a new page.
 
@@ -42,7 +48,7 @@ class Pages:
             DemoError: the session has no name, or one that no browser chooses, or there are too many pages.
         """
         if not session_hash or len(session_hash) > MAX_NAME_CHARACTERS:
-            raise DemoError("the request names no open page", "open the page in a browser, or use the two endpoints")
+            raise DemoError("the request names no open page", "open the page in a browser, or use the API")
         with self._lock:
             page = self._pages.get(session_hash)
             if page is None:

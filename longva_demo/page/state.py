@@ -15,6 +15,7 @@ from longva_demo.chat.record import ChatRecord, Frames, record_chat
 from longva_demo.chat.replay import check_file, resume
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.moments import Moments as FoundMoments
+from longva_demo.moments import Outline
 from longva_demo.page.attribution import answer_attribution, is_refusal
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
@@ -85,6 +86,9 @@ class Page:
     chat_asked_at: float = 0.0  # of the newest question, or of the newest undo or clear
     answer_asked_at: float = 0.0  # of the answer that is being written
     needle_test_asked_at: float = 0.0  # of the newest needle test
+    outline_stop: threading.Event = field(default_factory=threading.Event)
+    outline_asked_at: float = 0.0  # of the newest start of the chapters
+    outline: Outline | None = None  # the newest chapters
     search_asked_at: float = 0.0  # of the newest search
     moments: tuple[str, FoundMoments] | None = None  # what the newest search looked for and found
     returned: Value | None = None  # the last question without an answer, for the question field
@@ -414,6 +418,7 @@ class Page:
         self._drop_preview()
         self.needle_test_stop.set()
         self.search_stop.set()
+        self.outline_stop.set()
         self.stop()
         self.session.close()
         self.recent_views.close()

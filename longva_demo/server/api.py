@@ -1,9 +1,11 @@
-"""The three HTTP endpoints for `gradio_client`: plain inputs, one call, no state between calls."""
+"""The HTTP endpoints for `gradio_client`: plain inputs, one call, no state between calls."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -17,10 +19,21 @@ from longva_demo.quotas import CLIENT, Quotas
 from longva_demo.server.uploads import FilesInUse
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog
+from longva_demo.timed_text import (
+    NUM_FRAMES,
+    Collected,
+    Request,
+    installed_sources,
+    matching_lines,
+    parse_sources,
+    read_lines,
+    seldom,
+)
+from longva_demo.video import DecodeLimits, probe
 
 
 class Api:
-    """The functions of /sample_frames, /chat and /find. Their docstrings are the API's documentation."""
+    """The functions of /sample_frames, /words, /chat and /find. Their docstrings are the API's documentation."""
 
     def __init__(
         self,
@@ -66,6 +79,52 @@ class Api:
                 "cost": {**asdict(meter), "context_share": meter.context_share, "fits": meter.fits},
                 "notes": list(source.notes),
             }
+
+    @streaming
+    def words(
+        self,
+        video: str,
+        subtitles: str | None = None,
+        sources: str = "",
+        search: str = "",
+        num_frames: float = NUM_FRAMES,
+        start: str = "",
+        end: str = "",
+    ) -> Iterator[list[dict[str, Any]]]:
+        """What is said and written in a video, with times. Streams the lines so far, sorted by time.
+
+        Args:
+            video: a video file
+            subtitles: a subtitle file (SubRip, WebVTT, ASS), in place of the video's own
+            sources: of "subtitles", "speech" and "screen", separated by commas; empty for all that are installed
+            search: only the lines that match these words
+            num_frames: how many frames are searched for text
+            start: start of the range, in seconds or h:mm:ss; empty for the beginning
+            end: end of the range; empty for the end of the video
+
+        Returns:
+            a list of "start" and "end" (seconds), "text" and "source"
+        """
+        selection = Selection.from_fields(video, num_frames, start, end, self.settings.decoder, self.settings)
+        if selection is None:
+            raise DemoError("there is no video", "upload a video file")
+        request = Request(
+            sources=parse_sources(sources) if sources else installed_sources()[0],
+            subtitles=Path(subtitles) if subtitles else None,
+            looks_beside=False,
+            num_frames=selection.num_frames,
+            start_seconds=selection.start_seconds or 0.0,
+            end_seconds=selection.end_seconds,
+            speech_model=self.settings.speech_model,
+            may_download=False,
+        )
+        limits, found = DecodeLimits.from_settings(self.settings), Collected()
+        files = [Path(file) for file in (video, subtitles) if file]
+        with self.files_in_use.using(*files), self.events.event("words", sources=request.sources) as event:
+            for update in seldom(read_lines(probe(selection.path, limits), request, limits)):
+                found.add(update)
+                event.facts["lines"] = len(found.lines)
+                yield [line.to_dict() for line in matching_lines(found.lines, search)]
 
     @streaming
     def chat(
@@ -165,6 +224,11 @@ class Api:
             gr.Button().click(
                 self.sample_frames, [video, budget, start, end], frames, api_name="sample_frames", queue=True
             )
+            subtitles, lines = gr.File(label="subtitles"), gr.JSON(label="lines")
+            sources, search = gr.Textbox("", label="sources"), gr.Textbox("", label="search")
+            searched = gr.Number(NUM_FRAMES, label="num_frames")
+            inputs = [video, subtitles, sources, search, searched, start, end]
+            gr.Button().click(self.words, inputs, lines, api_name="words", queue=True)
             question, answer = gr.Textbox(label="question"), gr.Textbox(label="answer")
             temperature = gr.Number(0.0, label="temperature")
             top_p = gr.Number(1.0, label="top_p")

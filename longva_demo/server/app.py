@@ -38,7 +38,7 @@ from longva_demo.server.programs import make_programs
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_rates
 from longva_demo.server.requests import limit_requests
 from longva_demo.server.reservations import Reservations
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
 from longva_demo.settings import Settings
@@ -63,15 +63,15 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     gr.set_static_paths([EXAMPLES_FOLDER])
     quotas = Quotas(settings)
     pages = Pages(engine, quotas=quotas)
-    queue = AdmissionQueue(engine.prefill_times)
-    metrics = Metrics(lambda: len(pages), lambda: len(queue), engine.prefix_cache, quotas)
+    queue = AdmissionQueue(engine.prefill_times, lambda: engine.max_prefills)
+    metrics = Metrics(lambda: len(pages), lambda: len(queue), engine.figures, quotas)
     events = EventLog(settings, metrics)
     questions = RateLimit(settings.max_questions_per_minute, "questions")
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
-    finder = make_finder(engine, queue, questions, events)
-    api = Api(engine, settings, answerer, finder, events, quotas)
+    searches = Searches(engine, queue, questions, events)
+    api = Api(engine, settings, answerer, searches.find, events, quotas)
     hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
-    conversations = Conversations(engine, settings, answerer, events, quotas)
+    conversations = Conversations(engine, settings, answerer, searches.find, events, quotas)
     received = ReceivedFiles(lambda num_bytes: uploads.free_space(num_bytes), settings.max_file_bytes, hosts)
     uploads = Uploads(
         lambda: uploaded_files(app) | received.files(),
@@ -105,7 +105,8 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         "delete_cache": DELETE_CACHE,
     }
     with DemoBlocks(options, hosts, **blocks) as app:
-        build_page(engine, settings, read_examples(), pages, answerer, finder, queue, events)
+        examples = read_examples()
+        build_page(engine, settings, examples, pages, answerer, searches.find, searches.chapters, queue, events)
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
     start_fork_server()

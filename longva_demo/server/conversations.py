@@ -7,13 +7,25 @@ video is neither decoded nor prefilled again.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
-from longva_demo.chat import AnswerStats, ChatSession, Engine, FrameRef, Progress, Sampling, Source, TextDelta, Turn
+from longva_demo.chat import (
+    AnswerStats,
+    ChatSession,
+    Engine,
+    FrameRef,
+    Progress,
+    Sampling,
+    Source,
+    TextDelta,
+    Turn,
+    VideoSource,
+)
 from longva_demo.chat.answering import Answerer
 from longva_demo.errors import DemoError
+from longva_demo.moments import Finder, Moments, Search
 from longva_demo.page.selection import Selection
 from longva_demo.quotas import CLIENT, Holding, QuotaError, Quotas
 from longva_demo.server.uploads import FilesInUse
@@ -139,13 +151,20 @@ class Conversations:
     """Answers questions with sessions, under the quotas, limits and log of the page."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, answerer: Answerer, events: EventLog, quotas: Quotas
+        self,
+        engine: Engine,
+        settings: Settings,
+        answerer: Answerer,
+        finder: Finder,
+        events: EventLog,
+        quotas: Quotas,
     ) -> None:
         self.engine = engine
         self.settings = settings
         self.idle = IdleSessions()
         self.files_in_use = FilesInUse()
         self._answerer = answerer
+        self._finder = finder
         self._events = events
         self._quotas = quotas
 
@@ -165,6 +184,20 @@ class Conversations:
             answered = yield from self._answer(session, question, stopping)
         if answered is not None:  # by now, the next turn finds the session
             yield answered
+
+    def find(self, selection: Selection, search: Search, should_stop: Callable[[], bool]) -> Generator[Moments]:
+        """When the video shows something. Yields what is found so far.
+
+        Raises:
+            DemoError: the file is not a video or cannot be used, the query is empty, or a limit was reached.
+        """
+        client = CLIENT.get()
+        with self._quotas.api_questions.hold(client), ExitStack() as stack:
+            source = stack.enter_context(closing(selection.open_source(self.engine, self.settings)))
+            if not isinstance(source, VideoSource):
+                raise DemoError("this is a picture", "ask about it with ask_video")
+            stack.enter_context(self._quotas.disk_bytes.hold(client, source.planned_bytes))
+            yield from self._finder(source, search, should_stop, None)
 
     def _answer(
         self, session: ChatSession, question: Question, stopping: Stopping

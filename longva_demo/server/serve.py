@@ -18,7 +18,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from gradio.utils import get_upload_folder
 
-from longva_demo.chat import Engine
+from longva_demo.chat import open_engine
 from longva_demo.chat.zero_gpu import is_zero_gpu, warn_about_torch
 from longva_demo.errors import DemoError, short
 from longva_demo.folders import check_writable, delete_stale_folders, own_folder
@@ -26,6 +26,8 @@ from longva_demo.server.app import build_app, listening_host
 from longva_demo.server.connections import raise_file_limit
 from longva_demo.server.json_log import json_log
 from longva_demo.settings import Settings
+from longva_demo.timed_text import SPEECH_MODEL
+from longva_demo.timed_text.speech_models import find_model
 
 # Where the proxy of a Space is. Visitors come from other addresses.
 PRIVATE_NETWORKS = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,::1,fc00::/7"
@@ -46,7 +48,9 @@ def serve_page(settings: Settings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if is_zero_gpu():
         warn_about_torch()
-    app = build_app(Engine.from_settings(settings, keep_features=is_zero_gpu()), settings)
+    if settings.speech_model != SPEECH_MODEL:
+        find_model(settings.speech_model, may_download=True)  # no visitor makes the server download it
+    app = build_app(open_engine(settings, keep_features=is_zero_gpu()), settings)
     with json_log():
         app.launch()
 

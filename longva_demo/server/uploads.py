@@ -78,14 +78,14 @@ class FilesInUse:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def using(self, file: Path) -> Iterator[None]:
+    def using(self, *files: Path) -> Iterator[None]:
         with self._lock:
-            self._users[file] += 1
+            self._users.update(files)
         try:
             yield
         finally:
             with self._lock:
-                self._users[file] -= 1
+                self._users.subtract(files)
 
     def __call__(self) -> set[Path]:
         with self._lock:

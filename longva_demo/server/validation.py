@@ -28,6 +28,7 @@ EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
     "save": {"format": ((str,), "text")},
     "search": {"query": ((str,), "text")},
     "save_moments": {"format": ((str,), "text")},
+    "save_chapters": {"format": ((str,), "text")},
     "blind": {"number": ((int,), "a whole number")},
     "compare": {"number": ((int,), "a whole number")},
 }

@@ -77,7 +77,7 @@ def decode_frames(
     if plan.indices[-1] >= info.num_frames:
         message = f"frame {plan.indices[-1]} is out of range: {file.name} has {info.num_frames} frames"
         raise VideoError(message, f"use frame numbers from 0 to {info.num_frames - 1}")
-    return _batches(_request(file, plan, info, decoder, limits, size or (info.width, info.height)), plan, file, limits)
+    return _batches(decode_request(file, plan, info, limits, decoder, size), plan, file, limits)
 
 
 def _batches(
@@ -116,10 +116,16 @@ def _batches(
         yield batch
 
 
-def _request(
-    file: Path, plan: FramePlan, info: VideoInfo, decoder: str, limits: DecodeLimits, size: tuple[int, int]
+def decode_request(
+    file: Path,
+    plan: FramePlan,
+    info: VideoInfo,
+    limits: DecodeLimits,
+    decoder: str = "pyav",
+    size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
-    width, height = size
+    """The request for a worker, and its payload. `size` is the (width, height) of the frames; None is full size."""
+    width, height = size or (info.width, info.height)
     frame_bytes = height * width * 3
     slot_frames = max(1, min(MAX_BATCH_FRAMES, plan.num_frames, limits.chunk_bytes // (NUM_SLOTS + 1) // frame_bytes))
     layout, payload = pack_arrays(info.index["arrays"])

@@ -38,6 +38,7 @@ class VideoInfo:
     stored_size: (width, height) of the decoded frames that fill the displayed size.
     notes: what was lost or estimated, one sentence each.
     pixel_format: FFmpeg's name of the decoder's output format, such as yuv420p10le.
+    zero_seconds: the file's timestamp at 0 s of that timeline, for its other tracks.
     index: the packet index, for the decoder.
     """
 
@@ -56,6 +57,7 @@ class VideoInfo:
     pixel_format: str = ""
     is_mirrored: bool = False
     stored_size: tuple[int, int] = (0, 0)
+    zero_seconds: float = 0.0
     index: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +86,8 @@ class VideoInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """All JSON-serialisable fields; the arrays are left out."""
-        names = [item.name for item in fields(self) if item.name not in ("path", "frame_seconds", "notes", "index")]
+        internal = ("path", "frame_seconds", "notes", "index", "zero_seconds")
+        names = [item.name for item in fields(self) if item.name not in internal]
         return {"path": str(self.path), **{name: getattr(self, name) for name in names}, "notes": list(self.notes)}
 
 

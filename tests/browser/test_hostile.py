@@ -11,7 +11,7 @@ import httpx
 import torch
 from playwright.sync_api import Browser, expect
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.model import load
 from longva_demo.server import build_app
 from longva_demo.settings import Settings
@@ -154,7 +154,7 @@ class Fault:
 @contextmanager
 def faulty() -> Iterator[tuple[str, Fault]]:
     """A page in this process, and its model's fault."""
-    engine, fault = Engine(load("tiny"), Settings()), Fault()
+    engine, fault = LocalEngine(load("tiny"), Settings()), Fault()
     engine.loaded.model.model.layers[-1].register_forward_pre_hook(fault)
     app = build_app(engine, Settings(log="nothing"))
     app.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)

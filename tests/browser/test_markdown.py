@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from longva_demo.chat import Engine
-from longva_demo.chat.engine import TextStream
+from longva_demo.chat import LocalEngine
+from longva_demo.chat.text_stream import TextStream
 from longva_demo.model import load
 from longva_demo.server import build_app
 from longva_demo.settings import Settings
@@ -30,7 +30,7 @@ COLLECT_LABELS = """() => {
 @pytest.fixture(scope="module")
 def writing() -> Iterator[str]:
     """The address of a page whose model answers each question with ANSWER."""
-    app = build_app(Engine(load("tiny"), Settings()), Settings(log="nothing"))
+    app = build_app(LocalEngine(load("tiny"), Settings()), Settings(log="nothing"))
     app.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True)
     yield app.local_url.rstrip("/")
     app.close(verbose=False)

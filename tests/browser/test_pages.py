@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.cli.doctor import server_metrics
 from longva_demo.model import load
 from longva_demo.page.sessions import Pages
@@ -35,7 +35,7 @@ def test_a_tab_whose_page_was_closed_keeps_its_chat_and_its_question(
 ) -> None:
     """The laptop slept for long. The server would treat the tab as a new visitor, and its chat would be lost."""
     now = 0.0
-    engine = Engine(load("tiny"), SETTINGS)
+    engine = LocalEngine(load("tiny"), SETTINGS)
     pages = Pages(engine, lambda: now)
     monkeypatch.setattr("longva_demo.server.app.Pages", lambda *_, **__: pages)
     app = build_app(engine, replace(SETTINGS, port=free_port()))

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Progress, Sampling, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, Progress, Sampling, TextDelta, VideoSource
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
@@ -15,8 +15,8 @@ GREEDY = Sampling(max_new_tokens=12)
 
 
 @pytest.fixture(scope="session")
-def engine(reference: Path) -> Engine:
-    return Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+def engine(reference: Path) -> LocalEngine:
+    return LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def write_clip(path: Path, seed: int, num_frames: int = 60) -> Path:
     return path
 
 
-def make_source(engine: Engine, path: Path, budget: int = 40, **range_seconds: float) -> VideoSource:
+def make_source(engine: LocalEngine, path: Path, budget: int = 40, **range_seconds: float) -> VideoSource:
     info = probe(path)
     return VideoSource(info, plan_frames(info, budget, **range_seconds), engine.processor)
 

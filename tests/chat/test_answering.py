@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import AdmissionQueue, ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import answer_in_process, queued
 from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
 from longva_demo.errors import DemoError
@@ -34,18 +34,18 @@ def lend(duration: Callable[..., float]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings(), keep_features=True)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings(), keep_features=True)
 
 
-def open_chat(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
+def open_chat(engine: LocalEngine, clip: Path, num_frames: int = 8) -> ChatSession:
     session = ChatSession(engine)
     info = probe(clip)
     session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))
     return session
 
 
-def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path) -> None:
+def test_a_conversation_across_processes_is_the_same(engine: LocalEngine, clip: Path) -> None:
     questions = ("What colour is the circle?", "Which way does it move?", "What colour is the background?")
     here, there = open_chat(engine, clip), open_chat(engine, clip)
     ask = make_gpu_answerer(engine, lend)
@@ -58,7 +58,7 @@ def test_a_conversation_across_processes_is_the_same(engine: Engine, clip: Path)
     assert [turn.question for turn in there.turns] == [questions[0], questions[1], questions[0]]
 
 
-def test_the_second_question_reuses_features_and_requests_less_time(engine: Engine, clip: Path) -> None:
+def test_the_second_question_reuses_features_and_requests_less_time(engine: LocalEngine, clip: Path) -> None:
     session = open_chat(engine, clip)
     request: GpuRequest = ([GpuQuestion(session.source, [], "?", SAMPLING)], "")
     before = seconds_needed(request)
@@ -68,13 +68,13 @@ def test_the_second_question_reuses_features_and_requests_less_time(engine: Engi
     assert seconds_needed(request) < before
 
 
-def test_an_error_in_the_other_process_is_raised_here(engine: Engine, clip: Path) -> None:
+def test_an_error_in_the_other_process_is_raised_here(engine: LocalEngine, clip: Path) -> None:
     session = open_chat(engine, clip)
     with pytest.raises(DemoError, match="the question is empty; "):
         list(make_gpu_answerer(engine, lend)(session, " ", SAMPLING, False, threading.Event()))
 
 
-def test_stop_reaches_the_other_process(engine: Engine, clip: Path) -> None:
+def test_stop_reaches_the_other_process(engine: LocalEngine, clip: Path) -> None:
     session = open_chat(engine, clip)
     stopping = threading.Event()
     events = make_gpu_answerer(engine, lend)(session, "What is there?", SAMPLING, False, stopping)
@@ -85,8 +85,8 @@ def test_stop_reaches_the_other_process(engine: Engine, clip: Path) -> None:
     assert num_words <= 2
 
 
-def test_prefills_queue_and_follow_ups_do_not(engine: Engine, clip: Path) -> None:
-    queue = AdmissionQueue(engine.prefill_times, max_admitted=1)
+def test_prefills_queue_and_follow_ups_do_not(engine: LocalEngine, clip: Path) -> None:
+    queue = AdmissionQueue(engine.prefill_times, max_admitted=lambda: 1)
     ask = queued(answer_in_process, queue)
     first, second = open_chat(engine, clip), open_chat(engine, clip, 4)
     never = threading.Event()
@@ -107,8 +107,8 @@ def test_prefills_queue_and_follow_ups_do_not(engine: Engine, clip: Path) -> Non
     assert len(first.turns) == 2
 
 
-def test_stopping_or_closing_leaves_the_queue(engine: Engine, clip: Path) -> None:
-    queue = AdmissionQueue(engine.prefill_times, max_admitted=1)
+def test_stopping_or_closing_leaves_the_queue(engine: LocalEngine, clip: Path) -> None:
+    queue = AdmissionQueue(engine.prefill_times, max_admitted=lambda: 1)
     ask = queued(answer_in_process, queue)
     first, second, third = (open_chat(engine, clip) for _ in range(3))
     running = ask(first, "What colour is it?", SAMPLING, False, threading.Event())

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from longva_demo.chat import ChatSession, Engine, attribution, occlusion, steps
+from longva_demo.chat import ChatSession, LocalEngine, attribution, occlusion, steps
 from longva_demo.chat.attribution import Attribution, FrameLayout
 from longva_demo.chat.occlusion import Occlusion
 from tests.chat.conftest import answer, make_source
@@ -18,7 +18,7 @@ QUESTIONS = ("What is first?", "And then?")
 
 
 @pytest.fixture
-def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
+def session(engine: LocalEngine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip))
     for question in QUESTIONS:
@@ -132,7 +132,7 @@ def test_occlusion_changes_nothing_else(session: ChatSession) -> None:
     assert session.turns[-1].answer_ids == after.answer_ids
 
 
-def test_nothing_to_attribute(engine: Engine, clip: Path) -> None:
+def test_nothing_to_attribute(engine: LocalEngine, clip: Path) -> None:
     session = ChatSession(engine)
     assert session.attribute_last_answer() is None
     answer(session, "What is first?")

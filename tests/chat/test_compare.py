@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Progress
+from longva_demo.chat import ChatSession, LocalEngine, Progress
 from longva_demo.chat.answering import answer_in_process
 from longva_demo.chat.compare import Budgets, Row, choose_budgets, compare
 from longva_demo.errors import DemoError
 from tests.chat.conftest import GREEDY, answer, make_source
 
 
-def test_budgets_do_not_exceed_the_frames(engine: Engine, clip: Path) -> None:
+def test_budgets_do_not_exceed_the_frames(engine: LocalEngine, clip: Path) -> None:
     chosen = choose_budgets(engine, make_source(engine, clip))  # 40 of 60 frames
     assert chosen == Budgets((8, 32, 40), 40, (128, 512, 2000), 60, is_limited_by_range=True)
     assert choose_budgets(engine, make_source(engine, clip, start_seconds=3.0)).compared == (8, 30)
@@ -20,14 +20,14 @@ def test_budgets_do_not_exceed_the_frames(engine: Engine, clip: Path) -> None:
         choose_budgets(engine, make_source(engine, clip, start_seconds=5.4))
 
 
-def test_budgets_do_not_exceed_the_memory(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budgets_do_not_exceed_the_memory(engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = int(45 * engine.meter(1).kv_bytes / 0.6) + 1
     monkeypatch.setattr("longva_demo.chat.budget.free_memory", lambda _device: free)
     chosen = choose_budgets(engine, make_source(engine, clip))
     assert chosen == Budgets((8, 32, 40), 40, (128, 512, 2000), 45, is_limited_by_range=False)
 
 
-def test_each_row_equals_a_chat_with_that_budget(engine: Engine, clip: Path) -> None:
+def test_each_row_equals_a_chat_with_that_budget(engine: LocalEngine, clip: Path) -> None:
     source = make_source(engine, clip, 5, start_seconds=1.0)
     budgets = choose_budgets(engine, source).compared
     events = list(compare(engine, source, budgets, "What is there?", GREEDY, answer_in_process, threading.Event()))
@@ -42,7 +42,7 @@ def test_each_row_equals_a_chat_with_that_budget(engine: Engine, clip: Path) -> 
     assert isinstance(events[0], Progress), "progress comes before the first row"
 
 
-def test_stopping_keeps_the_finished_rows(engine: Engine, clip: Path) -> None:
+def test_stopping_keeps_the_finished_rows(engine: LocalEngine, clip: Path) -> None:
     stopping, source = threading.Event(), make_source(engine, clip)
     rows = []
     for event in compare(engine, source, (8, 32), "What is there?", GREEDY, answer_in_process, stopping):

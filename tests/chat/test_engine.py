@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from longva_demo.chat import Engine, Sampling
+from longva_demo.chat import LocalEngine, Sampling
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.model_thread import ModelThread
 from longva_demo.chat.prefill import image_chunks
+from longva_demo.chat.text_stream import TextStream
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from tests.model.golden import CHECKPOINTS
@@ -28,7 +29,7 @@ SECOND = "How many people walk over the bridge?"
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=lambda path: "-".join(path.parts[-4:-1]))
 def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     """A first question, and a second one with the frames in the first turn, prefilled chunk by chunk."""
-    engine = Engine(load(str(checkpoint), device="cpu", dtype="float32"), Settings())
+    engine = LocalEngine(load(str(checkpoint), device="cpu", dtype="float32"), Settings())
     template = engine.template
     cases = json.loads((checkpoint.parent / "cases.json").read_text())["cases"]
     frames = load_file(checkpoint.parents[1] / "inputs" / "video_5f_portrait_48x80.safetensors")["frames"]
@@ -53,7 +54,7 @@ def test_greedy_tokens_of_the_original(checkpoint: Path) -> None:
     assert_same_tokens(engine, logits, cache, case)
 
 
-def assert_same_tokens(engine: Engine, logits: torch.Tensor, cache: GrowingCache, case: dict[str, Any]) -> None:
+def assert_same_tokens(engine: LocalEngine, logits: torch.Tensor, cache: GrowingCache, case: dict[str, Any]) -> None:
     expected = case["greedy_ids_generation_config"]
     generated = engine.generate(logits, cache, Sampling(max_new_tokens=len(expected)))
     assert [token for token, _ in generated] == expected
@@ -76,9 +77,9 @@ def test_the_cache_grows_and_is_truncated() -> None:
 
 
 def test_a_character_of_several_tokens_is_not_split(reference: Path) -> None:
-    engine = Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
     text = "naïve 你好 🎬"
-    stream = engine.text_stream()
+    stream = TextStream(engine.processor)
     pieces = [stream.add(token) for token in engine.processor.encode_text(text)]
     assert "".join(pieces) == text
     assert len(pieces) > len(text)
@@ -129,14 +130,14 @@ def test_a_forked_process_can_use_the_model() -> None:
 
 def test_long_texts_and_large_pictures_take_several_steps(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others get their turn between chunks, and the logits are those of one pass."""
-    engine = Engine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
     ids = engine.processor.encode_text("The dog runs along the beach. " * 9)
     side = engine.processor.image_size
     slots = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), np.uint8)
 
     def prefill() -> tuple[torch.Tensor, int]:
         steps = []
-        monkeypatch.setattr(engine, "_step", lambda use: (steps.append(use), Engine._step(engine, use))[1])
+        monkeypatch.setattr(engine, "_step", lambda use: (steps.append(use), LocalEngine._step(engine, use))[1])
         cache = engine.new_cache(64)
         for chunk in image_chunks(slots):
             engine.prefill_image(chunk, cache)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from longva_demo.chat import ChatSession, Engine, TextDelta, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, TextDelta, VideoSource
 from longva_demo.chat.kv_cache import GrowingLayer
 from longva_demo.chat.prompt import MAX_CHARACTERS
 from longva_demo.chat.source import REPAIRED
@@ -25,7 +25,7 @@ QUESTION, SECOND = "What is first?", "And then?"
 
 
 @pytest.fixture
-def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
+def session(engine: LocalEngine, clip: Path) -> Iterator[ChatSession]:
     """A chat that shares no prefix with other tests."""
     session = ChatSession(engine, is_shared=False)
     session.set_source(make_source(engine, clip))
@@ -66,7 +66,7 @@ PREFILL = {"the first frames": ("vision", 1), "later frames": ("vision", 3), "th
 STAGES = {**PREFILL, "frames into the cache": ("language", 2), "the projector": ("projector", 2)}
 
 
-def module_of(engine: Engine, name: str) -> torch.nn.Module:
+def module_of(engine: LocalEngine, name: str) -> torch.nn.Module:
     model = engine.loaded.model.model
     parts = {"vision": model.vision_tower, "language": model.layers[-1], "projector": model.mm_projector}
     part = parts[name]
@@ -94,7 +94,9 @@ def test_a_fault_during_prefill(session: ChatSession, stage: str, error: Excepti
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("a fault")], ids=["memory", "fault"]
 )
-def test_a_fault_in_an_answer(engine: Engine, session: ChatSession, clip: Path, call: int, error: Exception) -> None:
+def test_a_fault_in_an_answer(
+    engine: LocalEngine, session: ChatSession, clip: Path, call: int, error: Exception
+) -> None:
     """Also between the layers of one step, when only some have the new token in their cache."""
     first = answer(session, QUESTION)
     with counted(module_of(engine, "language"), fail_at(call, error)) as calls, suppress(BudgetError, RuntimeError):
@@ -117,7 +119,9 @@ def test_no_memory_for_the_cache(session: ChatSession, monkeypatch: pytest.Monke
     assert answer(session, QUESTION)
 
 
-def test_without_memory_for_a_copy_a_chat_waits(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory_for_a_copy_a_chat_waits(
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two chats about the same frames at the same time: the second copies the prefix, or waits for the first."""
     one, two = ChatSession(engine), ChatSession(engine)
     for session in (one, two):
@@ -154,11 +158,11 @@ def test_a_full_disk_while_frames_are_stored(session: ChatSession) -> None:
     assert answer(session, QUESTION)
 
 
-def test_a_full_disk_while_features_are_stored(engine: Engine, clip: Path) -> None:
+def test_a_full_disk_while_features_are_stored(engine: LocalEngine, clip: Path) -> None:
     """They only save time: the answer comes without them, and a part is never taken for the whole."""
-    keeping = Engine(engine.loaded, Settings(), keep_features=True)
+    keeping = LocalEngine(engine.loaded, Settings(), keep_features=True)
     source = make_source(keeping, clip)
-    full = source.folder / "features-000016.pt"
+    full = source.folder / "features-000016.new"
     full.symlink_to("/dev/full")
     session = ChatSession(keeping)
     session.set_source(source)
@@ -177,7 +181,7 @@ def test_a_full_disk_while_features_are_stored(engine: Engine, clip: Path) -> No
 
 
 def test_no_folder_for_temporary_files(
-    engine: Engine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -199,7 +203,7 @@ def delete_folder(source: VideoSource) -> None:
 
 @pytest.mark.parametrize("damage", [cut_file, delete_folder])
 def test_deleted_frames_are_decoded_again(
-    session: ChatSession, engine: Engine, clip: Path, damage: Callable[[VideoSource], None]
+    session: ChatSession, engine: LocalEngine, clip: Path, damage: Callable[[VideoSource], None]
 ) -> None:
     """Some systems clean the temporary folder while it is in use."""
     source = session.source
@@ -230,7 +234,7 @@ def test_frames_deleted_during_the_decoding(session: ChatSession) -> None:
     assert sum(map(len, pixels)) == source.num_frames
 
 
-def test_deleted_frames_and_a_deleted_video(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_deleted_frames_and_a_deleted_video(engine: LocalEngine, clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "clip.mp4"
     shutil.copy(clip, file)
     session = ChatSession(engine, is_shared=False)

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import torch
 
-from longva_demo.chat import ChatSession, Engine, Sampling
+from longva_demo.chat import ChatSession, LocalEngine, Sampling
 from longva_demo.chat import json_schema as module
 from longva_demo.chat.json_schema import MAX_SCHEMA_CHARACTERS, SchemaMask, check_schema
 from longva_demo.errors import DemoError
@@ -26,7 +26,7 @@ SCHEMAS: list[dict[str, Any]] = [CLIP, {"enum": ["yes", "no"]}, {"type": "array"
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
-def test_random_tokens_follow_the_schema(engine: Engine, schema: dict[str, Any]) -> None:
+def test_random_tokens_follow_the_schema(engine: LocalEngine, schema: dict[str, Any]) -> None:
     """The most likely token at each step, of logits that know nothing."""
     tokenizer, vocab_size = engine.processor.tokenizer, engine.loaded.model.config.vocab_size
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def test_random_tokens_follow_the_schema(engine: Engine, schema: dict[str, Any])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
-def test_the_model_follows_the_schema(engine: Engine, temperature: float) -> None:
+def test_the_model_follows_the_schema(engine: LocalEngine, temperature: float) -> None:
     session = ChatSession(engine)
     sampling = Sampling(temperature, max_new_tokens=400, json_schema=json.dumps(CLIP))
     answer = "".join(getattr(event, "text", "") for event in session.ask("What can you do?", sampling))

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Stage
-from longva_demo.chat.engine import DEFAULT_FRAMES, DEFAULT_SECONDS
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Progress, Stage
 from longva_demo.chat.kv_cache import GrowingCache
+from longva_demo.chat.local_engine import DEFAULT_FRAMES, DEFAULT_SECONDS
 from longva_demo.chat.prefill import FrameCount
 from longva_demo.chat.steps import (
     BACKGROUND_SHARE,
@@ -34,15 +34,15 @@ def estimate_of(config: LongVAConfig, speed: ProcessorSpeed) -> Estimate:
 
 
 @pytest.fixture
-def slow(engine: Engine) -> Engine:
+def slow(engine: LocalEngine) -> LocalEngine:
     """An engine on a processor so slow that a step is one frame, or one layer."""
     size = ModelSize.of(engine.loaded.model.config)
     speed = ProcessorSpeed(size.frame_flop / SLOW_STEP_SECONDS, 1e3, 1e3)
-    return Engine(replace(engine.loaded, estimate=Estimate(speed, size)), engine.settings)
+    return LocalEngine(replace(engine.loaded, estimate=Estimate(speed, size)), engine.settings)
 
 
 @pytest.fixture
-def session(slow: Engine, clip: Path) -> Iterator[ChatSession]:
+def session(slow: LocalEngine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(slow, is_shared=False)
     session.set_source(make_source(slow, clip))
     yield session
@@ -54,7 +54,7 @@ def layers(cache: GrowingCache) -> Iterator[torch.Tensor]:
         yield from cache.layer_tensors(layer)
 
 
-def test_the_cache_is_that_of_whole_passes(engine: Engine, slow: Engine) -> None:
+def test_the_cache_is_that_of_whole_passes(engine: LocalEngine, slow: LocalEngine) -> None:
     """All layers, the last one too, of which only keys and values are computed; also after other tokens."""
     side = engine.processor.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (5, side, side, 3), np.uint8)
@@ -73,7 +73,7 @@ def test_the_cache_is_that_of_whole_passes(engine: Engine, slow: Engine) -> None
         torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_answers_are_those_of_whole_passes(engine: Engine, session: ChatSession, clip: Path) -> None:
+def test_answers_are_those_of_whole_passes(engine: LocalEngine, session: ChatSession, clip: Path) -> None:
     whole = ChatSession(engine, is_shared=False)
     whole.set_source(make_source(engine, clip))
     for question in (QUESTION, "And then?"):
@@ -93,7 +93,7 @@ def test_progress_counts_frames_up_to_the_last(session: ChatSession) -> None:
     assert shares[-1] == 1.0
 
 
-def test_a_picture_shows_progress_too(slow: Engine) -> None:
+def test_a_picture_shows_progress_too(slow: LocalEngine) -> None:
     side = slow.processor.image_size
     session = ChatSession(slow, is_shared=False)
     picture = ImageSource(Image.new("RGB", (3 * side, 3 * side)), slow.processor)
@@ -153,16 +153,16 @@ def test_steps_of_longva_7b_take_a_few_seconds(speed: ProcessorSpeed, keys: int)
     assert cost.num_tokens(keys, BACKGROUND_SHARE) >= MIN_SLOW_STEP_TOKENS
 
 
-def test_the_default_budget_takes_about_a_minute(engine: Engine) -> None:
+def test_the_default_budget_takes_about_a_minute(engine: LocalEngine) -> None:
     assert engine.default_frames == DEFAULT_FRAMES == 32
     estimate = estimate_of(LongVAConfig(), DESKTOP)
-    desktop = Engine(replace(engine.loaded, estimate=estimate), engine.settings)
+    desktop = LocalEngine(replace(engine.loaded, estimate=estimate), engine.settings)
     assert desktop.default_frames == estimate.frames_within(DEFAULT_SECONDS) == 10
-    chosen = Engine(replace(engine.loaded, estimate=estimate), replace(engine.settings, num_frames=64))
+    chosen = LocalEngine(replace(engine.loaded, estimate=estimate), replace(engine.settings, num_frames=64))
     assert chosen.default_frames == 64
 
 
-def test_times_are_known_before_the_first_question(slow: Engine, engine: Engine) -> None:
+def test_times_are_known_before_the_first_question(slow: LocalEngine, engine: LocalEngine) -> None:
     assert engine.loaded.estimate is None
     assert slow.loaded.estimate is not None
     known = dict(slow.prefill_times.known)

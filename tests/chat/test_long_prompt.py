@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
 from longva_demo.cli.main import main
 from longva_demo.errors import BudgetError, DemoError
 from longva_demo.model import load
@@ -21,7 +21,7 @@ QUESTION = "What happens at the end?"
 
 
 def open_chat(checkpoint: Path, clip: Path, num_frames: int) -> ChatSession:
-    session = ChatSession(Engine(load(str(checkpoint), device="cpu"), Settings()))
+    session = ChatSession(LocalEngine(load(str(checkpoint), device="cpu"), Settings()))
     session.set_source(VideoSource(info := probe(clip), plan_frames(info, num_frames), session.engine.processor))
     return session
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource
 from longva_demo.chat.numbering import number_frames, number_mask
 from longva_demo.chat.record import parse_record, record_chat
 from longva_demo.chat.replay import open_recorded
@@ -19,7 +19,7 @@ def pixels_of(source: VideoSource) -> np.ndarray:
     return np.concatenate([pixels for pixels in source.pixels(16, lambda: False) if pixels is not None])
 
 
-def numbered_source(engine: Engine, path: Path, budget: int = 12) -> VideoSource:
+def numbered_source(engine: LocalEngine, path: Path, budget: int = 12) -> VideoSource:
     info = probe(path)
     return VideoSource(info, plan_frames(info, budget), engine.processor, has_numbers=True)
 
@@ -42,7 +42,7 @@ def test_the_number_is_red_in_the_bottom_right_corner(side: int) -> None:
     assert not np.array_equal(changed[1], changed[2])
 
 
-def test_a_source_numbers_its_samples_from_one(engine: Engine, clip: Path) -> None:
+def test_a_source_numbers_its_samples_from_one(engine: LocalEngine, clip: Path) -> None:
     """Through decoding in batches, the store on disk, and its repair."""
     plain, numbered = make_source(engine, clip, 12), numbered_source(engine, clip)
     expected = number_frames(pixels_of(plain), 1)
@@ -55,7 +55,7 @@ def test_a_source_numbers_its_samples_from_one(engine: Engine, clip: Path) -> No
         source.close()
 
 
-def test_the_record_says_that_pixels_were_changed(engine: Engine, clip: Path) -> None:
+def test_the_record_says_that_pixels_were_changed(engine: LocalEngine, clip: Path) -> None:
     for source, has_numbers in ((make_source(engine, clip, 12), False), (numbered_source(engine, clip), True)):
         session = ChatSession(engine, is_shared=False)
         session.set_source(source)

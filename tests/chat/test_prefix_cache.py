@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, Progress, TextDelta
+from longva_demo.chat import ChatSession, LocalEngine, Progress, TextDelta
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.prefix_cache import HOST, MAX_PER_CHAT, CachedPrefix, PrefixCache
 from longva_demo.errors import BudgetError
@@ -20,18 +20,18 @@ class Chat:
 
 
 @pytest.fixture(autouse=True)
-def _empty(engine: Engine) -> None:
+def _empty(engine: LocalEngine) -> None:
     while engine.prefix_cache.evict_oldest():
         pass
 
 
-def open_chat(engine: Engine, clip: Path, budget: int = 40) -> ChatSession:
+def open_chat(engine: LocalEngine, clip: Path, budget: int = 40) -> ChatSession:
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip, budget))
     return session
 
 
-def test_returning_is_a_hit_with_the_same_answers(engine: Engine, clip: Path) -> None:
+def test_returning_is_a_hit_with_the_same_answers(engine: LocalEngine, clip: Path) -> None:
     session = ChatSession(engine)
     whole, part = make_source(engine, clip), make_source(engine, clip, 20, start_seconds=1.0, end_seconds=4.0)
     session.set_source(whole)
@@ -51,7 +51,7 @@ def test_returning_is_a_hit_with_the_same_answers(engine: Engine, clip: Path) ->
     assert len(engine.prefix_cache) == 0
 
 
-def test_a_chat_can_return_to_a_few_prefixes(engine: Engine, clip: Path) -> None:
+def test_a_chat_can_return_to_a_few_prefixes(engine: LocalEngine, clip: Path) -> None:
     session = ChatSession(engine)
     sources = [make_source(engine, clip, budget) for budget in range(4, 4 + MAX_PER_CHAT + 1)]
     for source in sources:
@@ -66,7 +66,7 @@ def test_a_chat_can_return_to_a_few_prefixes(engine: Engine, clip: Path) -> None
     session.close()
 
 
-def test_two_chats_about_the_same_frames_share_a_prefix(engine: Engine, clip: Path) -> None:
+def test_two_chats_about_the_same_frames_share_a_prefix(engine: LocalEngine, clip: Path) -> None:
     questions = ("What is first?", "And then?", "Why?")
     alone = open_chat(engine, clip)
     expected = [answer(alone, question) for question in questions]
@@ -88,7 +88,7 @@ def test_two_chats_about_the_same_frames_share_a_prefix(engine: Engine, clip: Pa
     assert len(engine.prefix_cache) == 0
 
 
-def test_attribution_works_after_another_chat_used_the_prefix(engine: Engine, clip: Path) -> None:
+def test_attribution_works_after_another_chat_used_the_prefix(engine: LocalEngine, clip: Path) -> None:
     alone = open_chat(engine, clip)
     answer(alone, "What is first?")
     answer(alone, "And then?")
@@ -110,7 +110,7 @@ def test_attribution_works_after_another_chat_used_the_prefix(engine: Engine, cl
     two.close()
 
 
-def test_chats_that_answer_at_the_same_time_have_a_copy_each(engine: Engine, clip: Path) -> None:
+def test_chats_that_answer_at_the_same_time_have_a_copy_each(engine: LocalEngine, clip: Path) -> None:
     alone = open_chat(engine, clip)
     expected = answer(alone, "What is first?")
     alone.close()
@@ -126,7 +126,7 @@ def test_chats_that_answer_at_the_same_time_have_a_copy_each(engine: Engine, cli
 
 
 def test_without_memory_for_a_copy_one_waits_for_the_other(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = open_chat(engine, clip), open_chat(engine, clip)
     running = one.ask("What is first?", GREEDY)
@@ -153,7 +153,7 @@ def test_without_memory_for_a_copy_one_waits_for_the_other(
     two.close()
 
 
-def test_a_chat_that_wants_the_same_frames_shows_the_progress(engine: Engine, clip: Path) -> None:
+def test_a_chat_that_wants_the_same_frames_shows_the_progress(engine: LocalEngine, clip: Path) -> None:
     one, two = open_chat(engine, clip), open_chat(engine, clip)
     prefilling = one.ask("What is first?", GREEDY)
     first = next(prefilling)
@@ -169,7 +169,7 @@ def test_a_chat_that_wants_the_same_frames_shows_the_progress(engine: Engine, cl
     two.close()
 
 
-def test_if_one_chat_stops_its_prefill_the_other_starts_its_own(engine: Engine, clip: Path) -> None:
+def test_if_one_chat_stops_its_prefill_the_other_starts_its_own(engine: LocalEngine, clip: Path) -> None:
     one, two = open_chat(engine, clip), open_chat(engine, clip)
     prefilling = one.ask("What is first?", GREEDY)
     next(prefilling)
@@ -183,7 +183,7 @@ def test_if_one_chat_stops_its_prefill_the_other_starts_its_own(engine: Engine, 
     two.close()
 
 
-def test_an_evicted_prefix_is_prefilled_again_and_reported(engine: Engine, clip: Path) -> None:
+def test_an_evicted_prefix_is_prefilled_again_and_reported(engine: LocalEngine, clip: Path) -> None:
     alone = open_chat(engine, clip)
     expected = [answer(alone, question) for question in ("What is first?", "And then?")]
     alone.close()
@@ -200,7 +200,7 @@ def test_an_evicted_prefix_is_prefilled_again_and_reported(engine: Engine, clip:
     session.close()
 
 
-def test_an_unshared_chat_has_its_own_prefix(engine: Engine, clip: Path) -> None:
+def test_an_unshared_chat_has_its_own_prefix(engine: LocalEngine, clip: Path) -> None:
     one = open_chat(engine, clip)
     answer(one, "What is first?")
     other = ChatSession(engine, is_shared=False)
@@ -213,7 +213,7 @@ def test_an_unshared_chat_has_its_own_prefix(engine: Engine, clip: Path) -> None
     one.close()
 
 
-def test_the_least_recently_used_idle_entry_is_evicted_first(engine: Engine) -> None:
+def test_the_least_recently_used_idle_entry_is_evicted_first(engine: LocalEngine) -> None:
     prefix_cache, chats = PrefixCache(), [Chat() for _ in range(4)]
     entries = [CachedPrefix((name,), engine.new_cache(64), chat) for name, chat in zip("abcd", chats, strict=True)]
     size = entries[0].cache.num_bytes
@@ -242,7 +242,7 @@ def test_the_least_recently_used_idle_entry_is_evicted_first(engine: Engine) -> 
 
 
 def test_evicted_entries_are_offloaded_and_restored(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = open_chat(engine, clip)
     questions = ("What is first?", "And then?", "Why?")
@@ -271,7 +271,7 @@ def test_evicted_entries_are_offloaded_and_restored(
     other.close()
 
 
-def test_the_host_holds_what_fits(engine: Engine) -> None:
+def test_the_host_holds_what_fits(engine: LocalEngine) -> None:
     chats = [Chat() for _ in range(4)]
     entries = [CachedPrefix((name,), engine.new_cache(0), chat) for name, chat in zip("abcd", chats, strict=True)]
     for prefix in entries:
@@ -298,7 +298,7 @@ def test_the_host_holds_what_fits(engine: Engine) -> None:
 
 
 def test_an_entry_that_cannot_be_restored_is_dropped(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "prefix_cache", PrefixCache(free_host_bytes=lambda: 10**9))
     session = open_chat(engine, clip)

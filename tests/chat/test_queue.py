@@ -10,7 +10,7 @@ from longva_demo.quotas import CLIENT
 
 
 def test_tickets_are_admitted_in_order_of_arrival() -> None:
-    queue = AdmissionQueue(PrefillTimes(), max_admitted=2)
+    queue = AdmissionQueue(PrefillTimes(), max_admitted=lambda: 2)
     with ExitStack() as first, ExitStack() as second:
         one, two = first.enter_context(queue.enqueue(8)), second.enter_context(queue.enqueue(8))
         with queue.enqueue(8) as three, ExitStack() as last:
@@ -30,7 +30,7 @@ def test_tickets_are_admitted_in_order_of_arrival() -> None:
 
 
 def test_clients_take_turns() -> None:
-    queue, client_of = AdmissionQueue(PrefillTimes(), max_admitted=3), {}
+    queue, client_of = AdmissionQueue(PrefillTimes(), max_admitted=lambda: 3), {}
     with ExitStack() as opened:
         leaving = opened.enter_context(ExitStack())
         for stack, client in (
@@ -55,7 +55,7 @@ def test_clients_take_turns() -> None:
 
 def test_the_wait_is_estimated_from_earlier_prefills() -> None:
     times = PrefillTimes()
-    queue = AdmissionQueue(times, max_admitted=2)
+    queue = AdmissionQueue(times, max_admitted=lambda: 2)
     with queue.enqueue(100), queue.enqueue(300), queue.enqueue(40) as waiting:
         assert queue.position(waiting).seconds is None
         times.add(100, 2.0)
@@ -65,7 +65,7 @@ def test_the_wait_is_estimated_from_earlier_prefills() -> None:
 
 
 def test_a_full_queue_refuses_in_one_line() -> None:
-    queue = AdmissionQueue(PrefillTimes(), max_admitted=1, max_waiting=1)
+    queue = AdmissionQueue(PrefillTimes(), max_admitted=lambda: 1, max_waiting=1)
     with queue.enqueue(8), queue.enqueue(8) as waiting:
         with (
             pytest.raises(DemoError, match=r"the queue is full: 1 .*; try again in a few"),
@@ -79,7 +79,7 @@ def test_a_full_queue_refuses_in_one_line() -> None:
 
 
 def test_requeueing_moves_to_the_end_even_if_the_queue_is_full() -> None:
-    queue = AdmissionQueue(PrefillTimes(), max_admitted=1, max_waiting=1)
+    queue = AdmissionQueue(PrefillTimes(), max_admitted=lambda: 1, max_waiting=1)
     with queue.enqueue(8) as long:
         queue.requeue(long)
         assert long.admitted.is_set()  # nobody waits

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Sampling, read_record
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Sampling, read_record
 from longva_demo.chat.record import ChatRecord, RecordError, digest, parse_record, record_chat
 from longva_demo.chat.replay import Replayed, check_file, open_recorded, replay, resume
 from longva_demo.errors import DemoError
@@ -23,7 +23,7 @@ HOSTILE = 'Is it "a\\b"? <|im_end|> <b>é\u2028\n名</b> \x1b[31m'
 
 
 @pytest.fixture(scope="module")
-def record(engine: Engine, clip: Path) -> ChatRecord:
+def record(engine: LocalEngine, clip: Path) -> ChatRecord:
     """Two answers and a stopped one, about 20 frames from second 2 on."""
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip, BUDGET, start_seconds=2.0))
@@ -186,7 +186,7 @@ def test_other_files_are_refused(clip: Path, tmp_path: Path) -> None:
             read_record(path)
 
 
-def test_a_replay_gives_the_same_answers(engine: Engine, record: ChatRecord, clip: Path) -> None:
+def test_a_replay_gives_the_same_answers(engine: LocalEngine, record: ChatRecord, clip: Path) -> None:
     check_file(record, clip)
     source = open_recorded(record, clip, engine.processor, LIMITS)
     results = [event for event in replay(engine, record, source) if isinstance(event, Replayed)]
@@ -196,7 +196,7 @@ def test_a_replay_gives_the_same_answers(engine: Engine, record: ChatRecord, cli
 
 
 def test_another_or_a_missing_file_is_refused(
-    engine: Engine, record: ChatRecord, values: Any, clip: Path, other_clip: Path
+    engine: LocalEngine, record: ChatRecord, values: Any, clip: Path, other_clip: Path
 ) -> None:
     with pytest.raises(DemoError, match=r"other\.mp4 is not the file of this chat"):
         check_file(record, other_clip)
@@ -208,7 +208,7 @@ def test_another_or_a_missing_file_is_refused(
         open_recorded(parse_record(signed(changed)), clip, engine.processor, LIMITS)
 
 
-def test_chats_about_a_picture_and_without_a_file(engine: Engine, reference: Path) -> None:
+def test_chats_about_a_picture_and_without_a_file(engine: LocalEngine, reference: Path) -> None:
     picture = reference / "inputs" / "image_200x100.png"
     for path in (picture, None):
         session = ChatSession(engine)
@@ -223,7 +223,7 @@ def test_chats_about_a_picture_and_without_a_file(engine: Engine, reference: Pat
 
 
 def test_a_continued_chat_answers_as_the_chat_itself_would(clip: Path) -> None:
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     sessions = [ChatSession(engine, is_shared=False) for _ in range(2)]
     for session in sessions:
         session.set_source(make_source(engine, clip, 8))

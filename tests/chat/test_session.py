@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Stage, TextDelta
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Progress, Sampling, Stage, TextDelta
 from longva_demo.chat.frame_store import FrameStore
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
@@ -23,7 +23,7 @@ from tests.chat.conftest import GREEDY, answer, make_source, progress_of
 
 
 @pytest.fixture
-def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
+def session(engine: LocalEngine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip))
     yield session
@@ -82,7 +82,7 @@ def test_logits_with_and_without_cache_agree(session: ChatSession) -> None:
     assert (cached - whole).abs().max() < 1e-4
 
 
-def test_undo_retry_and_edit_equal_a_fresh_chat(engine: Engine, session: ChatSession, clip: Path) -> None:
+def test_undo_retry_and_edit_equal_a_fresh_chat(engine: LocalEngine, session: ChatSession, clip: Path) -> None:
     fresh = ChatSession(engine)
     fresh.set_source(make_source(engine, clip))
     expected = [answer(fresh, "What is first?"), answer(fresh, "And then?")]
@@ -101,7 +101,7 @@ def test_undo_retry_and_edit_equal_a_fresh_chat(engine: Engine, session: ChatSes
     assert session.turns[0].stats.reused
 
 
-def test_stop_ends_an_answer_and_the_chat_goes_on(engine: Engine, session: ChatSession, clip: Path) -> None:
+def test_stop_ends_an_answer_and_the_chat_goes_on(engine: LocalEngine, session: ChatSession, clip: Path) -> None:
     with counted(engine.loaded.model.model) as steps:
         events = session.ask("What is first?", Sampling(max_new_tokens=200))
         while not isinstance(next(events), TextDelta):
@@ -154,7 +154,7 @@ def test_one_question_at_a_time(session: ChatSession) -> None:
 
 
 def test_another_range_budget_or_video_clears_the_chat(
-    engine: Engine, session: ChatSession, clip: Path, other_clip: Path
+    engine: LocalEngine, session: ChatSession, clip: Path, other_clip: Path
 ) -> None:
     answers = {answer(session, "What is first?")}
     session.set_source(make_source(engine, clip))
@@ -171,7 +171,7 @@ def test_another_range_budget_or_video_clears_the_chat(
     assert len(answers) > 1
 
 
-def test_two_chats_in_turn_do_not_mix(engine: Engine, clip: Path, other_clip: Path) -> None:
+def test_two_chats_in_turn_do_not_mix(engine: LocalEngine, clip: Path, other_clip: Path) -> None:
     def fresh(path: Path) -> ChatSession:
         session = ChatSession(engine)
         session.set_source(make_source(engine, path))
@@ -209,7 +209,7 @@ def test_half_a_character_is_asked_as_the_replacement_character(session: ChatSes
 
 
 def test_too_many_frames_are_refused_before_anything_is_decoded(
-    engine: Engine, session: ChatSession, clip: Path, tmp_path: Path
+    engine: LocalEngine, session: ChatSession, clip: Path, tmp_path: Path
 ) -> None:
     answer(session, "What is first?")
     copy = tmp_path / "copy.mp4"
@@ -217,7 +217,9 @@ def test_too_many_frames_are_refused_before_anything_is_decoded(
     source = make_source(engine, copy, 60)
     copy.unlink()  # decoding it would fail now
     config = engine.loaded.model.config
-    small = Engine(engine.loaded, Settings(max_new_tokens=config.context_length - 512 - 50 * config.tokens_per_frame))
+    small = LocalEngine(
+        engine.loaded, Settings(max_new_tokens=config.context_length - 512 - 50 * config.tokens_per_frame)
+    )
     cramped = ChatSession(small)
     with pytest.raises(BudgetError, match=r"60 frames need .* set the budget to 50 or less") as error:
         cramped.set_source(source)
@@ -266,7 +268,7 @@ def test_an_empty_question(session: ChatSession, question: str) -> None:
         list(session.ask(question))
 
 
-def test_a_deleted_video_gets_no_answer(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_a_deleted_video_gets_no_answer(engine: LocalEngine, clip: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(clip.read_bytes())
     session = ChatSession(engine)
@@ -277,7 +279,7 @@ def test_a_deleted_video_gets_no_answer(engine: Engine, clip: Path, tmp_path: Pa
     assert session.turns == []
 
 
-def test_pictures_and_text_alone(engine: Engine) -> None:
+def test_pictures_and_text_alone(engine: LocalEngine) -> None:
     session = ChatSession(engine)
     alone = answer(session, "What is first?")
     session.set_source(ImageSource(Image.radial_gradient("L").convert("RGB"), engine.processor))
@@ -288,9 +290,9 @@ def test_pictures_and_text_alone(engine: Engine) -> None:
     assert session.turns[1].stats.reused
 
 
-def test_the_same_answer_in_another_process(engine: Engine, session: ChatSession, clip: Path) -> None:
+def test_the_same_answer_in_another_process(engine: LocalEngine, session: ChatSession, clip: Path) -> None:
     """As on ZeroGPU: frames are decoded in this process, and a pickled source is used in the one with the model."""
-    keeping = Engine(engine.loaded, Settings(), keep_features=True)
+    keeping = LocalEngine(engine.loaded, Settings(), keep_features=True)
     source = make_source(engine, clip)
     list(source.frames())
     copy = pickle.loads(pickle.dumps(source))
@@ -315,7 +317,7 @@ def test_sampling_with_a_temperature(session: ChatSession) -> None:
             Sampling(**bad)
 
 
-def test_frames_arrive_while_another_thread_decodes(engine: Engine, clip: Path) -> None:
+def test_frames_arrive_while_another_thread_decodes(engine: LocalEngine, clip: Path) -> None:
     """The page decodes on one thread, the question follows on another; nothing is decoded twice."""
     source = make_source(engine, clip)
     thread = threading.Thread(target=lambda: list(source.frames()))
@@ -326,7 +328,7 @@ def test_frames_arrive_while_another_thread_decodes(engine: Engine, clip: Path) 
     assert source.indices == list(source.plan.indices)
 
 
-def test_a_cancelled_decoding_starts_again(engine: Engine, clip: Path) -> None:
+def test_a_cancelled_decoding_starts_again(engine: LocalEngine, clip: Path) -> None:
     source = make_source(engine, clip)
     batches = source.frames()
     next(batches)
@@ -345,7 +347,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_previews_store_nothing_and_the_models_pixels_follow(engine: Engine, clip: Path) -> None:
+def test_previews_store_nothing_and_the_models_pixels_follow(engine: LocalEngine, clip: Path) -> None:
     """40 frames of 60 are dense: the page gets small pictures first, the model's pixels come in the background."""
     source = make_source(engine, clip)
     assert source.is_dense
@@ -360,7 +362,7 @@ def test_previews_store_nothing_and_the_models_pixels_follow(engine: Engine, cli
     assert source.stored_frame(39).shape == (56, 56, 3)
 
 
-def test_a_paused_prefetch_starts_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paused_prefetch_starts_again(engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source(engine, clip)
     resume = threading.Event()
     append = FrameStore._append
@@ -373,12 +375,12 @@ def test_a_paused_prefetch_starts_again(engine: Engine, clip: Path, monkeypatch:
     assert sum(len(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None) == 40
 
 
-def test_few_frames_of_many_are_not_dense(engine: Engine, clip: Path) -> None:
+def test_few_frames_of_many_are_not_dense(engine: LocalEngine, clip: Path) -> None:
     assert not make_source(engine, clip, budget=8).is_dense
 
 
 @pytest.mark.parametrize("budget", [16, 32, 40])
-def test_the_features_of_all_frames_are_stored(engine: Engine, clip: Path, budget: int) -> None:
+def test_the_features_of_all_frames_are_stored(engine: LocalEngine, clip: Path, budget: int) -> None:
     """Also if the frames fill the last chunk, which is encoded before the decoder says that it was the last."""
     session = ChatSession(engine, is_shared=False)
     session.set_source(make_source(engine, clip, budget))

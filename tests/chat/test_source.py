@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longva_demo.chat import Engine, ImageSource
+from longva_demo.chat import ImageSource, LocalEngine
 from longva_demo.chat.source import THUMBNAIL_SIDE
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, open_image
@@ -20,7 +20,9 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("size", [(640, 360), (31, 200), (3000, 500)])
-def test_a_file_and_an_image_give_the_processors_pixels(size: tuple[int, int], engine: Engine, tmp_path: Path) -> None:
+def test_a_file_and_an_image_give_the_processors_pixels(
+    size: tuple[int, int], engine: LocalEngine, tmp_path: Path
+) -> None:
     image = picture(*size)
     image.save(tmp_path / "a.png")
     from_file, from_image = (ImageSource(given, engine.processor) for given in (tmp_path / "a.png", image))
@@ -37,7 +39,7 @@ def test_a_file_and_an_image_give_the_processors_pixels(size: tuple[int, int], e
     assert (from_file.path, from_image.path) == (tmp_path / "a.png", None)
 
 
-def test_what_a_large_picture_keeps(engine: Engine, tmp_path: Path) -> None:
+def test_what_a_large_picture_keeps(engine: LocalEngine, tmp_path: Path) -> None:
     """40 million pixels."""
     Image.new("1", (8000, 5000), 1).save(tmp_path / "a.png")
     source = ImageSource(tmp_path / "a.png", engine.processor)
@@ -48,7 +50,7 @@ def test_what_a_large_picture_keeps(engine: Engine, tmp_path: Path) -> None:
     assert source.thumbnail.size == (1280, 800)
 
 
-def test_the_limits_hold_for_pictures(engine: Engine, tmp_path: Path) -> None:
+def test_the_limits_hold_for_pictures(engine: LocalEngine, tmp_path: Path) -> None:
     Image.new("RGB", (5000, 5000)).save(tmp_path / "a.png")
     with pytest.raises(VideoError, match=r"a\.png: decoding needs more than the 32 MB of memory allowed"):
         ImageSource(tmp_path / "a.png", engine.processor, DecodeLimits(memory_bytes=32 * MIB))

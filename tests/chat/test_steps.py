@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from longva_demo.chat import (
     ChatSession,
-    Engine,
     ImageSource,
+    LocalEngine,
     Progress,
     Sampling,
     attribution,
@@ -38,7 +38,7 @@ LONG = "Which of the dogs runs along the beach, and which one over the bridge? "
 
 
 @pytest.fixture
-def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
+def session(engine: LocalEngine, clip: Path) -> Iterator[ChatSession]:
     session = ChatSession(engine, is_shared=False)
     session.set_source(make_source(engine, clip))
     yield session
@@ -46,7 +46,7 @@ def session(engine: Engine, clip: Path) -> Iterator[ChatSession]:
 
 
 @pytest.fixture
-def small_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> StepCost:
+def small_steps(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> StepCost:
     """Few FLOP per step, so that a small model needs many steps."""
     cost = StepCost.of(engine.loaded.model.config, torch.device("cpu"))
     cost = StepCost(cost.per_token, cost.per_key, 100.0 * (cost.per_token + 1000 * cost.per_key))
@@ -56,7 +56,7 @@ def small_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> StepCost:
 
 
 @contextmanager
-def watched(engine: Engine, action: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+def watched(engine: LocalEngine, action: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
     """Tokens of each pass through the language model, all variants counted; `action` runs before each."""
     passes: list[int] = []
 
@@ -102,7 +102,7 @@ def test_a_step_on_a_cpu_is_bounded_by_its_flop(keys: int) -> None:
 
 
 def test_every_step_of_every_request_is_bounded(
-    engine: Engine, clip: Path, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, session: ChatSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long questions and chats, retry, edit, an evicted prefix, pictures of 49 grids, blind check, budgets."""
     monkeypatch.setattr(steps, "MAX_STEP_TOKENS", 40)
@@ -180,7 +180,9 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_memory_grows_linearly_with_the_question(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_grows_linearly_with_the_question(
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A rows × rows matrix would be 16 times as large for a question 4 times as long."""
     advance = OccludedPrefill.advance
     largest: list[int] = []
@@ -207,7 +209,9 @@ def test_memory_grows_linearly_with_the_question(engine: Engine, clip: Path, mon
 
 
 @pytest.mark.usefixtures("small_steps")
-def test_another_visitor_is_answered_during_an_attribution(engine: Engine, clip: Path, session: ChatSession) -> None:
+def test_another_visitor_is_answered_during_an_attribution(
+    engine: LocalEngine, clip: Path, session: ChatSession
+) -> None:
     """A question that arrives during a step gets the next one, and is answered long before the attribution ends."""
     answer(session, LONG * 8)
     other = ChatSession(engine, is_shared=False)
@@ -293,7 +297,7 @@ def test_attribution_skips_long_questions_and_says_so(session: ChatSession) -> N
 
 
 def test_stop_ends_the_prefill_of_a_long_question_within_one_step(
-    engine: Engine, session: ChatSession, clip: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, session: ChatSession, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Stop, or by closing the stream as the page does for a visitor who left: nothing of the question stays."""
     monkeypatch.setattr(steps, "MAX_STEP_TOKENS", 40)
@@ -319,7 +323,7 @@ def test_stop_ends_the_prefill_of_a_long_question_within_one_step(
     fresh.close()
 
 
-def test_stop_ends_the_prefill_of_a_large_picture_within_one_chunk(engine: Engine) -> None:
+def test_stop_ends_the_prefill_of_a_large_picture_within_one_chunk(engine: LocalEngine) -> None:
     session = ChatSession(engine)
     side = engine.processor.image_size
     session.set_source(ImageSource(Image.new("RGB", (7 * side, 7 * side)), engine.processor))

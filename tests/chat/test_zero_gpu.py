@@ -15,7 +15,7 @@ import spaces
 from spaces.zero import config as spaces_config
 from spaces.zero.client import get_duration_seconds
 
-from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource, borrowed_gpu
+from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource, borrowed_gpu
 from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
 from longva_demo.chat.compare import Row, compare
 from longva_demo.chat.zero_gpu import (
@@ -38,11 +38,11 @@ QUESTIONS = ("What colour is the circle?", "Which way does it move?")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny", device="cpu"), Settings(), keep_features=True)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny", device="cpu"), Settings(), keep_features=True)
 
 
-def open_chat(engine: Engine, clip: Path, num_frames: int = 8) -> ChatSession:
+def open_chat(engine: LocalEngine, clip: Path, num_frames: int = 8) -> ChatSession:
     session = ChatSession(engine)
     session.set_source(VideoSource(info := probe(clip), plan_frames(info, num_frames), engine.processor))
     return session
@@ -57,7 +57,7 @@ def half_a_card(monkeypatch: pytest.MonkeyPatch) -> float:
     return float(card["duration_factor"])
 
 
-def test_off_a_space_the_decorator_changes_nothing(engine: Engine, clip: Path) -> None:
+def test_off_a_space_the_decorator_changes_nothing(engine: LocalEngine, clip: Path) -> None:
     here, there = open_chat(engine, clip), open_chat(engine, clip)
     ask = make_gpu_answerer(engine, spaces.GPU)
     for question in QUESTIONS:
@@ -66,13 +66,13 @@ def test_off_a_space_the_decorator_changes_nothing(engine: Engine, clip: Path) -
     assert [turn.answer for turn in there.turns] == [turn.answer for turn in here.turns]
 
 
-def request_of(engine: Engine, clip: Path, *budgets: int, max_new_tokens: int = 256) -> GpuRequest:
+def request_of(engine: LocalEngine, clip: Path, *budgets: int, max_new_tokens: int = 256) -> GpuRequest:
     sampling = Sampling(max_new_tokens=max_new_tokens)
     questions = [GpuQuestion(open_chat(engine, clip, budget).source, [], "?", sampling) for budget in budgets]
     return questions, ""
 
 
-def test_half_a_card_costs_more_seconds(half_a_card: float, engine: Engine, clip: Path) -> None:
+def test_half_a_card_costs_more_seconds(half_a_card: float, engine: LocalEngine, clip: Path) -> None:
     """We ask for seconds of half an H200; `spaces` multiplies, once."""
     assert quota_factor() == half_a_card == 1.5
     asked = seconds_needed(request_of(engine, clip, 50))
@@ -83,13 +83,13 @@ def test_half_a_card_costs_more_seconds(half_a_card: float, engine: Engine, clip
 
 @pytest.mark.parametrize("max_new_tokens", [1, 1000, 4096])
 def test_no_borrowing_costs_more_than_the_maximum(
-    max_new_tokens: int, half_a_card: float, engine: Engine, clip: Path
+    max_new_tokens: int, half_a_card: float, engine: LocalEngine, clip: Path
 ) -> None:
     request = request_of(engine, clip, 60, 60, max_new_tokens=max_new_tokens)
     assert half_a_card * seconds_needed(request) <= MAX_SECONDS + 1e-6
 
 
-def test_without_a_factor(engine: Engine, clip: Path) -> None:
+def test_without_a_factor(engine: LocalEngine, clip: Path) -> None:
     assert quota_factor() == 1.0
     assert seconds_needed(([GpuQuestion(None, [], "?", SAMPLING)], "")) == pytest.approx(15 + 1.2)
     assert seconds_needed(request_of(engine, clip, 50)) == pytest.approx(15 + 4 + 12.8)
@@ -100,7 +100,7 @@ def test_without_a_factor(engine: Engine, clip: Path) -> None:
 
 
 def compare_on_gpu(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch, stopping: threading.Event | None = None
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch, stopping: threading.Event | None = None
 ) -> tuple[list[Row], list[int]]:
     """Compare three budgets as on a Space. Returns the rows, and the number of questions of each borrowing."""
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
@@ -132,7 +132,7 @@ def compare_on_gpu(
     return rows, requests
 
 
-def test_compared_budgets_share_a_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compared_budgets_share_a_borrowing(engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, requests = compare_on_gpu(engine, clip, monkeypatch)
     assert requests == [3]
     assert [row.num_frames for row in rows] == [4, 8, 16]
@@ -144,7 +144,7 @@ def test_compared_budgets_share_a_borrowing(engine: Engine, clip: Path, monkeypa
 
 
 def test_budgets_that_do_not_fit_one_borrowing_are_split(
-    engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(borrowed_gpu, "MAX_SECONDS", 15 + 2 * 1.2 + 12 * 0.08 + 0.1)
     rows, requests = compare_on_gpu(engine, clip, monkeypatch)
@@ -152,7 +152,7 @@ def test_budgets_that_do_not_fit_one_borrowing_are_split(
     assert [row.num_frames for row in rows] == [4, 8, 16]
 
 
-def test_stop_ends_a_shared_borrowing(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_ends_a_shared_borrowing(engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, requests = compare_on_gpu(engine, clip, monkeypatch, threading.Event())
     assert (len(rows), requests) == (1, [3])
 
@@ -163,7 +163,7 @@ def test_the_longest_questions_are_asked_alone() -> None:
 
 
 def test_the_meter_names_the_quota(
-    half_a_card: float, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    half_a_card: float, engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert quota_of(256) is None
     assert meter_facts(engine.meter(1), None, engine.prefill_times)["quota"] is None

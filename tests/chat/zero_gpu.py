@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from tests.chat.test_zero_gpu import QUESTIONS, ROOT, SAMPLING, engine, open_chat
 
 __all__ = ["engine"]  # a fixture
@@ -54,7 +54,7 @@ LENT = (200, {"idle": False, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToke
 USED_UP = (429, {"left": 12, "wait": "3:00:00"})
 
 
-def test_questions_through_the_package(engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_questions_through_the_package(engine: LocalEngine, clip: Path, tmp_path: Path) -> None:
     """Two answers from a forked worker, as in one process; then the quota is used up."""
     (tmp_path / "cgroup").write_text("1:devices:/space\n")
     asked: list[dict[str, str]] = []

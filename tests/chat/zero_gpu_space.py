@@ -15,7 +15,7 @@ from pathlib import Path
 import spaces.zero.torch
 from spaces.zero import client
 
-from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Sampling, TextDelta, VideoSource
+from longva_demo.chat import AdmissionQueue, ChatSession, LocalEngine, Sampling, TextDelta, VideoSource
 from longva_demo.chat.answering import make_answerer
 from longva_demo.chat.zero_gpu import is_zero_gpu
 from longva_demo.errors import DemoError
@@ -30,7 +30,7 @@ def main(video: str, num_frames: str, *questions: str) -> None:
     spaces.zero.torch.init = lambda *_, **__: None  # there is no GPU
     spaces.zero.torch.move = lambda *_, **__: None
     client.startup_report()
-    engine = Engine(load("tiny", device="cpu"), Settings(), keep_features=True)
+    engine = LocalEngine(load("tiny", device="cpu"), Settings(), keep_features=True)
     ask = make_answerer(engine, AdmissionQueue(engine.prefill_times))
     session = ChatSession(engine)
     session.set_source(VideoSource(info := probe(Path(video)), plan_frames(info, int(num_frames)), engine.processor))

@@ -6,7 +6,7 @@ from shutil import copy
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, Sampling
+from longva_demo.chat import ChatSession, LocalEngine, Sampling
 from longva_demo.errors import DemoError
 from longva_demo.eval.answers import Answer, Answers, Item, answer_items
 from longva_demo.eval.asking import FrameSampling, Part, opened
@@ -23,8 +23,8 @@ GREEDY = Sampling(max_new_tokens=32)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 def item(number: int, prompt: str, path: Path | None) -> Item:
@@ -42,12 +42,12 @@ def make_items(folder: Path) -> list[Item]:
     ]
 
 
-def run(engine: Engine, items: list[Item], answers: Answers) -> list[Answer]:
+def run(engine: LocalEngine, items: list[Item], answers: Answers) -> list[Answer]:
     found = [event for event in answer_items(engine, FRAMES, items, answers) if isinstance(event, Answer)]
     return sorted(found, key=lambda answer: answer.key)
 
 
-def test_answers_share_a_prefill_and_errors_stay_errors(engine: Engine, tmp_path: Path) -> None:
+def test_answers_share_a_prefill_and_errors_stay_errors(engine: LocalEngine, tmp_path: Path) -> None:
     found = run(engine, make_items(tmp_path), Answers(tmp_path / "out", HEAD))
     assert [answer.answer for answer in found[:2]] == ["It is red.", "It is blue."]
     assert [answer.prefilled for answer in found] == [True, True, False, False, True]
@@ -59,7 +59,7 @@ def test_answers_share_a_prefill_and_errors_stay_errors(engine: Engine, tmp_path
             assert answer.answer == session.turns[-1].answer.strip()
 
 
-def test_a_picture_is_loaded_when_it_is_asked_about(engine: Engine, tmp_path: Path) -> None:
+def test_a_picture_is_loaded_when_it_is_asked_about(engine: LocalEngine, tmp_path: Path) -> None:
     loaded = []
 
     def load_picture() -> Image.Image:
@@ -73,7 +73,9 @@ def test_a_picture_is_loaded_when_it_is_asked_about(engine: Engine, tmp_path: Pa
     assert len(loaded) == 1
 
 
-def test_known_answers_are_not_asked_again(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_answers_are_not_asked_again(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes answer a half each; a later one knows all but the error, which may have passed."""
     items = make_items(tmp_path)
     halves = [Answers(tmp_path / "out", HEAD, rank) for rank in (0, 1)]
@@ -89,7 +91,7 @@ def test_known_answers_are_not_asked_again(engine: Engine, tmp_path: Path, monke
     assert again[2].answer
 
 
-def test_another_prompt_or_sampling_is_asked(engine: Engine, tmp_path: Path) -> None:
+def test_another_prompt_or_sampling_is_asked(engine: LocalEngine, tmp_path: Path) -> None:
     answers = Answers(tmp_path, HEAD)
     [first] = run(engine, [item(0, "What colour is the star?", EXAMPLES / "shapes.mp4")], answers)
     for prompt, sampling in (("Where is the star?", GREEDY), ("What colour is the star?", Sampling(max_new_tokens=2))):

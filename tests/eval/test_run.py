@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, Progress, Sampling
+from longva_demo.chat import ChatSession, LocalEngine, Progress, Sampling
 from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
 from longva_demo.eval.asking import FrameSampling
@@ -40,8 +40,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def setup(file: Path, out: Path, budget: int = 12, with_attribution: bool = Fals
 
 
 @pytest.fixture(scope="module")
-def results(engine: Engine, file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+def results(engine: LocalEngine, file: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
     evaluation = OwnQuestions(engine, read_questions(file), setup(file, tmp_path_factory.mktemp("out")))
     assert all(isinstance(event, Progress | Result) for event in evaluation.run())
     return evaluation.results
@@ -111,7 +111,7 @@ def test_each_video_is_prefilled_once(results: list[Result]) -> None:
     assert summary.saving == summary.frames_alone / summary.frames_prefilled > 1.3
 
 
-def test_the_blind_answer_has_no_video(results: list[Result], engine: Engine) -> None:
+def test_the_blind_answer_has_no_video(results: list[Result], engine: LocalEngine) -> None:
     session = ChatSession(engine)
     for result in results[:1] + results[3:6]:
         session.clear()
@@ -120,7 +120,7 @@ def test_the_blind_answer_has_no_video(results: list[Result], engine: Engine) ->
     session.close()
 
 
-def test_a_stopped_run_resumes(engine: Engine, file: Path, tmp_path: Path, results: list[Result]) -> None:
+def test_a_stopped_run_resumes(engine: LocalEngine, file: Path, tmp_path: Path, results: list[Result]) -> None:
     """Stopped after three results, and once more in the middle of a line."""
     questions = read_questions(file)
     first = OwnQuestions(engine, questions, setup(file, tmp_path))
@@ -143,7 +143,7 @@ def strip(result: Result) -> tuple[object, ...]:
     return result.question, result.answer, result.blind_answer, result.right, result.indices, result.error
 
 
-def test_a_mended_file_is_asked_about(engine: Engine, tmp_path: Path) -> None:
+def test_a_mended_file_is_asked_about(engine: LocalEngine, tmp_path: Path) -> None:
     question = Question("late.mp4", "What colour is the star?", "red")
     file = tmp_path / "questions.jsonl"
     list(OwnQuestions(engine, [question], setup(file, tmp_path / "out")).run())
@@ -199,6 +199,18 @@ def test_the_command_prints_a_table_and_writes_the_page(
     assert main([*command, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["num_questions"], facts["num_errors"], facts["model"]) == (9, 2, "tiny")
+
+
+@pytest.mark.parametrize(("budget", "right"), [(16, 14), (64, 16)])
+def test_the_example_questions(engine: LocalEngine, tmp_path: Path, budget: int, right: int) -> None:
+    """The figures of docs/evaluation.md: the number in needle.mp4 is visible for a second, between 16 frames."""
+    evaluation = OwnQuestions(
+        engine, read_questions(EXAMPLES / "questions.jsonl"), setup(EXAMPLES / "questions.jsonl", tmp_path, budget)
+    )
+    list(evaluation.run())
+    wrong = [result.question.video for result in evaluation.results if not result.right]
+    assert wrong == ["needle.mp4"] * (16 - right)
+    assert not any(result.blind_right for result in evaluation.results)
 
 
 def test_the_plan_loads_no_model(file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from longva_demo.chat import ChatSession, Engine, Sampling, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
 from longva_demo.model import LoadedModel, LongVAForConditionalGeneration, load
 from longva_demo.model.adapter import CONFIG, OTHER_WEIGHTS, WEIGHTS
 from longva_demo.page.components.header import make_header
@@ -107,7 +107,7 @@ def add_to_output(layer: nn.Module, product: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("quant", ["none", "4bit"])
 def test_the_chat_and_its_attribution_use_the_adapter(quant: str, saved: Path, clip: Path) -> None:
-    engine = Engine(load(str(saved), quant, device="cpu"), Settings())
+    engine = LocalEngine(load(str(saved), quant, device="cpu"), Settings())
     session = ChatSession(engine)
     session.set_source(VideoSource(info := probe(clip), plan_frames(info, 4), engine.processor))
     list(session.ask("What happens?", Sampling(max_new_tokens=4)))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from longva_demo.cli.main import main
 from longva_demo.model import download, load
 from longva_demo.model.choice import LONGVA_7B, Choice
 from longva_demo.model.loading import load_or_fall_back
@@ -233,14 +234,22 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cache", "ctrl_c")
-def test_ctrl_c_keeps_what_has_arrived(repository: Path, clip: Path, sent: dict[str, int], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_keeps_what_has_arrived(
+    repository: Path,
+    clip: Path,
+    sent: dict[str, int],
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """The command line, interrupted in the middle of a download and run again."""
     faults = Faults(delay_seconds=0.2)
-    command = [sys.executable, "-m", "longva_demo", "ask", str(clip), "What?", "--model", NAME, "--device", "cpu"]
+    command = ["ask", str(clip), "What?", "--model", NAME, "--device", "cpu"]
     with serve_hub(repository, sent=sent, faults=faults) as endpoint:
-        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache)}
+        program = [sys.executable, "-m", "longva_demo", *command]
+        with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True) as process:
             deadline = time.monotonic() + 120
             while sum(weight_bytes(sent).values()) < 200_000 and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -252,6 +261,7 @@ def test_ctrl_c_keeps_what_has_arrived(repository: Path, clip: Path, sent: dict[
         assert f"Downloading {NAME}:" in errors
         assert "Traceback" not in errors
         faults.delay_seconds = 0.0
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert result.stdout.strip()
+        point_at(endpoint, monkeypatch)
+        assert main(command) == 0
+    assert capsys.readouterr().out.strip()
     assert TOTAL <= sum(weight_bytes(sent).values()) < TOTAL + 150_000  # what the socket held is lost

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import modeling_flash_attention_utils as flash_utils
 from transformers.integrations import hub_kernels
 
-from longva_demo.chat import ChatSession, Engine, Sampling
+from longva_demo.chat import ChatSession, LocalEngine, Sampling
 from longva_demo.errors import ModelError
 from longva_demo.model import flash_kernel
 from longva_demo.model.choice import Choice
@@ -85,11 +85,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     flash_utils._loaded_implementation = None
 
 
-def load_with(attention: str) -> Engine:
+def load_with(attention: str) -> LocalEngine:
     """In float32, which the stub can do, so that rounding does not blur the comparison."""
     loaded = load_choice(Choice(str(A), "none", "because."), CPU, torch.float32, attention)
     assert loaded.attention == attention
-    return Engine(loaded, Settings())
+    return LocalEngine(loaded, Settings())
 
 
 def test_the_model_and_its_tower_use_the_kernel(hub: Hub) -> None:

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from longva_demo.chat.budget import free_memory, host_free_memory, measure_budget
-from longva_demo.chat.engine import Engine, is_out_of_memory
+from longva_demo.chat.local_engine import LocalEngine, is_out_of_memory
 from longva_demo.chat.steps import MIN_STEP_TOKENS, StepCost
 from longva_demo.errors import BudgetError, ModelError
 from longva_demo.model import LongVAConfig, LongVAForConditionalGeneration, attention, load
@@ -175,7 +175,7 @@ def test_out_of_memory_is_recognised() -> None:
     with pytest.raises(ModelError) as caught, one_line_errors("my-model", A):
         raise RuntimeError(OUT_OF_MEMORY)
     assert str(caught.value) == "my-model does not fit into memory; close other programs or use --model tiny"
-    engine = Engine(load("tiny", device="cpu"), Settings())
+    engine = LocalEngine(load("tiny", device="cpu"), Settings())
 
     def run_out() -> None:
         raise RuntimeError(OUT_OF_MEMORY)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from longva_demo.chat import Engine, VideoSource
+from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.tiny.draw import draw
@@ -50,8 +50,8 @@ def scenes_with(*shown: tuple[str, float, float]) -> list[Scene]:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Engine:
-    return Engine(load("tiny"), Settings())
+def tiny() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +59,6 @@ def events_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scenes(tmp_path_factory.mktemp("moments") / "events.mp4", scenes_with(STAR, CIRCLE))
 
 
-def make_source(engine: Engine, path: Path, budget: int, **range_seconds: float) -> VideoSource:
+def make_source(engine: LocalEngine, path: Path, budget: int, **range_seconds: float) -> VideoSource:
     info = probe(path)
     return VideoSource(info, plan_frames(info, budget, **range_seconds), engine.processor)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import longva_demo as longva
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.errors import DemoError
 from longva_demo.moments.chapters import Chapter, Outline, describe, find_chapters, positions_in, strongest
 from longva_demo.moments.export import chapters_markdown, chapters_vtt
@@ -35,16 +35,20 @@ def shots() -> list[Scene]:
     ]
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_shots(path: Path) -> Path:
     bounds = [*STARTS, DURATION]
     frames = [
         one for at, one in enumerate(shots()) for _ in range(round(FPS * bounds[at]), round(FPS * bounds[at + 1]))
     ]
-    return write_scenes(tmp_path_factory.mktemp("chapters") / "shots.mp4", frames)
+    return write_scenes(path, frames)
 
 
-def test_each_scene_becomes_a_chapter(tiny: Engine, clip: Path) -> None:
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shots(tmp_path_factory.mktemp("chapters") / "shots.mp4")
+
+
+def test_each_scene_becomes_a_chapter(tiny: LocalEngine, clip: Path) -> None:
     source = make_source(tiny, clip, 40)
     *_, outline = find_chapters(tiny, source, lambda: False)
     assert outline.progress is None
@@ -54,7 +58,7 @@ def test_each_scene_becomes_a_chapter(tiny: Engine, clip: Path) -> None:
     source.close()
 
 
-def test_a_video_without_a_cut_is_one_chapter(tiny: Engine, tmp_path: Path) -> None:
+def test_a_video_without_a_cut_is_one_chapter(tiny: LocalEngine, tmp_path: Path) -> None:
     """Something moves all the time."""
     frames = motion(random.Random(3), Mix(), 200, 1).frames
     source = make_source(tiny, write_scenes(tmp_path / "motion.mp4", [one for one in frames if one]), 60)
@@ -63,7 +67,7 @@ def test_a_video_without_a_cut_is_one_chapter(tiny: Engine, tmp_path: Path) -> N
     source.close()
 
 
-def test_a_stop_keeps_the_chapters_so_far(tiny: Engine, clip: Path) -> None:
+def test_a_stop_keeps_the_chapters_so_far(tiny: LocalEngine, clip: Path) -> None:
     source, seen = make_source(tiny, clip, 40), [Outline()]
     for outline in find_chapters(tiny, source, lambda: len(seen[-1].chapters) >= 2):
         seen.append(outline)
@@ -119,7 +123,7 @@ def test_one_sample_of_a_scene_is_its_middle() -> None:
     assert positions_in([flat(at, 0) for at in range(30)], 2.0, 11.0, 1) == [6]
 
 
-def test_a_long_title_is_cut_at_a_word(tiny: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_title_is_cut_at_a_word(tiny: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longva_demo.moments.chapters.answer_about", lambda *_: "word\n" * 100)
     source = make_source(tiny, clip, 4)
     list(source.ensure_decoded(lambda: False))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import longva_demo as longva
-from longva_demo.chat import ChatSession, Engine, VideoSource, steps
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource, steps
 from longva_demo.chat.windows import WindowPrompt, first_token_log_probs
 from longva_demo.errors import DemoError
 from longva_demo.moments import Moments, Search, find_moments
@@ -19,14 +19,14 @@ from tests.moments.conftest import CIRCLE, STAR, make_source
 BUDGET = 40
 
 
-def search(engine: Engine, source: VideoSource, query: str, **options: float) -> Moments:
+def search(engine: LocalEngine, source: VideoSource, query: str, **options: float) -> Moments:
     *_, last = find_moments(engine, source, Search(query, **options), lambda: False)  # type: ignore[arg-type]
     assert last.progress is None
     return last
 
 
 @pytest.fixture
-def source(tiny: Engine, events_clip: Path) -> Iterator[VideoSource]:
+def source(tiny: LocalEngine, events_clip: Path) -> Iterator[VideoSource]:
     source = make_source(tiny, events_clip, BUDGET)
     yield source
     source.close()
@@ -34,7 +34,7 @@ def source(tiny: Engine, events_clip: Path) -> Iterator[VideoSource]:
 
 @pytest.mark.parametrize(("query", "start", "end"), [STAR, CIRCLE])
 def test_a_thing_is_found_where_it_is_shown(
-    tiny: Engine, source: VideoSource, query: str, start: float, end: float
+    tiny: LocalEngine, source: VideoSource, query: str, start: float, end: float
 ) -> None:
     found = search(tiny, source, query)
     [one] = found.ranges
@@ -47,24 +47,24 @@ def test_a_thing_is_found_where_it_is_shown(
     assert BUDGET < len(found.frames) <= 2 * BUDGET
 
 
-def test_a_finer_precision_finds_the_very_frame(tiny: Engine, source: VideoSource) -> None:
+def test_a_finer_precision_finds_the_very_frame(tiny: LocalEngine, source: VideoSource) -> None:
     [one] = search(tiny, source, "a red star", precision_seconds=0.1).ranges
     assert (one.start, one.end) == (pytest.approx(12.3), pytest.approx(18.1))
 
 
-def test_nothing_is_found_where_there_is_nothing(tiny: Engine, source: VideoSource) -> None:
+def test_nothing_is_found_where_there_is_nothing(tiny: LocalEngine, source: VideoSource) -> None:
     found = search(tiny, source, "a green triangle")
     assert found.ranges == ()
     assert not found.is_unsure
     assert len(found.frames) == BUDGET, "there are no edges to spend a budget on"
 
 
-def test_what_is_always_there_is_one_range(tiny: Engine, source: VideoSource) -> None:
+def test_what_is_always_there_is_one_range(tiny: LocalEngine, source: VideoSource) -> None:
     [one] = search(tiny, source, "a blue square").ranges
     assert (one.start, one.end) == (0.0, pytest.approx(40.0))
 
 
-def test_only_the_range_is_searched(tiny: Engine, events_clip: Path) -> None:
+def test_only_the_range_is_searched(tiny: LocalEngine, events_clip: Path) -> None:
     source = make_source(tiny, events_clip, 20, start_seconds=15.0, end_seconds=30.0)
     [star] = search(tiny, source, "a red star").ranges
     [circle] = search(tiny, source, "a yellow circle").ranges
@@ -73,19 +73,19 @@ def test_only_the_range_is_searched(tiny: Engine, events_clip: Path) -> None:
     source.close()
 
 
-def test_a_question_is_asked_as_it_is(tiny: Engine, source: VideoSource) -> None:
+def test_a_question_is_asked_as_it_is(tiny: LocalEngine, source: VideoSource) -> None:
     [one] = search(tiny, source, "Is there a circle?").ranges
     assert (one.start, one.end) == (pytest.approx(27.0, abs=0.5), pytest.approx(31.4, abs=0.5))
 
 
-def test_a_model_that_declines_finds_nothing_and_says_so(tiny: Engine, source: VideoSource) -> None:
+def test_a_model_that_declines_finds_nothing_and_says_so(tiny: LocalEngine, source: VideoSource) -> None:
     found = search(tiny, source, "When does the star appear?")
     assert found.ranges == ()
     assert found.is_unsure
     assert any("neither yes nor no" in note for note in found.notes)
 
 
-def test_a_window_shows_what_moves(tiny: Engine) -> None:
+def test_a_window_shows_what_moves(tiny: LocalEngine) -> None:
     """One frame cannot show it."""
     source = make_source(tiny, Path(__file__).parents[2] / "examples" / "motion.mp4", 16)
     [one] = search(tiny, source, "Does the circle move?", window=8).ranges
@@ -94,7 +94,7 @@ def test_a_window_shows_what_moves(tiny: Engine) -> None:
     source.close()
 
 
-def test_features_are_shared_with_the_chat(tiny: Engine, source: VideoSource) -> None:
+def test_features_are_shared_with_the_chat(tiny: LocalEngine, source: VideoSource) -> None:
     encoded: list[int] = []
     tower = tiny.loaded.model.model.vision_tower
     handle = tower.register_forward_pre_hook(lambda _module, args: encoded.append(len(args[0])))
@@ -108,7 +108,7 @@ def test_features_are_shared_with_the_chat(tiny: Engine, source: VideoSource) ->
     session.close()
 
 
-def test_the_chat_uses_the_features_of_a_search(tiny: Engine, source: VideoSource) -> None:
+def test_the_chat_uses_the_features_of_a_search(tiny: LocalEngine, source: VideoSource) -> None:
     search(tiny, source, "a green triangle")
     encoded: list[int] = []
     handle = tiny.loaded.model.model.vision_tower.register_forward_pre_hook(
@@ -122,7 +122,7 @@ def test_the_chat_uses_the_features_of_a_search(tiny: Engine, source: VideoSourc
     session.close()
 
 
-def test_results_grow_and_stay_after_a_stop(tiny: Engine, source: VideoSource) -> None:
+def test_results_grow_and_stay_after_a_stop(tiny: LocalEngine, source: VideoSource) -> None:
     seen: list[Moments] = []
     for found in find_moments(tiny, source, Search("a red star"), lambda: len(seen) > 0 and len(seen[-1].frames) >= 16):
         seen.append(found)
@@ -131,7 +131,7 @@ def test_results_grow_and_stay_after_a_stop(tiny: Engine, source: VideoSource) -
     assert len(seen[-1].frames) >= len(seen[0].frames)
 
 
-def test_every_step_is_bounded(tiny: Engine, source: VideoSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_step_is_bounded(tiny: LocalEngine, source: VideoSource, monkeypatch: pytest.MonkeyPatch) -> None:
     search(tiny, source, "a green triangle")
     monkeypatch.setattr(steps, "MAX_STEP_TOKENS", 200)
     with watched(tiny) as passes:
@@ -140,7 +140,7 @@ def test_every_step_is_bounded(tiny: Engine, source: VideoSource, monkeypatch: p
     assert max(passes) <= 200
 
 
-def test_a_window_alone_is_what_the_engine_answers(tiny: Engine, source: VideoSource) -> None:
+def test_a_window_alone_is_what_the_engine_answers(tiny: LocalEngine, source: VideoSource) -> None:
     """The batch gives the probabilities of one prompt at a time through the KV cache."""
     question = YesNoQuestion.about("a red star", tiny)
     tokens = (*question.yes, *question.no)
@@ -164,6 +164,7 @@ def test_a_window_alone_is_what_the_engine_answers(tiny: Engine, source: VideoSo
     [
         ({"query": "  "}, "nothing to find"),
         ({"query": "?"}, "nothing to find"),
+        ({"query": "\u200b \n"}, "nothing to find"),
         ({"query": "x" * 301}, "301 characters"),
         ({"query": "a star", "precision_seconds": 0.0}, "precision"),
         ({"query": "a star", "precision_seconds": float("nan")}, "precision"),
@@ -172,7 +173,7 @@ def test_a_window_alone_is_what_the_engine_answers(tiny: Engine, source: VideoSo
     ],
 )
 def test_a_bad_search_is_one_clear_line(
-    tiny: Engine, source: VideoSource, options: dict[str, object], words: str
+    tiny: LocalEngine, source: VideoSource, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(DemoError, match=words) as caught:
         list(find_moments(tiny, source, Search(**options), lambda: False))  # type: ignore[arg-type]
@@ -180,9 +181,9 @@ def test_a_bad_search_is_one_clear_line(
 
 
 def test_how_a_thing_becomes_a_question() -> None:
-    assert phrase("  red\n star. ", is_builtin=True) == "Do you see a red star?"
-    assert phrase("orange heart", is_builtin=True) == "Do you see an orange heart?"
-    assert phrase("the word EXIT", is_builtin=True) == "Do you see the word EXIT?"
+    assert phrase("  red\n star. ", is_builtin=True) == "Is there a red star?"
+    assert phrase("orange heart", is_builtin=True) == "Is there an orange heart?"
+    assert phrase("the word EXIT", is_builtin=True) == "Is the word EXIT there?"
     assert phrase("Is it red?", is_builtin=True) == "Is it red?"
     assert phrase("a dog", is_builtin=False).startswith("Do you see a dog?\n")
 

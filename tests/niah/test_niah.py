@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
-from longva_demo.chat import ChatSession, Engine, Progress, Stage
+from longva_demo.chat import ChatSession, LocalEngine, Progress, Stage
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.cli.main import main
 from longva_demo.errors import BudgetError, DemoError
@@ -52,12 +52,12 @@ TEST = {"test": "V-NIAH", "model": "m"}
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 @pytest.fixture(scope="module")
-def haystack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
+def haystack(engine: LocalEngine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
     made = Haystack(engine, 12, tmp_path_factory.mktemp("haystack"))
     assert list(made.fill(drawn_frames(12))) == [Progress(Stage.ENCODING, 12, 12)]
     return made
@@ -90,7 +90,7 @@ def test_invalid_grids(text: str) -> None:
         Grid.parse("5", "0,2")
 
 
-def test_each_cell_equals_a_full_forward_pass(engine: Engine, haystack: Haystack) -> None:
+def test_each_cell_equals_a_full_forward_pass(engine: LocalEngine, haystack: Haystack) -> None:
     """The shared KV cache, truncated between cells, against one forward pass of the whole prompt."""
     wrong = replace(drawn_needles(1)[0].asked[0], answer="The number is 9, surely.")
     needles = [*drawn_needles(2), replace(drawn_needles(1)[0], asked=(wrong,))]
@@ -118,7 +118,7 @@ def test_each_cell_equals_a_full_forward_pass(engine: Engine, haystack: Haystack
 
 
 def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
-    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
@@ -148,7 +148,7 @@ def test_the_cache_is_evicted_between_cells_and_evicts_idle_ones(
 
 
 def test_a_haystack_may_exceed_the_context_but_not_the_memory(
-    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells, False))]
@@ -162,7 +162,7 @@ def test_a_haystack_may_exceed_the_context_but_not_the_memory(
 
 
 def test_the_cache_is_offloaded_between_cells(
-    engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needles, cells = drawn_needles(1), GRID.cells(1)
     expected = [replace(result, seconds=0) for result in results(run(engine, haystack, needles, cells))]
@@ -377,7 +377,7 @@ def test_a_full_disk_is_one_line_about_the_first_error(
     assert "results.jsonl (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_haystack_too_large_for_the_disk_is_one_line(engine: Engine, tmp_path: Path) -> None:
+def test_a_haystack_too_large_for_the_disk_is_one_line(engine: LocalEngine, tmp_path: Path) -> None:
     """Files are limited to 4 MB. Without the check, mapping fails or the process is killed when it writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, hard))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -149,12 +149,12 @@ def test_drawn_clips_have_to_be_read() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 @pytest.fixture(scope="module")
-def haystack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
+def haystack(engine: LocalEngine, tmp_path_factory: pytest.TempPathFactory) -> Haystack:
     made = Haystack(engine, 12, tmp_path_factory.mktemp("haystack"))
     list(made.fill(drawn_frames(12)))
     return made
@@ -163,7 +163,7 @@ def haystack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Haysta
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind.name.lower())
 def test_each_cell_equals_a_full_forward_pass(
-    task: Task, engine: Engine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
+    task: Task, engine: LocalEngine, haystack: Haystack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shared KV cache, with whatever is hidden, against one forward pass of each whole prompt."""
     monkeypatch.setattr("longva_demo.niah.hiding.PERIOD", 3)
@@ -180,7 +180,7 @@ def test_each_cell_equals_a_full_forward_pass(
     assert len(engine.prefix_cache) == 0
 
 
-def scored(engine: Engine, haystack: Haystack, cell: Cell, trial: Trial, asked: Asked) -> bool:
+def scored(engine: LocalEngine, haystack: Haystack, cell: Cell, trial: Trial, asked: Asked) -> bool:
     """The published score of one question by one forward pass."""
     ends = [0, *(hidden.position for hidden in trial.hidden), cell.frames]
     hidden = [encode(engine, one.footage.pixels) for one in trial.hidden]

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from longva_demo.chat import Engine, VideoSource
+from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page.selection import Selection
@@ -23,8 +23,8 @@ MAX_GROWTH, MAX_SECONDS = 200e6, 20.0
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -94,7 +94,7 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_bombs_are_refused_before_they_are_decompressed(name: str, engine: Engine, tmp_path: Path) -> None:
+def test_bombs_are_refused_before_they_are_decompressed(name: str, engine: LocalEngine, tmp_path: Path) -> None:
     write, expected = FILES[name]
     write(tmp_path / name)
     process = psutil.Process()
@@ -106,7 +106,7 @@ def test_bombs_are_refused_before_they_are_decompressed(name: str, engine: Engin
     assert time.monotonic() - began < MAX_SECONDS
 
 
-def test_thousands_of_frames_are_a_video(engine: Engine, tmp_path: Path) -> None:
+def test_thousands_of_frames_are_a_video(engine: LocalEngine, tmp_path: Path) -> None:
     frames(tmp_path / "long.gif", 3000, duration=20)
     source = Selection(tmp_path / "long.gif", 8).open_source(engine, SETTINGS)
     assert isinstance(source, VideoSource)
@@ -116,7 +116,7 @@ def test_thousands_of_frames_are_a_video(engine: Engine, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "kind"), [("pages.tiff", "TIFF"), ("phone.jpg", "MPO")])
-def test_the_first_of_several_pictures_is_used(name: str, kind: str, engine: Engine, tmp_path: Path) -> None:
+def test_the_first_of_several_pictures_is_used(name: str, kind: str, engine: LocalEngine, tmp_path: Path) -> None:
     pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     pictures[0].save(tmp_path / name, kind, save_all=True, append_images=pictures[1:])
     source = Selection(tmp_path / name, 8).open_source(engine, SETTINGS)

@@ -10,7 +10,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longva_demo.chat import Engine, VideoSource
+from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.downloads import download_routes, zipped
@@ -25,7 +25,7 @@ from tests.support.clips import write_clip
 
 def test_the_zip_contains_exactly_the_frames_and_streams(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=20)
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     info = probe(clip)
     source = VideoSource(info, plan_frames(info, 200), engine.processor)
     pieces = list(zipped(source))
@@ -41,7 +41,7 @@ def test_the_zip_contains_exactly_the_frames_and_streams(tmp_path: Path) -> None
 
 
 def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) -> None:
-    engine = Engine(load("tiny"), Settings())
+    engine = LocalEngine(load("tiny"), Settings())
     info = probe(clip)
     source = VideoSource(info, plan_frames(info, 30), engine.processor)
     sheets = Sheets(30)
@@ -61,7 +61,7 @@ def test_the_contact_sheet_shows_the_thumbnails_and_needs_the_token(clip: Path) 
 
 def test_one_frame_at_the_size_of_the_player(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=3, size=(1600, 900))
-    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
+    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), LocalEngine(load("tiny"), Settings()).processor)
     routes = download_routes(lambda token: (Sheets(3), source) if token == "here" else None, Quotas(Settings()))
     client = TestClient(Starlette(routes=routes))
     index = source.plan.indices[1]
@@ -78,7 +78,7 @@ def test_one_frame_at_the_size_of_the_player(tmp_path: Path) -> None:
 
 
 def test_downloads_and_enlarged_frames_have_quotas(clip: Path) -> None:
-    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), Engine(load("tiny"), Settings()).processor)
+    source = VideoSource(probe(clip), plan_frames(probe(clip), 3), LocalEngine(load("tiny"), Settings()).processor)
     quotas = Quotas(Settings())
     routes = download_routes(lambda _: (Sheets(3), source), quotas)
     client = TestClient(Starlette(routes=routes, middleware=[limit_requests(quotas.requests)]))
@@ -95,7 +95,7 @@ def test_downloads_and_enlarged_frames_have_quotas(clip: Path) -> None:
 
 def test_downloads_need_finished_frames(clip: Path) -> None:
     settings = Settings()
-    engine = Engine(load("tiny"), settings)
+    engine = LocalEngine(load("tiny"), settings)
     pages = Pages(engine)
     sheets = pages.get("one").select(Selection(clip, 4), engine, settings)
     assert sheets is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, VideoSource
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, VideoSource
 from longva_demo.chat.record import AttributedFrame, ChatRecord, Exchange, Frames, Media, ModelFacts
 from longva_demo.model import load
 from longva_demo.page.export import MAX_THUMBNAILS, ChatSection, Thumbnail, make_thumbnails, to_html
@@ -107,11 +107,11 @@ def test_the_reader_catches_texts_that_are_not_escaped() -> None:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
-def test_the_strip_is_limited_and_contains_attributed_frames(engine: Engine, clip: Path) -> None:
+def test_the_strip_is_limited_and_contains_attributed_frames(engine: LocalEngine, clip: Path) -> None:
     info = probe(clip)
     source = VideoSource(info, plan_frames(info, 60), engine.processor)
     list(source.frames())
@@ -127,7 +127,7 @@ def test_the_strip_is_limited_and_contains_attributed_frames(engine: Engine, cli
     source.close()
 
 
-def test_a_picture_has_one_thumbnail_and_text_has_none(engine: Engine, tmp_path: Path) -> None:
+def test_a_picture_has_one_thumbnail_and_text_has_none(engine: LocalEngine, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     Image.new("RGB", (900, 300), "green").save(file)
     [only] = make_thumbnails(ImageSource(file, engine.processor))

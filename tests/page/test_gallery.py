@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, Sampling
+from longva_demo.chat import ChatSession, LocalEngine, Sampling
 from longva_demo.model import LongVAConfig, load
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.page.i18n import CATALOGUES
@@ -20,8 +20,8 @@ ENGLISH = CATALOGUES["en"]
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 def members(group: str) -> list[Example]:
@@ -73,7 +73,7 @@ def test_pictures_have_the_number_of_tiles_on_their_cards() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.path.stem)
-def test_answers_are_correct(engine: Engine, example: Example) -> None:
+def test_answers_are_correct(engine: LocalEngine, example: Example) -> None:
     session = ChatSession(engine)
     settings = Settings()
     session.set_source(Selection(example.path, example.num_frames).open_source(engine, settings))

@@ -23,7 +23,9 @@ KEY = {
 }
 
 # The same in every language.
-NAMES = re.compile(r"LongVA|HTML|JSON|CSV|WebVTT|<code>.*?</code>|<kbd>.*?</kbd>|<option [^>]*lang=.*?</option>")
+NAMES = re.compile(
+    r"LongVA|HTML|JSON|CSV|WebVTT|Markdown|<code>.*?</code>|<kbd>.*?</kbd>|<option [^>]*lang=.*?</option>"
+)
 
 
 def slots(text: str) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longva_demo.chat import AdmissionQueue, Engine, VideoSource
+from longva_demo.chat import AdmissionQueue, LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.niah import Result, drawn_needles
 from longva_demo.page.needle_test import LiveTest, NeedleTests
@@ -23,16 +23,16 @@ SETTINGS = Settings()
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
-def begin(engine: Engine, pages: Pages, queue: AdmissionQueue, clip: Path) -> Iterator[dict[str, Any]]:
+def begin(engine: LocalEngine, pages: Pages, queue: AdmissionQueue, clip: Path) -> Iterator[dict[str, Any]]:
     """The values of a test on the first eight frames of a clip."""
     look = Selection.from_fields(str(clip), 8, "", "", "pyav", SETTINGS)
     pages.get("one").select(look, engine, SETTINGS)
     request: Any = SimpleNamespace(session_hash="one")
-    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.figures, Quotas(Settings())))
     return NeedleTests(engine, pages, queue, events).start(1.0, request)
 
 
@@ -41,8 +41,8 @@ def num_asked(value: dict[str, Any]) -> int:
 
 
 @pytest.mark.slow
-def test_it_queues_again_after_each_step(engine: Engine, clip: Path) -> None:
-    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=1)
+def test_it_queues_again_after_each_step(engine: LocalEngine, clip: Path) -> None:
+    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=lambda: 1)
     values = begin(engine, pages, queue, clip)
     with queue.enqueue(8):
         assert next(values)["state"] == {"key": "progress.queued", "done": 1}
@@ -72,7 +72,9 @@ def test_it_queues_again_after_each_step(engine: Engine, clip: Path) -> None:
 
 
 @pytest.mark.slow
-def test_frames_that_cannot_be_decoded_are_skipped(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_that_cannot_be_decoded_are_skipped(
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test finds them while it encodes."""
     decode = VideoSource.decode
 
@@ -99,8 +101,8 @@ def test_the_panel_shows_the_remaining_time() -> None:
     assert test.value["state"] == {"key": "needle.asking_time", "done": 1, "total": 15, "duration": pytest.approx(left)}
 
 
-def test_stopping_leaves_the_queue(engine: Engine, clip: Path) -> None:
-    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=1)
+def test_stopping_leaves_the_queue(engine: LocalEngine, clip: Path) -> None:
+    pages, queue = Pages(engine), AdmissionQueue(engine.prefill_times, max_admitted=lambda: 1)
     values = begin(engine, pages, queue, clip)
     with queue.enqueue(8):
         next(values)

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from longva_demo.chat import AdmissionQueue, Engine, Progress, Sampling, Stage, VideoSource
+from longva_demo.chat import AdmissionQueue, LocalEngine, Progress, Sampling, Stage, VideoSource
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page import selection as views
@@ -34,12 +34,12 @@ SETTINGS = Settings()
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
 @pytest.fixture
-def page(engine: Engine) -> Page:
+def page(engine: LocalEngine) -> Page:
     return Pages(engine).get("one")
 
 
@@ -47,7 +47,7 @@ def fields(clip: Path | None, num_frames: object = 4, start: str = "", end: str 
     return Selection.from_fields(str(clip) if clip else None, num_frames, start, end, "pyav", SETTINGS)
 
 
-def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
+def test_each_session_has_its_own_page(engine: LocalEngine, clip: Path) -> None:
     now = 0.0
     pages = Pages(engine, lambda: now)
     for name in ("one", "two"):
@@ -70,7 +70,7 @@ def test_each_session_has_its_own_page(engine: Engine, clip: Path) -> None:
     assert len(pages) == 2
 
 
-def test_a_browser_that_reconnects_soon_gets_its_page(engine: Engine) -> None:
+def test_a_browser_that_reconnects_soon_gets_its_page(engine: LocalEngine) -> None:
     """A laptop slept, or the network changed: the connection ended, but the tab is still open."""
     now = 0.0
     pages = Pages(engine, lambda: now)
@@ -97,7 +97,7 @@ def test_a_browser_that_reconnects_soon_gets_its_page(engine: Engine) -> None:
     assert len(pages) == 0
 
 
-def test_a_page_that_no_browser_shows_is_closed_soon(engine: Engine) -> None:
+def test_a_page_that_no_browser_shows_is_closed_soon(engine: LocalEngine) -> None:
     """A client sends events for it, but holds no connection open."""
     now = 0.0
     pages = Pages(engine, lambda: now)
@@ -112,7 +112,7 @@ def test_a_page_that_no_browser_shows_is_closed_soon(engine: Engine) -> None:
     assert len(pages) == 0
 
 
-def test_the_number_of_pages_is_limited_for_each_address(engine: Engine) -> None:
+def test_the_number_of_pages_is_limited_for_each_address(engine: LocalEngine) -> None:
     quotas = Quotas(engine.settings)
     quotas.pages = Quota("open pages", 4, 0.5)
     pages = Pages(engine, quotas=quotas)
@@ -135,7 +135,7 @@ def test_the_number_of_pages_is_limited_for_each_address(engine: Engine) -> None
     assert quotas.pages.used == len(pages) == 3
 
 
-def test_what_pages_hold_on_the_disk_is_limited(engine: Engine, clip: Path) -> None:
+def test_what_pages_hold_on_the_disk_is_limited(engine: LocalEngine, clip: Path) -> None:
     """By the frames that are planned, before they are decoded."""
     quotas = Quotas(engine.settings)
     pages = Pages(engine, quotas=quotas)
@@ -158,7 +158,7 @@ def test_what_pages_hold_on_the_disk_is_limited(engine: Engine, clip: Path) -> N
     assert quotas.disk_bytes.used == 0
 
 
-def test_what_pages_hold_in_memory_is_limited(engine: Engine, clip: Path) -> None:
+def test_what_pages_hold_in_memory_is_limited(engine: LocalEngine, clip: Path) -> None:
     """Recent views are given up first."""
     quotas = Quotas(engine.settings)
     pages = Pages(engine, quotas=quotas)
@@ -186,7 +186,7 @@ def test_what_pages_hold_in_memory_is_limited(engine: Engine, clip: Path) -> Non
     assert quotas.page_bytes.used == 0
 
 
-def test_the_page_of_a_closed_tab_is_closed_without_delay(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_a_closed_tab_is_closed_without_delay(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longva_demo.page.sessions.STOP_SECONDS", 0.01)
     pages = Pages(engine)
     page = pages.get("one")
@@ -206,7 +206,7 @@ def test_the_page_of_a_closed_tab_is_closed_without_delay(engine: Engine, monkey
     assert len(pages) == 0
 
 
-def test_a_closed_page_is_remembered_unless_it_was_empty(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_page_is_remembered_unless_it_was_empty(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     pages = Pages(engine, lambda: now)
     for name in ("empty", "one", "two", "three"):
@@ -230,14 +230,14 @@ def test_events_of_a_closed_page_are_refused() -> None:
     assert [reply.status_code for reply in replies] == [410, 200, 200]
 
 
-def test_a_new_page_of_the_same_tab_keeps_the_stored_chats(engine: Engine) -> None:
+def test_a_new_page_of_the_same_tab_keeps_the_stored_chats(engine: LocalEngine) -> None:
     """The browser's storage identifies a page by its token, and a new page has another one."""
     save, request = Save(Pages(engine)), SimpleNamespace(session_hash="one")
     other = Save(Pages(engine)).remember(request)["page"]  # type: ignore[arg-type]
     assert save.remember(request)["page"] == save.remember(request)["page"] != other  # type: ignore[arg-type]
 
 
-def test_the_browser_can_store_a_chat_while_it_is_saved_or_checked(engine: Engine) -> None:
+def test_the_browser_can_store_a_chat_while_it_is_saved_or_checked(engine: LocalEngine) -> None:
     """Both hold the lock for a while without storing the chat afterwards. Only an answer stores it."""
     pages, request = Pages(engine), SimpleNamespace(session_hash="one")
     page, save = pages.get("one"), Save(pages)
@@ -249,7 +249,7 @@ def test_the_browser_can_store_a_chat_while_it_is_saved_or_checked(engine: Engin
         assert "record" not in save.remember(request)  # type: ignore[arg-type]
 
 
-def test_a_failed_range_changes_nothing(page: Page, engine: Engine, clip: Path) -> None:
+def test_a_failed_range_changes_nothing(page: Page, engine: LocalEngine, clip: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
     source, sheets = page.source, page.sheets
     with pytest.raises(DemoError):
@@ -258,7 +258,7 @@ def test_a_failed_range_changes_nothing(page: Page, engine: Engine, clip: Path) 
     assert page.sheets is sheets
 
 
-def test_a_failed_new_file_changes_nothing(page: Page, engine: Engine, clip: Path, tmp_path: Path) -> None:
+def test_a_failed_new_file_changes_nothing(page: Page, engine: LocalEngine, clip: Path, tmp_path: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
     source = page.source
     empty = tmp_path / "empty.mp4"
@@ -272,7 +272,7 @@ def test_a_failed_new_file_changes_nothing(page: Page, engine: Engine, clip: Pat
     assert page.problem is None
 
 
-def test_selecting_the_same_frames_again_keeps_the_conversation(page: Page, engine: Engine, clip: Path) -> None:
+def test_selecting_the_same_frames_again_keeps_the_conversation(page: Page, engine: LocalEngine, clip: Path) -> None:
     sheets = page.select(fields(clip), engine, SETTINGS)
     assert sheets is not None
     assert sheets.claim()
@@ -284,7 +284,7 @@ def test_selecting_the_same_frames_again_keeps_the_conversation(page: Page, engi
     assert page.session.turns == []
 
 
-def read(page: Page, selection: Selection | None, engine: Engine) -> VideoSource:
+def read(page: Page, selection: Selection | None, engine: LocalEngine) -> VideoSource:
     """Select and decode all frames, as the page does."""
     sheets = page.select(selection, engine, SETTINGS)
     assert sheets is not None
@@ -302,7 +302,7 @@ def ask(page: Page, question: str) -> None:
     page.finish_turn(page.session.turns[-1], None)
 
 
-def test_going_back_reuses_the_decoded_frames(page: Page, engine: Engine, clip: Path) -> None:
+def test_going_back_reuses_the_decoded_frames(page: Page, engine: LocalEngine, clip: Path) -> None:
     whole = read(page, fields(clip), engine)
     sheets = page.sheets
     part = read(page, fields(clip, start="2", end="8"), engine)
@@ -316,7 +316,7 @@ def test_going_back_reuses_the_decoded_frames(page: Page, engine: Engine, clip: 
     assert page.view.trail == (WHOLE,)
 
 
-def test_unfinished_and_old_views_are_closed(page: Page, engine: Engine, clip: Path) -> None:
+def test_unfinished_and_old_views_are_closed(page: Page, engine: LocalEngine, clip: Path) -> None:
     page.select(fields(clip), engine, SETTINGS)
     unfinished = page.source
     assert isinstance(unfinished, VideoSource)
@@ -328,7 +328,7 @@ def test_unfinished_and_old_views_are_closed(page: Page, engine: Engine, clip: P
 
 
 def test_recent_views_have_a_limit_in_bytes(
-    page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = read(page, fields(clip, num_frames=20), engine)
     assert first.num_bytes > 0
@@ -339,7 +339,7 @@ def test_recent_views_have_a_limit_in_bytes(
 
 
 def test_a_failed_return_keeps_the_view(
-    page: Page, engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read(page, fields(clip), engine)
     part = read(page, fields(clip, start="2", end="8"), engine)
@@ -375,7 +375,7 @@ def test_without_a_file_there_is_no_selection() -> None:
     assert fields(None, num_frames="anything") is None
 
 
-def test_frames_are_served_by_their_token_while_they_are_selected(engine: Engine, clip: Path) -> None:
+def test_frames_are_served_by_their_token_while_they_are_selected(engine: LocalEngine, clip: Path) -> None:
     pages = Pages(engine)
     page = pages.get("one")
     sheets = page.select(fields(clip), engine, SETTINGS)
@@ -389,7 +389,7 @@ def test_frames_are_served_by_their_token_while_they_are_selected(engine: Engine
     assert client.get(address).status_code == 404
 
 
-def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engine, clip: Path) -> None:
+def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: LocalEngine, clip: Path) -> None:
     for num_frames, question in ((4, "What is there?"), (5, "What moves?")):
         page.select(fields(clip, num_frames), engine, SETTINGS)
         ask(page, question)
@@ -412,7 +412,7 @@ def test_chats_about_earlier_frames_can_still_be_saved(page: Page, engine: Engin
     assert (page.earlier_chats, page.transcript.entries, page.session.turns) == ([], (), [])
 
 
-def test_a_chat_continues_if_its_frames_are_selected_again(page: Page, engine: Engine, clip: Path) -> None:
+def test_a_chat_continues_if_its_frames_are_selected_again(page: Page, engine: LocalEngine, clip: Path) -> None:
     """As after a file was removed to upload another one, which could not be used."""
     read(page, fields(clip, 4), engine)
     ask(page, "What is there?")
@@ -438,7 +438,9 @@ def test_a_chat_continues_if_its_frames_are_selected_again(page: Page, engine: E
     assert page.quotas.page_bytes.used == held - of_chats
 
 
-def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_needle_test_can_be_started_again(
+    engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pages = Pages(engine)
     pages.get("one").select(fields(clip), engine, SETTINGS)
 
@@ -448,7 +450,7 @@ def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, m
 
     monkeypatch.setattr("longva_demo.page.needle_test.run", fail)
     queue = AdmissionQueue(engine.prefill_times)
-    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
+    events = EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.figures, Quotas(Settings())))
     values = NeedleTests(engine, pages, queue, events).start(1.0, SimpleNamespace(session_hash="one"))  # type: ignore[arg-type]
     seen: list[bool] = []
     with pytest.raises(gr.Error, match="the memory ran out"):
@@ -459,7 +461,7 @@ def test_a_failed_needle_test_can_be_started_again(engine: Engine, clip: Path, m
     assert pages.get("one").needle_test_stop.is_set()
 
 
-def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine: Engine, clip: Path) -> None:
+def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine: LocalEngine, clip: Path) -> None:
     page.select(fields(clip, 4), engine, SETTINGS)
     list(page.session.ask("What is there?", Sampling(max_new_tokens=4)))
     record = page.record()
@@ -479,7 +481,7 @@ def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine:
 
 
 @pytest.mark.parametrize("name", [None, "", "a" * 65])
-def test_a_session_without_a_valid_name_gets_no_page(engine: Engine, name: str | None) -> None:
+def test_a_session_without_a_valid_name_gets_no_page(engine: LocalEngine, name: str | None) -> None:
     pages = Pages(engine)
     with pytest.raises(DemoError, match="the request names no open page"):
         pages.get(name)

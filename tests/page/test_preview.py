@@ -6,7 +6,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.model import load
 from longva_demo.page.components.preview import ROUTE, preview_route, preview_steps
 from longva_demo.page.selection import Selection
@@ -22,12 +22,12 @@ LIMITS = DecodeLimits()
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
 @pytest.fixture
-def pages(engine: Engine) -> Pages:
+def pages(engine: LocalEngine) -> Pages:
     return Pages(engine)
 
 
@@ -51,7 +51,7 @@ def status(pages: Pages, token: str, **headers: str) -> int:
     return int(client.get(ROUTE.format(token=token), headers=headers).status_code)
 
 
-def test_it_is_encoded_once_and_deleted_with_the_page(pages: Pages, engine: Engine, avi: Path) -> None:
+def test_it_is_encoded_once_and_deleted_with_the_page(pages: Pages, engine: LocalEngine, avi: Path) -> None:
     page = pages.get("one")
     page.select(Selection(avi, 4), engine, SETTINGS)
     *_, last = preview_steps(page, avi, LIMITS)
@@ -70,7 +70,7 @@ def test_it_is_encoded_once_and_deleted_with_the_page(pages: Pages, engine: Engi
     assert status(pages, last["token"]) == 404
 
 
-def test_another_selection_or_none_deletes_it(pages: Pages, engine: Engine, avi: Path, long_clip: Path) -> None:
+def test_another_selection_or_none_deletes_it(pages: Pages, engine: LocalEngine, avi: Path, long_clip: Path) -> None:
     page, others = pages.get("one"), set(children())
     steps = preview_steps(page, long_clip, LIMITS)
     first = next(steps)
@@ -110,7 +110,7 @@ def test_a_failure_is_one_message(selected_page: Page, avi: Path) -> None:
 
 
 @pytest.fixture
-def selected_page(pages: Pages, engine: Engine, avi: Path) -> Page:
+def selected_page(pages: Pages, engine: LocalEngine, avi: Path) -> Page:
     page = pages.get("one")
     page.select(Selection(avi, 4), engine, SETTINGS)
     return page

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from longva_demo.chat import AdmissionQueue, Engine, Sampling
+from longva_demo.chat import AdmissionQueue, LocalEngine, Sampling
 from longva_demo.chat.answering import answer_in_process
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -32,24 +32,24 @@ REQUEST: Any = SimpleNamespace(session_hash="one")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny"), SETTINGS)
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), SETTINGS)
 
 
 @pytest.fixture
-def pages(engine: Engine) -> Iterator[Pages]:
+def pages(engine: LocalEngine) -> Iterator[Pages]:
     pages = Pages(engine)
     yield pages
     pages.disconnect("one", is_closed=True)
 
 
 @pytest.fixture
-def handlers(engine: Engine, pages: Pages) -> Handlers:
+def handlers(engine: LocalEngine, pages: Pages) -> Handlers:
     return Handlers(engine, SETTINGS, pages, answer_in_process, make_log(engine))
 
 
-def make_log(engine: Engine) -> EventLog:
-    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.prefix_cache, Quotas(Settings())))
+def make_log(engine: LocalEngine) -> EventLog:
+    return EventLog(SETTINGS, Metrics(lambda: 1, lambda: 0, engine.figures, Quotas(Settings())))
 
 
 def select(handlers: Handlers, path: Path, asked_at: float, num_frames: int = 4) -> list[tuple[Any, ...]]:
@@ -200,7 +200,9 @@ def test_an_invalid_time_is_refused() -> None:
         check_inputs([gr.Number(0, label="asked_at")], [None], None)
 
 
-def test_late_starts_and_stops_of_the_needle_test(engine: Engine, handlers: Handlers, pages: Pages, clip: Path) -> None:
+def test_late_starts_and_stops_of_the_needle_test(
+    engine: LocalEngine, handlers: Handlers, pages: Pages, clip: Path
+) -> None:
     tests = NeedleTests(engine, pages, AdmissionQueue(engine.prefill_times), make_log(engine))
     select(handlers, clip, 10.0)
     assert list(tests.start(5.0, REQUEST)) == []  # meant for the previous video

@@ -1,4 +1,4 @@
-"""The three endpoints with gradio_client: plain inputs, one call."""
+"""The endpoints with gradio_client: plain inputs, one call."""
 
 import itertools
 import threading
@@ -121,8 +121,13 @@ def test_other_files_of_the_server_are_not_read(address: str, path: str) -> None
     assert '"frames"' not in told
 
 
-def test_only_three_endpoints_are_public(client: Client) -> None:
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {"/sample_frames", "/chat", "/find"}
+def test_only_these_endpoints_are_public(client: Client) -> None:
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
+        "/sample_frames",
+        "/words",
+        "/chat",
+        "/find",
+    }
 
 
 def test_a_password_protects_the_page_and_its_endpoints(tmp_path: Path, clip: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import CacheStatus, Engine, Sampling, TextDelta
+from longva_demo.chat import AdmissionQueue, CacheStatus, LocalEngine, Sampling, TextDelta
 from longva_demo.chat.answering import answer_in_process
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -15,6 +15,8 @@ from longva_demo.page.selection import Selection
 from longva_demo.quotas import CLIENT, QuotaError, Quotas
 from longva_demo.server import conversations as module
 from longva_demo.server.conversations import MAX_PER_CLIENT, Answered, Conversations, Question, Stopping
+from longva_demo.server.rate_limit import RateLimit
+from longva_demo.server.searches import Searches
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
 
@@ -22,23 +24,24 @@ WHAT, WHY = "What shape is in the video?", "What colour is it?"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(load("tiny", device="cpu"), Settings(log="nothing"))
+def engine() -> LocalEngine:
+    return LocalEngine(load("tiny", device="cpu"), Settings(log="nothing"))
 
 
 @pytest.fixture
-def conversations(engine: Engine) -> Iterator[Conversations]:
+def conversations(engine: LocalEngine) -> Iterator[Conversations]:
     made = make(engine, engine.settings)
     yield made
     while made.idle.close_oldest_of("10.0.0.1"):
         pass
 
 
-def make(engine: Engine, settings: Settings) -> Conversations:
+def make(engine: LocalEngine, settings: Settings) -> Conversations:
     quotas = Quotas(settings)
-    events = EventLog(settings, Metrics(lambda: 0, lambda: 0, engine.prefix_cache, quotas))
+    events = EventLog(settings, Metrics(lambda: 0, lambda: 0, engine.figures, quotas))
     CLIENT.set("10.0.0.1")
-    return Conversations(engine, settings, answer_in_process, events, quotas)
+    searches = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(100, "questions"), events)
+    return Conversations(engine, settings, answer_in_process, searches.find, events, quotas)
 
 
 def ask(conversations: Conversations, question: Question) -> Answered:
@@ -125,7 +128,7 @@ def test_each_client_keeps_a_few(conversations: Conversations, clip: Path, monke
     assert len(conversations.idle) == 0
 
 
-def test_quotas_are_held_and_given_back(engine: Engine, clip: Path) -> None:
+def test_quotas_are_held_and_given_back(engine: LocalEngine, clip: Path) -> None:
     """What a client's idle sessions hold does not keep it from asking about something else."""
     frame = 3 * engine.processor.image_processor.side**2
     settings = dataclasses.replace(engine.settings, max_storage_bytes=2 * 10 * frame, address_share=1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import Engine, VideoSource
+from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
@@ -21,7 +21,7 @@ def test_idle_pages_are_closed_on_an_idle_server(clip: Path, monkeypatch: pytest
     def collect(*given: Callable[[], None]) -> None:
         tasks.extend(given)
 
-    engine, settings = Engine(load("tiny"), Settings()), Settings()
+    engine, settings = LocalEngine(load("tiny"), Settings()), Settings()
     pages = Pages(engine, lambda: now)
     monkeypatch.setattr("longva_demo.server.app.Pages", lambda *_, **__: pages)
     monkeypatch.setattr("longva_demo.server.app.start_housekeeping", collect)

@@ -74,7 +74,8 @@ def test_look_coarsely_then_closely(transport: tuple[Callable[[Use], None], Name
 
     async def use(client: Client) -> None:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"video_info", "sample_frames", "ask_video", "look_closer"}
+        found = {"ask_video", "look_closer", "find_moments", "find_words"}
+        assert set(tools) == {"video_info", "sample_frames", *found}
         assert all(tool.description for tool in tools.values())
         assert set(tools["look_closer"].input_schema["required"]) == {"question", "video", "start", "end"}
 
@@ -104,6 +105,9 @@ def test_look_coarsely_then_closely(transport: tuple[Callable[[Use], None], Name
 
         closer = await call(client, "look_closer", question=DIGIT, video=video, start=max(0, at - 1), end=at + 1)
         assert closer.splitlines()[0] == answer.splitlines()[0]
+
+        lines = await call(client, "find_moments", query="a digit", video=video, num_frames=64)
+        assert "frames were looked at, each on its own" in lines
 
     run(use)
 

@@ -4,13 +4,13 @@ import socket
 
 import pytest
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.cli.main import main
 
 
 @pytest.fixture(autouse=True)
 def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "from_settings", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(LocalEngine, "from_settings", lambda *_: pytest.fail("the model was loaded"))
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *flags: str) -> str:

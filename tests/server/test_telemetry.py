@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from longva_demo.chat import AdmissionQueue, ChatSession, Engine, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import AdmissionQueue, ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import Answerer, answer_in_process
 from longva_demo.chat.prefix_cache import PrefixCache
 from longva_demo.errors import DemoError
@@ -31,7 +31,7 @@ from longva_demo.server.api import Api
 from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.rate_limit import RateLimit
 from longva_demo.server.reservations import Reservations
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
@@ -59,9 +59,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, object]]]
         yield Lines()
 
 
-def make(clip: Path, log: str = "questions") -> tuple[Engine, Metrics, EventLog, ChatSession]:
-    engine = Engine(load("tiny"), Settings(log=log))
-    metrics = Metrics(lambda: 3, lambda: 2, engine.prefix_cache, Quotas(Settings()))
+def make(clip: Path, log: str = "questions") -> tuple[LocalEngine, Metrics, EventLog, ChatSession]:
+    engine = LocalEngine(load("tiny"), Settings(log=log))
+    metrics = Metrics(lambda: 3, lambda: 2, engine.figures, Quotas(Settings()))
     session = ChatSession(engine)
     info = probe(clip)
     session.set_source(VideoSource(info, plan_frames(info, 8), engine.processor))
@@ -177,7 +177,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
     refused = {"outcome": "refused", "error": "VideoError"}
     assert untimed(lines[-1]) == {"event": "select", "where": "page", "session": session, **refused}
 
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
     api.sample_frames(str(clip), 5)
     sampled = {"event": "select", "where": "sample_frames", "session": None}
@@ -195,7 +195,7 @@ def test_each_selection_is_logged_without_file_names(clip: Path, tmp_path: Path,
 
 def test_a_search_is_logged_without_its_words(clip: Path, lines: list[dict[str, Any]]) -> None:
     engine, metrics, events, _ = make(clip)
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, engine.settings, answer_in_process, finder, events, Quotas(Settings()))
     list(api.find("a private star", str(clip), 5))
     line = untimed(lines[-1])
@@ -236,7 +236,7 @@ def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> Non
 
 def test_quotas_are_visible() -> None:
     quotas = Quotas(Settings())
-    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache(), quotas)
+    metrics = Metrics(lambda: 0, lambda: 0, PrefixCache().figures, quotas)
     quotas.pages.take("10.0.0.1", quotas.pages.maximum_per_client)
     with pytest.raises(QuotaError):
         quotas.pages.take("10.0.0.1")

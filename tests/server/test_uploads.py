@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longva_demo.chat import AdmissionQueue, Engine, TextDelta
+from longva_demo.chat import AdmissionQueue, LocalEngine, TextDelta
 from longva_demo.folders import own_files, temporary_folder
 from longva_demo.model import load
 from longva_demo.page.selection import Selection
@@ -17,7 +17,7 @@ from longva_demo.quotas import Quotas
 from longva_demo.server import build_app
 from longva_demo.server.api import Api
 from longva_demo.server.rate_limit import RateLimit
-from longva_demo.server.searches import make_finder
+from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import FOLDER_BYTES, Ages, Uploads, delete_uploads, stored_bytes, uploaded_files
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics
@@ -77,7 +77,7 @@ def test_files_that_cannot_be_deleted_are_skipped(tmp_path: Path, caplog: pytest
 
 
 def test_the_selected_file_is_in_use(clip: Path) -> None:
-    engine, settings = Engine(load("tiny"), Settings()), Settings()
+    engine, settings = LocalEngine(load("tiny"), Settings()), Settings()
     pages = Pages(engine)
     assert pages.files_in_use() == set()
     pages.get("one").select(Selection(clip, 4), engine, settings)
@@ -86,7 +86,7 @@ def test_the_selected_file_is_in_use(clip: Path) -> None:
 
 
 def test_only_uploads_to_this_app_count(tmp_path: Path) -> None:
-    app = build_app(Engine(load("tiny"), Settings()), Settings())
+    app = build_app(LocalEngine(load("tiny"), Settings()), Settings())
     before = uploaded_files(app)
     upload = write(tmp_path, "clip.mp4", 10)
     app.temp_file_sets[0].add(str(upload))
@@ -110,7 +110,7 @@ def test_all_files_of_this_process_count(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_upload_to_the_page_frees_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longva_demo.server.uploads.own_files", set)
     settings = replace(Settings(), max_storage_bytes=1000)
-    app = build_app(Engine(load("tiny"), settings), settings)
+    app = build_app(LocalEngine(load("tiny"), settings), settings)
     upload = write(tmp_path, "clip.mp4", 900)
     app.temp_file_sets[0].add(str(upload))
     [uploads] = [
@@ -154,9 +154,9 @@ def test_the_file_of_an_api_call_is_in_use(clip: Path, monkeypatch: pytest.Monke
         yield TextDelta("a circle")
 
     monkeypatch.setattr(Selection, "open_source", opened)
-    engine = Engine(load("tiny"), Settings())
-    events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.prefix_cache, Quotas(Settings())))
-    finder = make_finder(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events)
+    engine = LocalEngine(load("tiny"), Settings())
+    events = EventLog(Settings(), Metrics(lambda: 0, lambda: 0, engine.figures, Quotas(Settings())))
+    finder = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(9, "questions"), events).find
     api = Api(engine, Settings(), answer, finder, events, Quotas(Settings()))  # type: ignore[arg-type]
     assert list(api.chat("What is it?", str(clip), 4)) == ["a circle"]
     assert len(api.sample_frames(str(clip), 4)["frames"]) == 4

@@ -5,19 +5,26 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.server import build_app
 from longva_demo.server.validation import EVENT_FIELDS, check_event, check_inputs
 from longva_demo.settings import Settings
 
-RIGHT: dict[str, Any] = {"ask": 1, "question": "What is it?", "record": "{}", "format": "html", "number": 0}
+RIGHT: dict[str, Any] = {
+    "ask": 1,
+    "question": "What is it?",
+    "query": "a star",
+    "record": "{}",
+    "format": "html",
+    "number": 0,
+}
 
 
 def test_every_handler_that_reads_its_events_data_has_a_row() -> None:
     settings = Settings(model="tiny")
-    with build_app(Engine(load("tiny", device="cpu"), settings), settings) as app:
+    with build_app(LocalEngine(load("tiny", device="cpu"), settings), settings) as app:
         reading = {str(handler.name) for handler in app.fns.values() if handler.collects_event_data}
     assert reading == set(EVENT_FIELDS)
 

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+CAN_FORK = hasattr(os, "pidfd_open")
 # The libraries read these when they are imported.
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -44,10 +46,11 @@ class ForkedProcess:
 
 @functools.cache
 def preloaded() -> subprocess.Popen[str]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGVA_")} | FIXED
     command = [sys.executable, "-m", "tests.support.preload"]
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def fork_server(flags: Sequence[str], environment: dict[str, str], log: Path) -> ForkedProcess:
@@ -61,11 +64,10 @@ def fork_server(flags: Sequence[str], environment: dict[str, str], log: Path) ->
     return ForkedProcess(int(process.stdout.readline()))
 
 
-def serve(job: dict[str, object], flags: Sequence[str], environment: dict[str, str]) -> int:
+def serve(flags: Sequence[str], environment: dict[str, str], log: str) -> int:
     """In the forked process: become the server."""
-    log = os.open(str(job["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+    output, nothing = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.environ.clear()
     os.environ.update(environment)
@@ -79,10 +81,11 @@ if __name__ == "__main__":
     from longva_demo.cli.main import main
 
     for line in sys.stdin:
-        job = json.loads(line)
+        # Ended ones stay until the next start, so that their numbers are not used again before somebody notices.
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         pid = os.fork()
         if pid == 0:
-            sys.exit(serve(job, job["flags"], job["environment"]))
+            sys.exit(serve(**json.loads(line)))
         print(pid, flush=True)
-        # Ended ones stay until the next start, so that their numbers are not used again.
-        os.waitpid(-1, os.WNOHANG)

@@ -5,7 +5,7 @@ from typing import Any
 
 from gradio.routes import App
 
-from longva_demo.chat import Engine
+from longva_demo.chat import LocalEngine
 from longva_demo.model import load
 from longva_demo.server import build_app
 from longva_demo.settings import Settings
@@ -14,7 +14,7 @@ from longva_demo.settings import Settings
 def app_routes() -> list[Any]:
     """Gradio's and ours, those of included routers too."""
     settings = Settings(model="tiny")
-    blocks = build_app(Engine(load("tiny", device="cpu"), settings), settings)
+    blocks = build_app(LocalEngine(load("tiny", device="cpu"), settings), settings)
     return list(flat(App.create_app(blocks, app_kwargs=blocks.options["app_kwargs"]).routes))
 
 

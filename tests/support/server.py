@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.preload import CAN_FORK, FIXED, ForkedProcess, fork_server
+
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 240.0
 APP = (sys.executable, "app.py")
@@ -32,13 +34,23 @@ def start_server(
     variables: for its environment, such as LONGVA_MAX_FRAMES.
     max_file_bytes: the largest file that it can write; 0 for no limit.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
-    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
     command = [*program, "--port", str(port), *flags]
     if max_file_bytes:
         command = ["prlimit", f"--fsize={max_file_bytes}", *command]
     with log.open("a") as output:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment_of(variables), stdout=output, stderr=output)
+    wait_for(process, port, log)
+    return process
+
+
+def environment_of(variables: dict[str, str]) -> dict[str, str]:
+    """The environment of a server: this process's, without settings, and these variables."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LONGVA_")}
+    return environment | FIXED | variables
+
+
+def wait_for(process: subprocess.Popen[bytes] | ForkedProcess, port: int, log: Path) -> None:
+    """Wait until a server responds."""
     deadline = time.monotonic() + START_SECONDS
     while not answers(f"http://127.0.0.1:{port}"):
         running = process.poll() is None and time.monotonic() < deadline
@@ -46,14 +58,21 @@ def start_server(
             process.kill()
         assert running, f"the server did not start:\n{log.read_text()}"
         time.sleep(0.2)
-    return process
 
 
 @contextmanager
 def serving(log: Path, *flags: str, program: Sequence[str] = APP, **variables: str) -> Iterator[str]:
-    """The URL of `longva-demo serve` in a separate process, which ends with the `with` block."""
+    """The URL of `longva-demo serve` in a separate process, which ends with the `with` block.
+
+    Without another `program` it is forked where that is possible, since most of a start are imports.
+    """
     port = free_port()
-    process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
+    process: subprocess.Popen[bytes] | ForkedProcess
+    if program is APP and CAN_FORK:
+        process = fork_server(["--port", str(port), *flags], environment_of(variables), log)
+        wait_for(process, port, log)
+    else:
+        process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

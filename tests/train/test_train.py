@@ -186,16 +186,17 @@ def data_of(corrupt: Path, tmp_path: Path) -> dict[str, list[str]]:
 
 
 def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float]:
-    """Train in separate processes and return the loss of each step."""
-    command = [sys.executable, "-m", "longva_demo.train"]
-    if processes > 1:
+    """Train in this process or in several others, and return the loss of each step."""
+    arguments = [stage, "--model", str(TINY_FOLDER), "--output_dir", str(out), "--max_steps", "4"]
+    arguments += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant", *QUICK, *flags]
+    if processes == 1:
+        assert main(arguments) == 0
+    else:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command += ["-m", "longva_demo.train"]
-    command += [stage, "--model", str(TINY_FOLDER), "--output_dir", str(out), "--max_steps", "4"]
-    command += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant", *QUICK, *flags]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+        command += ["-m", "longva_demo.train", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
     state = json.loads((sorted(out.glob("checkpoint-*"))[-1] / "trainer_state.json").read_text())
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 

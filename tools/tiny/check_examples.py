@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Sampling, VideoSource
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Sampling, VideoSource
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.video import is_picture, plan_frames, probe
 
 
 @lru_cache(maxsize=1)
-def tiny_engine() -> Engine:
-    return Engine(load("tiny"), Settings())
+def tiny_engine() -> LocalEngine:
+    return LocalEngine(load("tiny"), Settings())
 
 
 def gallery_session(path: Path, num_frames: int) -> ChatSession:

@@ -5,6 +5,7 @@ const FALLBACKS = [  // [part of the page, where the focus goes there]
   ["#question, #suggestions", "#question textarea"],
   [".find", ".find button:not([hidden])"],
   [".timeline", ".track"],
+  [".scenes", ".scenes-bar button:not([hidden])"],
   [".needles", ".needles-bar button:not([hidden])"],
   ["#player", "#player button"],
   ["#picture", "#picture button"],

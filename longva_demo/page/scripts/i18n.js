@@ -61,6 +61,7 @@ const TITLES = {
   "#video-tab-button": "tab.video_title",
   "#picture-tab-button": "tab.picture_title",
   "#needle-tab-button": "tab.needle_title",
+  "#chapters-tab-button": "tab.chapters_title",
   "#start": "range.from_title",
   "#end": "range.to_title",
   "#question .submit-button": "ask.button_title",

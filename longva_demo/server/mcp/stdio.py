@@ -8,14 +8,17 @@ from pathlib import Path
 
 from mcp.server.mcpserver import Context
 
-from longva_demo.chat import AdmissionQueue, Engine
+from longva_demo.chat import AdmissionQueue
 from longva_demo.chat.answering import make_answerer
+from longva_demo.chat.open_engine import open_engine
 from longva_demo.errors import DemoError, short
 from longva_demo.quotas import Quotas
 from longva_demo.server.conversations import Conversations
 from longva_demo.server.mcp.tools import Tools
+from longva_demo.server.rate_limit import RateLimit
+from longva_demo.server.searches import Searches
 from longva_demo.settings import Settings
-from longva_demo.telemetry import EventLog, Metrics, observe_answers
+from longva_demo.telemetry import EventLog, Metrics
 
 VIDEOS = "Name a video by its path on this machine."
 
@@ -35,12 +38,12 @@ def serve_stdio(settings: Settings) -> None:
 
 
 def make_conversations(settings: Settings) -> Conversations:
-    engine, quotas = Engine.from_settings(settings), Quotas(settings)
-    queue = AdmissionQueue(engine.prefill_times)
-    metrics = Metrics(lambda: 0, lambda: len(queue), engine.prefix_cache, quotas)
-    events = EventLog(settings, metrics)
-    answerer = observe_answers(make_answerer(engine, queue), engine, metrics, events)
-    return Conversations(engine, settings, answerer, events, quotas)
+    engine, quotas = open_engine(settings), Quotas(settings)
+    queue = AdmissionQueue(engine.prefill_times, lambda: engine.max_prefills)
+    events = EventLog(settings, Metrics(lambda: 0, lambda: len(queue), engine.figures, quotas))
+    answerer = make_answerer(engine, queue)
+    searches = Searches(engine, queue, RateLimit(settings.max_questions_per_minute, "questions"), events)
+    return Conversations(engine, settings, answerer, searches.find, events, quotas)
 
 
 @contextmanager

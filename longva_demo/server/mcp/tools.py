@@ -1,6 +1,7 @@
 """The tools. Their names, descriptions and errors are what an agent reads."""
 
 import json
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from longva_demo.chat import Progress, Sampling, Stage
 from longva_demo.errors import DemoError
+from longva_demo.moments import Moments, Search
 from longva_demo.page.selection import Selection
 from longva_demo.server.conversations import Answered, Conversations, Question, Stopping
-from longva_demo.server.mcp.videos import Sheet, answer_text, describe_file, make_sheet
+from longva_demo.server.mcp.videos import Sheet, answer_text, describe_file, find_lines, make_sheet, moments_text
 from longva_demo.server.openai.errors import ApiError
 from longva_demo.server.running import Event, RunningAnswer
 from longva_demo.settings import Settings
@@ -48,7 +50,8 @@ class Tools:
         self._conversations = conversations
         self._open_video = open_video
         self.server: MCPServer = MCPServer("longva", instructions=f"{INSTRUCTIONS} {videos}")
-        for tool in (self.video_info, self.sample_frames, self.ask_video, self.look_closer):
+        closer = (self.ask_video, self.look_closer, self.find_moments, self.find_words)
+        for tool in (self.video_info, self.sample_frames, *closer):
             self.server.add_tool(tool, structured_output=False)
 
     async def video_info(self, video: Video, ctx: Context) -> str:
@@ -102,6 +105,50 @@ class Tools:
         """Answer a question about a short range of a video, with all frames taken from it. For details, and for what
         was too brief to be among the frames of the whole video."""
         return await self._ask(question, video, ctx, num_frames, (start, end), attribution)
+
+    async def find_moments(
+        self,
+        query: Annotated[str, Field(description='a thing ("a red star"), or a question with the answer yes or no')],
+        video: Video,
+        ctx: Context,
+        num_frames: Annotated[int, Field(description="how many frames are looked at, each on its own")] = 128,
+        start: Time = "",
+        end: Time = "",
+    ) -> str:
+        """When a video shows something: ranges with times and scores. Use it to find where to look closer."""
+        with told(), self._open_video(video, ctx) as (path, _):
+            settings = self._settings
+            selection = Selection.from_fields(str(path), num_frames, str(start), str(end), settings.decoder, settings)
+            assert selection is not None
+            conversations, stopping = await run_in_threadpool(self._conversations), threading.Event()
+            found = Moments()
+            try:
+                with closing(conversations.find(selection, Search(query), stopping.is_set)) as steps:
+                    async for found in iterate_in_threadpool(steps):
+                        if found.progress is not None and found.progress.stage is not Stage.QUEUED:
+                            await ctx.report_progress(len(found.frames), None, "looking at frames")
+            finally:
+                stopping.set()
+            return moments_text(found)
+
+    async def find_words(
+        self,
+        query: Annotated[str, Field(description="words, which need not be exact")],
+        video: Video,
+        ctx: Context,
+    ) -> str:
+        """Where words are said or written in a video (subtitles, speech, text in the picture), with times. Empty words
+        give all lines."""
+        with (
+            told(),
+            self._open_video(video, ctx) as (path, _),
+            closing(find_lines(path, query, self._settings)) as steps,
+        ):
+            async for step in iterate_in_threadpool(steps):
+                if isinstance(step, str):
+                    return step
+                await ctx.report_progress(*step, "reading")
+        raise AssertionError("the last step is the text")
 
     async def _ask(
         self, text: str, video: str, ctx: Context, num_frames: int | None, times: tuple[Any, Any], attribution: bool

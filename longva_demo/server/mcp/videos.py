@@ -8,9 +8,19 @@ from typing import Any
 
 from PIL import Image
 
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, one_line
+from longva_demo.moments import Moments
 from longva_demo.server.conversations import Answered
 from longva_demo.settings import Settings
+from longva_demo.timed_text import (
+    SOURCES,
+    Collected,
+    Request,
+    installed_sources,
+    matching_lines,
+    read_lines,
+)
+from longva_demo.timed_text.packages import check_installed
 from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, FrameBatch, decode_frames, is_picture, plan_frames, probe
 from longva_demo.video.picture import read_picture
@@ -18,6 +28,7 @@ from longva_demo.video.sheet import CELL_HEIGHT, CELL_WIDTH, cell, join_cells
 
 MAX_SHEET_FRAMES = 64  # 1536 × 1296 pixels: what agents are shown at full size
 SHEET_QUALITY = 80
+MAX_LINES = 50  # of a result
 PREVIEW_SIDE = 512  # pixels, of a picture
 
 
@@ -88,6 +99,44 @@ def make_sheet(
 
 def with_times(batch: FrameBatch) -> Iterator[tuple[Any, float]]:
     yield from zip(batch.pixels, batch.seconds, strict=True)
+
+
+def find_lines(path: Path, query: str, settings: Settings) -> Generator[tuple[int, int] | str]:
+    """What is said or written in a video that matches `query`. Yields (done, all), then the lines as text.
+
+    Raises:
+        DemoError: no package that reads them is installed, or the file cannot be used.
+    """
+    sources, notes = installed_sources()
+    if not sources:
+        check_installed(SOURCES[0])
+    request = Request(sources=sources, looks_beside=False, speech_model=settings.speech_model, may_download=False)
+    limits, found = DecodeLimits.from_settings(settings), Collected()
+    for update in read_lines(probe(path, limits), request, limits):
+        found.add(update)
+        yield int(update.done), int(update.total)
+    lines = [
+        f"{format_time(line.start, 1)} to {format_time(line.end, 1)} ({line.source}): {one_line(line.text)}"
+        for line in matching_lines(found.lines, query)
+    ]
+    more = [f"[{len(lines) - MAX_LINES:,} more lines match.]"] if len(lines) > MAX_LINES else []
+    notes = [f"[Note: {note}]" for note in (*notes, *found.notes)]
+    yield "\n".join([*(lines[:MAX_LINES] or ["Nothing that is said or written matches."]), *more, *notes])
+
+
+def moments_text(found: Moments) -> str:
+    """The ranges in which the video shows it, the likeliest first."""
+    ranges = sorted(found.ranges, key=lambda one: -one.score)[:MAX_LINES]
+    lines = [
+        f"{format_time(one.start, 1)} to {format_time(one.end, 1)}, most clearly at {format_time(one.best, 1)} "
+        f"(score {one.score:.2f})"
+        for one in ranges
+    ]
+    lines = lines or ["It was not seen in any of the frames."]
+    lines.append(f"[{len(found.frames)} frames were looked at, each on its own.]")
+    if found.is_unsure:
+        lines.append("[The model answered neither yes nor no about most of them; ask in another way.]")
+    return "\n".join([*lines, *(f"[Note: {note}]" for note in found.notes)])
 
 
 def answer_text(answered: Answered) -> str:

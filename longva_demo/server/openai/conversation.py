@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from longva_demo.chat import Engine
+from longva_demo.chat import Capability, Engine
 from longva_demo.chat.json_schema import check_schema
 from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.page.selection import Selection
@@ -28,8 +28,11 @@ def check_model(name: str | None, own: str) -> None:
         raise ApiError(message, "model", "model_not_found", status=404)
 
 
-def check_format(schema: str) -> None:
+def check_format(schema: str, engine: Engine) -> None:
     """Raises ApiError if answers cannot follow this JSON schema."""
+    if schema and Capability.JSON_SCHEMA not in engine.capabilities:
+        message = "answers of a JSON schema need the model in the server's process; ask for plain text"
+        raise ApiError(message, "response_format", "unsupported_parameter")
     try:
         if schema:
             check_schema(schema)
@@ -87,7 +90,7 @@ class Reader:
             ApiError: a value is not valid, a role or a URL is refused, or there is more than one file.
             DemoError: there is no space for the file.
         """
-        check_model(request.model, self._engine.loaded.model_id)
+        check_model(request.model, self._engine.model.id)
         turns, text, files = read_turns(request.placed_messages, arrived)
         if len(files) > 1:
             raise ApiError(
@@ -96,7 +99,7 @@ class Reader:
                 "too_many_files",
             )
         sampling = request.sampling(self._settings.max_new_tokens)
-        check_format(sampling.json_schema)
+        check_format(sampling.json_schema, self._engine)
         budget = self._budget(request.budget)
         question = Question(text, turns=turns, sampling=sampling, with_attribution=request.longva.attribution)
         if not files:

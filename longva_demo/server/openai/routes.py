@@ -55,7 +55,7 @@ class OpenAiApi:
 
     async def show_model(self, request: HttpRequest) -> Response:
         try:
-            check_model(request.path_params["name"], self._engine.loaded.model_id)
+            check_model(request.path_params["name"], self._engine.model.id)
         except ApiError as error:
             return error.response
         return JSONResponse(self._card())
@@ -77,7 +77,7 @@ class OpenAiApi:
     ) -> Response:
         try:
             request = parse(kind, await http.body())
-            reply = make_reply(request, self._engine.loaded.model_id)
+            reply = make_reply(request, self._engine.model.id)
             CALLER.set((address_name(http.scope),))
             arrived = http.scope.get(FILES, {})
 
@@ -94,7 +94,7 @@ class OpenAiApi:
     def _card(self) -> dict[str, Any]:
         meter = self._engine.meter(1)
         return {
-            "id": self._engine.loaded.model_id,
+            "id": self._engine.model.id,
             "object": "model",
             "created": 0,
             "owned_by": "longva-demo",

@@ -66,7 +66,7 @@ def index_packets(
             raise VideoError(f"{path.name} is encrypted (copy protection)", "choose a file without copy protection")
         repair_timestamps(table, float(video.stream.time_base or 1), plays_in_browsers(video))
         index, result = resolve_index(path, video, table, checks.results, limits, heartbeat)
-        seconds, end_seconds = frame_seconds(video, table, index)
+        seconds, end_seconds, zero_seconds = frame_seconds(video, table, index)
         check_duration(path, content_seconds(seconds, end_seconds), limits)
         note_gaps(table.notes, seconds)
         note_missing_end(table.notes, video, end_seconds)
@@ -83,6 +83,7 @@ def index_packets(
             "is_mirrored": largest.orientation.is_mirrored,
             "pixel_format": largest.pixel_format,
             "container": video.container.format.name,
+            "zero_seconds": zero_seconds,
         }
         return info, table.notes, index, seconds
     finally:
@@ -173,8 +174,8 @@ def drop_truncated_end(
     return replace(index, shown=index.shown[index.shown != last])
 
 
-def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple[np.ndarray, float]:
-    """Return ((frames,) seconds on the player's timeline, end of the last frame)."""
+def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple[np.ndarray, float, float]:
+    """Return ((frames,) seconds on the player's timeline, end of the last frame, the file's time at 0 s)."""
     base = video.stream.time_base or 1 / 90000
     rate = video.stream.average_rate or video.stream.guessed_rate or 25
     default_step = max(1, round(1 / (rate * base)))
@@ -184,7 +185,7 @@ def frame_seconds(video: Video, table: PacketTable, index: PacketIndex) -> tuple
     steps = np.diff(times)
     usual = float(np.median(steps)) if len(steps) else float(default_step)
     last = float(table.duration[index.shown[-1]]) or usual or default_step
-    return seconds, float(seconds[-1]) + last * float(base)
+    return seconds, float(seconds[-1]) + last * float(base), zero * float(base)
 
 
 def time_zero(video: Video, table: PacketTable, index: PacketIndex, first: float) -> float:

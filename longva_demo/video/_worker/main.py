@@ -11,8 +11,9 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -42,6 +43,14 @@ class ParentChannel:
     def heartbeat(self) -> None:
         if time.monotonic() - self._last > HEARTBEAT_SECONDS:
             self.send({"kind": "heartbeat"})
+
+
+class FrameTarget(Protocol):
+    """Where decoded frames go."""
+
+    def next_buffer(self) -> np.ndarray:
+        """The memory for the next frame, uint8 (height, width, 3)."""
+        ...
 
 
 class BatchWriter:
@@ -148,7 +157,7 @@ def decode_with_pyav(
     payload: bytes,
     limits: DecodeLimits,
     parent: ParentChannel,
-    writer: BatchWriter,
+    writer: FrameTarget,
     damaged: set[int],
 ) -> Iterator[int]:
     """Write each requested frame into the writer's memory and yield its index. Fills `damaged` at the end."""
@@ -272,6 +281,10 @@ def serve(request: Message, payload: bytes, parent: ParentChannel, ring: int, re
         os.nice(5)  # keeps the page responsive while many workers decode
         if request["task"] == "probe":
             run_probe(request, limits, parent)
+        elif request["task"] == "call":
+            # Of a package that imports this one. Its parent process names it, no file does.
+            module, function = request["function"].split(":")
+            getattr(import_module(module), function)(request, payload, limits, parent)
         else:
             run_decode(request, payload, limits, parent, ring, release)
     except VideoError as error:

@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -21,6 +22,18 @@ CONVERT = "convert it to an MP4 with H.264 video and try again"
 SAVE_AGAIN = "save it as a smaller PNG or JPEG and try again"
 
 
+@dataclass(frozen=True)
+class Role:
+    """What a worker is for, as its errors say it, and what they advise."""
+
+    name: str = "decoder"
+    work: str = "decoding"
+    remedy: str = CONVERT
+
+
+PICTURE = Role(remedy=SAVE_AGAIN)
+
+
 class WorkerProcess:
     """A worker (main.py) that serves one request. Leaving the `with` block kills it.
 
@@ -30,13 +43,21 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, name: str, request: Message, payload: bytes, limits: DecodeLimits, ring: BinaryIO | None = None
+        self,
+        name: str,
+        request: Message,
+        payload: bytes,
+        limits: DecodeLimits,
+        ring: BinaryIO | None = None,
+        role: Role | None = None,
     ) -> None:
         self.name = name
         self.limits = limits
         self.task = request["task"]
         self._client = CLIENT.get()
-        self._remedy = SAVE_AGAIN if self.task == "picture" else CONVERT
+        self._role = role or (PICTURE if self.task == "picture" else Role())
+        self._who = f"{name}: the {self._role.name}"
+        self._remedy = self._role.remedy
         self._waited_seconds = 0.0
         self._stall_seconds = max(limits.stall_seconds, START_SECONDS)
         self._buffer = bytearray()
@@ -55,7 +76,7 @@ class WorkerProcess:
                 raise
             except OSError as error:
                 self._close_pipes()
-                raise VideoError(f"cannot start the decoder ({error})", "free some memory") from error
+                raise VideoError(f"cannot start the {self._role.name} ({error})", "free some memory") from error
             finally:
                 for descriptor in (messages_end, release_end, lifeline_end):
                     os.close(descriptor)
@@ -90,7 +111,7 @@ class WorkerProcess:
             try:
                 decoded = decode(self._buffer)
             except ValueError as error:
-                raise VideoError(f"{self.name}: the decoder sent an invalid message ({error})", self._remedy) from error
+                raise VideoError(f"{self._who} sent an invalid message ({error})", self._remedy) from error
             if decoded is None:
                 self._read_some(last_message_at)
                 continue
@@ -119,10 +140,12 @@ class WorkerProcess:
                 raise self._exit_error()
             self._buffer += data
         elif now - last_message_at > self._stall_seconds:
-            message = f"{self.name}: the decoder hung for {self.limits.stall_seconds:g} s and was stopped"
+            message = f"{self._who} hung for {self.limits.stall_seconds:g} s and was stopped"
             raise VideoError(message, self._remedy)
         if self._waited_seconds > self.limits.timeout_seconds:
-            message = f"{self.name}: decoding took longer than {self.limits.timeout_seconds:g} s and was stopped"
+            message = (
+                f"{self.name}: {self._role.work} took longer than {self.limits.timeout_seconds:g} s and was stopped"
+            )
             remedy = "choose fewer frames or a shorter range" if self.task == "decode" else self._remedy
             raise VideoError(message, remedy if self.task == "picture" else f"{remedy}, or raise the time limit")
 
@@ -135,12 +158,12 @@ class WorkerProcess:
             return memory_error(self.name, self.limits, self.task)
         if code == -signal.SIGKILL:
             return VideoError(
-                f"{self.name}: the decoder process was killed",
+                f"{self._who} process was killed",
                 "try again; if this repeats, the machine may be out of memory: choose a smaller video",
             )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         line = stderr_tail.splitlines()[-1][:200] if stderr_tail else ""
-        return VideoError(f"{self.name}: the decoder crashed ({how}{': ' if line else ''}{line})", self._remedy)
+        return VideoError(f"{self._who} crashed ({how}{': ' if line else ''}{line})", self._remedy)
 
     def close(self) -> None:
         """Kill the worker, reap it, and close the pipes. A second call does nothing."""

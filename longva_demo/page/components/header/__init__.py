@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from longva_demo.model import LoadedModel
+from longva_demo.chat import ModelInfo
 
 TEMPLATE = Path(__file__).with_name("template.html")
 SCRIPT = """document.title = say("page.title");
@@ -19,19 +19,19 @@ element.addEventListener("click", (event) => {
 });"""
 
 
-def is_builtin(loaded: LoadedModel) -> bool:
+def is_builtin(model: ModelInfo) -> bool:
     """Whether the model is the one inside the package, which reads only English."""
-    return loaded.model_id == "tiny"
+    return model.id == "tiny"
 
 
-def make_header(loaded: LoadedModel, elem_id: str) -> gr.HTML:
+def make_header(model: ModelInfo, elem_id: str) -> gr.HTML:
     """The badge names the model, and opens the panel about it."""
-    kind = loaded.quant if loaded.quant != "none" else str(loaded.dtype).removeprefix("torch.")
+    kind = model.quant if model.quant != "none" else model.dtype
     value = {
-        "name": None if is_builtin(loaded) else html.escape(loaded.model_id.removesuffix("/").split("/")[-1]),
+        "name": None if is_builtin(model) else html.escape(model.id.removesuffix("/").split("/")[-1]),
         "kind": html.escape(kind),
-        "device": html.escape(str(loaded.device)),
-        "adapter": loaded.adapter or None,
+        "device": html.escape(model.device),
+        "adapter": model.adapter or None,
     }
     return gr.HTML(
         value=value,

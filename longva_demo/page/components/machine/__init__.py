@@ -1,8 +1,11 @@
 """The panel "LongVA-7B on this machine": what it needs, what is there, and what can be done with the video now."""
 
+from collections.abc import Collection
+
 import gradio as gr
 
-from longva_demo.model import LoadedModel, LongVAConfig
+from longva_demo.chat import Capability, ModelInfo
+from longva_demo.model import LongVAConfig
 from longva_demo.model.choice import DOWNLOAD_BYTES, LONGVA_7B, MIN_FRAMES, fits, needed_bytes, needed_cpu_bytes
 from longva_demo.model.estimate import estimate
 from longva_demo.model.hub import find_cached
@@ -14,6 +17,12 @@ from longva_demo.page.transcript import Value
 
 # The names of the precisions for the page, by the value of --quant.
 PRECISIONS = {"none": "bf16", "4bit": "4-bit"}
+# What the page says about a capability that the engine lacks.
+MISSING = {
+    Capability.ATTRIBUTION: "engine.no_attribution",
+    Capability.NEEDLE_TEST: "engine.no_needle_test",
+    Capability.WINDOWS: "engine.no_search",
+}
 TIMED_FRAMES = 8  # frames for which the time on a processor is estimated
 
 
@@ -22,8 +31,15 @@ def make_machine(elem_id: str) -> gr.HTML:
     return make_component("machine", None, elem_id)
 
 
-def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
-    """What LongVA-7B needs for MIN_FRAMES frames beside what this machine has, in bytes."""
+def machine_facts(
+    model: ModelInfo, machine: Machine, capabilities: Collection[Capability] = frozenset(Capability)
+) -> Value:
+    """What LongVA-7B needs for MIN_FRAMES frames beside what this machine has, in bytes.
+
+    If the model runs elsewhere: what the page does without.
+    """
+    if not model.is_here:
+        return elsewhere_facts(model, capabilities)
     gpu_bytes = machine.gpus[0].free_bytes if machine.gpus else 0
     rows: list[Value] = [
         {
@@ -33,28 +49,42 @@ def machine_facts(loaded: LoadedModel, machine: Machine) -> Value:
         }
         for quant, name in PRECISIONS.items()
     ]
-    processor = None if machine.gpus else processor_facts(loaded, machine)
+    processor = None if machine.gpus else processor_facts(model, machine)
     fits_here = any(row["fits"] for row in (*rows, *([processor] if processor else [])))
     return {
-        "reason": loaded.reason,
-        "is_builtin": is_builtin(loaded),
+        "reason": model.reason,
+        "is_builtin": is_builtin(model),
         "facts": facts(machine),
         "frames": MIN_FRAMES,
         "rows": rows,
         "processor": processor,
-        "advice": advice(loaded, machine, fits_here),
+        "advice": advice(model, machine, fits_here),
         "command": f"longva-demo serve --model {LONGVA_7B}",
     }
 
 
-def processor_facts(loaded: LoadedModel, machine: Machine) -> Value:
+def elsewhere_facts(model: ModelInfo, capabilities: Collection[Capability]) -> Value:
+    missing = [key for capability, key in MISSING.items() if capability not in capabilities]
+    return {
+        "reason": model.reason,
+        "is_builtin": False,
+        "facts": [message(key) for key in missing],
+        "frames": MIN_FRAMES,
+        "rows": [],
+        "processor": None,
+        "advice": message("machine.in_use"),
+        "command": "",
+    }
+
+
+def processor_facts(model: ModelInfo, machine: Machine) -> Value:
     """What LongVA-7B needs without a GPU, in 8 bits, and how long it takes: estimated from a probe."""
     needed = needed_cpu_bytes()
-    times = loaded.estimate or estimate(LongVAConfig())
+    times = model.estimate or estimate(LongVAConfig())
     return {
         "precision": "8-bit",
         "needed": message("machine.host_memory", bytes=needed),
-        "fits": not is_builtin(loaded) or machine.free_bytes >= needed,
+        "fits": not is_builtin(model) or machine.free_bytes >= needed,
         "times": message(
             "machine.processor_times",
             count=TIMED_FRAMES,
@@ -81,9 +111,9 @@ def facts(machine: Machine) -> list[Message]:
     ]
 
 
-def advice(loaded: LoadedModel, machine: Machine, fits_here: bool) -> Message:
+def advice(model: ModelInfo, machine: Machine, fits_here: bool) -> Message:
     """What stands between this machine and LongVA-7B, as a line above the command."""
-    if not is_builtin(loaded):
+    if not is_builtin(model):
         return message("machine.in_use")
     if not fits_here:
         key = "machine.needs_more" if machine.gpus else "machine.needs_gpu"

@@ -9,12 +9,14 @@ function drawNeeds({ frames, rows, processor }) {
     for (const cell of cells) row.append(make(tag, "", cell));
   };
   table.replaceChildren();
+  table.hidden = !rows.length;  // the model runs elsewhere
+  part("times").textContent = processor ? say(processor.times) : "";
+  if (table.hidden) return;
   addRow("th", [say("machine.precision"), say("machine.needed", { count: frames }), say("machine.here")]);
   const verdict = (fits) => say(fits ? "machine.fits" : "machine.too_large");
   for (const { precision, needed, fits } of rows)
     addRow("td", [precision, formatSlot("bytes", needed), verdict(fits)]);
   if (processor) addRow("td", [processor.precision, say(processor.needed), verdict(processor.fits)]);
-  part("times").textContent = processor ? say(processor.times) : "";
 }
 
 function draw() {

@@ -220,6 +220,7 @@ listen("longva:file-changed", ({ detail: field }) => { isAwaited = field === "vi
 listen("longva:request-failed", () => { isAwaited = false; show(true); });
 listen("longva:view", ({ detail }) => { view = detail.view; samples = []; weights = null; show(detail.isSameFile); });
 listen("longva:samples", ({ detail }) => { samples = detail; timeline.dataset.samples = samples.length; paint(); });
+listen("longva:range", ({ detail: { start, end } }) => { if (view) submitRange(start, end); });
 listen("longva:attention", ({ detail }) => { weights = detail; paint(); });
 // Media events do not bubble, so they are captured.
 for (const name of ["timeupdate", "seeking", "loadedmetadata"])
