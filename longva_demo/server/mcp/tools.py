@@ -144,10 +144,12 @@ class Tools:
             self._open_video(video, ctx) as (path, _),
             closing(find_lines(path, query, self._settings)) as steps,
         ):
+            num_steps = 0
             async for step in iterate_in_threadpool(steps):
                 if isinstance(step, str):
                     return step
-                await ctx.report_progress(*step, "reading")
+                num_steps += 1  # each source counts from 0, but progress may only grow
+                await ctx.report_progress(num_steps, None, f"{step[0]:,} of {step[1]:,}")
         raise AssertionError("the last step is the text")
 
     async def _ask(
