@@ -34,6 +34,7 @@ ALLOWED = {
     "conversation": BASE | {"frames", "video", "chat", "moments"},
     "moments": BASE | {"video", "model", "chat"},
     "whole_video": BASE | {"frames", "video", "chat", "conversation", "moments"},
+    "aio": BASE | {"chat", "conversation"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},
