@@ -14,7 +14,7 @@ from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
 from longva_demo.chat.text_stream import TextStream
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, TextDelta, Turn
-from longva_demo.errors import DemoError, replace_surrogates
+from longva_demo.errors import ContextError, DemoError, replace_surrogates
 from longva_demo.timed_text import Line
 
 # A question is refused if the context has less left for the answer.
@@ -257,12 +257,12 @@ class ChatSession:
         """The sampling with `max_new_tokens` limited to what the context has left after a prompt of `used` tokens.
 
         Raises:
-            DemoError: fewer than `MIN_ANSWER_TOKENS` are left.
+            ContextError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.model.context_length
         left = context_length - used
         if left < MIN_ANSWER_TOKENS:
-            raise DemoError(
+            raise ContextError(
                 f"the conversation takes {used:,} of the model's {context_length:,} tokens, too many to answer",
                 "ask more briefly, clear the chat, or set a smaller budget",
             )

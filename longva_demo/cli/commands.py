@@ -199,6 +199,15 @@ def capacity(options: Namespace) -> None:
         print(found.report())
 
 
+def mcp(options: Namespace) -> None:
+    """Serve the tools of MCP to the program that started this command."""
+    require_packages("mcp")
+    with quick_imports():
+        from longva_demo.server.mcp.stdio import serve_stdio
+
+    serve_stdio(make_settings(options))
+
+
 def doctor(options: Namespace) -> None:
     """Print the hardware and packages of this machine, and the model that auto would choose."""
     with quick_imports():
