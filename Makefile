@@ -10,8 +10,8 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-.PHONY: demo cluster quick test test-package test-browser test-webkit test-hub test-eval test-torch test-vllm check audit docs bench \
-	screenshots browser clean
+.PHONY: demo cluster quick test test-package test-browser test-webkit test-hub test-clients test-eval test-torch test-vllm check audit \
+	docs bench screenshots browser clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -40,6 +40,12 @@ test-webkit: .venv/webkit-installed
 # The published checkpoints on the Hub: config, tokenizer, names and shapes of the weights. Fetches some 40 MB.
 test-hub: .venv/dev-installed
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest tests/model/published_hub.py
+
+# litellm against the OpenAI-compatible API. It has a .venv of its own, since its packages need other versions.
+test-clients: .venv/dev-installed
+	test -x build/clients/bin/python || $(BIN)/python -m venv build/clients
+	build/clients/bin/python -m pip install -q httpx litellm
+	$(BIN)/python -m tests.server.openai.litellm_client build/clients/bin/python
 
 # The plugin under lmms-eval 0.7.3, offline, in an environment of its own on top of .venv: some 100 MB more, and two minutes.
 test-eval: build/venv-eval/installed

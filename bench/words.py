@@ -28,7 +28,7 @@ from bench.process import cpu_seconds
 from bench.written import Sign, draw_clip, make_signs
 from longva_demo.timed_text import Line, Request, read_lines
 from longva_demo.video import probe
-from tests.support.speech import RATE, sequence, speak, with_music, write_sound
+from tests.support.speech import RATE, music, sequence, speak, with_music, write_sound
 
 SEED = 24
 SENTENCES = (
@@ -103,9 +103,8 @@ def noise(folder: Path, num_clips: int = 10) -> dict[str, Any]:
     invented = []
     for number in range(num_clips):
         random_ = np.random.default_rng(SEED + number)
-        sound = with_music(np.zeros(20 * RATE, dtype=np.float32), 0, number) if number % 2 else None
-        if sound is None:
-            sound = (0.1 * random_.standard_normal(20 * RATE)).astype(np.float32)
+        white = random_.standard_normal(20 * RATE).astype(np.float32)
+        sound = 0.1 * (music(20 * RATE, SEED + number) if number % 2 else white)
         invented += read_all(write_sound(folder / f"noise-{number}.mp4", sound), "speech")
     return {"clips": num_clips, "invented_lines": len(invented)}
 
@@ -192,12 +191,13 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="|".join(PARTS), help="default: all")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the long file")
+    parser.add_argument("--clips", type=int, default=10, help="number of clips of speech, of noise and of drawn text")
     options = parser.parse_args()
     for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            more = {"minutes": options.minutes} if name == "long" else {}
+            more = {"long": {"minutes": options.minutes}, "screen_cost": {}}.get(name, {"num_clips": options.clips})
             found = PARTS[name](Path(folder), **more)
         print(json.dumps({"part": name, **found}), flush=True)
     return 0

@@ -31,6 +31,10 @@ class BudgetError(DemoError):
         self.largest_budget = largest_budget
 
 
+class ContextError(DemoError):
+    """A conversation that leaves too little of the model's context for an answer."""
+
+
 def short(value: object) -> str:
     """The value's repr, cut to a length that fits into an error message.
 

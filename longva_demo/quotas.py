@@ -290,6 +290,7 @@ class Quotas:
         self.uploads = Quota("uploads at once", 128, share)
         self.downloads = Quota("downloads at once", 16, share)
         self.frames = Quota("enlarged frames at once", 8, share)
+        self.api_questions = Quota("questions at once", 128, share)
 
     def __iter__(self) -> Iterator[tuple[str, "Quota | Slots"]]:
         """All of them, with their names."""

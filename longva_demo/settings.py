@@ -60,6 +60,17 @@ class Settings:
     )
     user: str = setting("longva", "user name for the log-in, if a password is set")
     password: str = setting("", "password for the page and the API; empty: open to everybody", secret=True)
+    openai_api: str = setting(
+        "auto", "serve the OpenAI-compatible API at /v1; auto: except on a Space", ("auto", "on", "off")
+    )
+    mcp: str = setting(
+        "auto",
+        "serve MCP at /mcp; auto: if the package mcp is installed, except on a Space",
+        ("auto", "on", "off"),
+    )
+    api_key: str = setting(
+        "", "key for /v1 and /mcp, sent as Authorization: Bearer KEY; empty: as open as the page", secret=True
+    )
     metrics_token: str = setting(
         "", "token for /metrics, sent as Authorization: Bearer TOKEN; empty: as open as the page", secret=True
     )

@@ -33,6 +33,7 @@ COMMANDS = (
     "eval",
     "replay",
     "capacity",
+    "mcp",
     "doctor",
 )
 WIDTH = "100"

@@ -1,6 +1,6 @@
 """Imports go one way.
 
-settings <- video, model <- timed_text, chat <- telemetry, moments <- niah, eval, page <- server <- cli.
+settings <- video, model <- timed_text <- chat <- telemetry, moments <- niah, eval, page <- server <- cli.
 """
 
 import ast
@@ -29,11 +29,12 @@ ALLOWED = {
     "video": BASE,
     "model": BASE,
     "timed_text": BASE | {"video"},
-    "chat": BASE | {"video", "model"},
+    "chat": BASE | {"video", "model", "timed_text"},
     "frames": BASE | {"video"},
     "conversation": BASE | {"frames", "video", "chat", "moments"},
     "moments": BASE | {"video", "model", "chat"},
     "whole_video": BASE | {"frames", "video", "chat", "conversation", "moments"},
+    "aio": BASE | {"chat", "conversation"},
     "telemetry": BASE | {"chat"},
     "tiny": BASE,
     "niah": BASE | {"video", "model", "chat", "tiny"},

@@ -65,7 +65,7 @@ def queued(answer: Answerer, queue: AdmissionQueue) -> Answerer:
 
 def make_answerer(engine: Engine, queue: AdmissionQueue) -> Answerer:
     """The answerer for this host. A ZeroGPU Space queues for its GPU itself."""
-    if not is_zero_gpu():
+    if not (is_zero_gpu() and engine.model.is_here):
         return queued(answer_in_process, queue)
     import spaces  # exists only on a Space
 

@@ -26,6 +26,7 @@ class Capability(StrEnum):
     ATTENTION = "attention"  # each frame's share of an answer's attention
     ATTRIBUTION = "attribution"  # which frames an answer relied on
     NEEDLE_TEST = "needle_test"
+    JSON_SCHEMA = "json_schema"  # answers that follow one
     WINDOWS = "windows"  # questions about some of the frames alone: search and chapters
 
 

@@ -25,6 +25,7 @@ from longva_demo.chat.attribution import (
 )
 from longva_demo.chat.budget import BudgetMeter, PrefillTimes, host_free_memory, measure_budget
 from longva_demo.chat.engine import Capability, ChatPrefix, Figure, ModelInfo, Stop
+from longva_demo.chat.json_schema import SchemaMask
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.layerwise import append_steps, feed
 from longva_demo.chat.model_thread import ModelThread
@@ -291,6 +292,9 @@ class LocalEngine:
         penalty = self._model.generation_config.repetition_penalty
         if penalty is not None and penalty != 1.0:
             warpers.append(RepetitionPenaltyLogitsProcessor(penalty))
+        if sampling.json_schema:
+            vocab_size = self._model.config.vocab_size
+            warpers.append(SchemaMask(self.processor, self.stop_ids, vocab_size, sampling.json_schema))
         if sampling.temperature > 0:
             warpers.append(TemperatureLogitsWarper(max(float(sampling.temperature), MIN_TEMPERATURE)))
             if sampling.top_p < 1:

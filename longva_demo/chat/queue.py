@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 
 from longva_demo.chat.budget import PrefillTimes
 from longva_demo.chat.turn import Progress, Stage
-from longva_demo.errors import DemoError
-from longva_demo.quotas import CLIENT, fairest
+from longva_demo.quotas import CLIENT, QuotaError, fairest
 
 # One video is decoded while another is prefilled; more of one client would only slow each of them down.
 MAX_ADMITTED = 3
@@ -53,12 +52,12 @@ class AdmissionQueue:
         """A ticket, which leaves the queue at the end of the block, admitted or not.
 
         Raises:
-            DemoError: the queue is full.
+            QuotaError: the queue is full.
         """
         ticket = Ticket(num_frames, CLIENT.get())
         with self._lock:
             if len(self._waiting) >= self._max_waiting:
-                raise DemoError(
+                raise QuotaError(
                     f"the queue is full: {len(self._waiting)} others are waiting for their videos to be processed",
                     "try again in a few minutes",
                 )

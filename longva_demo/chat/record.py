@@ -160,7 +160,9 @@ class Exchange:
         return cls(
             turn.question,
             turn.answer,
-            **asdict(turn.sampling),
+            temperature=turn.sampling.temperature,
+            top_p=turn.sampling.top_p,
+            max_new_tokens=turn.sampling.max_new_tokens,
             num_new_tokens=turn.stats.num_new_tokens,
             stopped=turn.stats.stopped,
             attribution=attribution,

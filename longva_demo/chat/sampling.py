@@ -16,6 +16,7 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     max_new_tokens: int = 256
+    json_schema: str = ""  # that the answer has to follow; "" for none (json_schema.py)
 
     def __post_init__(self) -> None:
         if not (is_number(self.temperature) and 0 <= self.temperature <= 2):

@@ -9,11 +9,13 @@ from dataclasses import replace
 
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, NewToken
+from longva_demo.chat.lines import BUILTIN_MODEL, MAX_TOKENS, ChatLines, quote_all
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
 from longva_demo.chat.text_stream import TextStream
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, TextDelta, Turn
-from longva_demo.errors import DemoError, replace_surrogates
+from longva_demo.errors import ContextError, DemoError, replace_surrogates
+from longva_demo.timed_text import Line
 
 # A question is refused if the context has less left for the answer.
 MIN_ANSWER_TOKENS = 16
@@ -27,6 +29,7 @@ class ChatSession:
         self.engine = engine
         self.name = secrets.token_hex(4)  # for the log
         self.turns: list[Turn] = []
+        self.lines: ChatLines | None = None  # what is said and written: those that fit a question go into its prompt
         self._stop = threading.Event()
         self._busy = threading.Lock()
         self.prefix = engine.open_prefix(self._stop, is_shared)
@@ -120,9 +123,7 @@ class ChatSession:
             if turn is None or turn.attribution is None or turn.is_too_long_to_attribute or len(turn.answer_ids) < 2:
                 return None
             earlier = turn_ids(self.turns[:-1])
-            log_prob_drops = self.prefix.log_prob_drops(
-                earlier, turn.question_ids, turn.attributed_ids, turn.attribution
-            )
+            log_prob_drops = self.prefix.log_prob_drops(earlier, turn.given_ids, turn.attributed_ids, turn.attribution)
             if log_prob_drops is None:
                 return None
             self.turns[-1] = replace(turn, attribution=replace(turn.attribution, log_prob_drops=log_prob_drops))
@@ -161,23 +162,39 @@ class ChatSession:
             yield from self.prefix.acquire()
             if self._stop.is_set():
                 return
-            yield from self._answer(question, question_ids, sampling, started, time.perf_counter() - started)
+            lines, prompt_ids = self._with_lines(question, question_ids)
+            asked = Turn(question, "", AnswerStats(), sampling, tuple(question_ids), (), None, lines, prompt_ids)
+            yield from self._answer(asked, started, time.perf_counter() - started)
         finally:
             self.prefix.release()
+            if self.turns and self.turns[-1].lines:  # later questions follow that turn without its lines
+                self.prefix.truncate(len(turn_ids(self.turns[:-1])))
 
-    def _answer(
-        self, question: str, question_ids: list[int], sampling: Sampling, started: float, prefill_seconds: float
-    ) -> Iterator[Progress | TextDelta]:
-        """Stream the answer, with the prefix acquired."""
+    def _with_lines(self, question: str, question_ids: list[int]) -> tuple[tuple[Line, ...], tuple[int, ...]]:
+        """The lines that fit a question, and the ids of the prompt with them; neither if there are none."""
+        if self.lines is None or self.engine.model.id == BUILTIN_MODEL:
+            return (), ()
+        used = self.prefix.num_tokens + len(turn_ids(self.turns)) + len(question_ids)
+        room = (self.engine.model.context_length - used) // 2
+        encode = self.engine.processor.encode_text
+        lines = self.lines.fitting(question, min(MAX_TOKENS, room), lambda text: len(encode(text)))
+        if not lines:
+            return (), ()
+        text = f"{quote_all(lines)}\n{question}"
+        has_frames = self.source is not None
+        return lines, tuple(self.engine.template.question(text, first=not self.turns, has_frames=has_frames))
+
+    def _answer(self, asked: Turn, started: float, prefill_seconds: float) -> Iterator[Progress | TextDelta]:
+        """Stream the answer to a turn that has none yet, with the prefix acquired."""
         earlier = turn_ids(self.turns)
-        num_tokens = self.prefix.num_tokens + len(earlier) + len(question_ids)
-        sampling = self._within_context(sampling, num_tokens)
+        num_tokens = self.prefix.num_tokens + len(earlier) + len(asked.given_ids)
+        sampling = self._within_context(asked.sampling, num_tokens)
         tokens: list[NewToken] = []
         pieces: list[str] = []
         first_seconds, found = 0.0, self.prefix.status
         text = TextStream(self.engine.processor)
         try:
-            with closing(self.prefix.generate(earlier, question_ids, sampling)) as events:
+            with closing(self.prefix.generate(earlier, asked.given_ids, sampling)) as events:
                 for event in events:
                     if isinstance(event, Progress):
                         yield event
@@ -197,7 +214,7 @@ class ChatSession:
                 if found != self.prefix.status:  # an engine elsewhere had lost the prefix
                     prefill_seconds = first_seconds
                 stats = self._stats(tokens, num_tokens, prefill_seconds, first_seconds, time.perf_counter() - started)
-                self._add_turn(question, "".join(pieces), stats, question_ids, tokens, sampling)
+                self._add_turn(replace(asked, answer="".join(pieces), stats=stats, sampling=sampling), tokens)
 
     def _stats(
         self, tokens: list[NewToken], num_tokens: int, prefill_seconds: float, first_seconds: float, seconds: float
@@ -216,22 +233,14 @@ class ChatSession:
             log_probability=sum(token.log_probability for token in tokens) / len(tokens),
         )
 
-    def _add_turn(
-        self,
-        question: str,
-        answer: str,
-        stats: AnswerStats,
-        question_ids: list[int],
-        tokens: list[NewToken],
-        sampling: Sampling,
-    ) -> None:
+    def _add_turn(self, turn: Turn, tokens: list[NewToken]) -> None:
         answer_ids = [token.id for token in tokens]
         ended = answer_ids[-1] in self.engine.stop_ids
-        stats = replace(stats, stopped=not ended and len(answer_ids) < sampling.max_new_tokens)
+        stats = replace(turn.stats, stopped=not ended and len(answer_ids) < turn.sampling.max_new_tokens)
         kept = answer_ids[:-1] if ended else answer_ids
         ids = (*kept, self.engine.template.end_of_turn)
         attribution = self.prefix.attention(len(kept))
-        self.turns.append(Turn(question, answer, stats, sampling, tuple(question_ids), ids, attribution))
+        self.turns.append(replace(turn, stats=stats, answer_ids=ids, attribution=attribution))
 
     @property
     def _has_video(self) -> bool:
@@ -248,12 +257,12 @@ class ChatSession:
         """The sampling with `max_new_tokens` limited to what the context has left after a prompt of `used` tokens.
 
         Raises:
-            DemoError: fewer than `MIN_ANSWER_TOKENS` are left.
+            ContextError: fewer than `MIN_ANSWER_TOKENS` are left.
         """
         context_length = self.engine.model.context_length
         left = context_length - used
         if left < MIN_ANSWER_TOKENS:
-            raise DemoError(
+            raise ContextError(
                 f"the conversation takes {used:,} of the model's {context_length:,} tokens, too many to answer",
                 "ask more briefly, clear the chat, or set a smaller budget",
             )

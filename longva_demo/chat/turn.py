@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS, MAX_ROWS, Attribution
 from longva_demo.chat.sampling import Sampling
+from longva_demo.timed_text import Line
 
 
 class Stage(StrEnum):
@@ -89,6 +90,13 @@ class Turn:
     question_ids: tuple[int, ...] = field(repr=False)
     answer_ids: tuple[int, ...] = field(repr=False)  # the end-of-turn token included
     attribution: Attribution | None = field(default=None, repr=False)  # of an answer about a video
+    lines: tuple[Line, ...] = field(default=(), repr=False)  # of what is said and written, in this question's prompt
+    prompt_ids: tuple[int, ...] = field(default=(), repr=False)  # in place of `question_ids`, if there are lines
+
+    @property
+    def given_ids(self) -> tuple[int, ...]:
+        """The question as the model was given it. Later questions follow it without its lines."""
+        return self.prompt_ids or self.question_ids
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -103,7 +111,7 @@ class Turn:
     @property
     def num_attributed_tokens(self) -> int:
         """Tokens that occlusion prefills once per window."""
-        return len(self.question_ids) + len(self.attributed_ids)
+        return len(self.given_ids) + len(self.attributed_ids)
 
     @property
     def is_too_long_to_attribute(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from longva_demo.cli.terminal import print_json, say, say_progress
 from longva_demo.errors import DemoError, one_line, replace_surrogates
 from longva_demo.settings import SETTINGS, Settings
+from longva_demo.timed_text.packages import is_installed
 from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, decode_frames, plan_frames, probe
 from longva_demo.video.sheet import check_sheet, contact_sheet
@@ -18,6 +19,7 @@ from longva_demo.video.still import is_picture
 
 if TYPE_CHECKING:  # torch is imported late
     from longva_demo.chat import ChatSession
+    from longva_demo.chat.lines import ChatLines
 
 STAGES = {"sampling": "sampling frame", "prefill": "reading frame", "question": "reading token"}
 
@@ -53,6 +55,7 @@ def ask(options: Namespace) -> None:
         source = VideoSource(info, plan, engine.processor, settings.decoder, limits, options.number_frames)
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
+        session.lines = chat_lines(options.words, info, limits)
         say(engine.model.reason)
         if (estimate := engine.model.estimate) is not None:
             seconds = estimate.first_word(source.num_frames)
@@ -64,10 +67,32 @@ def ask(options: Namespace) -> None:
                 print(event.text, end="", flush=True)
         for note in session.notes:
             say(f"note: {note}")
+        if session.turns[-1].lines:
+            say(f"the model was given {len(session.turns[-1].lines):,} lines of what is said and written")
         if options.json:
             print_json(**answer_facts(session))
         else:
             print()
+
+
+def chat_lines(choice: str, info: VideoInfo | None, limits: DecodeLimits) -> "ChatLines | None":
+    """The lines that --words names: none, auto (the video's subtitles), or a file; None without any."""
+    if choice == "none" or (
+        choice == "auto" and (info is None or not (is_installed("subtitles") and is_installed("search")))
+    ):
+        return None
+    from longva_demo.chat.lines import ChatLines
+    from longva_demo.timed_text import Collected, Request, read_json, read_lines
+
+    found = Collected()
+    if choice.lower().endswith(".json"):
+        return ChatLines(read_json(Path(choice)))
+    if info is None:
+        raise DemoError(f"--words {choice} is given, but the file is a picture", "leave --words out")
+    subtitles = None if choice == "auto" else Path(choice)
+    for update in read_lines(info, Request(sources=("subtitles",), subtitles=subtitles), limits):
+        found.add(update)
+    return ChatLines(found.lines) if found.lines else None
 
 
 def answer_facts(session: "ChatSession") -> dict[str, Any]:
@@ -81,6 +106,7 @@ def answer_facts(session: "ChatSession") -> dict[str, Any]:
         "num_tokens": turn.stats.num_tokens,
         "seconds_to_first_token": turn.stats.seconds_to_first_token,
         "tokens_per_second": turn.stats.tokens_per_second,
+        "words": [line.to_dict() for line in turn.lines],
         "notes": session.notes,
     }
 
@@ -171,6 +197,15 @@ def capacity(options: Namespace) -> None:
         print_json(**found.facts())
     else:
         print(found.report())
+
+
+def mcp(options: Namespace) -> None:
+    """Serve the tools of MCP to the program that started this command."""
+    require_packages("mcp")
+    with quick_imports():
+        from longva_demo.server.mcp.stdio import serve_stdio
+
+    serve_stdio(make_settings(options))
 
 
 def doctor(options: Namespace) -> None:

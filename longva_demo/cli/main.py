@@ -32,6 +32,7 @@ EPILOG = """examples:
   longva-demo eval questions.jsonl                      your own questions, scored (docs/evaluation.md)
   longva-demo eval videomme --plan                      what a published benchmark takes
   longva-demo export tiny my-longva                     for plain transformers, with trust_remote_code=True
+  longva-demo mcp                                       tools for an agent; docs/mcp.md has its configuration
   longva-demo capacity --frames 1000 --gpus 4           how many people these GPUs can serve
   longva-demo doctor                                    show the hardware and the model that auto would choose
 
@@ -69,10 +70,21 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command",
         required=True,
-        metavar="serve|ask|frames|words|find|chapters|niah|eval|replay|export|capacity|doctor",
+        metavar="serve|ask|frames|words|find|chapters|niah|eval|replay|export|capacity|mcp|doctor",
     )
     serve = commands.add_parser("serve", help="serve the page")
-    add_settings(serve, "host", "port", "root_path", "trusted_proxies", "log", *MODEL_SETTINGS, "speech_model")
+    add_settings(
+        serve,
+        "host",
+        "port",
+        "root_path",
+        "trusted_proxies",
+        "log",
+        "openai_api",
+        "mcp",
+        *MODEL_SETTINGS,
+        "speech_model",
+    )
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
     ask.add_argument("video", help="a video or picture file")
@@ -83,6 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--number-frames",
         action="store_true",
         help="draw each frame's number on it (NumPro), so that the model can name frames; for questions about when",
+    )
+    ask.add_argument(
+        "--words",
+        metavar="auto|none|FILE",
+        default="auto",
+        help="give the model fitting lines of the video's subtitles (auto, the default), of a subtitle file, or of the "
+        "output of words --json",
     )
     ask.add_argument("--temperature", type=float, default=0.0, help="0 (default) always takes the most likely token")
     ask.add_argument(
@@ -125,6 +144,9 @@ def build_parser() -> argparse.ArgumentParser:
     capacity.add_argument("--gpus", type=count_argument, default=1, metavar="N", help="H200s (default: 1)")
     capacity.add_argument("--users", type=count_argument, default=1, metavar="N", help="at a time (default: 1)")
     add_json_flag(capacity)
+
+    mcp = commands.add_parser("mcp", help="serve tools for an agent over standard input and output (MCP)")
+    add_settings(mcp, "num_frames", "max_new_tokens", *MODEL_SETTINGS)
 
     doctor = commands.add_parser("doctor", help="show the hardware and the model that auto would choose")
     doctor.add_argument("--host", help=f"address of a running server to query (default: {SETTINGS['host'].default})")
@@ -336,6 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "eval": evaluate.evaluate,
         "replay": commands.replay,
         "export": commands.export,
+        "mcp": commands.mcp,
         "capacity": commands.capacity,
         "doctor": commands.doctor,
     }

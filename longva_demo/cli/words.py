@@ -19,6 +19,7 @@ from longva_demo.timed_text import (
     write_lines,
 )
 from longva_demo.timed_text.packages import check_installed
+from longva_demo.timed_text.store import LineStore, user_folder
 from longva_demo.times import format_time
 from longva_demo.video import DecodeLimits, probe
 
@@ -67,6 +68,7 @@ def make_request(options: argparse.Namespace, speech_model: str) -> tuple[Reques
         start_seconds=options.start,
         end_seconds=options.end,
         speech_model=speech_model,
+        store=LineStore(user_folder()),
     )
     return request, list(notes)
 

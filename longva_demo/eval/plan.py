@@ -9,10 +9,11 @@ from longva_demo.eval.published import Task
 from longva_demo.eval.questions import Question
 from longva_demo.model.choice import needed_bytes
 from longva_demo.model.config import LongVAConfig
-from longva_demo.model.estimate import ModelSize
+from longva_demo.model.estimate import GPU_EFFICIENCY, PEAK_FLOP, ModelSize
 
-# The GPU of the estimate: an A100 with 80 GB, with the share of its bf16 speed that large matrix products reach.
-GPU, GPU_FLOP, GPU_EFFICIENCY, GPU_BYTES_PER_SECOND = "A100", 312e12, 0.4, 2.0e12
+# The GPU of the estimate, with 80 GB, and the speed of its memory.
+GPU, GPU_BYTES_PER_SECOND = "A100", 2.0e12
+GPU_FLOP = PEAK_FLOP[GPU]
 QUESTION_TOKENS, ANSWER_TOKENS = 100, 16
 WEIGHT_BYTES = 2  # bf16
 MODEL = "lmms-lab/LongVA-7B"  # of the paper's figures

@@ -18,6 +18,10 @@ QUESTION_TOKENS, HEADER_TOKENS = 24, 14
 # take the rest.
 PREFILL_EFFICIENCY = 0.9
 MEMORY_BYTES_PER_SECOND = 10e9  # at which a new token's attention reads the KV cache
+# Of GPUs: FLOP per second of dense bf16 products, from the makers' data sheets, and the share of it that a prefill is
+# assumed to reach.
+PEAK_FLOP = {"RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
+GPU_EFFICIENCY = 0.4
 PROBE_WIDTH, PROBE_ROWS, PROBE_TOKENS = 3584, 3584, 256
 PROBE_RUNS = 3
 

@@ -29,6 +29,9 @@ MAX_PACKED_TOKENS = 32
 BLOCK_ROWS = 512
 MAX_INT8 = 127
 MIN_SCALE = 1e-12  # for a row of zeros
+# On processors with AVX-512 the packed kernel crashes unless the weights' address is a multiple of 16. In a safetensors
+# file, which is mapped into memory, it is one of 8. This is a cache line.
+ALIGNMENT = 64
 
 
 class Int8Linear(nn.Module):
@@ -65,15 +68,13 @@ class Int8Linear(nn.Module):
         return torch.ops.aten._weight_int8pack_mm(rows.to(half), self.weight, self.scale.to(half)).to(rows.dtype)
 
     def multiply_blocks(self, rows: torch.Tensor) -> torch.Tensor:
-        """The same through ordinary matrix products, converting a block of weights at a time."""
-        dtype = block_dtype() if rows.dtype == torch.float32 else rows.dtype
-        y = rows.new_empty(len(rows), self.out_features, dtype=dtype)
-        block = rows.new_empty(min(BLOCK_ROWS, self.out_features), self.in_features, dtype=dtype)
-        x = rows.to(dtype)
+        """The same through ordinary matrix products, converting a block of weights at a time to the dtype of `rows`."""
+        y = rows.new_empty(len(rows), self.out_features)
+        block = rows.new_empty(min(BLOCK_ROWS, self.out_features), self.in_features)
         for first in range(0, self.out_features, BLOCK_ROWS):
             part = self.weight[first : first + BLOCK_ROWS]
-            torch.mm(x, block[: len(part)].copy_(part).T, out=y[:, first : first + len(part)])
-        return y.to(rows.dtype).mul_(self.scale)
+            torch.mm(rows, block[: len(part)].copy_(part).T, out=y[:, first : first + len(part)])
+        return y.mul_(self.scale)
 
 
 @lru_cache(maxsize=1)
@@ -88,16 +89,6 @@ def max_packed_tokens() -> int:
         for multiply in (layer.multiply_packed, layer.multiply_blocks)
     )
     return MAX_PACKED_TOKENS if packed < blocks else 0
-
-
-@lru_cache(maxsize=1)
-def block_dtype() -> torch.dtype:
-    """bfloat16 on processors with instructions for its products (AVX512-BF16, AMX), else float32.
-
-    int8 values are exact in both.
-    """
-    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16"))
-    return torch.bfloat16 if any(check is not None and check() for check in checks) else torch.float32
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -183,6 +174,12 @@ class Int8Quantizer(HfQuantizer):
             replacement = CastEmbedding(table.num_embeddings, table.embedding_dim, table.padding_idx, dtype=stored)
         replacement.output_dtype = dtype
         return replacement
+
+    def _process_model_after_weight_loading(self, model: PreTrainedModel, **_: Any) -> PreTrainedModel:
+        for module in model.modules():
+            if isinstance(module, Int8Linear) and module.weight.data_ptr() % ALIGNMENT:
+                module.weight.data = module.weight.data.clone()
+        return model
 
     def param_needs_quantization(self, model: PreTrainedModel, param_name: str, **_: Any) -> bool:
         """Whether a tensor of the checkpoint is still to be quantised.

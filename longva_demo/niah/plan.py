@@ -11,12 +11,9 @@ import torch
 
 from longva_demo.model import LongVAConfig
 from longva_demo.model.choice import GB, WEIGHT_BYTES, WORKSPACE_BYTES
-from longva_demo.model.estimate import HEADER_TOKENS, QUESTION_TOKENS, ModelSize
+from longva_demo.model.estimate import GPU_EFFICIENCY, HEADER_TOKENS, PEAK_FLOP, QUESTION_TOKENS, ModelSize
 from longva_demo.niah.grid import Cell, Grid
 
-# FLOP per second of dense bf16 products, from the makers' data sheets.
-PEAK_FLOP = {"RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
-EFFICIENCY = 0.4  # the share of it that a prefill is assumed to reach
 TFLOP = 1e12
 
 
@@ -95,7 +92,7 @@ class Plan:
             "encoding_flop": self.encoding_flop,
             "total_flop": self.total_flop,
             "hours": hours,
-            "efficiency": EFFICIENCY,
+            "efficiency": GPU_EFFICIENCY,
         }
 
     def report(self) -> str:
@@ -120,9 +117,9 @@ class Plan:
         return (
             f"{facts['cells']:,} cells, {self.total_flop / TFLOP:,.0f} TFLOP in all: {hours}",
             f"of these, {self.encoding_flop / TFLOP:,.0f} TFLOP encode the frames, once",
-            f"seconds at {EFFICIENCY:.0%} of the data sheet's dense bf16 speed, without answers and attribution",
+            f"seconds at {GPU_EFFICIENCY:.0%} of the data sheet's dense bf16 speed, without answers and attribution",
         )
 
 
 def seconds(flop: float, peak: float) -> float:
-    return flop / (EFFICIENCY * peak)
+    return flop / (GPU_EFFICIENCY * peak)

@@ -1,12 +1,11 @@
 """The results of a run: one JSON line per cell, so that a stopped run loses nothing, and the means at the end."""
 
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from longva_demo import result_file
 from longva_demo.errors import DemoError
 from longva_demo.niah.grid import Cell, Grid
 from longva_demo.niah.run import Result
@@ -24,17 +23,15 @@ class ResultFile:
     """
 
     def __init__(self, folder: Path, test: dict[str, Any]) -> None:
-        self.path = folder / RESULTS
-        self.results: list[Result] = []
-        self._test = json.loads(json.dumps(test))
+        self._file = result_file.ResultFile(folder / RESULTS, test)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                self._read()
-            else:
-                self._append(self._test)
-        except OSError as error:
-            raise DemoError(f"cannot write {self.path} ({error.strerror or error})", "choose another --out") from error
+            self.results = [parse_result(row) for row in self._file.rows]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise DemoError(f"{self.path} is damaged ({error})", result_file.REMEDY) from error
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     @property
     def done(self) -> set[Cell]:
@@ -43,36 +40,7 @@ class ResultFile:
     def add(self, result: Result) -> None:
         """Save a result. It is on disk when this returns."""
         self.results.append(result)
-        try:
-            self._append(asdict(result))
-        except OSError as error:
-            raise DemoError(f"cannot write {self.path} ({error.strerror or error})", "free some space") from error
-
-    def _append(self, values: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _read(self) -> None:
-        """Read the file. An incomplete last line, from a run that was killed, is removed."""
-        text = self.path.read_bytes()
-        complete = text[: text.rfind(b"\n") + 1]
-        try:
-            first, *lines = [json.loads(line) for line in complete.splitlines()] or [self._test]
-            if first != self._test:
-                different = [name for name in {*first, *self._test} if first.get(name) != self._test.get(name)]
-                raise DemoError(
-                    f"{self.path} contains a different test (differs in {', '.join(sorted(different))})",
-                    "choose another --out, or delete the file",
-                )
-            self.results = [parse_result(values) for values in lines]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DemoError(f"{self.path} is damaged ({error})", "choose another --out, or delete the file") from error
-        if complete != text:
-            os.truncate(self.path, len(complete))
-        if not complete:
-            self._append(self._test)
+        self._file.add(asdict(result))
 
 
 def parse_result(values: dict[str, Any]) -> Result:

@@ -12,6 +12,7 @@ import gradio as gr
 from longva_demo.chat import ChatSession, Engine, Sampling, Source, TextDelta, VideoSource
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, Answerer
 from longva_demo.errors import DemoError
+from longva_demo.folders import own_folder
 from longva_demo.moments import PRECISION_SECONDS, Finder, Search, default_frames
 from longva_demo.page.errors import plain, streaming
 from longva_demo.page.selection import Selection
@@ -29,6 +30,7 @@ from longva_demo.timed_text import (
     read_lines,
     seldom,
 )
+from longva_demo.timed_text.store import LineStore
 from longva_demo.video import DecodeLimits, probe
 
 
@@ -117,6 +119,7 @@ class Api:
             end_seconds=selection.end_seconds,
             speech_model=self.settings.speech_model,
             may_download=False,
+            store=LineStore(own_folder() / "words"),  # deleted when the server ends
         )
         limits, found = DecodeLimits.from_settings(self.settings), Collected()
         files = [Path(file) for file in (video, subtitles) if file]

@@ -7,7 +7,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from longva_demo.chat import AdmissionQueue, Engine
 from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, make_answerer
@@ -25,13 +25,19 @@ from longva_demo.server.api import Api
 from longva_demo.server.blocks import DemoBlocks
 from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.connections import limit_connections
+from longva_demo.server.conversations import Conversations
 from longva_demo.server.event_queue import use_fair_queue
 from longva_demo.server.first_visit import compress_page, unused_assets
 from longva_demo.server.gate import guard
 from longva_demo.server.heartbeats import observe_heartbeats
 from longva_demo.server.housekeeping import start_housekeeping
+from longva_demo.server.openai.bodies import spool_files
+from longva_demo.server.openai.errors import json_errors
+from longva_demo.server.openai.files import ReceivedFiles
+from longva_demo.server.programs import make_programs
 from longva_demo.server.rate_limit import RateLimit, limit_answers, limit_rates
 from longva_demo.server.requests import limit_requests
+from longva_demo.server.reservations import Reservations
 from longva_demo.server.searches import Searches
 from longva_demo.server.stale_tab import page_constants, refuse_stale_tabs
 from longva_demo.server.uploads import Uploads, log_uploads, uploaded_files
@@ -64,24 +70,34 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
     answerer = observe_answers(limit_answers(make_answerer(engine, queue), questions), engine, metrics, events)
     searches = Searches(engine, queue, questions, events)
     api = Api(engine, settings, answerer, searches.find, events, quotas)
+    hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
+    conversations = Conversations(engine, settings, answerer, searches.find, events, quotas)
+    received = ReceivedFiles(lambda num_bytes: uploads.free_space(num_bytes), settings.max_file_bytes, hosts)
     uploads = Uploads(
-        lambda: uploaded_files(app), lambda: pages.files_in_use() | api.files_in_use(), settings.max_storage_bytes
+        lambda: uploaded_files(app) | received.files(),
+        lambda: pages.files_in_use() | api.files_in_use() | conversations.files_in_use(),
+        settings.max_storage_bytes,
     )
     rate = RateLimit(settings.max_events_per_minute, "events")
     use_fair_queue(quotas, rate, settings.address_share)
     limit_connections(quotas.connections)
+    programs = make_programs(engine, settings, conversations, received)
+    file_limits = (settings.max_file_bytes, Reservations(uploads), quotas.uploads, quotas.body_bytes)
     middleware = [
+        json_errors(),
         limit_requests(quotas.requests),
         observe_heartbeats(pages),
         compress_page(),
         refuse_stale_tabs(pages.was_closed),
-        guard(settings.password, settings.metrics_token),
+        guard(settings.password, settings.metrics_token, settings.api_key),
         log_uploads(events),
         limit_rates(rate),
-        limit_bodies(settings.max_file_bytes, uploads, quotas.uploads, quotas.body_bytes),
+        spool_files(programs.file_paths, *file_limits),
+        limit_bodies(*file_limits),
     ]
-    options = launch_options(settings, pages, quotas, telemetry_routes(metrics, engine), middleware)
-    hosts = {host.strip().lower() for host in settings.fetch_hosts.split(",")} - {""}
+    more_routes = [*telemetry_routes(metrics, engine), *programs.routes]
+    options = launch_options(settings, pages, quotas, more_routes, middleware)
+    options["app_kwargs"]["lifespan"] = programs.lifespan
     blocks: dict[str, Any] = {
         "title": CATALOGUES["en"]["page.title"],
         "analytics_enabled": False,
@@ -94,12 +110,13 @@ def build_app(engine: Engine, settings: Settings) -> gr.Blocks:
         api.bind()
     app.queue(default_concurrency_limit=CONCURRENCY, api_open=False)  # no event bypasses the queue
     start_fork_server()
-    start_housekeeping(pages.close_abandoned, uploads.clean_up, app._queue.forget_sessions)  # type: ignore[attr-defined]
+    tasks = (pages.close_abandoned, conversations.idle.close_old, uploads.clean_up)
+    start_housekeeping(*tasks, app._queue.forget_sessions)  # type: ignore[attr-defined]
     return app
 
 
 def launch_options(
-    settings: Settings, pages: Pages, quotas: Quotas, more_routes: list[Route], middleware: list[Middleware]
+    settings: Settings, pages: Pages, quotas: Quotas, more_routes: list[BaseRoute], middleware: list[Middleware]
 ) -> dict[str, Any]:
     """Arguments for `launch`: address, theme, the folder of examples, and our own routes."""
     routes = [

@@ -9,11 +9,10 @@ import hashlib
 import logging
 import secrets
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs
 
 from gradio import route_utils, routes
-from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.quotas import Quota, client_of
 from longva_demo.server.requests import refusal, route_of
+from longva_demo.server.reservations import Reservation, Reservations
 
 log = logging.getLogger(__name__)
 MAX_FORM_BYTES = 100_000  # of the form around an uploaded file
@@ -31,7 +31,6 @@ MAX_FIELDS, MAX_FIELD_BYTES = 10, 1000  # texts in the form of an upload; the pa
 # Values in the JSON of a request. Parsing blocks all other requests, and each value takes about 100 bytes.
 MAX_VALUES = 20_000
 BODY_SECONDS = 30.0  # for all of a request, or for the next bytes of an upload
-GRANT_BYTES = 16_000_000  # an upload reserves its space in the storage in such steps, as its bytes arrive
 MAX_UPLOAD_ID = 64  # characters; the page's are shorter
 FORGET_SECONDS = 10.0
 STORAGE_FULL = "the videos in use leave no space for this file; try again later, or upload a smaller file"
@@ -44,20 +43,10 @@ BODY_BYTES = "longva.body_bytes"
 SECRET = secrets.token_bytes(32)
 
 
-class Storage(Protocol):
-    """Where uploads are stored."""
-
-    def could_fit(self, num_bytes: int) -> bool:
-        """Whether so many bytes would fit if everything was deleted that is not in use."""
-
-    def free_space(self, num_bytes: int) -> int:
-        """Delete old uploads until `num_bytes` more fit. Returns how many bytes fit."""
-
-
-def limit_bodies(max_file_bytes: int, storage: Storage, uploads: Quota, body_bytes: Quota) -> Middleware:
+def limit_bodies(max_file_bytes: int, reservations: Reservations, uploads: Quota, body_bytes: Quota) -> Middleware:
     """The middleware. Also replaces Gradio's parser of forms by the one below."""
     route_utils.GradioMultiPartParser = FormParser  # type: ignore[misc]
-    return Middleware(Bodies, max_file_bytes=max_file_bytes, storage=storage, uploads=uploads, body_bytes=body_bytes)
+    return Middleware(Bodies, max_file_bytes, reservations, uploads, body_bytes)
 
 
 class FormParser(route_utils.GradioMultiPartParser):
@@ -97,14 +86,14 @@ class FormParser(route_utils.GradioMultiPartParser):
 class Bodies:
     """Middleware for the bodies of POST requests."""
 
-    def __init__(self, app: ASGIApp, max_file_bytes: int, storage: Storage, uploads: Quota, body_bytes: Quota) -> None:
+    def __init__(
+        self, app: ASGIApp, max_file_bytes: int, reservations: Reservations, uploads: Quota, body_bytes: Quota
+    ) -> None:
         self._app = app
         self._max_file_bytes = max_file_bytes
-        self._storage = storage
+        self._reservations = reservations
         self._uploads = uploads
         self._body_bytes = body_bytes
-        self._running: set[UploadBody] = set()
-        self._reserving = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = route_of(scope)
@@ -165,10 +154,10 @@ class Bodies:
             await too_large("file", self._max_file_bytes, "upload")(scope, receive, send)
             return
         with self._uploads.hold(client_of(scope)):
-            body = UploadBody(receive, self._max_file_bytes, length, self._reserve)
-            self._running.add(body)
+            body = UploadBody(receive, self._max_file_bytes, length, self._reservations)
+            self._reservations.running.add(body)
             try:
-                if not await run_in_threadpool(self._storage.could_fit, length):
+                if not await self._reservations.could_fit(length):
                     body.problem = PlainTextResponse(STORAGE_FULL, 507)
                 else:
                     await self._app(scope, body.receive, close_on_error(send))
@@ -180,39 +169,20 @@ class Bodies:
                 reason = error.strerror or type(error).__name__
                 body.problem = PlainTextResponse(f"the server cannot store the upload ({reason}); try again later", 507)
             finally:
-                self._running.discard(body)
+                self._reservations.running.discard(body)
             if body.problem is not None:
                 await body.problem(scope, receive, send)
 
-    async def _reserve(self, body: "UploadBody") -> bool:
-        """Reserve space for the bytes of `body` that have arrived, and for some more. False if they do not fit."""
-        async with self._reserving:
-            others = sum(max(0, other.num_granted) for other in self._running if other is not body)
-            needed = -body.num_granted
-            wanted = needed + (GRANT_BYTES if body.num_announced is None else min(GRANT_BYTES, body.num_announced))
-            space = await run_in_threadpool(self._storage.free_space, others + wanted) - others
-            body.num_granted += min(wanted, space)
-            return space >= needed
 
+class UploadBody(Reservation):
+    """The body of an upload. It looks like a disconnect when there is a `problem`: too large, no space, or stalled."""
 
-class Reserve(Protocol):
-    async def __call__(self, body: "UploadBody") -> bool: ...
-
-
-class UploadBody:
-    """The body of an upload. It looks like a disconnect when there is a `problem`: too large, no space, or stalled.
-
-    num_announced: bytes that are still to come, None if unknown.
-    num_granted: bytes of the storage that are reserved for it, without those that have arrived.
-    """
-
-    def __init__(self, receive: Receive, max_file_bytes: int, length: int, reserve: Reserve) -> None:
+    def __init__(self, receive: Receive, max_file_bytes: int, length: int, reservations: Reservations) -> None:
+        super().__init__(num_announced=length or None)
         self._receive = receive
-        self._reserve = reserve
+        self._reservations = reservations
         self._max_file_bytes = max_file_bytes
         self._num_allowed = max_file_bytes + MAX_FORM_BYTES
-        self.num_announced = length or None
-        self.num_granted = 0
         self.problem: Response | None = None
 
     async def receive(self) -> Message:
@@ -230,7 +200,7 @@ class UploadBody:
             self.num_announced -= size
         if self._num_allowed < 0:
             self.problem = too_large("file", self._max_file_bytes, "upload")
-        elif self.num_granted < 0 and not await self._reserve(self):
+        elif self.num_granted < 0 and not await self._reservations.extend(self):
             self.problem = PlainTextResponse(STORAGE_FULL, 507)  # a browser shows it once it has sent everything
         return message if self.problem is None else disconnect
 

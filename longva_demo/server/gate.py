@@ -16,14 +16,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longva_demo.page.login import login_page
+from longva_demo.quotas import QuotaError
 from longva_demo.server.bodies import LOGIN
 from longva_demo.server.first_visit import is_page
-from longva_demo.server.requests import route_of
+from longva_demo.server.rate_limit import RateLimit, address_name
+from longva_demo.server.requests import is_program, route_of
 from longva_demo.telemetry import HEALTH, METRICS
 
 # These change nothing on the server.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 LOGOUT = "/logout"
+MAX_WRONG_KEYS = 30  # per minute and IP address; then no key is accepted
+WRONG_KEY = "the API key is wrong or missing; send Authorization: Bearer KEY with the key of this server"
+NO_KEY = "this server has a password; log in on its page, or set LONGVA_API_KEY on the server for other programs"
 # Gradio requests it while it launches. It starts the queue, once, and tells nothing.
 STARTUP = "/gradio_api/startup-events"
 # Routes of Gradio that fetch an address for whoever asks: /file=, /file/ and /proxy=.
@@ -52,14 +57,15 @@ CONTENT_POLICY = {
 FRAMES_OF_SPACE = "'self' https://huggingface.co https://*.hf.space"
 
 
-def guard(password: str, metrics_token: str) -> Middleware:
+def guard(password: str, metrics_token: str, api_key: str = "") -> Middleware:
     """The middleware. Also removes Gradio's CORS headers, which let any site read with a visitor's log-in.
 
     password: of the page and the API; empty if they are open.
     metrics_token: the bearer token for `/metrics`; empty for none.
+    api_key: the bearer token for `/v1` and `/mcp`, in place of the password; empty for none.
     """
     routes.CustomCORSMiddleware = NoCors  # type: ignore[misc, assignment]
-    return Middleware(Gate, has_password=bool(password), metrics_token=metrics_token)
+    return Middleware(Gate, has_password=bool(password), metrics_token=metrics_token, api_key=api_key)
 
 
 class NoCors:
@@ -73,10 +79,12 @@ class NoCors:
 
 
 class Gate:
-    def __init__(self, app: ASGIApp, has_password: bool, metrics_token: str) -> None:
+    def __init__(self, app: ASGIApp, has_password: bool, metrics_token: str, api_key: str = "") -> None:
         self._app = app
         self._has_password = has_password
         self._metrics_token = metrics_token
+        self._api_key = api_key
+        self._wrong_keys = RateLimit(MAX_WRONG_KEYS, "wrong keys")
         self._content_policy = content_policy()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +115,8 @@ class Gate:
             return log_out(request)
         if path == METRICS:
             return None if self._may_read_metrics(request) else PlainTextResponse("a token or a log-in is needed", 401)
+        if is_program(request.scope):
+            return self._check_program(request)
         if not self._has_password or path in (HEALTH, LOGIN, STARTUP) or is_logged_in(request):
             return None
         if is_page(request.scope):
@@ -114,11 +124,36 @@ class Gate:
             return HTMLResponse(page, headers={"Cache-Control": "no-store"})
         return PlainTextResponse("log in first", 401)
 
+    def _check_program(self, request: Request) -> Response | None:
+        """The same of a program's request: its key, or the log-in where there is no key, and the type of its body."""
+        if self._api_key:
+            try:
+                self._wrong_keys.check(address_name(request.scope))
+                if not has_token(request, self._api_key):
+                    self._wrong_keys.count(address_name(request.scope))
+                    return PlainTextResponse(WRONG_KEY, 401)
+            except QuotaError as error:
+                return PlainTextResponse(str(error), 429)
+        elif self._has_password and not is_logged_in(request):
+            return PlainTextResponse(NO_KEY, 401)
+        if request.method == "POST" and not is_json(request):
+            return PlainTextResponse("the body is not JSON; send Content-Type: application/json", 400)
+        return None
+
     def _may_read_metrics(self, request: Request) -> bool:
         if is_logged_in(request) or not (self._has_password or self._metrics_token):
             return True
-        given = request.headers.get("authorization", "").encode()
-        return bool(self._metrics_token) and secrets.compare_digest(given, f"Bearer {self._metrics_token}".encode())
+        return bool(self._metrics_token) and has_token(request, self._metrics_token)
+
+
+def has_token(request: Request, token: str) -> bool:
+    given = request.headers.get("authorization", "").encode()
+    return secrets.compare_digest(given, f"Bearer {token}".encode())
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is declared as JSON. A form of another site cannot do that."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def is_foreign(request: Request) -> bool:

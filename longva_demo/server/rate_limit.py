@@ -12,10 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longva_demo.chat import ChatSession, Sampling
 from longva_demo.chat.answering import Answerer, Events
-from longva_demo.errors import DemoError
-from longva_demo.quotas import client_of
+from longva_demo.quotas import QuotaError, client_of
 from longva_demo.server.bodies import LOGIN, UPLOAD
-from longva_demo.server.requests import refusal, route_of
+from longva_demo.server.requests import is_program, refusal, route_of
 from longva_demo.telemetry import METRICS
 
 SECONDS = 60.0
@@ -41,21 +40,31 @@ class RateLimit:
         """Count one more for each of `names`.
 
         Raises:
-            DemoError: one of them has reached the limit. Nothing is counted then.
+            QuotaError: one of them has reached the limit. Nothing is counted then.
         """
-        now = time.monotonic()
         with self._lock:
-            for name in tuple(self._times):
-                while self._times[name] and now - self._times[name][0] >= SECONDS:
-                    self._times[name].popleft()
-                if not self._times[name]:
-                    del self._times[name]
-            wait = max((SECONDS - now + self._times[name][0] for name in names if self._is_full(name)), default=0.0)
-            if wait:
-                limit = f"the limit of {self._max_per_minute:,} {self._what} per minute is reached"
-                raise DemoError(limit, f"wait {math.ceil(wait)} seconds and try again")
+            now = self._check(names)
             for name in names:
                 self._times[name].append(now)
+
+    def check(self, *names: str) -> None:
+        """Raises QuotaError if one of `names` has reached the limit; counts nothing."""
+        with self._lock:
+            self._check(names)
+
+    def _check(self, names: tuple[str, ...]) -> float:
+        """`check`, with the lock held. Returns the time."""
+        now = time.monotonic()
+        for name in tuple(self._times):
+            while self._times[name] and now - self._times[name][0] >= SECONDS:
+                self._times[name].popleft()
+            if not self._times[name]:
+                del self._times[name]
+        wait = max((SECONDS - now + self._times[name][0] for name in names if self._is_full(name)), default=0.0)
+        if wait:
+            limit = f"the limit of {self._max_per_minute:,} {self._what} per minute is reached"
+            raise QuotaError(limit, f"wait {math.ceil(wait)} seconds and try again")
+        return now
 
     def _is_full(self, name: str) -> bool:
         return name in self._times and len(self._times[name]) >= self._max_per_minute
@@ -74,7 +83,9 @@ def limit_answers(ask: Answerer, rate: RateLimit) -> Answerer:
 
 
 class RequestRates:
-    """Middleware that limits log-ins, and uploads, downloads and pages, which count as `events`, for each address."""
+    """Middleware that limits log-ins, and uploads, downloads, pages and API requests, which count as `events`, for each
+    address.
+    """
 
     def __init__(self, app: ASGIApp, events: RateLimit) -> None:
         self._app = app
@@ -86,14 +97,15 @@ class RequestRates:
         try:
             if rate is not None:
                 rate.count(address_name(scope))
-        except DemoError as error:
+        except QuotaError as error:
             await refusal(429, str(error))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _rate(self, scope: Scope) -> RateLimit | None:
         path = route_of(scope)
-        if path in RENDERED or DOWNLOAD.match(path) or (scope["method"] == "POST" and path == UPLOAD):
+        is_upload = scope["method"] == "POST" and path == UPLOAD
+        if path in RENDERED or DOWNLOAD.match(path) or is_upload or is_program(scope):
             return self._events
         return self._logins if scope["method"] == "POST" and path == LOGIN else None
 

@@ -12,6 +12,7 @@ from longva_demo.quotas import CLIENT, Quota, QuotaError, client_of
 from longva_demo.telemetry import HEALTH
 
 log = logging.getLogger(__name__)
+OPENAI, MCP = "/v1", "/mcp"
 # A client that is refused waits, so that one that repeats its request at once cannot keep the server busy.
 REFUSED, REFUSAL_SECONDS = (408, 413, 429, 507), 1.0
 
@@ -65,6 +66,16 @@ def route_of(scope: Scope) -> str:
     if scope["type"] != "http":
         return ""
     return str(scope["path"]).removeprefix(scope.get("root_path", "")).rstrip("/")
+
+
+def is_openai(scope: Scope) -> bool:
+    """Whether this is a request of the OpenAI-compatible API."""
+    return f"{route_of(scope)}/".startswith(f"{OPENAI}/")
+
+
+def is_program(scope: Scope) -> bool:
+    """Whether this is a request of that API, or of MCP: of a program, which has a key rather than a cookie."""
+    return is_openai(scope) or route_of(scope) == MCP
 
 
 def refusal(status: int, text: str) -> PlainTextResponse:

@@ -3,7 +3,7 @@
 The packages that read them are optional and are imported in workers, or on first use.
 """
 
-from longva_demo.timed_text.formats import FORMATS, write_lines
+from longva_demo.timed_text.formats import FORMATS, read_json, write_lines
 from longva_demo.timed_text.line import SOURCES, Line
 from longva_demo.timed_text.read import installed_sources, read_lines, seldom, words
 from longva_demo.timed_text.search import matching_lines
@@ -21,6 +21,7 @@ __all__ = [
     "installed_sources",
     "matching_lines",
     "parse_sources",
+    "read_json",
     "read_lines",
     "seldom",
     "words",

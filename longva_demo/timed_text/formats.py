@@ -3,8 +3,10 @@
 import html
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
-from longva_demo.timed_text.line import Line
+from longva_demo.errors import DemoError
+from longva_demo.timed_text.line import Line, clean_text, in_order
 from longva_demo.times import format_time
 
 FORMATS = ("srt", "vtt", "txt")
@@ -21,6 +23,22 @@ def write_lines(lines: Sequence[Line], kind: str) -> str:
         return "".join(f"{format_time(line.start)}  {line.text}\n" for line in lines)
     cues = [cue(number, line, kind) for number, line in enumerate(lines, 1)]
     return "\n".join((["WEBVTT\n"] if kind == "vtt" else []) + cues)
+
+
+def read_json(path: Path) -> list[Line]:
+    """The lines that `write_lines` or `longva-demo words --json` has written.
+
+    Raises:
+        DemoError: the file cannot be read, or is something else.
+    """
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8"))
+        lines = [Line(float(v["start"]), float(v["end"]), clean_text(v["text"]), v["source"]) for v in values]
+    except OSError as error:
+        raise DemoError(f"{path.name} cannot be read ({error.strerror})", "check the path") from None
+    except (ValueError, TypeError, KeyError, AssertionError, RecursionError):
+        raise DemoError(f"{path.name} is not a list of lines", "use the output of longva-demo words --json") from None
+    return in_order(line for line in lines if line.text)
 
 
 def cue(number: int, line: Line, kind: str) -> str:

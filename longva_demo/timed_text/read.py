@@ -11,11 +11,13 @@ from longva_demo.timed_text.packages import INSTALL, PURPOSES, check_installed, 
 from longva_demo.timed_text.screen import read_screen
 from longva_demo.timed_text.search import matching_lines
 from longva_demo.timed_text.speech import recognise_speech
+from longva_demo.timed_text.store import LineStore, user_folder
 from longva_demo.timed_text.subtitles import read_subtitles
 from longva_demo.timed_text.update import NUM_FRAMES, SPEECH_MODEL, Collected, Request, Update, parse_sources
 from longva_demo.times import to_seconds
 from longva_demo.video import DecodeLimits, VideoInfo, plan_frames, probe
 
+VERSION = 1  # of what the sources give, for stored results
 MIN_INTERVAL_SECONDS, INTERVAL_SHARE = 0.5, 0.05
 Reader = Callable[[VideoInfo, Request, DecodeLimits], Iterator[Update]]
 READERS: dict[str, Reader] = {"subtitles": read_subtitles, "speech": recognise_speech, "screen": read_screen}
@@ -35,7 +37,7 @@ def read_lines(info: VideoInfo, request: Request, limits: DecodeLimits | None = 
     for source in request.sources:
         lines: tuple[Line, ...] = ()
         try:
-            for update in READERS[source](info, request, limits):
+            for update in stored(source, info, request, limits):
                 lines = update.lines
                 yield update
         except DemoError as error:
@@ -43,6 +45,25 @@ def read_lines(info: VideoInfo, request: Request, limits: DecodeLimits | None = 
             if len(errors) == len(request.sources):
                 raise errors[0] from None
             yield Update(source, lines, 1, 1, (f"{source}: {error}",))
+
+
+def stored(source: str, info: VideoInfo, request: Request, limits: DecodeLimits) -> Iterator[Update]:
+    """The updates of a source; one with all lines, if the same was read before."""
+    if request.store is None or source == "subtitles":
+        yield from READERS[source](info, request, limits)
+        return
+    chosen = request.speech_model if source == "speech" else request.num_frames
+    key = (info.sha256, VERSION, source, chosen, request.start_seconds, request.end_seconds)
+    lines = request.store.get(key)
+    if lines is not None:
+        check_installed(source)
+        yield Update(source, tuple(lines), 1, 1)
+        return
+    update = None
+    for update in READERS[source](info, request, limits):
+        yield update
+    if update is not None and update.lines:  # without lines, its notes say why
+        request.store.put(key, update.lines)
 
 
 def seldom(updates: Iterator[Update]) -> Iterator[Update]:
@@ -99,6 +120,7 @@ def words(
         start_seconds=to_seconds(start),
         end_seconds=None if end is None else to_seconds(end),
         speech_model=speech_model,
+        store=LineStore(user_folder()),
     )
     if not named:
         check_installed(SOURCES[0])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from longva_demo.errors import DemoError, short
 from longva_demo.timed_text.line import SOURCES, Line, in_order
+from longva_demo.timed_text.store import LineStore
 
 NUM_FRAMES = 64
 SPEECH_MODEL = "tiny.en"
@@ -20,6 +21,7 @@ class Request:
     looks_beside: whether a file beside the video, such as clip.srt, is used.
     num_frames: how many frames are searched for text.
     start_seconds, end_seconds: the range; `end_seconds` None is the end of the video.
+    store: where complete results of speech and of text in frames are kept, by the file's hash.
     speech_model: of speech_models.NAMES, or a folder; `may_download`: from the Hub, if it is not in its cache.
     """
 
@@ -31,6 +33,7 @@ class Request:
     end_seconds: float | None = None
     speech_model: str = SPEECH_MODEL
     may_download: bool = True
+    store: LineStore | None = None
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,21 @@ def test_the_benchmark_leaves_errors_out(folder: Path, first: Path) -> None:
     assert "frames prefilled: 16 instead of 40 (2.5 × fewer)" in outcome.report()
 
 
+def test_lmms_eval_has_the_benchmarks() -> None:
+    """Their names, datasets and metrics, from the files of lmms-eval; loading them would need the datasets."""
+    from lmms_eval.tasks import TaskManager
+
+    from longva_demo.eval.published import TASKS
+
+    index = TaskManager("WARNING").task_index
+    for task in TASKS.values():
+        folder = Path(index[task.name]["yaml_path"]).parent
+        files = [file for file in (*folder.iterdir(), *folder.parent.glob("_default*")) if "yaml" in file.name]
+        text = "".join(file.read_text("utf-8") for file in files)
+        assert f"dataset_path: {task.dataset}\n" in text, task.name
+        assert f"metric: {task.metric}" in text, task.name
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

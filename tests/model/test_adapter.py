@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, ModelInfo, Sampling, VideoSource
 from longva_demo.model import LoadedModel, LongVAForConditionalGeneration, load
 from longva_demo.model.adapter import CONFIG, OTHER_WEIGHTS, WEIGHTS
 from longva_demo.page.components.header import make_header
@@ -124,9 +124,9 @@ def test_the_revision_depends_on_the_adapter(adapter: Path) -> None:
 
 @pytest.mark.parametrize(("quant", "key"), [("none", "merged"), ("4bit", "kept")])
 def test_the_page_says_how_it_was_applied(quant: str, key: str, saved: Path) -> None:
-    value = make_header(load(str(saved), quant, device="cpu"), "header").value
+    value = make_header(ModelInfo.of(load(str(saved), quant, device="cpu")), "header").value
     assert (value["name"], value["adapter"]) == ("adapter", key)
-    assert make_header(load(str(A), device="cpu"), "header").value["adapter"] is None
+    assert make_header(ModelInfo.of(load(str(A), device="cpu")), "header").value["adapter"] is None
 
 
 def test_the_base_may_be_named_relative_to_the_adapter(adapter: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from longva_demo.errors import ModelError
 from longva_demo.model import LoadedModel, LongVAForConditionalGeneration, LongVAModel, int8, load
-from longva_demo.model.int8 import METHOD, CastEmbedding, Int8Config, Int8Linear, quantise
+from longva_demo.model.int8 import ALIGNMENT, METHOD, CastEmbedding, Int8Config, Int8Linear, quantise
 from tests.model.golden import CHECKPOINTS, COPY, Case, cases, load_model
 
 A = COPY / "a" / "checkpoint"
@@ -70,7 +70,6 @@ def test_weights_are_rounded_to_the_nearest_value(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("block_rows", [int8.BLOCK_ROWS, 7, 1])
 def test_blocks_give_the_exact_product(layer: Int8Linear, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "BLOCK_ROWS", block_rows)
-    monkeypatch.setattr(int8, "block_dtype", lambda: torch.float32)
     x = torch.randn(2, 40, 96)
     assert layer(x).shape == (2, 40, 200)
     torch.testing.assert_close(layer(x).double(), exact(layer, x.double()), rtol=1e-5, atol=1e-4)
@@ -87,10 +86,9 @@ def test_few_tokens_use_the_packed_kernel(layer: Int8Linear, num_tokens: int, mo
     assert error < 2**-7
 
 
-def test_processors_with_bfloat16_products_use_them(layer: Int8Linear, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "block_dtype", lambda: torch.bfloat16)
-    x = torch.randn(64, 96)
-    assert layer(x).dtype == torch.float32
+def test_a_bfloat16_model_multiplies_in_bfloat16(layer: Int8Linear) -> None:
+    x = torch.randn(64, 96).bfloat16()
+    assert layer(x).dtype == torch.bfloat16
     error = (layer(x).double() - exact(layer, x.double())).norm() / exact(layer, x.double()).norm()
     assert 0 < error < 2**-7
 
@@ -163,6 +161,9 @@ def test_saving_and_loading(loaded: LoadedModel, saved: Path) -> None:
     before, after = loaded.model.state_dict(), again.model.state_dict()
     assert {name: tensor.dtype for name, tensor in after.items()} == {name: one.dtype for name, one in before.items()}
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    layers = [module for module in again.model.modules() if isinstance(module, Int8Linear)]
+    assert layers
+    assert {layer.weight.data_ptr() % ALIGNMENT for layer in layers} == {0}
     case = next(case for case in cases() if case.checkpoint == A)
     assert torch.equal(logits(again.model, case), logits(loaded.model, case))
 

@@ -8,9 +8,10 @@ from PIL import Image
 
 from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
+from longva_demo.model.estimate import GPU_EFFICIENCY, PEAK_FLOP
 from longva_demo.niah import Cell, Grid, Result, ResultFile
 from longva_demo.niah.compare import Comparison, Run
-from longva_demo.niah.plan import EFFICIENCY, PEAK_FLOP, Plan
+from longva_demo.niah.plan import Plan
 
 TEST = {"test": "V-NIAH", "model": "m", "quant": "none", "haystack": "h", "needles": [["n", "?", "!"]]}
 
@@ -98,7 +99,7 @@ def test_the_plan_is_that_of_the_published_model() -> None:
     tokens = 144 * 200
     whole = 13.05e9 * tokens + 200_704 * tokens**2
     assert small.cell_flop == pytest.approx(whole / 2, rel=0.01)  # nothing at depth 1, everything at depth 0
-    assert small.cell_seconds["A100"] == small.cell_flop / (EFFICIENCY * PEAK_FLOP["A100"])
+    assert small.cell_seconds["A100"] == small.cell_flop / (GPU_EFFICIENCY * PEAK_FLOP["A100"])
     assert plan.encoding_flop == pytest.approx(3000 * 0.385e12, rel=0.02)
     shared = whole + 13.05e9 * 144 * 3000 + 200_704 * (144 * 3000) ** 2
     assert plan.total_flop == pytest.approx(plan.encoding_flop + 6 * shared, rel=0.01)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
+from longva_demo import result_file
 from longva_demo.chat import ChatSession, LocalEngine, Progress, Stage
 from longva_demo.chat.prefix_cache import CachedPrefix, PrefixCache
 from longva_demo.cli.main import main
@@ -298,7 +299,7 @@ def test_a_full_disk_keeps_earlier_results(tmp_path: Path) -> None:
 
 def test_results_of_another_test_are_refused(tmp_path: Path) -> None:
     ResultFile(tmp_path, TEST).add(made(0))
-    with pytest.raises(DemoError, match=r"contains a different test .*model"):
+    with pytest.raises(DemoError, match=r"is from a different run .*model"):
         ResultFile(tmp_path, {**TEST, "model": "other"})
     (tmp_path / "results.jsonl").write_text("nonsense\n")
     with pytest.raises(DemoError, match="damaged"):
@@ -364,15 +365,15 @@ def test_a_full_disk_is_one_line_about_the_first_error(
     assert "cannot write the heat map to" in last
     assert last.endswith("(No space left on device); free some space, then run the same command again to resume")
 
-    append, written = ResultFile._append, []
+    append, written = result_file.ResultFile._append, []
 
-    def fills(self: ResultFile, values: dict[str, object]) -> None:
+    def fills(self: result_file.ResultFile, values: dict[str, object]) -> None:
         written.append(values)
         if len(written) == 3:
             full()
         append(self, values)
 
-    monkeypatch.setattr(ResultFile, "_append", fills)
+    monkeypatch.setattr(result_file.ResultFile, "_append", fills)
     assert main([*command, "--out", str(tmp_path / "two")]) == 2
     assert "results.jsonl (No space left on device)" in capsys.readouterr().err.splitlines()[-1]
 
@@ -408,7 +409,7 @@ def test_results_on_other_pixels_are_refused(tmp_path: Path, capsys: pytest.Capt
     assert "drawn, version 2, seed 0" in results.read_text()
     results.write_text(results.read_text().replace("drawn, version 2, seed 0", "drawn, seed 0"))
     assert main(command) == 2
-    assert "contains a different test (differs in haystack)" in capsys.readouterr().err.splitlines()[-1]
+    assert "is from a different run (differs in haystack)" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_needle_is_named_by_its_appearance() -> None:

@@ -265,7 +265,7 @@ def test_the_flags_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert (first["test"], len(first["needles"])) == (title, 2)
         assert (out / "heatmap.png").is_file()
     assert main([*command, "--order", "--out", str(out)]) == 2
-    assert "contains a different test (differs in needles, test)" in capsys.readouterr().err.splitlines()[-1]
+    assert "is from a different run (differs in needles, test)" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("flags", [["--count", "--order"], ["--distractors", "0"], ["--several", "x"]])

@@ -24,7 +24,7 @@ KEY = {
 
 # The same in every language.
 NAMES = re.compile(
-    r"LongVA|HTML|JSON|CSV|WebVTT|Markdown|<code>.*?</code>|<kbd>.*?</kbd>|<option [^>]*lang=.*?</option>"
+    r"LongVA|HTML|JSON|CSV|SRT|TXT|WebVTT|Markdown|<code>.*?</code>|<kbd>.*?</kbd>|<option [^>]*lang=.*?</option>"
 )
 
 

@@ -356,6 +356,23 @@ def test_texts_and_data_of_events(world: World, client: httpx.Client, send: Send
         list(pool.map(lambda one: send(*one), tries))
 
 
+def test_files_of_programs(world: World) -> None:
+    """Every part of a request to the OpenAI-compatible API that can name a file, with addresses and files outside."""
+    links = [*URLS, *outside_files(world, str(world.outside / "notes.mp4"))]
+    tries = []
+    for link in links:
+        nested = {"url": link, "data": link, "file_data": link, "file_id": link, "path": link}
+        for kind in ("image_url", "video_url", "input_image", "input_video", "image", "video", "file", "input_file"):
+            for part in ({"type": kind, kind: link}, {"type": kind, kind: nested}, {"type": kind, **nested}):
+                message = {"role": "user", "content": [part, {"type": "text", "text": link}]}
+                tries.append(("/v1/chat/completions", {"messages": [message]}))
+                tries.append(("/v1/responses", {"input": [message]}))
+    assert len(tries) == 48 * len(links)
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda one: world.request("POST", one[0], body=json.dumps(one[1])), tries))
+    assert {reply.partition(" ")[0] for reply in replies} == {"400"}
+
+
 def test_answers_with_links(world: World, client: httpx.Client) -> None:
     """Questions with Markdown, in a chat that the page renders."""
     for question in (f"![circle]({URL})", f"What is at {URL}?", f"<img src='{URL}'>", f"[a]: {URL}\n[a]"):

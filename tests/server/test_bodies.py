@@ -20,8 +20,9 @@ from starlette.routing import Route
 from longva_demo.quotas import Quota
 from longva_demo.server import bodies as module
 from longva_demo.server import requests
-from longva_demo.server.bodies import BODY_BYTES, GRANT_BYTES, MAX_OTHER_BYTES, STORAGE_FULL, UPLOAD, limit_bodies
+from longva_demo.server.bodies import BODY_BYTES, MAX_OTHER_BYTES, STORAGE_FULL, UPLOAD, limit_bodies
 from longva_demo.server.requests import limit_requests
+from longva_demo.server.reservations import GRANT_BYTES, Reservations
 from tests.support.server import serving
 
 MB = 1_000_000
@@ -52,7 +53,7 @@ class App:
         self.requests = Quota("requests", 100)
         middleware = [
             limit_requests(self.requests),
-            limit_bodies(max_file_bytes, self.disk, self.uploads, self.body_bytes),
+            limit_bodies(max_file_bytes, Reservations(self.disk), self.uploads, self.body_bytes),
         ]
         routes = [Route(UPLOAD, self.store, methods=["POST"]), Route("/login", self.read, methods=["POST"])]
         app = Starlette(routes=[*routes, Route("/other", self.read, methods=["POST"])], middleware=middleware)

@@ -30,6 +30,7 @@ from longva_demo.quotas import QuotaError, Quotas
 from longva_demo.server.api import Api
 from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.rate_limit import RateLimit
+from longva_demo.server.reservations import Reservations
 from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
@@ -260,7 +261,7 @@ def test_each_upload_is_logged(clip: Path, lines: list[dict[str, Any]]) -> None:
 
     quotas = Quotas(Settings())
     uploads = Uploads(set, set, 10**6)
-    middleware = [log_uploads(events), limit_bodies(1000, uploads, quotas.uploads, quotas.body_bytes)]
+    middleware = [log_uploads(events), limit_bodies(1000, Reservations(uploads), quotas.uploads, quotas.body_bytes)]
     app = Starlette(routes=[Route("/{rest:path}", accept, methods=["POST"])], middleware=middleware)
     client = TestClient(app)
     client.post("/gradio_api/upload", content=bytes(10))
