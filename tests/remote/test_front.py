@@ -108,7 +108,7 @@ def test_health_and_metrics(page: str) -> None:
 def test_the_page_leaves_out_what_the_engine_cannot_do(page: str, address: str) -> None:
     """And says why, once; a page with the model in its own process has it all."""
     elsewhere, here = (element_ids(one) for one in (page, address))
-    assert here - elsewhere == {"needle-tab", "needle-test"}
+    assert here - elsewhere == {"needle-tab", "needle-test", "chapters-tab", "chapters"}
     assert elsewhere - here == {"no-attribution"}
 
 
