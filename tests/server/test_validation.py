@@ -18,9 +18,6 @@ RIGHT: dict[str, Any] = {
     "query": "a star",
     "record": "{}",
     "format": "html",
-    "sources": "subtitles",
-    "file": "",
-    "text": "star",
     "number": 0,
 }
 
