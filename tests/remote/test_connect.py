@@ -95,7 +95,7 @@ print(open_engine(Settings(engine={served[1]!r})).model.id)
     assert (found.returncode, found.stdout) == (0, "tiny\n"), found.stderr
 
 
-def test_health_follows_the_engine(local: LocalEngine) -> None:
+def test_health_follows_the_engine(local: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
     with ExitStack() as server:
         transport = Transport(server.enter_context(serving(Replica(local))))
         health = Health(transport)
@@ -104,6 +104,9 @@ def test_health_follows_the_engine(local: LocalEngine) -> None:
         server.close()
         transport.start(health.check()).result()
         assert health.problem == "the engine does not answer (ConnectError)"
+        assert [record.message for record in caplog.records if record.name.startswith("longva_demo")] == [
+            "the engine elsewhere does not answer, or is not healthy"
+        ]
 
 
 @pytest.mark.parametrize(

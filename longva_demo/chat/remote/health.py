@@ -1,11 +1,14 @@
 """Watches the engine in the background, for /metrics, /healthz and the queue."""
 
 import asyncio
+import logging
 from typing import Any
 
 import httpx
 
 from longva_demo.chat.remote.transport import Transport
+
+log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 5.0
 TIMEOUT_SECONDS = 4.0
@@ -25,13 +28,22 @@ class Health:
         self._transport.start(self._repeat())
 
     async def check(self) -> None:
+        before, self.problem = self.problem, await self._find_problem()
+        if self.problem and not before:
+            log.warning("the engine elsewhere does not answer, or is not healthy")
+        elif before and not self.problem:
+            log.warning("the engine elsewhere answers again")
+
+    async def _find_problem(self) -> str:
         try:
             status, _ = await self._transport.get("/health", TIMEOUT_SECONDS)
-            self.problem = "" if status == httpx.codes.OK else f"the engine is not healthy (HTTP {status})"
+            if status != httpx.codes.OK:
+                return f"the engine is not healthy (HTTP {status})"
             status, values = await self._transport.get("/list_workers", TIMEOUT_SECONDS)  # of vllm-router
             self.num_replicas = count_workers(values) if status == httpx.codes.OK else 1
         except httpx.HTTPError as error:
-            self.problem = f"the engine does not answer ({type(error).__name__})"
+            return f"the engine does not answer ({type(error).__name__})"
+        return ""
 
     async def _repeat(self) -> None:
         while True:

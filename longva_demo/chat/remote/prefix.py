@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 STEP_ITEMS = 4
 # Tries of a request, and seconds between them: the first, doubled each time, up to the last.
 MAX_TRIES, FIRST_WAIT, MAX_WAIT = 8, 0.25, 4.0
+BUSY, LOST = "the engine is busy: try %d of %d failed", "a replica was lost: try %d of %d failed"
 # How often a replica may forget the items during one answer.
 MAX_RESENDS = 3
 
@@ -75,7 +76,7 @@ class Retries:
             ModelError: that was the last one.
         """
         self._num_failed += 1
-        log.warning("the engine failed (%s), try %d of %d", lost, self._num_failed, MAX_TRIES)
+        log.warning(BUSY if lost.is_busy else LOST, self._num_failed, MAX_TRIES)
         if self._num_failed >= MAX_TRIES:
             if lost.is_busy:
                 raise ModelError("the engine is busy: its queue is full", "try again in a minute") from None
