@@ -10,6 +10,8 @@ import numpy as np
 # The threshold is the middle between the scores of frames that show it and of those that do not, within these limits:
 # a curve without a clear yes has no range, and one without a clear no is one range.
 MIN_THRESHOLD, MAX_THRESHOLD = 0.35, 0.65
+# A range has a frame about which the model is this sure: where it says yes by a narrow margin all along, it guesses.
+MIN_PEAK = 0.7
 # Two groups of scores are told apart only if their means differ by so much.
 MIN_CONTRAST = 0.3
 # The edges of a range are known to this share of its length, or to the precision that was asked for, if that is finer.
@@ -87,7 +89,7 @@ class Run:
 
 
 def find_runs(frames: Sequence[ScoredFrame], threshold: float) -> list[Run]:
-    """The longest runs of frames with at least the threshold's score; `frames` ascend."""
+    """The longest runs of frames with at least the threshold's score, and one with MIN_PEAK; `frames` ascend."""
     runs: list[Run] = []
     for position, frame in enumerate(frames):
         if frame.score < threshold:
@@ -96,7 +98,7 @@ def find_runs(frames: Sequence[ScoredFrame], threshold: float) -> list[Run]:
             runs[-1] = Run(runs[-1].first, position)
         else:
             runs.append(Run(position, position))
-    return runs
+    return [run for run in runs if max(one.score for one in frames[run.first : run.last + 1]) >= MIN_PEAK]
 
 
 def find_ranges(frames: Sequence[ScoredFrame], threshold: float, times: Times) -> list[Range]:

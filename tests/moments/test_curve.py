@@ -55,6 +55,12 @@ def test_ranges_begin_and_end_between_samples() -> None:
     assert last == Range(45.0, 100.0, 0.7, 50.0)
 
 
+def test_a_range_needs_a_frame_with_a_clear_yes() -> None:
+    assert find_ranges(scored(0.1, 0.6, 0.65, 0.1), 0.4, TIMES) == []
+    [found] = find_ranges(scored(0.1, 0.6, 0.75, 0.1), 0.4, TIMES)
+    assert found.best == 20.0
+
+
 def test_the_edges_of_neighbours_are_exact() -> None:
     [found] = find_ranges(scored(0.0, 0.9, 0.9, 0.0, step=1), 0.5, TIMES)
     assert (found.start, found.end) == (0.1, 0.3)

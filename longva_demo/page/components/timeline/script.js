@@ -208,7 +208,6 @@ function show(isSameFile) {
   timeline.dataset.state = view?.duration ? "ready" : isAwaited ? "waiting" : "empty";
   if (!isSameFile) pressedX = null;
   if (!isSameFile) clearSelection(); else showRange();
-  if (!isSameFile) search.clear();
   showTrail();
   showHead();
   paint();
@@ -216,7 +215,11 @@ function show(isSameFile) {
 
 const listen = (name, onEvent) => document.addEventListener(name, onEvent, true);
 // The place is kept from the click on, so that nothing moves when the view arrives.
-listen("longva:file-changed", ({ detail: field }) => { isAwaited = field === "video"; show(false); });
+listen("longva:file-changed", ({ detail: field }) => {
+  isAwaited = field === "video";
+  search.clear();
+  show(false);
+});
 listen("longva:request-failed", () => { isAwaited = false; show(true); });
 listen("longva:view", ({ detail }) => { view = detail.view; samples = []; weights = null; show(detail.isSameFile); });
 listen("longva:samples", ({ detail }) => { samples = detail; timeline.dataset.samples = samples.length; paint(); });
