@@ -11,6 +11,7 @@ from longva_demo.video._worker.wire import Message
 from longva_demo.video.limits import DecodeLimits
 
 MAX_THREADS = 4
+DETECTION_SCALE, MIN_LARGE_SIDE = 0.8, 1280
 MIN_SCORE = 0.8  # below it, a line is more often invented than read
 # Frames of which no block of pixels differs by more show the same text. Compression alone changes less.
 BLOCK, MAX_DIFFERENCE = 16, 5.0
@@ -31,7 +32,7 @@ class FrameMemory:
 def run(request: Message, payload: bytes, limits: DecodeLimits, parent: ParentChannel) -> None:
     """Send what is seen in each frame."""
     memory = FrameMemory(request["width"], request["height"])
-    reader = TextReader()
+    reader = TextReader(max(request["width"], request["height"]))
     seconds = dict(zip(request["indices"], request["seconds"], strict=True))
     before: np.ndarray | None = None
     seen: list[Seen] = []
@@ -46,15 +47,19 @@ def run(request: Message, payload: bytes, limits: DecodeLimits, parent: ParentCh
 class TextReader:
     """RapidOCR, with the models of its wheel. Nothing is downloaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_side: int) -> None:
+        """`longest_side` is that of the frames, in pixels."""
         from rapidocr import RapidOCR
 
         threads = min(available_cpus(), MAX_THREADS)
+        # Lines are looked for in smaller copies of large frames, and read in full size. RapidOCR enlarges small frames.
+        smaller = {"Det.limit_type": "max", "Det.limit_side_len": round(DETECTION_SCALE * longest_side)}
         self._ocr: Any = RapidOCR(
             params={
                 "Global.log_level": "error",
                 "Global.use_cls": False,  # text upside down
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                **(smaller if longest_side >= MIN_LARGE_SIDE else {}),
             }
         )
 
