@@ -105,6 +105,7 @@ def test_another_file_clears_it(desk: Visit) -> None:
 
 def test_a_search_can_be_stopped_and_the_chat_stays_usable(visit: Visit) -> None:
     page = visit.page
+    page.set_default_timeout(BUSY_MS)
     visit.pick("One second in a minute")
     page.fill(".budget-number", "500")
     page.press(".budget-number", "Enter")
