@@ -27,6 +27,7 @@ from longva_demo.page.components.preview import make_preview_line
 from longva_demo.page.components.suggestions import make_suggestions
 from longva_demo.page.components.timeline import make_timeline
 from longva_demo.page.components.transcript import make_transcript
+from longva_demo.page.components.words import make_words
 from longva_demo.page.finding import Finding
 from longva_demo.page.handlers import Handlers
 from longva_demo.page.i18n import I18N
@@ -34,6 +35,7 @@ from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.outline import Outlines
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
+from longva_demo.page.words import Words
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog
 
@@ -47,6 +49,7 @@ class Parts(NamedTuple):
     picture: gr.Image
     needle_test: gr.HTML | None  # if the engine can run it
     chapters: gr.HTML | None  # likewise
+    words: gr.HTML
     preview: gr.HTML
     timeline: gr.HTML
     about: gr.HTML
@@ -94,6 +97,7 @@ def build_page(
         )
     if parts.chapters is not None:
         Outlines(pages, outliner).bind(parts.chapters, parts.asked_at, parts.file)
+    Words(pages, settings, events).bind(parts.words, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
@@ -128,6 +132,8 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         if Capability.WINDOWS in engine.capabilities:
             with gr.Tab(I18N("tab.chapters"), id="chapters", elem_id="chapters-tab"):
                 chapters = make_chapters(elem_id="chapters")
+        with gr.Tab(I18N("tab.words"), id="words", elem_id="words-tab", render_children=True):
+            words = make_words(elem_id="words")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(Capability.WINDOWS in engine.capabilities, elem_id="timeline")
     about = make_about(elem_id="about")
@@ -145,6 +151,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         "picture": picture,
         "needle_test": needle_test,
         "chapters": chapters,
+        "words": words,
         "preview": preview,
         "timeline": timeline,
         "about": about,

@@ -25,6 +25,7 @@ from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
 from longva_demo.page.transcript import BLIND, COMPARE, Entry, Transcript, TurnEntry, Value
+from longva_demo.page.words_state import WordsState
 from longva_demo.quotas import Holding, QuotaError, Quotas
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
@@ -99,6 +100,7 @@ class Page:
     def __post_init__(self) -> None:
         self.chats_held = Holding(self.quotas.page_bytes, self.client)  # by the earlier chats
         self.preview_held = Holding(self.quotas.disk_bytes, self.client)
+        self.words = WordsState(self.client, self.quotas)
 
     @property
     def view(self) -> SampledView | None:
@@ -422,3 +424,4 @@ class Page:
         self.stop()
         self.session.close()
         self.recent_views.close()
+        self.words.close()

@@ -29,6 +29,10 @@ EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
     "search": {"query": ((str,), "text")},
     "save_moments": {"format": ((str,), "text")},
     "save_chapters": {"format": ((str,), "text")},
+    "read_words": {"sources": ((str,), "text")},
+    "attach_words": {"file": ((str,), "text")},
+    "find_words": {"text": ((str,), "text")},
+    "save_words": {"format": ((str,), "text")},
     "blind": {"number": ((int,), "a whole number")},
     "compare": {"number": ((int,), "a whole number")},
 }

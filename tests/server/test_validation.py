@@ -18,6 +18,9 @@ RIGHT: dict[str, Any] = {
     "query": "a star",
     "record": "{}",
     "format": "html",
+    "sources": "subtitles",
+    "file": "",
+    "text": "star",
     "number": 0,
 }
 

@@ -62,6 +62,7 @@ const TITLES = {
   "#picture-tab-button": "tab.picture_title",
   "#needle-tab-button": "tab.needle_title",
   "#chapters-tab-button": "tab.chapters_title",
+  "#words-tab-button": "tab.words_title",
   "#start": "range.from_title",
   "#end": "range.to_title",
   "#question .submit-button": "ask.button_title",

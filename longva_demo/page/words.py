@@ -1,0 +1,123 @@
+"""The panel of what is said and written: its handlers. Lines are read when the visitor asks for them."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from longva_demo.chat import VideoSource
+from longva_demo.errors import DemoError
+from longva_demo.folders import own_folder
+from longva_demo.page.components.component import NOW
+from longva_demo.page.errors import plain, streaming
+from longva_demo.page.save import DOWNLOAD, file_stem
+from longva_demo.page.sessions import Pages
+from longva_demo.page.state import Page
+from longva_demo.page.transcript import Value
+from longva_demo.settings import Settings
+from longva_demo.telemetry import EventLog
+from longva_demo.timed_text import FORMATS, Request, parse_sources, read_lines, seldom, write_lines
+from longva_demo.timed_text.store import LineStore
+from longva_demo.video import DecodeLimits
+
+MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "txt": "text/plain", "json": "application/json"}
+# Runs in the browser: tells the panel which lines match.
+FOUND = "(found) => document.dispatchEvent(new CustomEvent('longva:words-found', { detail: JSON.parse(found) }))"
+
+
+class Words:
+    """Handlers of the panel. Output: its value; see `WordsState.value`."""
+
+    def __init__(self, pages: Pages, settings: Settings, events: EventLog) -> None:
+        self.pages = pages
+        self.settings = settings
+        self.events = events
+
+    def bind(self, panel: gr.HTML, asked_at: gr.Number, file: gr.Textbox) -> None:
+        """`file` takes texts on their way to the browser."""
+        hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        many: dict[str, Any] = {"trigger_mode": "multiple", **hidden}
+        panel.read_words(self.read_words, asked_at, panel, js=NOW, **many)
+        panel.attach_words(self.attach_words, asked_at, panel, js=NOW, **many)
+        panel.stop_words(self.stop_words, None, None, queue=False, **hidden)
+        panel.find_words(self.find_words, None, file, **many).success(None, file, None, js=FOUND, **hidden)
+        panel.save_words(self.save_words, None, file, **hidden).success(None, file, None, js=DOWNLOAD, **hidden)
+
+    @streaming
+    def read_words(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Iterator[Value]:
+        """Read the sources that the event names. Lines of other sources stay."""
+        yield from self._read(self.pages.get(request.session_hash), str(event.sources), asked_at)
+
+    @streaming
+    def attach_words(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Iterator[Value]:
+        """Use the visitor's subtitle file, whose bytes come in base64, instead of the video's own."""
+        page = self.pages.get(request.session_hash)
+        try:
+            data = base64.b64decode(str(event.file), validate=True)
+        except ValueError:
+            raise DemoError("the subtitle file arrived damaged", "choose it again") from None
+        page.words.show(source_of(page).info.path)
+        page.words.attach(data)
+        yield from self._read(page, "subtitles", asked_at)
+
+    def _read(self, page: Page, sources: str, asked_at: float) -> Iterator[Value]:
+        """A later reading, another file or `stop_words` ends it. The last update has what was read."""
+        words, source = page.words, source_of(page)
+        if asked_at < max(page.selection_asked_at, words.asked_at):
+            return  # a newer act has overtaken this one
+        request = Request(
+            sources=parse_sources(sources),
+            subtitles=words.attached_to(source.info.path),
+            looks_beside=False,
+            speech_model=self.settings.speech_model,
+            may_download=False,
+            store=LineStore(own_folder() / "words"),
+        )
+        words.show(source.info.path)
+        stop = words.start(asked_at)
+        limits = DecodeLimits.from_settings(self.settings)
+        with self.events.event("words", where="page", sources=request.sources, lines=0) as entry:
+            try:
+                with closing(seldom(read_lines(source.info, request, limits))) as updates:  # type: ignore[type-var]
+                    for update in updates:
+                        if stop.is_set() or page.source is not source:
+                            entry.outcome = "stopped"
+                            break
+                        words.add(update)
+                        entry.facts["lines"] = len(words.lines.lines)
+                        yield words.value
+            finally:
+                words.finish(stop)
+        if page.source is source:
+            yield words.value
+
+    @plain
+    def stop_words(self, request: gr.Request) -> None:
+        """End the reading. The lines so far stay."""
+        self.pages.get(request.session_hash).words.stop.set()
+
+    @plain
+    def find_words(self, event: gr.EventData, request: gr.Request) -> str:
+        """The positions of the lines that match."""
+        lines = self.pages.get(request.session_hash).words.lines
+        text = str(event.text)
+        return json.dumps({"text": text, "matches": lines.index.matching(text)})
+
+    @plain
+    def save_words(self, event: gr.EventData, request: gr.Request) -> str:
+        """The lines as a file."""
+        words, kind = self.pages.get(request.session_hash).words, str(event.format)
+        if kind not in MEDIA_TYPES:
+            raise DemoError("this is not a format of lines", f"use {', '.join(FORMATS)} or json")
+        name = f"{file_stem(words.path.name) if words.path else 'longva'}.{kind}"
+        return json.dumps({"name": name, "type": MEDIA_TYPES[kind], "text": write_lines(words.lines.lines, kind)})
+
+
+def source_of(page: Page) -> VideoSource:
+    """Raises DemoError if no video is selected."""
+    if not isinstance(page.source, VideoSource):
+        raise DemoError("there is no video", "choose one first")
+    return page.source
