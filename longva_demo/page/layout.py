@@ -132,7 +132,7 @@ def lay_out_selecting(engine: Engine, settings: Settings) -> dict[str, Any]:
         if Capability.WINDOWS in engine.capabilities:
             with gr.Tab(I18N("tab.chapters"), id="chapters", elem_id="chapters-tab"):
                 chapters = make_chapters(elem_id="chapters")
-        with gr.Tab(I18N("tab.words"), id="words", elem_id="words-tab", render_children=True):
+        with gr.Tab(I18N("tab.words"), id="words", elem_id="words-tab"):
             words = make_words(elem_id="words")
     preview = make_preview_line(elem_id="preview")
     timeline = make_timeline(Capability.WINDOWS in engine.capabilities, elem_id="timeline")

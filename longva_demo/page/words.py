@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -21,9 +22,10 @@ from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog
 from longva_demo.timed_text import FORMATS, Request, parse_sources, read_lines, seldom, write_lines
 from longva_demo.timed_text.store import LineStore
-from longva_demo.video import DecodeLimits
+from longva_demo.video import DecodeLimits, VideoInfo
 
 MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "txt": "text/plain", "json": "application/json"}
+MAX_FILE_BYTES = 500_000  # of a subtitle file; the panel's script has the same limit
 # Runs in the browser: tells the panel which lines match.
 FOUND = "(found) => document.dispatchEvent(new CustomEvent('longva:words-found', { detail: JSON.parse(found) }))"
 
@@ -42,7 +44,7 @@ class Words:
         many: dict[str, Any] = {"trigger_mode": "multiple", **hidden}
         panel.read_words(self.read_words, asked_at, panel, js=NOW, **many)
         panel.attach_words(self.attach_words, asked_at, panel, js=NOW, **many)
-        panel.stop_words(self.stop_words, None, None, queue=False, **hidden)
+        panel.stop_words(self.stop_words, None, panel, queue=False, **hidden)
         panel.find_words(self.find_words, None, file, **many).success(None, file, None, js=FOUND, **hidden)
         panel.save_words(self.save_words, None, file, **hidden).success(None, file, None, js=DOWNLOAD, **hidden)
 
@@ -59,31 +61,43 @@ class Words:
             data = base64.b64decode(str(event.file), validate=True)
         except ValueError:
             raise DemoError("the subtitle file arrived damaged", "choose it again") from None
+        if len(data) > MAX_FILE_BYTES:
+            raise DemoError(f"the subtitle file has {len(data):,} bytes", f"use one of at most {MAX_FILE_BYTES:,}")
         page.words.show(source_of(page).info.path)
         page.words.attach(data)
         yield from self._read(page, "subtitles", asked_at)
 
     def _read(self, page: Page, sources: str, asked_at: float) -> Iterator[Value]:
-        """A later reading, another file or `stop_words` ends it. The last update has what was read."""
-        words, source = page.words, source_of(page)
+        """A later reading, another file or `stop_words` ends it. The last value comes after errors too."""
+        words, info = page.words, source_of(page).info
         if asked_at < max(page.selection_asked_at, words.asked_at):
             return  # a newer act has overtaken this one
         request = Request(
             sources=parse_sources(sources),
-            subtitles=words.attached_to(source.info.path),
+            subtitles=words.attached_to(info.path),
             looks_beside=False,
             speech_model=self.settings.speech_model,
             may_download=False,
             store=LineStore(own_folder() / "words"),
         )
-        words.show(source.info.path)
-        stop = words.start(asked_at)
-        limits = DecodeLimits.from_settings(self.settings)
+        words.show(info.path)
+        failure: Exception | None = None
+        try:
+            yield from self._updates(page, info, request, words.start(request.sources[0], asked_at))
+        except Exception as error:
+            failure = error
+        yield words.value
+        if failure is not None:
+            raise failure
+
+    def _updates(self, page: Page, info: VideoInfo, request: Request, stop: threading.Event) -> Iterator[Value]:
+        words, limits = page.words, DecodeLimits.from_settings(self.settings)
         with self.events.event("words", where="page", sources=request.sources, lines=0) as entry:
             try:
-                with closing(seldom(read_lines(source.info, request, limits))) as updates:  # type: ignore[type-var]
+                yield words.value
+                with closing(seldom(read_lines(info, request, limits))) as updates:  # type: ignore[type-var]
                     for update in updates:
-                        if stop.is_set() or page.source is not source:
+                        if stop.is_set() or page.file != str(info.path):
                             entry.outcome = "stopped"
                             break
                         words.add(update)
@@ -91,13 +105,14 @@ class Words:
                         yield words.value
             finally:
                 words.finish(stop)
-        if page.source is source:
-            yield words.value
 
     @plain
-    def stop_words(self, request: gr.Request) -> None:
+    def stop_words(self, request: gr.Request) -> Value:
         """End the reading. The lines so far stay."""
-        self.pages.get(request.session_hash).words.stop.set()
+        words = self.pages.get(request.session_hash).words
+        words.stop.set()
+        words.finish(words.stop)
+        return words.value
 
     @plain
     def find_words(self, event: gr.EventData, request: gr.Request) -> str:
@@ -112,7 +127,7 @@ class Words:
         words, kind = self.pages.get(request.session_hash).words, str(event.format)
         if kind not in MEDIA_TYPES:
             raise DemoError("this is not a format of lines", f"use {', '.join(FORMATS)} or json")
-        name = f"{file_stem(words.path.name) if words.path else 'longva'}.{kind}"
+        name = f"{file_stem(words.path.stem) if words.path else 'longva'}.{kind}"
         return json.dumps({"name": name, "type": MEDIA_TYPES[kind], "text": write_lines(words.lines.lines, kind)})
 
 

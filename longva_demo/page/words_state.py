@@ -72,11 +72,12 @@ class WordsState:
         self.attached = temporary_folder("subtitles") / "subtitles"
         self.attached.write_bytes(data)
 
-    def start(self, asked_at: float) -> threading.Event:
+    def start(self, source: str, asked_at: float) -> threading.Event:
         """A reading begins, and ends the one before. Returns what tells it to stop."""
         self.stop.set()
         self.stop = threading.Event()
         self.asked_at = asked_at
+        self.running, self.done, self.total = source, 0.0, 0.0
         return self.stop
 
     def add(self, update: Update) -> None:

@@ -66,6 +66,17 @@ def needle_tested(visit: Visit, _: Path) -> None:
     visit.page.click(".needles-stop")
 
 
+def listed(visit: Visit, folder: Path) -> None:
+    """What is said and written: lines, and the buttons for more."""
+    file = folder / "own.srt"
+    file.write_text("1\n00:00:01,000 --> 00:00:02,000\nA star\n")
+    visit.pick("Three shapes")
+    visit.page.get_by_role("tab", name="Words").click()
+    visit.page.wait_for_selector(".words-screen:visible")
+    visit.page.set_input_files(".words-file", str(file))
+    visit.page.wait_for_selector(".words-line")
+
+
 OPAQUE = """() => {
   const around = [document.querySelector(".toast-body")];
   while (around.at(-1).parentElement) around.push(around.at(-1).parentElement);
@@ -82,7 +93,7 @@ def refused(visit: Visit, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("state", [empty, answered, opened, explained, helped, needle_tested, refused])
+@pytest.mark.parametrize("state", [empty, answered, opened, explained, helped, needle_tested, listed, refused])
 def test_no_violation(
     browser: Browser, address: str, tmp_path: Path, state: Callable[[Visit, Path], None], scheme: Any
 ) -> None:

@@ -97,9 +97,30 @@ def test_under_a_finger_everything_is_large_enough(browser: Browser, address: st
     visit.page.wait_for_selector(".machine-needs td")
     assert visit.page.evaluate(SMALL_TARGETS) == []
     visit.page.keyboard.press("Escape")
-    for tab in ("Picture", "Needle test"):
+    for tab in ("Picture", "Needle test", "Chapters", "Words"):
         visit.page.get_by_role("tab", name=tab).click()
         assert visit.page.evaluate(SMALL_TARGETS) == []
+    visit.page.wait_for_selector(".words-screen:visible")
+    assert visit.page.evaluate(SMALL_TARGETS) == []
+    context.close()
+
+
+# Right end of the last tab, and left end of the facts beside the tabs.
+AROUND_GAP = """() => [
+  Math.max(...[...document.querySelectorAll("#media [role=tab]")].map((one) => one.getBoundingClientRect().right)),
+  document.querySelector(".about").getBoundingClientRect().left,
+]"""
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "ms", "zh"])
+def test_the_facts_beside_the_tabs_cover_none(browser: Browser, address: str, language: str) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, locale=language)
+    visit = Visit(context, address)
+    visit.page.click(".card >> nth=0")
+    visit.wait_for_frames()
+    tabs, facts = visit.page.evaluate(AROUND_GAP)
+    assert tabs <= facts
+    expect(visit.page.locator("#words-tab-button")).to_be_visible()
     context.close()
 
 

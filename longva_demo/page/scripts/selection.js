@@ -16,10 +16,13 @@ let pending = null, good = null;  // the fields of the newest request, and of th
 let isRestoring = false;
 let reopened = null;  // the visitor's own file from before a reload, as `good`
 let awaited = null;  // the range and budget for the file that an earlier chat waits for
+let sampled = null;  // the sampled view: {duration, trail, …}
 
 document.addEventListener("input", ({ target }) => {
   for (const [name, place] of Object.entries(FIELDS)) if (target.closest?.(place)) editedAt[name] = now();
 }, true);
+
+document.addEventListener("longva:view", ({ detail }) => { sampled = detail.view; });
 
 const announce = (name, detail) => document.dispatchEvent(new CustomEvent(`longva:${name}`, { detail }));
 
@@ -152,6 +155,8 @@ const selection = {
 
   // Whether a reply of the server is about the present selection.
   isCurrent: (value) => (value?.asked_at ?? 0) >= askedAt,
+  // For components that Gradio adds later, when their tab is first opened.
+  view: () => sampled,
   isUploading: () => uploads.size > 0 || isArriving,
   chosenAt: () => chosenAt,
   exampleId: () => exampleId,

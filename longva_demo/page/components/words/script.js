@@ -2,17 +2,19 @@
 // available}; each line is [start, end, text, source]. Lines come from a stranger's file: they are drawn with textContent,
 // and escaped for the player. A long list is drawn in parts as it is scrolled.
 const PART = 200, SEARCH_MS = 200, MAX_FILE_BYTES = 500_000;
-// Of tiny.en, per second of sound, and of 64 frames of 720p, on two cores.
-const SPEECH_RATE = 0.15, SCREEN_SECONDS = 60;
-const list = element.querySelector(".words-list"), state = element.querySelector(".words-state");
-const search = element.querySelector(".words-search"), notes = element.querySelector(".words-notes");
+// Seconds on two cores: of tiny.en per second of sound, and of 64 frames of 720p.
+const SPEECH_RATE = 0.15, SCREEN_SECONDS = 40;
+const list = element.querySelector(".words-list"), body = element.querySelector(".words-body");
+const state = element.querySelector(".words-state"), search = element.querySelector(".words-search");
+const notes = element.querySelector(".words-notes");
 const show = element.querySelector(".words-show"), stop = element.querySelector(".words-stop");
 const file = element.querySelector(".words-file"), save = element.querySelector(".words-save");
 const buttons = { speech: element.querySelector(".words-speech"), screen: element.querySelector(".words-screen") };
-let view = null;  // the sampled view, once there is a video
+let view = null;  // the sampled view, if it is of a video
 let lines = [], matches = null;  // positions of the lines that match the search; null: all
 let numDrawn = 0, shownAt = 0, changedAt = 0, searchTimer = 0, isRead = false;
 let cues = null;  // the track of the player
+let current = null;  // the newest value about this file
 
 const shown = () => matches ?? lines.map((_, position) => position);
 
@@ -36,11 +38,11 @@ function drawPart() {
 }
 
 function drawList() {
-  const wanted = Math.max(PART, numDrawn), top = list.scrollTop;
+  const wanted = Math.max(PART, numDrawn), top = body.scrollTop;
   list.replaceChildren();
   numDrawn = 0;
   while (numDrawn < Math.min(wanted, shown().length)) drawPart();
-  list.scrollTop = top;
+  body.scrollTop = top;
 }
 
 // A cue is WebVTT: a tag in it would style it or hide text.
@@ -59,32 +61,37 @@ function drawCues() {
     if (from === source && end > start) track.addCue(new VTTCue(start, end, escapeCue(text)));
 }
 
-function drawState(value) {
-  const running = value?.running ?? "";
-  for (const [source, button] of Object.entries(buttons))
-    button.hidden = Boolean(running) || !view || !value?.available.includes(source);
+function describeState({ running = "", done = 0, total = 0 }) {
+  if (running) return say(`words.reading_${running}`, { share: total ? done / total : 0 });
+  if (!view) return say("words.no_video");
+  return lines.length ? say("words.count", { count: lines.length }) : say("words.none");
+}
+
+function drawState() {
+  const { running = "", available = [], notes: texts = [] } = current ?? {};
   const seconds = { speech: SPEECH_RATE * (view?.duration ?? 0), screen: SCREEN_SECONDS };
-  for (const [source, button] of Object.entries(buttons))
-    button.title = `${say(`words.${source}_title`)} ${say("words.estimate", { duration: seconds[source] })}`;
+  for (const [source, button] of Object.entries(buttons)) {
+    button.hidden = Boolean(running) || !view || !available.includes(source);
+    setText(button, say(`words.${source}`, { interval: seconds[source] }));
+    button.title = say(`words.${source}_title`);
+  }
   stop.hidden = !running;
   save.hidden = !lines.length;
-  if (running) setText(state, say(`words.reading_${running}`, { share: value.total ? value.done / value.total : 0 }));
-  else if (!view) setText(state, say("words.no_video"));
-  else setText(state, lines.length ? say("words.count", { count: lines.length }) : say("words.none"));
-  notes.replaceChildren(...(value?.notes ?? []).map((text) => make("li", "", text)));
+  setText(state, describeState(current ?? {}));
+  notes.replaceChildren(...texts.map((text) => make("li", "", text)));
 }
 
 function draw() {
   const { value } = props;
   if (!value || value.at < shownAt || value.asked_at < changedAt) return;  // of an earlier update, or of another file
   shownAt = value.at;
+  current = value;
   if (hasChanged(list, "lines", value.lines)) {
     lines = value.lines;
-    if (search.value.trim()) trigger("find_words", { text: search.value });
-    drawList();
+    sendSearch();
     drawCues();
   }
-  drawState(value);
+  drawState();
 }
 
 function sendSearch() {
@@ -95,7 +102,7 @@ function sendSearch() {
 
 // Subtitles are read when the panel is first seen.
 function readSubtitles() {
-  if (isRead || !view || !list.clientWidth) return;
+  if (isRead || !view || !body.clientWidth) return;
   isRead = true;
   trigger("read_words", { sources: "subtitles" });
 }
@@ -110,13 +117,13 @@ async function sendFile() {
 }
 
 function reset() {
-  [lines, matches, numDrawn, isRead] = [[], null, 0, false];
+  [lines, matches, numDrawn, isRead, current] = [[], null, 0, false, null];
   changedAt = performance.now();
   search.value = "";
   hasChanged(list, "lines", null);
   drawList();
   drawCues();
-  drawState(null);
+  drawState();
 }
 
 search.addEventListener("input", () => { clearTimeout(searchTimer); searchTimer = setTimeout(sendSearch, SEARCH_MS); });
@@ -126,7 +133,7 @@ stop.addEventListener("click", () => trigger("stop_words"));
 element.querySelector(".words-attach").addEventListener("click", () => file.click());
 file.addEventListener("change", sendFile);
 show.addEventListener("change", drawCues);
-list.addEventListener("scroll", () => { if (list.scrollTop + 2 * list.clientHeight > list.scrollHeight) drawPart(); });
+body.addEventListener("scroll", () => { if (body.scrollTop + 2 * body.clientHeight > body.scrollHeight) drawPart(); });
 for (const button of save.querySelectorAll("button"))
   button.addEventListener("click", () => trigger("save_words", { format: button.dataset.format }));
 document.addEventListener("longva:words-found", ({ detail: found }) => {
@@ -134,14 +141,15 @@ document.addEventListener("longva:words-found", ({ detail: found }) => {
   matches = found.matches.filter((position) => position < lines.length);
   numDrawn = 0;
   drawList();
-  list.scrollTop = 0;
+  body.scrollTop = 0;
 });
-document.addEventListener("longva:view", ({ detail }) => {
-  view = detail.view?.duration ? detail.view : null;
-  drawState(view && lines.length ? props.value : null);
+function setView(sampled) {
+  view = sampled?.duration ? sampled : null;
+  drawState();
   readSubtitles();
-});
+}
+document.addEventListener("longva:view", ({ detail }) => setView(detail.view));
 document.addEventListener("longva:file-changed", () => { view = null; reset(); });
-new ResizeObserver(readSubtitles).observe(list);
+new ResizeObserver(readSubtitles).observe(body);
 watch("value", draw);
-drawState(null);
+setView(selection.view());
