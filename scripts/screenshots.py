@@ -1,7 +1,7 @@
 """Screenshots of the real page with the bundled model, for the README: `make screenshots` writes docs/*.png.
 
-A first visit, an answer with its frames, an answer that is checked, 2,000 frames, a phone, a file that is refused, and
-what can be done with a video that the built-in model does not know.
+A first visit, an answer with its frames, an answer that is checked, 2,000 frames, a search, a phone, a file that is
+refused, and what can be done with a video that the built-in model does not know.
 """
 
 import sys
@@ -93,6 +93,15 @@ def own_video(visit: Visit) -> None:
     visit.page.wait_for_selector(".machine-needs td")
 
 
+def moments(visit: Visit) -> None:
+    """The ranges of a search and its curve on the timeline."""
+    visit.pick(NEEDLE)
+    visit.page.fill(".find input", "a star")
+    visit.page.press(".find input", "Enter")
+    visit.page.wait_for_selector(".found-save:not([hidden])")
+    visit.page.locator(".find input").blur()
+
+
 class Shot(NamedTuple):
     """One picture: the state, and its window."""
 
@@ -107,6 +116,7 @@ SHOTS = {
     "page-checks": Shot(checks, scheme="dark"),
     "page-first": Shot(first_visit),
     "page-frames": Shot(many),
+    "page-moments": Shot(moments),
     "page-own": Shot(own_video),
     "page-phone": Shot(answer_on_a_phone, width=390, height=844),
     "page-refused": Shot(refused),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a clone, without installing it
 
-from longva_demo.cli.main import build_parser
+from longva_demo.cli.parser import build_parser
 from longva_demo.eval.plan import hours, task_cost
 from longva_demo.eval.published import FIGURES, NEEDLES, TASKS, Figure
 from longva_demo.settings import SETTINGS, flag_of, variable_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from longva_demo.cli.main import build_parser
+from longva_demo.cli.parser import build_parser
 from longva_demo.errors import DemoError
 from longva_demo.settings import SETTINGS, Settings
 

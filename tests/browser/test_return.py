@@ -94,8 +94,13 @@ def test_a_reload_after_the_server_has_deleted_the_file_says_so(visit: Visit, cl
     stored = visit.page.evaluate("JSON.parse(sessionStorage.getItem('longva-own-file')).fields[0].path")
     Path(stored).unlink()
     visit.reload()
-    expect(visit.page.locator("#about .problem")).to_contain_text("my & clip.mp4")
-    assert visit.ask("What can you see?")
+    problem = visit.page.locator("#about .problem")
+    expect(problem).to_have_text("The server no longer has <b>my & clip.mp4: choose it again.")
+    assert visit.page.evaluate("window.toasts") == []
+    assert visit.page.locator("#player video").count() == 0
+    visit.upload(clip)
+    visit.wait_for_frames()
+    expect(problem).to_be_hidden()
     visit.pick("Three shapes")
     assert visit.ask("What colour is the star?")
 

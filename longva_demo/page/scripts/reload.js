@@ -8,11 +8,16 @@ function store(saved) {
   } catch { /* storage is disabled */ }
 }
 
-function reopen() {
+async function reopen() {
   const [{ type } = {}] = performance.getEntriesByType("navigation");
   let saved = null;
   try { saved = JSON.parse(sessionStorage.getItem(KEY)); } catch { /* storage is disabled, or holds something else */ }
-  if (type === "reload" && saved && !new URLSearchParams(location.search).has("example")) selection.reopen(saved);
+  if (type !== "reload" || !saved || new URLSearchParams(location.search).has("example")) return;
+  const file = saved.fields[0] ?? saved.fields[1];
+  const hasFile = await fetch(file.url, { method: "HEAD" }).then((reply) => reply.ok, () => false);
+  if (selection.chosenAt()) return;  // the visitor was faster
+  if (hasFile) selection.reopen(saved);
+  else document.dispatchEvent(new CustomEvent("longva:file-lost", { detail: file.orig_name }));
 }
 
 document.addEventListener("longva:confirmed", ({ detail }) => store(detail.id ? null : detail));

@@ -28,6 +28,7 @@ document.addEventListener("longva:file-changed", () => {
   draw({});
   if (!selection.isRestoring()) showProblem("");
 });
+document.addEventListener("longva:file-lost", ({ detail: name }) => showProblem(say("about.lost", { name })));
 document.addEventListener("longva:reopen", () => trigger("restore"));
 document.addEventListener("longva:asked", () => showProblem(""));
 draw({});

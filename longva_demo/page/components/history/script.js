@@ -166,7 +166,7 @@ function resumeAfterReload() {
   } catch { /* not one of this demo's records */ }
 }
 
-document.addEventListener("longva:drawn", resumeAfterReload);
+for (const name of ["drawn", "reopen"]) document.addEventListener(`longva:${name}`, resumeAfterReload);
 document.addEventListener("longva:request-failed", () => { if (pending?.isReload) pending = null; });
 document.addEventListener("longva:resume-failed", () => {
   const failed = continued;
