@@ -2,8 +2,8 @@
 // available}; each line is [start, end, text, source]. Lines come from a stranger's file: they are drawn with textContent,
 // and escaped for the player. A long list is drawn in parts as it is scrolled.
 const PART = 200, SEARCH_MS = 200, MAX_FILE_BYTES = 500_000;
-// Seconds on two cores: of tiny.en per second of sound, and of 64 frames of 720p.
-const SPEECH_RATE = 0.15, SCREEN_SECONDS = 40;
+// CPU seconds: of tiny.en per second of speech, and of 64 frames of 720p.
+const SPEECH_RATE = 0.2, SCREEN_SECONDS = 40;
 const list = element.querySelector(".words-list"), body = element.querySelector(".words-body");
 const state = element.querySelector(".words-state"), search = element.querySelector(".words-search");
 const notes = element.querySelector(".words-notes");
