@@ -1,6 +1,7 @@
 """The panel of what is said and written: subtitles in a list, search, playing, the player's cues, and downloads."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,8 @@ def test_a_file_of_the_visitor_and_downloads(visit: Visit, subtitled: Path, tmp_
     (tmp_path / "bad.srt").write_text("no subtitles")
     page.set_input_files(".words-file", str(tmp_path / "bad.srt"))
     visit.wait_for_toasts("is not a subtitle file")
+    expect(page.locator(".words-screen")).to_be_visible()  # it reads nothing any more
+    assert len(texts(visit)) == 1
     # Another video has none of these lines.
     visit.pick("Three shapes")
     page.get_by_role("tab", name="Words").click()
@@ -102,8 +105,11 @@ def test_a_file_of_the_visitor_and_downloads(visit: Visit, subtitled: Path, tmp_
 
 
 def test_speech_and_text_in_frames_are_read_on_request(visit: Visit) -> None:
+    visit.page.get_by_role("tab", name="Words").click()
+    expect(visit.page.locator(".words-state")).to_have_text("Choose a video first.")
     visit.pick("Three shapes")
     visit.page.get_by_role("tab", name="Words").click()
+    expect(visit.page.locator(".words-speech")).to_have_text(re.compile(r"\(about [\d.]+ s\)"))
     visit.page.click(".words-speech")
     expect(visit.page.locator(".words-notes")).to_contain_text("shapes.mp4 has no sound.", timeout=BUSY_MS)
     visit.page.click(".words-screen")
