@@ -250,7 +250,7 @@ def test_quotas_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set_by_hand.pages.maximum_per_client == set_by_hand.pages.maximum
     names = Counter(name for name, _ in small)
     assert names["connections"] == names["decoders"] == 1
-    assert len(names) == 14
+    assert len(names) == 15
 
 
 def test_connections_leave_room_for_other_files(monkeypatch: pytest.MonkeyPatch) -> None:

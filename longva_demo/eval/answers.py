@@ -119,7 +119,9 @@ def answer_items(
 
 def asked(item: Item) -> dict[str, Any]:
     """The fields of the answer to `item` that are known before it is asked."""
-    return {"key": item.key, "prompt": item.prompt, "media": item.media, **asdict(item.sampling)}
+    sampling = asdict(item.sampling)
+    del sampling["json_schema"]  # not used here
+    return {"key": item.key, "prompt": item.prompt, "media": item.media, **sampling}
 
 
 def save(answers: Answers, answer: Answer) -> Answer:

@@ -36,11 +36,11 @@ class Reservations:
 
     def __init__(self, storage: Storage) -> None:
         self.running: set[Reservation] = set()
-        self._storage = storage
+        self.storage = storage
         self._reserving = asyncio.Lock()
 
     async def could_fit(self, num_bytes: int) -> bool:
-        return await run_in_threadpool(self._storage.could_fit, num_bytes)
+        return await run_in_threadpool(self.storage.could_fit, num_bytes)
 
     async def extend(self, own: Reservation) -> bool:
         """Reserve space for the bytes that have arrived, and for some more. False if they do not fit."""
@@ -48,6 +48,6 @@ class Reservations:
             others = sum(max(0, other.num_granted) for other in self.running if other is not own)
             needed = -own.num_granted
             wanted = needed + (GRANT_BYTES if own.num_announced is None else min(GRANT_BYTES, own.num_announced))
-            space = await run_in_threadpool(self._storage.free_space, others + wanted) - others
+            space = await run_in_threadpool(self.storage.free_space, others + wanted) - others
             own.num_granted += min(wanted, space)
             return space >= needed

@@ -332,7 +332,7 @@ def test_files_of_events(world: World, client: httpx.Client, send: Send, upload:
                     fields = fields_of(event, kinds, None, "", 8)
                     fields[place] = value
                     tries.append((event["id"], fields, {"ask": 1}))
-    assert len(tries) == 8 * len(shapes) + len(more)
+    assert len(tries) == 11 * len(shapes) + len(more)
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda one: send(*one), tries))
     assert all("process_completed" in reply for reply in replies)

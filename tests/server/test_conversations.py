@@ -28,6 +28,13 @@ def engine() -> LocalEngine:
     return LocalEngine(load("tiny", device="cpu"), Settings(log="nothing"))
 
 
+@pytest.fixture(autouse=True)
+def client() -> Iterator[None]:
+    token = CLIENT.set("10.0.0.1")
+    yield
+    CLIENT.reset(token)
+
+
 @pytest.fixture
 def conversations(engine: LocalEngine) -> Iterator[Conversations]:
     made = make(engine, engine.settings)
@@ -39,7 +46,6 @@ def conversations(engine: LocalEngine) -> Iterator[Conversations]:
 def make(engine: LocalEngine, settings: Settings) -> Conversations:
     quotas = Quotas(settings)
     events = EventLog(settings, Metrics(lambda: 0, lambda: 0, engine.figures, quotas))
-    CLIENT.set("10.0.0.1")
     searches = Searches(engine, AdmissionQueue(engine.prefill_times), RateLimit(100, "questions"), events)
     return Conversations(engine, settings, answer_in_process, searches.find, events, quotas)
 

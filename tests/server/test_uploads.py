@@ -17,6 +17,7 @@ from longva_demo.quotas import Quotas
 from longva_demo.server import build_app
 from longva_demo.server.api import Api
 from longva_demo.server.rate_limit import RateLimit
+from longva_demo.server.reservations import Reservations
 from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import FOLDER_BYTES, Ages, Uploads, delete_uploads, stored_bytes, uploaded_files
 from longva_demo.settings import Settings
@@ -113,9 +114,8 @@ def test_an_upload_to_the_page_frees_space(tmp_path: Path, monkeypatch: pytest.M
     app = build_app(LocalEngine(load("tiny"), settings), settings)
     upload = write(tmp_path, "clip.mp4", 900)
     app.temp_file_sets[0].add(str(upload))
-    [uploads] = [
-        layer.kwargs["storage"] for layer in app.options["app_kwargs"]["middleware"] if "storage" in layer.kwargs
-    ]
+    layers = app.options["app_kwargs"]["middleware"]
+    [uploads] = {value.storage for layer in layers for value in layer.args if isinstance(value, Reservations)}
     uploads.free_space(100)
     assert upload.exists()
     assert uploads.could_fit(1000)

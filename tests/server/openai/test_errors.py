@@ -236,7 +236,7 @@ def ask(address: str, sender: str, key: str = KEY, **fields: Any) -> httpx.Respo
 @pytest.mark.slow
 def test_the_key(strict: str) -> None:
     assert ask(strict, "10.0.0.1").status_code == 200
-    for key in ("", "another", f"{KEY} "):
+    for key in ("another", f"{KEY}x", KEY[:-1]):
         check(ask(strict, "10.0.0.2", key), 401, None, "invalid_api_key", "send Authorization: Bearer KEY")
     assert httpx.get(f"{strict}/v1/models").status_code == 401
     assert httpx.get(strict).status_code == 200  # the page needs no key
