@@ -45,7 +45,8 @@ def serve_page(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_upload_folder()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # for people, until it serves
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "mcp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if is_zero_gpu():
         warn_about_torch()
     if settings.speech_model != SPEECH_MODEL:
