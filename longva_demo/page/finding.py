@@ -1,7 +1,6 @@
 """Search on the page: when the selected video shows something. The curve and the ranges grow on the timeline."""
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,9 +38,7 @@ class Finding:
     @plain
     def stop_search(self, asked_at: float, request: gr.Request) -> None:
         """End the search. What is found so far stays."""
-        page = self.pages.get(request.session_hash)
-        if asked_at >= page.search_asked_at:
-            page.search_stop.set()
+        self.pages.get(request.session_hash).search_task.stop(asked_at)
 
     @streaming
     def search(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Iterator[Value]:
@@ -50,14 +47,12 @@ class Finding:
         asked_at: in ms on the browser's clock. A search that a newer act has overtaken is ignored.
         """
         page = self.pages.get(request.session_hash)
-        if asked_at < max(page.selection_asked_at, page.search_asked_at):
+        if asked_at < max(page.selection_asked_at, page.search_task.asked_at):
             return
-        page.search_asked_at = asked_at
+        stop = page.search_task.start(asked_at)
         source, search = page.source, Search(event.query)
         if not isinstance(source, VideoSource):
             raise DemoError("there is no video to search", "choose one, then search")
-        page.search_stop.set()  # ends a search that may be running
-        stop = page.search_stop = threading.Event()
 
         def should_stop() -> bool:
             return stop.is_set() or page.source is not source

@@ -1,6 +1,5 @@
 """V-NIAH on the visitor's own video: needles are hidden among its sampled frames, and the scores fill a heat map."""
 
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from typing import Any
@@ -47,9 +46,7 @@ class NeedleTests:
 
     @plain
     def stop(self, asked_at: float, request: gr.Request) -> None:
-        page = self.pages.get(request.session_hash)
-        if asked_at >= page.needle_test_asked_at:
-            page.needle_test_stop.set()
+        self.pages.get(request.session_hash).needle_test_task.stop(asked_at)
 
     @streaming
     def start(self, asked_at: float, request: gr.Request) -> Iterator[Value]:
@@ -58,9 +55,9 @@ class NeedleTests:
         asked_at: in ms on the browser's clock. A start that a newer act has overtaken is ignored.
         """
         page = self.pages.get(request.session_hash)
-        if asked_at < max(page.selection_asked_at, page.needle_test_asked_at):
+        if asked_at < max(page.selection_asked_at, page.needle_test_task.asked_at):
             return
-        page.needle_test_asked_at = asked_at
+        stop = page.needle_test_task.start(asked_at)
         source = page.source
         if not isinstance(source, VideoSource):
             raise DemoError("there is no video to hide a needle in", "choose one, then start the test")
@@ -68,8 +65,6 @@ class NeedleTests:
             raise DemoError(
                 "the needle test needs a permanent GPU", "run longva-demo niah VIDEO on a machine that has one"
             )
-        page.needle_test_stop.set()  # ends a test that may be running
-        stop = page.needle_test_stop = threading.Event()
 
         def should_stop() -> bool:
             return stop.is_set() or page.source is not source

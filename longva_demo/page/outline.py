@@ -1,7 +1,6 @@
 """Chapters on the page: the scenes of the selected range, each described on its own, as they come."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -42,9 +41,7 @@ class Outlines:
     @plain
     def stop_scenes(self, asked_at: float, request: gr.Request) -> None:
         """End it. The scenes so far stay."""
-        page = self.pages.get(request.session_hash)
-        if asked_at >= page.outline_asked_at:
-            page.outline_stop.set()
+        self.pages.get(request.session_hash).outline_task.stop(asked_at)
 
     @streaming
     def describe_scenes(self, asked_at: float, request: gr.Request) -> Iterator[Value]:
@@ -53,14 +50,12 @@ class Outlines:
         asked_at: in ms on the browser's clock. A start that a newer act has overtaken is ignored.
         """
         page = self.pages.get(request.session_hash)
-        if asked_at < max(page.selection_asked_at, page.outline_asked_at):
+        if asked_at < max(page.selection_asked_at, page.outline_task.asked_at):
             return
-        page.outline_asked_at = asked_at
+        stop = page.outline_task.start(asked_at)
         shown = page.source
         if not isinstance(shown, VideoSource):
             raise DemoError("there is no video to divide into scenes", "choose one, then start")
-        page.outline_stop.set()  # ends one that may be running
-        stop = page.outline_stop = threading.Event()
 
         def should_stop() -> bool:
             return stop.is_set() or page.source is not shown

@@ -47,6 +47,28 @@ class Selected(NamedTuple):
     asked_at: float
 
 
+@dataclass
+class PageTask:
+    """Work beside the chat, such as a search. A new start ends the running one.
+
+    asked_at: when the newest was started, in ms on the browser's clock.
+    """
+
+    asked_at: float = 0.0
+    stop_requested: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, asked_at: float) -> threading.Event:
+        """Returns the event that ends it."""
+        self.stop()
+        self.asked_at, self.stop_requested = asked_at, threading.Event()
+        return self.stop_requested
+
+    def stop(self, asked_at: float = math.inf) -> None:
+        """End it, unless it was started after `asked_at`."""
+        if asked_at >= self.asked_at:
+            self.stop_requested.set()
+
+
 class PausedChat(NamedTuple):
     """The chat about `selection`, from when that was emptied: it goes on if the same is selected next."""
 
@@ -79,18 +101,15 @@ class Page:
     session_lock: threading.Lock = field(default_factory=threading.Lock)
     chats_lock: threading.Lock = field(default_factory=threading.Lock)
     stop_requested: threading.Event = field(default_factory=threading.Event)
-    needle_test_stop: threading.Event = field(default_factory=threading.Event)
-    search_stop: threading.Event = field(default_factory=threading.Event)
     is_attributing: bool = False  # `session_lock` is held only to attribute the last answer
     preview: Preview | None = None
     selection_asked_at: float = 0.0  # of the newest selection
     chat_asked_at: float = 0.0  # of the newest question, or of the newest undo or clear
     answer_asked_at: float = 0.0  # of the answer that is being written
-    needle_test_asked_at: float = 0.0  # of the newest needle test
-    outline_stop: threading.Event = field(default_factory=threading.Event)
-    outline_asked_at: float = 0.0  # of the newest start of the chapters
+    needle_test_task: PageTask = field(default_factory=PageTask)
+    outline_task: PageTask = field(default_factory=PageTask)
     outline: Outline | None = None  # the newest chapters
-    search_asked_at: float = 0.0  # of the newest search
+    search_task: PageTask = field(default_factory=PageTask)
     moments: tuple[str, FoundMoments] | None = None  # what the newest search looked for and found
     returned: Value | None = None  # the last question without an answer, for the question field
     token: str = field(default_factory=lambda: secrets.token_hex(8))  # identifies this page in the browser's storage
@@ -418,9 +437,9 @@ class Page:
     def close(self) -> None:
         self.selected = Selected(None, self.selection_asked_at)
         self._drop_preview()
-        self.needle_test_stop.set()
-        self.search_stop.set()
-        self.outline_stop.set()
+        self.needle_test_task.stop()
+        self.search_task.stop()
+        self.outline_task.stop()
         self.stop()
         self.session.close()
         self.recent_views.close()

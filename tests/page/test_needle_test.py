@@ -60,7 +60,7 @@ def test_it_queues_again_after_each_step(engine: LocalEngine, clip: Path) -> Non
             assert num_asked(value) == asked
         turns += 1
         if asked == 10:
-            pages.get("one").needle_test_stop.set()
+            pages.get("one").needle_test_task.stop()
     assert turns > 10
     assert value["state"]["key"] == "needle.stopped"
     assert len(queue) == 0
@@ -106,7 +106,7 @@ def test_stopping_leaves_the_queue(engine: LocalEngine, clip: Path) -> None:
     values = begin(engine, pages, queue, clip)
     with queue.enqueue(8):
         next(values)
-        pages.get("one").needle_test_stop.set()
+        pages.get("one").needle_test_task.stop()
         assert [value["running"] for value in values] == [False]
         assert len(queue) == 0
     pages.disconnect("one", is_closed=True)

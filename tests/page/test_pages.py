@@ -458,7 +458,7 @@ def test_a_failed_needle_test_can_be_started_again(
     assert seen[0]
     assert not seen[-1]
     pages.get("one").close()
-    assert pages.get("one").needle_test_stop.is_set()
+    assert pages.get("one").needle_test_task.stop_requested.is_set()
 
 
 def test_an_earlier_chat_continues_about_its_own_frames_only(page: Page, engine: LocalEngine, clip: Path) -> None:

@@ -228,7 +228,7 @@ def test_a_needle_test_is_logged(clip: Path, lines: list[dict[str, Any]]) -> Non
     assert line == {**test, "asked": 15, "outcome": "done"}
     steps = tests.start(3.0, request)
     next(steps)
-    page.needle_test_stop.set()
+    page.needle_test_task.stop()
     list(steps)
     assert untimed(lines[-1]) == {**test, "asked": 0, "right": 0, "outcome": "stopped"}
     pages.disconnect("one", is_closed=True)
