@@ -4,14 +4,17 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
-# compileall uses all cores; pip would use one. Files that cannot be compiled are for other Python versions.
+# compileall uses all cores; pip would use one. Files that cannot be compiled are for other Python versions. A third of all
+# code is tests and the models of transformers: those few that are used are compiled when they are imported.
 PIP := $(BIN)/python -m pip install -q --no-compile
-COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests|testing)/|/transformers/models/' .venv/lib >/dev/null 2>&1 || true
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# One worker more than two cores, since tests also wait. tests/conftest.py orders the files.
+WORKERS ?= 3
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo cluster quick test test-package test-browser test-webkit test-hub test-clients test-eval test-torch test-vllm check audit \
-	docs bench screenshots browser clean
+.PHONY: demo cluster quick test test-all test-package test-browser test-webkit test-hub test-clients test-eval test-torch test-vllm \
+	check audit docs bench screenshots browser browser-packages clean
 
 demo: .venv/app-installed
 	$(BIN)/python app.py --host $(HOST) --port $(PORT)
@@ -24,7 +27,15 @@ cluster: .venv/dev-installed build/venv-vllm/installed
 quick: .venv/dev-installed
 	$(PYTEST) --ignore tests/browser -m "not slow"
 
-test: check test-package test-browser
+# All tests in one run, so that each worker imports everything once. The browsers are installed beside the packages, and
+# the checks run beside the tests: mypy uses one core.
+test:
+	$(MAKE) --jobs 2 .venv/dev-installed browser-packages
+	$(MAKE) browser
+	$(MAKE) --jobs 2 check test-all
+
+test-all: .venv/dev-installed
+	$(PYTEST)
 
 test-package: .venv/dev-installed
 	$(PYTEST) --ignore tests/browser
@@ -41,11 +52,13 @@ test-webkit: .venv/webkit-installed
 test-hub: .venv/dev-installed
 	HF_HUB_OFFLINE=0 $(BIN)/python -m pytest tests/model/published_hub.py
 
-# litellm against the OpenAI-compatible API. It has a .venv of its own, since its packages need other versions.
+# litellm against the OpenAI-compatible API, and fastmcp against the tools. They have an environment of their own, since
+# their packages need other versions.
 test-clients: .venv/dev-installed
 	test -x build/clients/bin/python || $(BIN)/python -m venv build/clients
-	build/clients/bin/python -m pip install -q httpx litellm
+	build/clients/bin/python -m pip install -q httpx litellm fastmcp
 	$(BIN)/python -m tests.server.openai.litellm_client build/clients/bin/python
+	$(BIN)/python -m tests.server.fastmcp_client build/clients/bin/python
 
 # The plugin under lmms-eval 0.7.3, offline, in an environment of its own on top of .venv: some 100 MB more, and two minutes.
 test-eval: build/venv-eval/installed
@@ -85,6 +98,9 @@ screenshots: .venv/dev-installed browser
 
 browser: .venv/dev-installed
 	sh scripts/install_browser.sh $(BIN)/python
+
+browser-packages:
+	sh scripts/install_browser.sh
 
 .venv/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: install it, or name it: make PYTHON=/path/to/python3.12"; exit 1; }

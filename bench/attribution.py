@@ -3,7 +3,8 @@
 A clip shows one digit in one or two frames, and the question asks for it. For correct answers of the bundled model,
 reports how often a needle frame ranks first and in the top three, by attention alone and after occlusion. Also
 reports how often the drop is clear, how well the answer's own probability separates right from wrong answers, and
-what both steps cost. Run it with `python -m bench.attribution`; for part of the clips, `--share 0.2`.
+what both steps cost. Run it with `python -m bench.attribution`; for part of the clips, `--share 0.2`. Option
+`--lowest-layer 1` takes the attention of all layers but the first instead of the upper half.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 import av
 import numpy as np
 
-from longva_demo.chat import ChatSession, LocalEngine, VideoSource
+from longva_demo.chat import ChatSession, LocalEngine, VideoSource, local_engine
 from longva_demo.chat.attribution import MIN_DROP
 from longva_demo.model import load
 from longva_demo.settings import Settings
@@ -143,7 +144,11 @@ def row(num_frames: int, tally: Tally) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0)
-    share = parser.parse_args().share
+    parser.add_argument("--lowest-layer", type=int)
+    options = parser.parse_args()
+    share, lowest = options.share, options.lowest_layer
+    if lowest is not None:
+        local_engine.attention_layers = lambda num_layers: range(lowest, num_layers)
     engine = LocalEngine(load("tiny"), Settings(max_new_tokens=48))
     print(
         "| frames | clips | right | by attention, first / top 3 | after occlusion | clear drop, right / wrong "

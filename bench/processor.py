@@ -9,6 +9,7 @@ a few times as many tokens. Needs 16 GB of disk and 10 GB of memory. Each budget
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,7 +50,7 @@ def measure(checkpoint: str, clip: str, num_frames: int) -> dict[str, Any]:
     estimate = engine.loaded.estimate
     assert estimate is not None, "the checkpoint is not of LongVA-7B's size"
     found["expected_first"], found["expected_rate"] = estimate.first_word(num_frames), 1 / estimate.token(num_frames)
-    found["gflops"], found["weights"] = estimate.speed.flop / 1e9, estimate.speed.weights / 1e9
+    found |= {f"probed_{name}": value / 1e9 for name, value in asdict(estimate.speed).items()}
     session = ChatSession(engine)
     info = probe(Path(clip))
     session.set_source(VideoSource(info, plan_frames(info, num_frames), engine.processor))

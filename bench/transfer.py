@@ -1,19 +1,21 @@
-"""Long context transfer at a small scale: three models of the bundled kind that differ in one aspect of the training.
+"""Long context transfer at a small scale: is it pictures of many grids that carry a long text context over to frames?
 
-LongVA's recipe (arXiv 2406.16852) trains a language model on long text and aligns it with single images only, and the
-result understands long video. Here the text describes frames, one line per frame. The vision model is the bundled
-one, frozen. There are two text models and three alignments:
+LongVA's recipe (arXiv 2406.16852) trains a language model on long text and aligns it with single pictures only, cut
+into grids by UniRes, and the result understands long video. Here the text describes frames, one line per frame, and
+the vision model is the bundled one, frozen. There are two text models and five alignments:
 
     python -m bench.transfer                  # trains what is missing, measures, writes docs/transfer.md
     python -m bench.transfer --steps 3 --few  # a quick check
 """
 
 import argparse
+import json
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from tokenizers import Tokenizer
 
@@ -22,12 +24,14 @@ from longva_demo.model import load
 from longva_demo.niah.drawn import drawn_needles
 from longva_demo.niah.grid import Grid
 from longva_demo.niah.haystack import Haystack, drawn_frames
-from longva_demo.niah.plot import draw_heat_map
+from longva_demo.niah.plot import Panel, draw_panels
+from longva_demo.niah.results import score_table
 from longva_demo.niah.run import Result, run
 from longva_demo.settings import Settings
 from longva_demo.tiny.clips import haystack, needle_scene
 from longva_demo.tiny.questions import describe
 from longva_demo.tiny.scenes import COLOUR_NAMES, DIGITS, SHAPES, Mix
+from tools.tiny.align import COLLAGES, Alignment, align, aligned_vision
 from tools.tiny.ask import WEIGHTS, TinyModel
 from tools.tiny.checkpoints import get_tokenizer, load_language_model
 from tools.tiny.episodes import EpisodeKind, Mixture
@@ -63,36 +67,55 @@ LONG_TEXT: Mixture = SHORT_TEXT | {
     "far needle": EpisodeKind(1.5, 3, (32, 64, 128), needles=1, questions=3, as_text=True),
 }
 PICTURES: Mixture = {"picture": EpisodeKind(1.0, 16, skips=0.0)}
-SHORT_CLIPS: Mixture = PICTURES | {
-    "motion": EpisodeKind(0.3, 8, (4, 8), questions=8, skips=0.0),
-    "colour change": EpisodeKind(0.3, 10, (4, 8), questions=8, skips=0.0),
-    "order": EpisodeKind(0.2, 8, (4, 8), skips=0.0),
-    "needles": EpisodeKind(0.2, 8, (4, 8), needles=4, questions=6, skips=0.0),
+
+
+def text_stage(steps: int, lr: float, seed: int, mixture: Mixture, after: str | None = None) -> LanguageStage:
+    decay_share = 0.7 if after else 0.0
+    return LanguageStage(steps, seed, lr, mixture=mixture, after=after, decay_share=decay_share, num_layers=NUM_LAYERS)
+
+
+TEXTS = {
+    "words": text_stage(500, 4e-3, 30, WORDS),
+    "long-text": text_stage(900, 3e-3, 31, LONG_TEXT, "words"),
+    "short-text": text_stage(900, 3e-3, 31, SHORT_TEXT, "words"),
 }
 
 
-def make_stage(
-    steps: int, lr: float, seed: int, mixture: Mixture, after: str | None = None, decay_share: float = 0.7
-) -> LanguageStage:
-    stage = LanguageStage(steps, seed, lr, mixture=mixture, after=after, decay_share=decay_share)
-    return replace(stage, encoded_share=ENCODED_SHARE, num_layers=NUM_LAYERS)
+@dataclass(frozen=True)
+class Arm:
+    """An alignment, and what it is called."""
+
+    title: str
+    alignment: Alignment
 
 
-TRAININGS = {
-    "words": make_stage(500, 4e-3, 30, WORDS, decay_share=0.0),
-    "long-text": make_stage(900, 3e-3, 31, LONG_TEXT, "words"),
-    "short-text": make_stage(900, 3e-3, 31, SHORT_TEXT, "words"),
-    "a": make_stage(600, 2e-3, 32, PICTURES, "long-text"),
-    "b": make_stage(600, 2e-3, 32, PICTURES, "short-text"),
-    "c": make_stage(600, 2e-3, 32, SHORT_CLIPS, "long-text"),
-}
+class Measured(TypedDict):
+    """Exact answers about text by number of lines, and, of aligned models, scores by frames and depth, and by task."""
+
+    text: list[float]
+    frames: list[tuple[int, float, float]]
+    tasks: dict[str, float]
+
+
+def make_arm(title: str, after: str, mixtures: tuple[Mixture, ...], lr: float = 1e-3) -> Arm:
+    return Arm(title, Alignment(after, mixtures, 800, 40, lr, 2e-3, ENCODED_SHARE))
+
+
 ARMS = {
-    "a": "long text, then single images",
-    "b": "short text, then single images",
-    "c": "long text, then single images and clips of up to 8 frames",
+    "long": make_arm("long text, UniRes", "long-text", (PICTURES, COLLAGES, LONG_TEXT)),
+    "short": make_arm("short text, UniRes", "short-text", (PICTURES, COLLAGES, SHORT_TEXT)),
+    "one-grid": make_arm("long text, one grid per picture", "long-text", (PICTURES, PICTURES, LONG_TEXT)),
+    "frozen": make_arm("long text, UniRes, language model frozen", "long-text", (PICTURES, COLLAGES), lr=0.0),
+    "no-replay": make_arm("long text, UniRes, without replay of text", "long-text", (PICTURES, COLLAGES)),
 }
+
+
+def title(name: str) -> str:
+    return ARMS[name].title if name in ARMS else name.replace("-", " ")
+
+
 GRID = Grid((1, 8, 32, 128, 512, 1000, 2000), (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-NUM_NEEDLES = 5
+NUM_NEEDLES = 10
 LINES = (1, 8, 32, 128, 512, 1000)
 TASKS = (
     *("colour", "shape", "number", "letter", "position", "count", "yes-no", "who has it", "background", "description"),
@@ -109,13 +132,18 @@ def bundled_vision() -> VisionModel:
 
 def train(name: str, folder: Path, vision: VisionModel, tokenizer: Tokenizer, steps: int | None) -> None:
     """Train a stage and those before it. Existing checkpoints are resumed."""
-    stage = TRAININGS[name]
+    after = ARMS[name].alignment.after if name in ARMS else TEXTS[name].after
     start_from = None
-    if stage.after:
-        train(stage.after, folder, vision, tokenizer, steps)
-        start_from = load_language_model(folder, stage.after)
-    tokens = MixedTokens(vision, stage.seed, stage.encoded_share)
-    train_language_model(folder, name, stage, tokenizer, tokens, steps or stage.steps, start_from)
+    if after:
+        train(after, folder, vision, tokenizer, steps)
+        start_from = load_language_model(folder, after)
+    if name in TEXTS:
+        stage = TEXTS[name]
+        tokens = MixedTokens(vision, stage.seed, ENCODED_SHARE)
+        train_language_model(folder, name, stage, tokenizer, tokens, steps or stage.steps, start_from)
+    else:
+        assert start_from is not None
+        align(folder, name, ARMS[name].alignment, tokenizer, vision, start_from, steps)
 
 
 def needles_in_text(model: TinyModel, num_lines: int, count: int) -> float:
@@ -155,60 +183,86 @@ def table(head: Sequence[str], rows: Sequence[str]) -> str:
     return "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *rows])
 
 
-def measure(folder: Path, vision: VisionModel, tokenizer: Tokenizer, few: bool) -> str:
-    """The results of all models as tables. Heat maps go next to the page, or into `folder` with `few`."""
-    grid = replace(GRID, frames=GRID.frames[:3]) if few else GRID
-    lines = LINES[:3] if few else LINES
+def measure(name: str, folder: Path, vision: VisionModel, tokenizer: Tokenizer, few: bool) -> Measured:
+    """Measure a model, or read what an earlier run measured and saved next to its checkpoint."""
+    path = folder / f"{name}{'-few' if few else ''}.json"
+    if path.exists():
+        saved: Measured = json.loads(path.read_text(encoding="utf-8"))
+        return saved
     divisor = 10 if few else 1
-    text, frames, tasks = [], [], {}
-    for name in TRAININGS:
-        weights = export(folder / f"weights-{name}", vision, load_language_model(folder, name), tokenizer)
-        model = TinyModel(weights)
-        title = f"{name}: {ARMS[name]}" if name in ARMS else name.replace("-", " ")
-        text.append(row(title, [needles_in_text(model, num_lines, 60 // divisor) for num_lines in lines]))
-        print(text[-1], flush=True)
-        if name not in ARMS:
-            continue
-        results = needles_in_frames(weights, grid, NUM_NEEDLES)
-        picture = (folder if few else PAGE.parent) / f"transfer-{name}.png"
-        draw_heat_map(results, grid, f"V-NIAH, {ARMS[name]}", [picture])
-        by_size = [[result.forced for result in results if result.cell.frames == size] for size in grid.frames]
-        frames.append(row(title, [sum(some) / len(some) for some in by_size]))
-        print(frames[-1], flush=True)
+    seeing = aligned_vision(folder, name, vision) if name in ARMS else vision
+    weights = export(folder / f"weights-{name}", seeing, load_language_model(folder, name), tokenizer)
+    model = TinyModel(weights)
+    text = [needles_in_text(model, num_lines, 30 // divisor) for num_lines in (LINES[:3] if few else LINES)]
+    measured: Measured = {"text": text, "frames": [], "tasks": {}}
+    if name in ARMS:
         tally = Tally()
         single_scenes(model, tally, 150 // divisor, 9_310_000)
         clips(model, tally, 60 // divisor, 9_320_000)
-        tasks[name] = {task: tally.right[task] / tally.total[task] for task in TASKS}
+        measured["tasks"] = {task: tally.right[task] / tally.total[task] for task in TASKS}
+        scores = score_table(needles_in_frames(weights, size_of_grid(few), NUM_NEEDLES // divisor))
+        measured["frames"] = [(frames, depth, score) for (frames, depth), score in scores.items()]
+    path.write_text(json.dumps(measured), encoding="utf-8")
+    print(name, measured, flush=True)
+    return measured
+
+
+def size_of_grid(few: bool) -> Grid:
+    return replace(GRID, frames=GRID.frames[:3]) if few else GRID
+
+
+def tables(measured: dict[str, Measured], grid: Grid) -> str:
+    frames, text = [], []
+    for name, values in measured.items():
+        text.append(row(title(name), values["text"]))
+        if name in ARMS:
+            by_size = [[score for at, _, score in values["frames"] if at == size] for size in grid.frames]
+            frames.append(row(title(name), [sum(scores) / len(scores) for scores in by_size]))
+    by_task = [row(task, [measured[name]["tasks"][task] for name in ARMS]) for task in TASKS]
     return "\n\n".join(
         [
             "Needle in frames (teacher-forced score, mean over depths and needles), by number of frames:",
             table(["training", *(f"{n:,}" for n in grid.frames)], frames),
             "Needle in text (exact answers), by number of lines of about ten tokens:",
-            table(["training", *(f"{n:,}" for n in lines)], text),
-            "Single images, and clips of 8 to 32 frames (exact answers):",
-            table(["task", *tasks], [row(task, [tasks[name][task] for name in tasks]) for task in TASKS]),
+            table(["training", *(f"{n:,}" for n in LINES[: len(measured["words"]["text"])])], text),
+            "Single pictures, and clips of 8 to 32 frames (exact answers):",
+            table(["task", *(title(name) for name in ARMS)], by_task),
         ]
     )
 
 
+def draw_maps(measured: dict[str, Measured], grid: Grid, folder: Path) -> None:
+    panels = {
+        name: Panel({(frames, depth): score for frames, depth, score in measured[name]["frames"]}, title(name))
+        for name in ARMS
+    }
+    draw_panels([panels["long"], panels["short"]], grid, [folder / "transfer.png"])
+    others = [panel for name, panel in panels.items() if name not in ("long", "short")]
+    draw_panels(others, grid, [folder / "transfer-others.png"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/transfer"), help="folder of the checkpoints")
+    parser.add_argument("--out", type=Path, default=Path("build/transfer"), help="folder of checkpoints and results")
     parser.add_argument("--steps", type=int, help="replaces each stage's own number of steps")
-    parser.add_argument("--only", choices=list(TRAININGS), help="train this stage and measure nothing")
+    parser.add_argument("--only", choices=[*TEXTS, *ARMS], help="train and measure this model alone")
     parser.add_argument("--few", action="store_true", help="measure on few samples, without updating docs/transfer.md")
     options = parser.parse_args()
     vision, tokenizer = bundled_vision(), get_tokenizer(options.out)
-    for name in [options.only] if options.only else TRAININGS:
+    measured = {}
+    for name in [options.only] if options.only else (*TEXTS, *ARMS):
         train(name, options.out, vision, tokenizer, options.steps)
+        measured[name] = measure(name, options.out, vision, tokenizer, options.few)
     if options.only:
         return
-    text = measure(options.out, vision, tokenizer, options.few)
+    grid = size_of_grid(options.few)
+    draw_maps(measured, grid, options.out if options.few else PAGE.parent)
+    text = tables(measured, grid)
+    print(text)
     if not options.few:
         head, rest = PAGE.read_text(encoding="utf-8").split("<!-- tables -->\n", 1)
         tail = rest.split("<!-- end of tables -->", 1)[1]
         PAGE.write_text(f"{head}<!-- tables -->\n{text}\n<!-- end of tables -->{tail}", encoding="utf-8")
-    print(text)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ class Metrics:
         self.questions = self._counter("questions", "Questions by outcome", ["outcome"])
         self.frames = self._counter("frames_prefilled", "Frames prefilled into the KV cache")
         self.tokens = self._counter("tokens_generated", "Tokens of answers")
+        self.lines = self._counter("lines_given", "Lines of what is said and written, given to the model")
         self.seconds = Histogram(
             "longva_question_seconds",
             "Seconds of questions by stage",
@@ -217,6 +218,7 @@ def observe_answers(ask: Answerer, engine: Engine, metrics: Metrics, events: Eve
             stages |= {"prefill": prefill, "decoding": decoding, "encoding": prefill - decoding}
             stages["first_token"] = turn.stats.seconds_to_first_token
             metrics.tokens.inc(turn.stats.num_new_tokens)
+            metrics.lines.inc(len(turn.lines))
             metrics.recomputed.inc(turn.stats.was_evicted)
             if not turn.stats.reused and session.source is not None:
                 metrics.frames.inc(session.source.num_frames)
@@ -229,6 +231,7 @@ def observe_answers(ask: Answerer, engine: Engine, metrics: Metrics, events: Eve
             "frames": session.source.num_frames if session.source is not None else 0,
             "tokens": turn.stats.num_tokens if turn is not None else None,
             "new_tokens": turn.stats.num_new_tokens if turn is not None else 0,
+            "lines": len(turn.lines) if turn is not None else 0,
             "cache": turn.stats.cache if turn is not None else None,
             "attribution_skipped": turn is not None and turn.is_too_long_to_attribute,
             "seconds": rounded(stages),

@@ -1,6 +1,6 @@
 """Questions about every part of a video in Python: `longva.find` and `longva.chapters`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -13,6 +13,7 @@ from longva_demo.moments import NUM_FRAMES, PRECISION_SECONDS, Moments, Search, 
 from longva_demo.moments.chapters import NUM_FRAMES as CHAPTER_FRAMES
 from longva_demo.moments.chapters import Chapter, Outline, find_chapters
 from longva_demo.settings import Settings
+from longva_demo.timed_text import Line
 from longva_demo.video import plan_frames
 
 DEFAULTS = Settings()
@@ -69,6 +70,7 @@ def chapters(
     start: float | str = 0.0,
     end: float | str | None = None,
     device: str = DEFAULTS.device,
+    lines: Sequence[Line] = (),
     on_update: Callable[[Outline], bool | None] = lambda _: None,
 ) -> list[Chapter]:
     """The scenes of a video, each with `start` and `end` in seconds and a `title`, one line that the model wrote.
@@ -78,6 +80,8 @@ def chapters(
         frames: how many frames to sample; scenes shorter than the time between two may be missed.
         model, quant, device: as for `open`.
         start, end: the range, in seconds or as "h:mm:ss".
+        lines: what is said and written, as from `words`: the model is given the lines of the scene that it describes.
+            The built-in one cannot read them; its titles quote them.
         on_update: called with the chapters so far; the rest is left out once it returns True.
 
     Raises:
@@ -87,7 +91,7 @@ def chapters(
     engine = in_process(load_engine(model, quant, device, DEFAULTS.engine), Capability.WINDOWS)
     stop, outline = Event(), Outline()
     with closing(VideoSource(info, plan, engine.processor)) as source:
-        for outline in find_chapters(engine, source, stop.is_set):
+        for outline in find_chapters(engine, source, stop.is_set, lines):
             if on_update(outline) is True:
                 stop.set()
     return list(outline.chapters)

@@ -4,8 +4,8 @@ Asked for in SamplingParams.extra_args (`extra_args` in /inference/v1/generate, 
 
 - `answer_penalty`: a repetition penalty that counts the answer's own tokens. vLLM's also counts the prompt.
 - `answer_so_far`: how many tokens at the end of the prompt belong to the answer, where a client continues one.
-- `forced_ids`: token ids that are chosen in turn, whatever the model prefers. vLLM reports the log-probabilities from
-  before this, so it scores an answer; unlike `prompt_logprobs`, that uses the prefix cache.
+- `forced_ids`: token ids that are chosen in turn, before all others, whatever the model prefers. vLLM reports the
+  log-probabilities from before this, so it scores an answer; unlike `prompt_logprobs`, that uses the prefix cache.
 
 One class serves both of vLLM's model runners: V1 on CPUs, and V2, the default on GPUs. The loader refuses, at the
 start, a processor that is not of the runner's own kind.
@@ -58,9 +58,8 @@ class Asked:
             num_new: tokens chosen so far.
             answer_ids: those, and the `so_far` ones before them.
         """
-        if self.forced:
-            if num_new < len(self.forced):
-                force(logits, self.forced[num_new])
+        if num_new < len(self.forced):
+            force(logits, self.forced[num_new])
         elif len(answer_ids):
             penalise(logits, answer_ids.unique().long(), self.penalty)
 

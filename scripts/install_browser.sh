@@ -1,8 +1,9 @@
 #!/bin/sh
 # The browsers of the page's tests, Chromium and Firefox: those there are, else Debian's packages, else Playwright's own.
+# These need the Python that has Playwright, as the argument.
 # Firefox plays H.264 with FFmpeg's libraries, which Debian's package ffmpeg brings.
 set -eu
-python=$1
+python=${1:-}
 
 has_one() {
     for name in "$@"; do
@@ -18,11 +19,15 @@ install_package() {
     apt-get install -q -y --no-install-recommends "$1"
 }
 
+download() {
+    [ -z "$python" ] || "$python" -m playwright install "$1"
+}
+
 has_one "${BROWSER_PATH:-}" chromium-headless-shell || install_package chromium-headless-shell ||
     has_one chromium chromium-browser google-chrome google-chrome-stable || install_package chromium ||
-    "$python" -m playwright install chromium
+    download chromium
 has_one "${FIREFOX_PATH:-}" firefox-esr ||
-    install_package firefox-esr || "$python" -m playwright install firefox
+    install_package firefox-esr || download firefox
 if command -v apt-get >/dev/null && ! PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libavcodec\.so'; then
     install_package ffmpeg || echo "Firefox needs FFmpeg's libraries to play H.264: install the package ffmpeg"
 fi

@@ -1,7 +1,7 @@
 """The command line as a newcomer and as a script use it, with the bundled model. Most commands run in this process."""
 
 import json
-import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from longva_demo import chat
 from longva_demo.chat import ChatSession, LocalEngine, VideoSource, local_engine
 from longva_demo.chat.record import record_chat
 from longva_demo.cli.main import main
@@ -50,9 +51,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run_command
 
 
-def run_process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "longva_demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_ask_prints_one_json_object() -> None:
 def test_on_a_slow_processor_ask_says_how_long_it_takes(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --frames the budget is what takes about a minute."""
     loaded = load("tiny")
-    times = Estimate(ProcessorSpeed(200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
+    times = Estimate(ProcessorSpeed(200e9, 200e9, 20e9, 40e9), ModelSize.of(LongVAConfig()))
     monkeypatch.setattr(local_engine, "load", lambda *_: replace(loaded, estimate=times))
     for flags, count in (((), times.frames_within(60)), (("--frames", "9"), 9)):
         result = run("ask", clip, "What do you see?", *flags)
@@ -146,6 +147,51 @@ def test_chapters_print_a_list(run: Run) -> None:
     assert "I see a red star" in run("chapters", SHAPES, "--model", "tiny").output
 
 
+def test_chapters_quote_what_is_said(run: Run, tmp_path: Path) -> None:
+    subtitles = tmp_path / "said.srt"
+    subtitles.write_text("1\n00:00:01,000 --> 00:00:03,000\nThree <b>shapes</b> *now*.\n")
+    flags = ("chapters", SHAPES, "--frames", "20", "--model", "tiny")
+    assert " “Three shapes \\*now\\*.”\n" in run(*flags, "--words", subtitles, "--format", "md").output
+    lines = run("words", SHAPES, "--sources", "subtitles", "--subtitles", subtitles, "--json").output
+    (tmp_path / "said.json").write_text(lines)
+    [whole] = json.loads(run(*flags, "--words", tmp_path / "said.json", "--json").output)
+    assert whole["title"].endswith(" “Three shapes *now*.”")
+    assert "“" not in run(*flags, "--words", "none").output
+
+
+def test_unreadable_subtitles_beside_a_video_do_not_stop_a_question(run: Run, tmp_path: Path) -> None:
+    """Nobody asked for them: --words is auto."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(SHAPES.read_bytes())
+    (tmp_path / "clip.srt").write_text("notes of mine\n")
+    result = run("ask", clip, "What number is on the yellow square?", "--frames", "4", "--model", "tiny")
+    assert (result.code, result.output) == (0, "The number is 8.\n"), result.errors
+
+
+def test_words_that_the_model_is_not_given_are_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "late.srt"
+    file.write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
+    flags = ("ask", SHAPES, "What number is on the yellow square?", "--frames", "4", "--model", "tiny", "--words", file)
+    assert f"note: the built-in model cannot read lines; {file} is not used\n" in run(*flags).errors
+    file.write_text("1\n00:01:01,000 --> 00:01:02,000\nhello\n")
+    assert "note: Subtitles after the end of the video: 1 of 1.\n" in run(*flags).errors
+
+
+def test_bad_words_are_told_before_the_model_is_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "open_engine", lambda _: pytest.fail("the model is loaded"))
+    result = run("ask", SHAPES, "What?", "--words", "missing.srt")
+    assert (result.code, result.output) == (2, "")
+    assert "missing.srt does not exist" in result.errors
+
+
+def test_a_haystack_without_room_for_near_misses_says_so(run: Run, tmp_path: Path) -> None:
+    """Its cells are the plain test, beside published figures of the harder one."""
+    cells = ("--frames", "4,201", "--depths", "0", "--num-needles", "1", "--no-attribution")
+    result = run("niah", "--model", "tiny", *cells, "--distractors", "1", "--out", tmp_path / "run")
+    assert result.code == 0, result.errors
+    assert re.search(r"cells too small for a near miss +1 of 2\n", result.output)
+
+
 BAD_INPUTS = [
     (("find", "missing.mp4", "a star"), "missing.mp4"),
     (("find", "{shapes}", " "), "nothing to find"),
@@ -155,6 +201,7 @@ BAD_INPUTS = [
     (("find", "{shapes}", "a star", "--start", "1:00:00"), "3600"),
     (("chapters", "missing.mp4"), "missing.mp4"),
     (("chapters", "{picture}"), "picture.png"),
+    (("chapters", "{shapes}", "--words", "missing.srt"), "missing.srt"),
     (("ask", "missing.mp4", "What?"), "missing.mp4"),
     (("ask", "{text}", "What?"), "text.mp4"),
     (("ask", "{clip}", " "), "the question is empty"),
@@ -265,9 +312,9 @@ def saved_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_replay_gives_the_same_answers(saved_chat: Path, run: Run) -> None:
-    result = run_process("replay", saved_chat, SHAPES, "--json", OMP_NUM_THREADS="1")
-    assert result.returncode == 0, result.stderr
-    reply = json.loads(result.stdout)
+    result = run("replay", saved_chat, SHAPES, "--json")
+    assert result.code == 0, result.errors
+    reply = json.loads(result.output)
     assert reply["equal"] is True
     assert [turn["old"] for turn in reply["turns"]] == [turn["new"] for turn in reply["turns"]]
     assert reply["turns"][0]["new"] == "It is red."
@@ -296,7 +343,7 @@ def test_replay_shows_an_answer_that_differs(saved_chat: Path, reference: Path, 
         (("", ""), "", "shapes.mp4"),
         (("It is red.", "It is blue."), "shapes.mp4", "digest"),
         (('"budget"', '"buget"'), "shapes.mp4", "media.frames.budget"),
-        (('"version": 4', '"version": 9'), "shapes.mp4", "version"),
+        (('"version": 5', '"version": 9'), "shapes.mp4", "version"),
         (("{", "["), "shapes.mp4", "JSON"),
     ],
 )

@@ -57,7 +57,7 @@ def test_events_tell_the_progress_and_then_the_text() -> None:
 
 def test_on_a_slow_processor_the_default_budget_takes_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = conversation.load_engine("tiny", "auto", "auto", "")
-    times = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
+    times = Estimate(ProcessorSpeed(500e9, 500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
     slow = LocalEngine(replace(engine.loaded, estimate=times), engine.settings)
     monkeypatch.setattr(conversation, "load_engine", lambda *_: slow)
     for options, count in (({}, times.frames_within(60)), ({"frames": 32}, 32), ({"frames": 20, "start": 1}, 20)):

@@ -42,10 +42,16 @@ class Attribution:
     """How much an answer relies on each frame."""
 
     attention: tuple[float, ...]
-    """each frame's share of the attention to frames; the sum is 1"""
+    """each frame's share of the attention to frames; the sum is 1. Empty if the engine does not know it"""
     log_prob_drops: tuple[tuple[int, float], ...] | None = None
     """(frame, drop of the answer's log-probability in nats without it) of each candidate, largest drop first; None
     before occlusion"""
+
+    @property
+    def is_first_seen(self) -> bool:
+        """Whether `log_prob_drops` has the frame with which the answer became likely, and the rise: of an engine
+        elsewhere, which hides no frames."""
+        return not self.attention
 
     @property
     def used_frames(self) -> tuple[int, ...]:

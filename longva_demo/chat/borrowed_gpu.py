@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from longva_demo.chat.answering import Answerer, Events
 from longva_demo.chat.engine import Engine
+from longva_demo.chat.lines import ChatLines
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
 from longva_demo.chat.source import Source
@@ -26,12 +27,13 @@ from longva_demo.folders import own_folder
 
 @dataclass(frozen=True)
 class GpuQuestion:
-    """A question, with the source and the earlier turns of its chat."""
+    """A question, with the source, the earlier turns and the lines of its chat."""
 
     source: Source | None
     turns: list[Turn]
     question: str
     sampling: Sampling
+    lines: ChatLines | None = None
 
     @property
     def seconds(self) -> float:
@@ -82,7 +84,7 @@ class Borrowing:
             self._stop_file = Path(folder) / "stop"
             earlier = [turns, *(chat.turns for chat, _, _ in self._chats[1:])]
             questions = [
-                GpuQuestion(chat.source, before, question, sampling)
+                GpuQuestion(chat.source, before, question, sampling, chat.lines)
                 for (chat, question, sampling), before in zip(self._chats, earlier, strict=True)
             ]
             self._events = lent((questions, str(self._stop_file)))
@@ -179,6 +181,7 @@ def answer_one(engine: Engine, asked: GpuQuestion, stop_file: Path) -> Iterator[
     """Answer a question where the GPU is, and end with EndOfAnswer."""
     session = ChatSession(engine)
     session.resume(asked.source, asked.turns)
+    session.lines = asked.lines
     try:
         for event in session.ask(asked.question, asked.sampling):
             if stop_file.exists():

@@ -24,9 +24,7 @@ class Capability(StrEnum):
     """What some engines can do, and others cannot. The page shows nothing that needs a missing one."""
 
     ATTENTION = "attention"  # each frame's share of an answer's attention
-    ATTRIBUTION = "attribution"  # which frames an answer relied on
     NEEDLE_TEST = "needle_test"
-    JSON_SCHEMA = "json_schema"  # answers that follow one
     WINDOWS = "windows"  # questions about some of the frames alone: search and chapters
 
 

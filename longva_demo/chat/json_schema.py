@@ -22,12 +22,17 @@ MAX_SCHEMA_CHARACTERS = 20_000
 MAX_REASON_CHARACTERS = 200
 
 
-def check_schema(schema: str) -> None:
-    """Raises DemoError if llguidance is not installed, or the schema (JSON as text) is too long or not supported."""
-    if find_spec("llguidance") is None:
-        raise DemoError("answers of a JSON schema need the package llguidance", "run pip install llguidance")
+def check_schema(schema: str, is_here: bool = True) -> None:
+    """Raises DemoError if llguidance is not installed, or the schema (JSON as text) is too long or not supported.
+
+    `is_here`: the model is in this process. An engine elsewhere has llguidance itself, and refuses what it must.
+    """
     if len(schema) > MAX_SCHEMA_CHARACTERS:
         raise DemoError(f"the JSON schema has {len(schema):,} characters", f"use {MAX_SCHEMA_CHARACTERS:,} or fewer")
+    if find_spec("llguidance") is None:
+        if not is_here:
+            return
+        raise DemoError("answers of a JSON schema need the package llguidance", "run pip install llguidance")
     from llguidance import LLMatcher
 
     try:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,13 +10,16 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from longva_demo.chat.image_source import ImageSource
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.lease import PrefixLease
 from longva_demo.chat.local_engine import LocalEngine
+from longva_demo.chat.pictures import PicturesSource
 from longva_demo.chat.prefix_cache import Key
-from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.source import Source
 from longva_demo.chat.steps import MAX_STEP_FRAMES
 from longva_demo.chat.turn import CacheStatus, Progress, Stage
+from longva_demo.chat.video_source import VideoSource
 from longva_demo.errors import BudgetError, VideoError
 
 T = TypeVar("T")
@@ -243,7 +246,9 @@ class SourcePrefix:
                     report(progress)
                     yield progress
             elif isinstance(self.source, ImageSource):
-                yield from self._prefill_image(self.source, cache)
+                yield from self._prefill_images([self.source], cache)
+            elif isinstance(self.source, PicturesSource):
+                yield from self._prefill_images(self.source.images, cache)
         if not self._should_stop.is_set():
             self.lease.hold(self._key, cache)
 
@@ -276,15 +281,15 @@ class SourcePrefix:
             waiting.clear()
             count.cached = count.encoded
 
-    def _prefill_image(self, source: ImageSource, cache: GrowingCache) -> Iterator[Progress]:
+    def _prefill_images(self, images: Sequence[ImageSource], cache: GrowingCache) -> Iterator[Progress]:
         cached = 0
-        for chunk in image_chunks(source.slots, self._engine.max_step_frames):
+        for chunk in (part for image in images for part in image_chunks(image.slots, self._engine.max_step_frames)):
             num_grids = max(1, len(chunk) - 1)
             if self._should_stop.is_set():
                 return
             for share in self._until_stopped(self._engine.prefill_image_steps(chunk, cache)):
                 if self._engine.model.estimate is not None:  # else it takes a moment
-                    yield part_done(cached + share * num_grids, source.num_frames)
+                    yield part_done(cached + share * num_grids, self.num_frames)
             cached += num_grids
 
     def _until_stopped(self, steps: Iterator[T]) -> Iterator[T]:

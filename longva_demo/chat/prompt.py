@@ -38,10 +38,11 @@ class ChatTemplate:
         self._assistant = self._markup(f"{IM_END}\n{IM_START}assistant\n")
         [self.end_of_turn] = self._markup(IM_END)
 
-    def question(self, text: str, *, first: bool, has_frames: bool) -> list[int]:
+    def question(self, text: str, *, first: bool, has_frames: bool, lines: str = "") -> list[int]:
         """Ids from the end of the frames or the last turn to the start of the answer.
 
-        `text` comes from a user: `<|im_end|>` or `<image>` in it stay plain text.
+        `text` comes from a user, and `lines`, which precede it, from a file: `<|im_end|>` or `<image>` in them stay
+        plain text.
 
         Raises:
             DemoError: the question is empty or too long.
@@ -53,7 +54,7 @@ class ChatTemplate:
             raise DemoError("the question is empty", "type what you want to know about the video")
         before_first = self._after_frames if has_frames else []
         before = before_first if first else self._next_user
-        return [*before, *self.processor.encode_text(text), *self._assistant]
+        return [*before, *self.processor.encode_text(f"{lines}\n{text}" if lines else text), *self._assistant]
 
     def _markup(self, text: str) -> list[int]:
         return self.processor.encode_text(text, allow_special=True)

@@ -19,14 +19,17 @@ from pydantic.dataclasses import dataclass
 from longva_demo.chat.attribution import MAX_ATTRIBUTED_TOKENS
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
-from longva_demo.chat.source import Source, VideoSource
+from longva_demo.chat.source import Source
 from longva_demo.chat.turn import FrameRef, Turn
+from longva_demo.chat.video_source import VideoSource
 from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.settings import CHOICES
 from longva_demo.strict import STRICT, first_problem, require
+from longva_demo.timed_text.line import MAX_CHARACTERS, SOURCES, Line, clean_text
+from longva_demo.times import format_time
 
 FORMAT = "longva-demo chat"
-VERSION = 4
+VERSION = 5
 # A record of 2,000 frames and a hundred turns takes about 200 kB.
 MAX_BYTES = 50_000_000
 
@@ -120,6 +123,28 @@ class AttributedFrame:
 
 
 @dataclass(frozen=True, config=STRICT)
+class GivenLine:
+    """A line of what is said or written that the model was given with a question; see `timed_text.Line`."""
+
+    start: Annotated[Number, Field(ge=0)]
+    end: Number
+    text: Annotated[str, Field(pattern=r"\S", max_length=MAX_CHARACTERS)]
+    source: str
+
+    @field_validator("end")
+    @classmethod
+    def _check_end(cls, end: float, info: ValidationInfo) -> float:
+        require(info.data.get("start", end) <= end, "it is before start")
+        return end
+
+    @field_validator("source")
+    @classmethod
+    def _check_source(cls, source: str) -> str:
+        require(source in SOURCES, f"it is not one of {', '.join(SOURCES)}")
+        return source
+
+
+@dataclass(frozen=True, config=STRICT)
 class Exchange:
     """One question and its answer. `stopped`: the user stopped it, after `num_new_tokens` tokens."""
 
@@ -132,7 +157,8 @@ class Exchange:
     stopped: bool
     attribution: tuple[AttributedFrame, ...]
     attribution_note: str
-    """why an answer about a video has no `attribution`; usually empty"""
+    """why an answer about a video has no `attribution`, or where it was first seen; usually empty"""
+    lines: tuple[GivenLine, ...]
 
     @field_validator("temperature", "top_p", "max_new_tokens")
     @classmethod
@@ -154,9 +180,15 @@ class Exchange:
         """`frames` are the session's."""
         found = turn.attribution
         used_frames = found.used_frames if found is not None else ()
+        is_first_seen = found is not None and found.is_first_seen
         attribution = tuple(
-            AttributedFrame(frames[frame].seconds, found.attention[frame]) for frame in used_frames if found
+            AttributedFrame(frames[frame].seconds, found.attention[frame])
+            for frame in used_frames
+            if found and not is_first_seen
         )
+        note = too_long_to_attribute(turn) if turn.is_too_long_to_attribute else ""
+        if is_first_seen and used_frames:
+            note = f"The answer was first seen at {format_time(frames[used_frames[0]].seconds, 1)}."
         return cls(
             turn.question,
             turn.answer,
@@ -166,8 +198,14 @@ class Exchange:
             num_new_tokens=turn.stats.num_new_tokens,
             stopped=turn.stats.stopped,
             attribution=attribution,
-            attribution_note=too_long_to_attribute(turn) if turn.is_too_long_to_attribute else "",
+            attribution_note=note,
+            lines=tuple(GivenLine(line.start, line.end, line.text, line.source) for line in turn.lines),
         )
+
+    @property
+    def given_lines(self) -> tuple[Line, ...]:
+        """The lines, cleaned again: the file may come from a stranger."""
+        return tuple(Line(line.start, line.end, clean_text(line.text), line.source) for line in self.lines)
 
     @property
     def sampling(self) -> Sampling:
@@ -240,7 +278,7 @@ def read_record(path: Path) -> ChatRecord:
             raise RecordError(
                 f"{path.name} has {path.stat().st_size / 1e6:.0f} MB", "use the JSON file of a saved chat"
             )
-        return parse_record(path.read_bytes().decode("utf-8"))
+        return parse_record(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise RecordError(f"{path.name} is not a text file", "use the JSON file of a saved chat") from None
     except OSError as error:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longva_demo.chat.engine import Engine
+from longva_demo.chat.image_source import ImageSource
+from longva_demo.chat.lines import ChosenLines
 from longva_demo.chat.record import REMEDY, ChatRecord, Exchange, Frames, RecordError
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.session import ChatSession
-from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.source import Source
 from longva_demo.chat.turn import AnswerStats, Progress, TextDelta, Turn
+from longva_demo.chat.video_source import VideoSource
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.model import LongVAProcessor
 from longva_demo.video import DecodeLimits, FramePlan, VideoInfo, file_sha256, probe
@@ -74,7 +77,7 @@ def open_recorded(
 
 
 def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterator[Progress | Replayed]:
-    """Ask every question of `record` again, each after the new answers to the earlier ones."""
+    """Ask every question of `record` again, each with its own lines and after the new answers to the earlier ones."""
     session = ChatSession(engine)
     try:
         session.set_source(source)
@@ -85,6 +88,7 @@ def replay(engine: Engine, record: ChatRecord, source: Source | None) -> Iterato
 
 
 def ask_again(session: ChatSession, exchange: Exchange) -> Iterator[Progress | Replayed]:
+    session.lines = ChosenLines(exchange.given_lines)
     for event in session.ask(exchange.question, exchange.sampling):
         if not isinstance(event, TextDelta):
             yield event
@@ -114,4 +118,5 @@ def recorded_turn(engine: Engine, exchange: Exchange, is_first: bool, has_frames
         Sampling(exchange.temperature, exchange.top_p, exchange.max_new_tokens),
         tuple(question_ids),
         (*answer_ids, engine.template.end_of_turn),
+        lines=exchange.given_lines,
     )

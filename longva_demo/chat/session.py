@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from longva_demo.chat.budget import BudgetMeter
 from longva_demo.chat.engine import Engine, NewToken
-from longva_demo.chat.lines import BUILTIN_MODEL, MAX_TOKENS, ChatLines, quote_all
+from longva_demo.chat.lines import BUILTIN_MODEL, MAX_TOKENS, WHOLE_VIDEO, ChatLines, LinesCost, Span, quote_all
 from longva_demo.chat.sampling import Sampling
 from longva_demo.chat.source import Source
 from longva_demo.chat.text_stream import TextStream
 from longva_demo.chat.turn import AnswerStats, CacheStatus, FrameRef, Progress, TextDelta, Turn
+from longva_demo.chat.video_source import VideoSource
 from longva_demo.errors import ContextError, DemoError, replace_surrogates
 from longva_demo.timed_text import Line
 
@@ -74,6 +75,19 @@ class ChatSession:
     def notes(self) -> list[str]:
         """What was lost or guessed when the file was read, one sentence each."""
         return list(self.source.notes) if self.source is not None else []
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether the model can use lines of what is said and written."""
+        return self.engine.model.id != BUILTIN_MODEL
+
+    def lines_cost(self, lines: ChatLines | None) -> LinesCost | None:
+        """What `lines` would add to the prompt of the next question; None for nothing."""
+        if lines is None or not self.reads_lines:
+            return None
+        num_frames = self.source.num_frames if self.source is not None else 0
+        used = num_frames * self.engine.model.tokens_per_frame + len(turn_ids(self.turns))
+        return lines.cost(self._max_line_tokens(used), self._count_tokens, self._span)
 
     def ask(self, question: str, sampling: Sampling | None = None) -> Iterator[Progress | TextDelta]:
         """Prefill the source if it is not cached, then stream the answer; the finished turn is `turns[-1]`.
@@ -172,17 +186,30 @@ class ChatSession:
 
     def _with_lines(self, question: str, question_ids: list[int]) -> tuple[tuple[Line, ...], tuple[int, ...]]:
         """The lines that fit a question, and the ids of the prompt with them; neither if there are none."""
-        if self.lines is None or self.engine.model.id == BUILTIN_MODEL:
+        if self.lines is None or not self.reads_lines:
             return (), ()
         used = self.prefix.num_tokens + len(turn_ids(self.turns)) + len(question_ids)
-        room = (self.engine.model.context_length - used) // 2
-        encode = self.engine.processor.encode_text
-        lines = self.lines.fitting(question, min(MAX_TOKENS, room), lambda text: len(encode(text)))
+        lines = self.lines.fitting(question, self._max_line_tokens(used), self._count_tokens, self._span)
         if not lines:
             return (), ()
-        text = f"{quote_all(lines)}\n{question}"
-        has_frames = self.source is not None
-        return lines, tuple(self.engine.template.question(text, first=not self.turns, has_frames=has_frames))
+        ids = self.engine.template.question(
+            question, first=not self.turns, has_frames=self.source is not None, lines=quote_all(lines)
+        )
+        return lines, tuple(ids)
+
+    def _max_line_tokens(self, num_used_tokens: int) -> int:
+        """At most half of what the context has left."""
+        return min(MAX_TOKENS, (self.engine.model.context_length - num_used_tokens) // 2)
+
+    def _count_tokens(self, text: str) -> int:
+        return len(self.engine.processor.encode_text(text))
+
+    @property
+    def _span(self) -> Span:
+        """The range that the frames are from. Lines from elsewhere would be about what the model does not see."""
+        if not isinstance(self.source, VideoSource):
+            return WHOLE_VIDEO
+        return self.source.plan.start_seconds, self.source.plan.end_seconds
 
     def _answer(self, asked: Turn, started: float, prefill_seconds: float) -> Iterator[Progress | TextDelta]:
         """Stream the answer to a turn that has none yet, with the prefix acquired."""

@@ -75,8 +75,9 @@ class StepCost:
             max_tokens = MAX_STEP_TOKENS_MPS if device.type == "mps" else None
             max_flop = MAX_STEP_FLOP.get(device.type, MAX_STEP_FLOP["cpu"])
             return cls(per_token, per_key, max_flop, max_tokens=max_tokens)
-        max_flop = SLOW_STEP_SECONDS * PREFILL_EFFICIENCY * estimate.speed.flop
-        max_frames = min(MAX_STEP_FRAMES, max(1, int(max_flop / estimate.size.frame_flop)))
+        seconds, speed = SLOW_STEP_SECONDS * PREFILL_EFFICIENCY, estimate.speed
+        max_frames = min(MAX_STEP_FRAMES, max(1, int(seconds * speed.flop / estimate.size.frame_flop)))
+        max_flop = seconds * speed.layer_flop
         return cls(per_token, per_key, max_flop, config.num_hidden_layers, max_frames)
 
     def num_tokens(self, num_keys: int, share: float = 1.0) -> int:

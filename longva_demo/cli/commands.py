@@ -19,7 +19,7 @@ from longva_demo.video.still import is_picture
 
 if TYPE_CHECKING:  # torch is imported late
     from longva_demo.chat import ChatSession
-    from longva_demo.chat.lines import ChatLines
+    from longva_demo.timed_text import Line
 
 STAGES = {"sampling": "sampling frame", "prefill": "reading frame", "question": "reading token"}
 
@@ -40,9 +40,11 @@ def ask(options: Namespace) -> None:
         raise DemoError("the question is empty", 'write it after the video, in quotes: "What happens?"')
     path, limits = Path(options.video), DecodeLimits.from_settings(settings)
     info, plan = (None, None) if is_picture(path) else plan_video(path, settings, options)
+    lines = [] if options.words == "auto" and not is_installed("search") else named_lines(options.words, info, limits)
     # Imported late: torch takes seconds to import, and an error about the video should not wait for it.
     with quick_imports():
         from longva_demo.chat import ChatSession, ImageSource, Progress, Sampling, Source, VideoSource, open_engine
+        from longva_demo.chat.lines import BUILTIN_MODEL, ChatLines
 
     sampling = Sampling(options.temperature, options.top_p, settings.max_new_tokens)
     engine = open_engine(settings)
@@ -55,8 +57,10 @@ def ask(options: Namespace) -> None:
         source = VideoSource(info, plan, engine.processor, settings.decoder, limits, options.number_frames)
     with closing(ChatSession(engine)) as session:
         session.set_source(source)
-        session.lines = chat_lines(options.words, info, limits)
+        session.lines = ChatLines(lines) if lines else None
         say(engine.model.reason)
+        if lines and options.words != "auto" and engine.model.id == BUILTIN_MODEL:
+            say(f"note: the built-in model cannot read lines; {options.words} is not used")
         if (estimate := engine.model.estimate) is not None:
             seconds = estimate.first_word(source.num_frames)
             say(f"{source.num_frames:,} frames: about {seconds:,.0f} s to the first word")
@@ -75,24 +79,32 @@ def ask(options: Namespace) -> None:
             print()
 
 
-def chat_lines(choice: str, info: VideoInfo | None, limits: DecodeLimits) -> "ChatLines | None":
-    """The lines that --words names: none, auto (the video's subtitles), or a file; None without any."""
-    if choice == "none" or (
-        choice == "auto" and (info is None or not (is_installed("subtitles") and is_installed("search")))
-    ):
-        return None
-    from longva_demo.chat.lines import ChatLines
+def named_lines(choice: str, info: VideoInfo | None, limits: DecodeLimits) -> "list[Line]":
+    """The lines that --words names: none, auto (the video's subtitles), or a file.
+
+    Without subtitles that can be read, auto has no lines: nobody asked for any.
+    """
+    if choice == "none" or (choice == "auto" and (info is None or not is_installed("subtitles"))):
+        return []
     from longva_demo.timed_text import Collected, Request, read_json, read_lines
 
-    found = Collected()
     if choice.lower().endswith(".json"):
-        return ChatLines(read_json(Path(choice)))
+        return read_json(Path(choice))
     if info is None:
         raise DemoError(f"--words {choice} is given, but the file is a picture", "leave --words out")
+    found = Collected()
     subtitles = None if choice == "auto" else Path(choice)
-    for update in read_lines(info, Request(sources=("subtitles",), subtitles=subtitles), limits):
-        found.add(update)
-    return ChatLines(found.lines) if found.lines else None
+    try:
+        for update in read_lines(info, Request(sources=("subtitles",), subtitles=subtitles), limits):
+            found.add(update)
+    except DemoError as error:
+        if subtitles is not None:
+            raise
+        say(f"note: the video's subtitles are not used: {error}")
+    if subtitles is not None and not found.lines:
+        for note in found.notes:
+            say(f"note: {note}")
+    return found.lines
 
 
 def answer_facts(session: "ChatSession") -> dict[str, Any]:
@@ -139,6 +151,7 @@ def replay(options: Namespace) -> None:
     """Ask the questions of a saved chat again and print both answers. --model replaces the chat's own model."""
     with quick_imports():
         from longva_demo.chat import Progress, open_engine, read_record
+        from longva_demo.chat.lines import BUILTIN_MODEL
         from longva_demo.chat.replay import check_file, open_recorded, replay
 
     record = read_record(Path(options.record))
@@ -152,6 +165,8 @@ def replay(options: Namespace) -> None:
     source = open_recorded(record, path, engine.processor, DecodeLimits.from_settings(settings))
     if engine.model.revision != record.model.revision:
         say(f"note: the chat used revision {record.model.revision}; this is {engine.model.revision}")
+    if any(turn.lines for turn in record.turns) and engine.model.id == BUILTIN_MODEL:
+        say("note: the built-in model is not given the lines of what is said and written")
     if any(turn.temperature > 0 for turn in record.turns):
         say("note: the answers were sampled (temperature above 0), so the new ones may differ")
     results = []

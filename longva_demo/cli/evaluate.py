@@ -48,6 +48,8 @@ def evaluate_questions(options: Namespace, settings: Settings, path: Path) -> No
         print_json(**evaluation.facts())
     else:
         print(evaluation.report())
+    if not evaluation.summary.num_answered:
+        raise DemoError("no question could be answered", "see the errors in the results")
 
 
 def read(path: Path) -> list["Question"]:

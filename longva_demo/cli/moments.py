@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longva_demo.cli.commands import make_settings, quick_imports
+from longva_demo.cli.commands import make_settings, named_lines, quick_imports
 from longva_demo.cli.terminal import print_json, print_json_list, say, say_progress
 from longva_demo.settings import Settings
 from longva_demo.times import format_time
@@ -55,6 +55,7 @@ def find(options: Namespace) -> None:
 def chapters(options: Namespace) -> None:
     """Print the scenes of a video with one line about each. Interrupted, it prints those described so far."""
     settings, limits, info = open_video(options)
+    lines = named_lines(options.words, info, limits)
     with quick_imports():
         from longva_demo.chat import Capability, VideoSource, open_engine
         from longva_demo.chat.open_engine import in_process
@@ -67,7 +68,7 @@ def chapters(options: Namespace) -> None:
     outline = Outline()
     with closing(VideoSource(info, plan, engine.processor, settings.decoder, limits)) as source:
         try:
-            for outline in find_chapters(engine, source, lambda: False):
+            for outline in find_chapters(engine, source, lambda: False, lines):
                 report(outline.progress, CHAPTER_STAGES)
         except KeyboardInterrupt:
             say(f"stopped after {len(outline.chapters):,} scenes")

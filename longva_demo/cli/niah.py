@@ -64,7 +64,7 @@ def task_of(options: Namespace) -> "Task":
         return Task(Kind.DISTRACTORS, options.distractors)
     if options.several is not None:
         return Task(Kind.SEVERAL, options.several)
-    kinds = {"count": Kind.COUNT, "order": Kind.ORDER, "clips": Kind.CLIPS}
+    kinds = {"count": Kind.COUNT, "order": Kind.ORDER, "clips": Kind.CLIPS, "lines": Kind.LINES}
     return Task(next((kind for flag, kind in kinds.items() if getattr(options, flag)), Kind.NEEDLE))
 
 

@@ -217,6 +217,13 @@ def add_chapters_flags(parser: argparse.ArgumentParser) -> None:
         help="number of frames to sample; scenes shorter than the time between two may be missed (default: 512)",
     )
     add_range_flags(parser)
+    parser.add_argument(
+        "--words",
+        metavar="auto|none|FILE",
+        default="auto",
+        help="what is said and written, for the titles: the video's subtitles (auto, the default), a subtitle file, or "
+        "the output of words --json",
+    )
     add_settings(parser, *MODEL_SETTINGS)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print a JSON list")
@@ -265,6 +272,7 @@ def add_task_flags(group: argparse._MutuallyExclusiveGroup) -> None:
     group.add_argument("--count", action="store_true", help="V-RULER: how many needles are hidden")
     group.add_argument("--order", action="store_true", help="V-RULER: in which order needles appear")
     group.add_argument("--clips", action="store_true", help="TimeScope: needles are clips of 5 to 10 seconds")
+    group.add_argument("--lines", action="store_true", help="VNBench: the needle is one line among subtitles")
 
 
 def add_compare_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from longva_demo.cli.commands import make_settings
 from longva_demo.cli.terminal import print_json_list, say, say_progress
-from longva_demo.errors import DemoError
+from longva_demo.errors import DemoError, short
 from longva_demo.timed_text import (
     SOURCES,
     Collected,
@@ -43,9 +43,12 @@ def words(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         was_stopped = True
         notes.append("stopped; these are the lines found so far")
+    matching = matching_lines(found.lines, options.search or "")
+    if found.lines and not matching:
+        notes.append(f"none of {len(found.lines):,} lines matches {short(options.search)}")
     for note in (*notes, *found.notes):
         say(f"note: {note}")
-    print_lines(matching_lines(found.lines, options.search or ""), options)
+    print_lines(matching, options)
     if was_stopped:
         raise KeyboardInterrupt
 

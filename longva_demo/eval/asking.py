@@ -8,11 +8,22 @@ from typing import TypeVar
 
 from PIL import Image
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, Progress, Sampling, Source, Turn, VideoSource
+from longva_demo.chat import (
+    ChatSession,
+    Engine,
+    ImageSource,
+    PicturesSource,
+    Progress,
+    Sampling,
+    Source,
+    Turn,
+    VideoSource,
+)
 from longva_demo.errors import BudgetError, DemoError, ModelError, VideoError
 from longva_demo.video import DecodeLimits, is_picture, plan_frames, probe
 
-Media = Path | Image.Image | None
+Picture = Path | Image.Image
+Media = Picture | tuple[Picture, ...] | None  # several are pictures
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -32,7 +43,7 @@ class FrameSampling:
 
 @dataclass(frozen=True)
 class Part:
-    """What questions are about: a range of a video in seconds, a picture, or nothing."""
+    """What questions are about: a range of a video in seconds, one or several pictures, or nothing."""
 
     media: Media
     start: float = 0.0
@@ -93,7 +104,9 @@ def opened(engine: Engine, part: Part, frames: FrameSampling) -> Iterator[ChatSe
         session.close()
 
 
-def open_source(engine: Engine, media: Path | Image.Image, part: Part, frames: FrameSampling) -> Source:
+def open_source(engine: Engine, media: Picture | tuple[Picture, ...], part: Part, frames: FrameSampling) -> Source:
+    if isinstance(media, tuple):
+        return PicturesSource([ImageSource(one, engine.processor, frames.limits) for one in media])
     if isinstance(media, Image.Image) or is_picture(media):
         return ImageSource(media, engine.processor, frames.limits)
     info = probe(media, limits=frames.limits, decoder=frames.decoder)

@@ -3,7 +3,7 @@
 Importing this needs the extra [eval].
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from longva_demo.chat import Sampling, open_engine
 from longva_demo.chat.sampling import MAX_NEW_TOKENS
 from longva_demo.errors import DemoError, one_line
 from longva_demo.eval.answers import Answer, Answers, Item, answer_items
-from longva_demo.eval.asking import FrameSampling, Media
+from longva_demo.eval.asking import FrameSampling, Media, Picture
 from longva_demo.eval.command import model_facts
 from longva_demo.eval.published import FRAMES
 from longva_demo.settings import Settings
@@ -116,28 +116,40 @@ class LongVADemo(lmms):
         ) as error:  # tasks exit, or assert, if a video is missing
             what = one_line(str(error)) or f"the task raised {type(error).__name__}, as for a missing video"
             return Item(key, "", sampling, "", lambda: None, error=what)
-        if isinstance(media, Image.Image):
-            return Item(key, prompt, sampling, "", lambda: read_messages(messages())[1])
-        return Item(key, prompt, sampling, str(media or ""), lambda: media)
+        if isinstance(media, Path | None):
+            return Item(key, prompt, sampling, str(media or ""), lambda: media)
+        return Item(key, prompt, sampling, "", lambda: read_messages(messages())[1])
 
 
 def read_messages(messages: Sequence[dict[str, Any]]) -> tuple[str, Media]:
     """The prompt of chat messages, and what it is about.
 
+    The model is given pictures before the text. The places of several are named in it, as MMMU does: <image 1>.
+
     Raises:
-        DemoError: there is more than one question, or more than one video or picture.
+        DemoError: there is more than one question, or more than one video.
     """
     contents = [content for message in messages if message["role"] == "user" for content in message["content"]]
     if any(message["role"] == "assistant" for message in messages):
         raise DemoError("the question has examples with answers", "use --num_fewshot 0")
     visuals = [content for content in contents if content["type"] != "text"]
-    if len(visuals) > 1:
-        raise DemoError(f"the question has {len(visuals)} videos or pictures", "only one is supported")
-    prompt = "\n".join(content["text"] for content in contents if content["type"] == "text")
-    return prompt, to_media(visuals[0]) if visuals else None
+    if len(visuals) > 1 and any(visual["type"] != "image" for visual in visuals):
+        raise DemoError(f"the question has {len(visuals)} videos or pictures", "only one video is supported")
+    media = tuple(map(to_media, visuals))
+    if len(media) > 1:
+        return "\n".join(named(contents)), media
+    return "\n".join(content["text"] for content in contents if content["type"] == "text"), media[0] if media else None
 
 
-def to_media(visual: dict[str, Any]) -> Path | Image.Image:
+def named(contents: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The texts, and the places of the pictures among them."""
+    number = 0
+    for content in contents:
+        number += content["type"] == "image"
+        yield content["text"] if content["type"] == "text" else f"<image {number}>"
+
+
+def to_media(visual: dict[str, Any]) -> Picture:
     value = visual["url"]
     if visual["type"] == "image" and isinstance(value, Image.Image):
         return value

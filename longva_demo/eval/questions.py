@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_
 from pydantic.dataclasses import dataclass
 
 from longva_demo.errors import DemoError, one_line
-from longva_demo.strict import STRICT, first_problem, require
+from longva_demo.strict import STRICT, TIME, first_problem, require
 from longva_demo.times import parse_time
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -44,8 +44,8 @@ class Question:
     question: Text
     answer: Text | Annotated[tuple[Text, ...], Field(min_length=1)]
     options: Annotated[tuple[Text, ...], Field(min_length=2, max_length=len(LETTERS))] | None = None
-    start: float | str = 0.0
-    end: float | str | None = None
+    start: Annotated[float | str, TIME] = 0.0
+    end: Annotated[float | str | None, TIME] = None
 
     @field_validator("options")
     @classmethod
@@ -115,7 +115,7 @@ def read_questions(path: Path) -> list[Question]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DemoError(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB", "use a JSONL file of questions")
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DemoError(f"{path.name} is not a text file in UTF-8", "use a JSONL file of questions") from None
     except OSError as error:

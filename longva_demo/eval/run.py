@@ -116,7 +116,7 @@ def find_used_frames(session: ChatSession, setup: Setup) -> tuple[UsedFrame, ...
         return (UsedFrame(0, 0.0, 1.0, None, save_picture(source.thumbnail, source.sha256[:16], setup.out)),)
     session.attribute_last_answer()
     found = session.turns[-1].attribution
-    if found is None or not isinstance(source, VideoSource):
+    if found is None or found.is_first_seen or not isinstance(source, VideoSource):
         return ()
     drops = dict(found.log_prob_drops or ())
     frames = []

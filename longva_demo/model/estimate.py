@@ -23,17 +23,20 @@ MEMORY_BYTES_PER_SECOND = 10e9  # at which a new token's attention reads the KV 
 PEAK_FLOP = {"RTX 4090": 165e12, "A100": 312e12, "H100": 989e12}
 GPU_EFFICIENCY = 0.4
 PROBE_WIDTH, PROBE_ROWS, PROBE_TOKENS = 3584, 3584, 256
+PROBE_LAYERS = 6  # 154 MB, which do not stay in the processor's cache from token to token
 PROBE_RUNS = 3
 
 
 @dataclass(frozen=True)
 class ProcessorSpeed:
-    """Measured on all threads: FLOP per second of float32 products, and 8-bit weights per second.
+    """Measured on all threads: FLOP per second of float32 products and of products with 8-bit weights, and such weights
+    per second.
 
     Weights are counted per token: for a single one, and for each of QUESTION_TOKENS.
     """
 
     flop: float
+    layer_flop: float
     weights: float
     question_weights: float
 
@@ -49,11 +52,21 @@ class ModelSize:
     attention_flop: float  # 200,704, per token squared
     kv_bytes: int  # 114,688, per token in float32
 
+    def num_tokens(self, num_frames: int) -> int:
+        """Tokens of frames, and of what comes before them."""
+        return HEADER_TOKENS + num_frames * self.frame_tokens
+
+    def layer_flop(self, num_frames: int) -> float:
+        """FLOP of the language model's linear layers for frames and header."""
+        return 2 * self.layer_weights * self.num_tokens(num_frames)
+
+    def other_flop(self, num_frames: int) -> float:
+        """FLOP of encoding the frames, and of the language model's attention to them."""
+        return num_frames * self.frame_flop + self.attention_flop * self.num_tokens(num_frames) ** 2
+
     def prefill_flop(self, num_frames: int) -> float:
         """FLOP of encoding the frames, and of running their tokens and the header's through the language model."""
-        tokens = HEADER_TOKENS + num_frames * self.frame_tokens
-        flop = num_frames * self.frame_flop + 2 * self.layer_weights * tokens
-        return flop + self.attention_flop * tokens**2
+        return self.layer_flop(num_frames) + self.other_flop(num_frames)
 
     @classmethod
     def of(cls, config: LongVAConfig) -> Self:
@@ -85,7 +98,8 @@ class Estimate:
 
     def prefill(self, num_frames: int) -> float:
         """Encoding the frames, and running their tokens and the header's through the language model."""
-        return self.size.prefill_flop(num_frames) / (PREFILL_EFFICIENCY * self.speed.flop)
+        layers = self.size.layer_flop(num_frames) / self.speed.layer_flop
+        return (layers + self.size.other_flop(num_frames) / self.speed.flop) / PREFILL_EFFICIENCY
 
     def token(self, num_frames: int) -> float:
         """One token of an answer."""
@@ -120,17 +134,19 @@ def estimate(config: LongVAConfig) -> Estimate:
 @cache
 @torch.inference_mode()
 def probe_speed() -> ProcessorSpeed:
-    """Measure this processor, for about a third of a second. Later calls return the first result."""
-    layer = Int8Linear(PROBE_WIDTH, 2 * PROBE_ROWS, bias=False)
-    layer.weight.zero_()
-    layer.scale.fill_(1.0)
+    """Measure this processor, for about half a second. Later calls return the first result."""
+    layers = [Int8Linear(PROBE_WIDTH, 2 * PROBE_ROWS, bias=False) for _ in range(PROBE_LAYERS)]
+    for layer in layers:
+        layer.weight.zero_()
+        layer.scale.fill_(1.0)
     tokens, weight = torch.randn(PROBE_TOKENS, PROBE_WIDTH), torch.randn(PROBE_ROWS // 2, PROBE_WIDTH)
     one, question = tokens[:1], tokens[:QUESTION_TOKENS]
-    num_weights = layer.weight.numel()
+    num_weights = layers[0].weight.numel()
     return ProcessorSpeed(
         flop=2 * weight.numel() * PROBE_TOKENS / min_seconds(lambda: linear(tokens, weight)),
-        weights=num_weights / min_seconds(lambda: layer(one)),
-        question_weights=num_weights * QUESTION_TOKENS / min_seconds(lambda: layer(question)),
+        layer_flop=2 * num_weights * PROBE_TOKENS / min_seconds(lambda: layers[0](tokens)),
+        weights=PROBE_LAYERS * num_weights / min_seconds(lambda: [layer(one) for layer in layers]),
+        question_weights=num_weights * QUESTION_TOKENS / min_seconds(lambda: layers[0](question)),
     )
 
 

@@ -7,7 +7,9 @@ option, because config.json names the method. Importing this module registers it
 """
 
 import timeit
-from functools import lru_cache, partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,17 +23,20 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 METHOD = "int8_rows"  # `quant_method` in config.json
 NOT_QUANTISED = ("vision_tower", "mm_projector")
-# The packed kernel's time grows with each token. Above this number, converting the weights to floating point for an
-# ordinary matrix product is faster: measured crossovers are 25 to 60 tokens.
-MAX_PACKED_TOKENS = 32
+# The packed kernel's time grows with each token. Above this number, another one is faster: measured crossovers are 25
+# to 60 tokens where weights are converted to floating point, and 4 to 8 where products of integers are fast.
+MAX_PACKED_TOKENS, MAX_PACKED_TOKENS_BESIDE_INTEGERS = 32, 4
 # Weights are converted so many rows at a time: 7 to 39 MB of float32 in LongVA-7B. With fewer, threads wait for each
 # other more often, which is slow beside other programs.
 BLOCK_ROWS = 512
+BLOCK_TOKENS = 32  # are split into integers at a time, which fit into the processor's cache
 MAX_INT8 = 127
+FINE_STEPS = 2 * MAX_INT8  # the second int8 of an activation counts in these fractions of the first one's step
 MIN_SCALE = 1e-12  # for a row of zeros
 # On processors with AVX-512 the packed kernel crashes unless the weights' address is a multiple of 16. In a safetensors
 # file, which is mapped into memory, it is one of 8. This is a cache line.
 ALIGNMENT = 64
+PROBE_TOKENS, PROBE_RUNS = 256, 15
 
 
 class Int8Linear(nn.Module):
@@ -53,8 +58,13 @@ class Int8Linear(nn.Module):
     @torch.no_grad()  # the packed kernel has no gradient
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
-        rows = x.reshape(-1, self.in_features)
-        y = self.multiply_packed(rows) if len(rows) <= max_packed_tokens() else self.multiply_blocks(rows)
+        rows, kernels = x.reshape(-1, self.in_features), probe_kernels()
+        if len(rows) <= kernels.max_packed_tokens:
+            y = self.multiply_packed(rows)
+        elif kernels.has_integers and rows.dtype == torch.float32:
+            y = self.multiply_integers(rows)
+        else:
+            y = self.multiply_blocks(rows)
         if self.bias is not None:
             y += self.bias
         return y.view(*x.shape[:-1], self.out_features)
@@ -76,19 +86,53 @@ class Int8Linear(nn.Module):
             torch.mm(rows, block[: len(part)].copy_(part).T, out=y[:, first : first + len(part)])
         return y.mul_(self.scale)
 
+    def multiply_integers(self, rows: torch.Tensor) -> torch.Tensor:
+        """The same through products of integers, which processors with VNNI compute in int32 without rounding.
 
-@lru_cache(maxsize=1)
-def max_packed_tokens() -> int:
-    """Up to how many tokens the packed kernel is used: 0 where PyTorch has only a plain loop for it, as on Windows."""
+        Each activation is the sum of two int8 numbers, so that a token has 16 bits relative to its largest value.
+        """
+        halves, token_scale = split(rows)
+        y = rows.new_empty(len(rows), self.out_features)
+        for first in range(0, self.out_features, BLOCK_ROWS):
+            part = self.weight[first : first + BLOCK_ROWS]
+            coarse, fine = torch._int_mm(halves, part.T).chunk(2)
+            block = y[:, first : first + len(part)]
+            block.copy_(fine).div_(FINE_STEPS).add_(coarse)
+        return y.mul_(token_scale).mul_(self.scale)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Which kernels are fast here: up to how many tokens the packed one, and whether products of integers are."""
+
+    max_packed_tokens: int
+    has_integers: bool
+
+
+@cache
+def probe_kernels() -> Kernels:
+    """Measure this processor, for about a fifth of a second. Later calls return the first result.
+
+    Without VNNI, products of integers are slow and may overflow. The packed kernel is a plain loop on Windows.
+    """
     layer = Int8Linear(3584, 512, bias=False)
-    layer.weight.zero_()
+    layer.weight.fill_(MAX_INT8)
     layer.scale.fill_(1.0)
-    token = torch.ones(1, layer.in_features)
-    packed, blocks = (
-        min(timeit.repeat(partial(multiply, token), number=1, repeat=20))  # beside other programs, some are slow
-        for multiply in (layer.multiply_packed, layer.multiply_blocks)
+    tokens = torch.ones(PROBE_TOKENS, layer.in_features)
+    are_exact = torch.equal(layer.multiply_integers(tokens), layer.multiply_blocks(tokens))
+    halves = split(tokens)[0]
+    has_integers = are_exact and is_faster(
+        partial(torch._int_mm, halves, layer.weight.T), partial(layer.multiply_blocks, tokens)
     )
-    return MAX_PACKED_TOKENS if packed < blocks else 0
+    limit = MAX_PACKED_TOKENS_BESIDE_INTEGERS if has_integers else MAX_PACKED_TOKENS
+    has_packed = is_faster(partial(layer.multiply_packed, tokens[:1]), partial(layer.multiply_blocks, tokens[:1]))
+    return Kernels(limit if has_packed else 0, has_integers)
+
+
+def is_faster(one: Callable[[], object], other: Callable[[], object]) -> bool:
+    """By the least of many times, in turns: other programs slow down some of them, for both."""
+    seconds = [[timeit.timeit(call, number=1) for call in (one, other)] for _ in range(PROBE_RUNS)]
+    return min(first for first, _ in seconds) < min(second for _, second in seconds)
 
 
 def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,6 +149,29 @@ def quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scale[first : first + len(part)] = largest / MAX_INT8
         quantised[first : first + len(part)] = part.mul_((MAX_INT8 / largest)[:, None]).round_()
     return quantised, scale
+
+
+def split(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(tokens, columns) of float32 to int8 (2 · tokens, columns), coarse and then fine, and scales (tokens, 1).
+
+    rows ≈ (coarse + fine / FINE_STEPS) · scale. A token's error is at most its largest value / 64,516.
+
+    >>> halves, scale = split(torch.tensor([[127.0, -1.25]]))
+    >>> halves.tolist(), scale.item()
+    ([[127, -1], [0, -64]], 1.0)
+    """
+    halves = torch.empty(2 * len(rows), rows.shape[1], dtype=torch.int8)
+    coarse, fine = halves.chunk(2)
+    scales = rows.new_empty(len(rows), 1)
+    for first in range(0, len(rows), BLOCK_TOKENS):
+        tokens = slice(first, first + BLOCK_TOKENS)
+        smallest, largest = rows[tokens].aminmax(dim=1, keepdim=True)
+        scales[tokens] = torch.maximum(largest, -smallest).clamp_(min=MIN_SCALE * MAX_INT8).div_(MAX_INT8)
+        steps = rows[tokens] / scales[tokens]
+        whole = steps.round()
+        coarse[tokens] = whole
+        fine[tokens] = steps.sub_(whole).mul_(FINE_STEPS).round_()
+    return halves, scales
 
 
 class CastEmbedding(nn.Embedding):

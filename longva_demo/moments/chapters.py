@@ -20,7 +20,9 @@ from longva_demo.errors import VideoError, one_line
 from longva_demo.moments.curve import Times
 from longva_demo.moments.find import searched_times
 from longva_demo.moments.question import TINY
+from longva_demo.moments.scene_lines import before_question, beside_title, lines_in, shorten
 from longva_demo.moments.scenes import Cut, Sketch, find_cuts, make_sketch, sharpen
+from longva_demo.timed_text import Line
 
 NUM_FRAMES = 512
 PRECISION_SECONDS = 0.25
@@ -59,11 +61,18 @@ class Outline:
 class Outliner(Protocol):
     """`find_chapters` with an engine. `session` is the name of the page's session, for the log."""
 
-    def __call__(self, source: VideoSource, should_stop: Stop, session: str | None) -> Generator[Outline]: ...
+    def __call__(
+        self, source: VideoSource, should_stop: Stop, session: str | None, lines: Sequence[Line]
+    ) -> Generator[Outline]: ...
 
 
-def find_chapters(engine: LocalEngine, source: VideoSource, should_stop: Stop) -> Generator[Outline]:
+def find_chapters(
+    engine: LocalEngine, source: VideoSource, should_stop: Stop, lines: Sequence[Line] = ()
+) -> Generator[Outline]:
     """Find the scenes among the source's frames, and let the model describe each.
+
+    lines: what is said and written in the video. The model is given those of the scene that it describes; the built-in
+        one, which cannot read them, is not, and its titles quote them.
 
     Yields the progress, then the chapters as they are described. Ends early within one step of the model once
     `should_stop()` turns true; the last `Outline` then has its progress.
@@ -86,7 +95,8 @@ def find_chapters(engine: LocalEngine, source: VideoSource, should_stop: Stop) -
     total = len(bounds) - 1
     scene_frames = TINY_SCENE_FRAMES if engine.model.id == TINY else SCENE_FRAMES
     for number, (start, end) in enumerate(pairwise(bounds)):
-        title = describe(engine, source, positions_in(sketches, start, end, scene_frames), should_stop)
+        positions = positions_in(sketches, start, end, scene_frames)
+        title = describe(engine, source, positions, should_stop, lines_in(lines, start, end))
         if should_stop():
             yield Outline(tuple(chapters), Progress(Stage.WINDOWS, number, total), notes)
             return
@@ -128,14 +138,18 @@ def positions_in(sketches: Sequence[Sketch], start: float, end: float, count: in
     return [inside[at] for at in chosen]
 
 
-def describe(engine: LocalEngine, source: VideoSource, positions: Sequence[int], should_stop: Stop) -> str:
+def describe(
+    engine: LocalEngine, source: VideoSource, positions: Sequence[int], should_stop: Stop, lines: Sequence[Line] = ()
+) -> str:
     """One line about the frames at these positions of the source, which the model is given alone."""
     pixels = np.stack([source.stored_frame(position) for position in positions])
-    question = TINY_QUESTION if engine.model.id == TINY else QUESTION
+    reads_lines = engine.model.id != TINY
+    encode = engine.processor.encode_text
+    question = before_question(lines, lambda text: len(encode(text))) + QUESTION if reads_lines else TINY_QUESTION
     ids = engine.template.question(question, first=True, has_frames=True)
     answer = answer_about(engine, engine.encode_frames(pixels), ids, should_stop)
-    line = one_line(answer)
-    return line if len(line) <= MAX_TITLE_CHARACTERS else f"{line[:MAX_TITLE_CHARACTERS].rsplit(' ', 1)[0]}…"
+    title = shorten(one_line(answer), MAX_TITLE_CHARACTERS)
+    return title if reads_lines else title + beside_title(lines)
 
 
 def answer_about(engine: LocalEngine, features: torch.Tensor, ids: list[int], should_stop: Stop) -> str:

@@ -18,7 +18,7 @@ from longva_demo.video import FramePlan
 SKETCH_SIDE = 32
 # A mean difference of so many levels (of 256) is a cut, if it is also several times that of the samples around it:
 # where everything moves, nothing is cut.
-MIN_DIFFERENCE, MIN_CONTRAST = 12.0, 2.5
+MIN_DIFFERENCE, MIN_CONTRAST = 18.0, 2.0
 MAX_ROUNDS = 20  # halves a gap of hours down to a frame
 NEIGHBOURS = 3  # samples on either side that a difference is compared with
 Stop = Callable[[], bool]

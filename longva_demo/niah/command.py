@@ -1,5 +1,6 @@
 """The test as the command line runs it: it can be stopped and resumed, and ends with a heat map."""
 
+import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from longva_demo.chat import LocalEngine, Progress
+from longva_demo.chat.lines import BUILTIN_MODEL
 from longva_demo.errors import DemoError, one_line
 from longva_demo.folders import own_folder
 from longva_demo.niah.grid import Cell, Grid
 from longva_demo.niah.haystack import Haystack, drawn_frames, drawn_name, video_frames
+from longva_demo.niah.hiding import distractor_positions
 from longva_demo.niah.needles import PUBLISHED_NEEDLES
 from longva_demo.niah.plot import draw_heat_map
 from longva_demo.niah.results import ResultFile, Summary, score_table, table_lines
 from longva_demo.niah.run import Pace, Result, run
-from longva_demo.niah.tasks import PUBLISHED, PUBLISHED_NAMES, Task
+from longva_demo.niah.tasks import PUBLISHED, PUBLISHED_NAMES, Kind, Task
 from longva_demo.video import DecodeLimits, file_sha256
 
 
@@ -79,6 +82,8 @@ class NeedleTest:
         if request.video is None and model.id != "tiny":
             raise DemoError(f"{model.id} needs a video as haystack", "use one of an hour or longer")
         task = request.task
+        if task.kind is Kind.LINES and model.id == BUILTIN_MODEL:
+            raise DemoError("the built-in model cannot read lines of text", "use LongVA-7B, and a video as haystack")
         self.needles = task.load(request.needles or default_needles(engine))[: request.num_needles]
         self.grid = task.grid(request.grid)
         self.cells = self.grid.cells(len(self.needles))
@@ -155,6 +160,13 @@ class NeedleTest:
         summary = asdict(Summary.of(self.done))
         return {"test": task.title, **summary, "published": published, "out": str(self._request.out)}
 
+    def _crowding(self) -> list[str]:
+        """In how many cells of V-NIAH-D no near miss fits, so that they are the plain test."""
+        if self._request.task.kind is not Kind.DISTRACTORS:
+            return []
+        count = sum(not distractor_positions(one.cell, 1, random.Random(0)) for one in self.done)
+        return [f"{'cells too small for a near miss':40} {count:,} of {len(self.done):,}"] if count else []
+
     def report(self) -> str:
         """The scores as a table, frames across and depth down, followed by the means and the published ones."""
         published = PUBLISHED.get(self._request.task.kind, {})
@@ -162,6 +174,7 @@ class NeedleTest:
             *table_lines(score_table(self.done), self.grid),
             "",
             *Summary.of(self.done).lines(),
+            *self._crowding(),
             *(f"{f'published, {PUBLISHED_NAMES.get(name, name)}':40} {score:.3f}" for name, score in published.items()),
             f"results and heat map: {self._request.out}",
         ]

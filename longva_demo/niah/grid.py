@@ -7,6 +7,8 @@ from longva_demo.errors import DemoError
 
 PUBLISHED_FRAMES, PUBLISHED_DEPTHS = "200:3000:200", "0:1:0.2"
 
+MAX_NUMBERS = 10_000  # of a list
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -48,6 +50,8 @@ def parse_numbers(text: str) -> list[float]:
             return numbers
         first, last, step = map(float, parts)
         count = int((last - first) / step + 1e-6) + 1
+        if not 0 < count <= MAX_NUMBERS:
+            raise ValueError
         return [round(first + step * index, 6) for index in range(count)]
     except (ValueError, ZeroDivisionError, OverflowError):
         raise DemoError(f"{text!r} is not a valid list of numbers", "use 200:3000:200 or 16,64,256") from None

@@ -8,6 +8,7 @@ import numpy as np
 
 from longva_demo.niah.grid import Cell
 from longva_demo.niah.needle import Asked, Footage, Needle
+from longva_demo.timed_text import Line
 
 PERIOD = 200  # frames from a needle to its distractors, as published
 WINDOW = 0.2  # share of the haystack among which several needles are hidden, as published
@@ -28,10 +29,11 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a cell hides, in the order of the video, and asks."""
+    """What a cell hides, in the order of the video, and asks. `lines`: what is said in the video."""
 
     hidden: tuple[Hidden, ...]
     asked: tuple[Asked, ...]
+    lines: tuple[Line, ...] = ()
 
     @property
     def num_frames(self) -> int:

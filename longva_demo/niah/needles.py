@@ -65,7 +65,7 @@ def read_annotations(folder: Path) -> Iterator[Needle]:
     """
     file = folder / ANNOTATIONS
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DemoError(f"{folder} has no {ANNOTATIONS}", f"use {FORMAT}") from None
     except (OSError, ValueError) as error:

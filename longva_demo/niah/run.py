@@ -11,6 +11,7 @@ from longva_demo.chat import LocalEngine, Progress, Sampling, Stage
 from longva_demo.chat.attribution import MAX_ROWS, FrameLayout
 from longva_demo.chat.budget import frames_in_memory
 from longva_demo.chat.engine import Stop
+from longva_demo.chat.lines import MAX_TOKENS, ChatLines, quote_all
 from longva_demo.chat.occlusion import Occlusion
 from longva_demo.niah.cache import Frames, HaystackCache
 from longva_demo.niah.grid import Cell
@@ -133,11 +134,20 @@ def ask_all(
     layout = FrameLayout(prefix.start, prefix.tokens_per_frame, cell.frames + trial.num_frames)
     for asked in trial.asked:
         shown = trial.frames_of(asked.parts) if with_attribution else set()
-        answer = ask(engine, prefix, asked, layout, shown, stop)
+        answer = ask(engine, prefix, with_lines(engine, trial, asked), layout, shown, stop)
         if answer is None:
             return None
         answers.append(answer)
     return answers
+
+
+def with_lines(engine: LocalEngine, trial: Trial, asked: Asked) -> Asked:
+    """The question after the lines that fit it, as a chat asks it."""
+    if not trial.lines:
+        return asked
+    encode = engine.processor.encode_text
+    given = ChatLines(trial.lines).fitting(asked.question, MAX_TOKENS, lambda text: len(encode(text)))
+    return replace(asked, question=f"{quote_all(given)}\n{asked.question}")
 
 
 def ask(

@@ -9,6 +9,7 @@ from longva_demo.errors import DemoError
 from longva_demo.niah.drawn import RESERVED, drawn_clips, drawn_counts, drawn_needles, drawn_orders
 from longva_demo.niah.grid import Grid
 from longva_demo.niah.hiding import Hide, at_depth, spread_evenly, with_distractors, within_window
+from longva_demo.niah.lines import among_lines, line_needles
 from longva_demo.niah.needle import Needle, groups
 from longva_demo.niah.needles import ANNOTATIONS, PUBLISHED_NEEDLES, load_needles
 
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     SEVERAL, COUNT, ORDER: V-RULER, several pictures; all must be found, counted, or put in order (VideoRoPE++, in
         videorope_plus/v_ruler of github.com/Wiselnn570/VideoRoPE).
     CLIPS: TimeScope, a clip of 5 to 10 seconds (huggingface.co/blog/timescope-video-lmm-benchmark).
+    LINES: a line of subtitles; VNBench (arXiv 2406.09367) draws its needles of text on the frames.
     """
 
     NEEDLE = "V-NIAH"
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     COUNT = "V-RULER, counting"
     ORDER = "V-RULER, ordering"
     CLIPS = "TimeScope, clips"
+    LINES = "VNBench, a line of subtitles"
 
 
 DRAWN: dict[Kind, Callable[[], list[Needle]]] = {
@@ -83,6 +86,10 @@ class Task:
         Raises:
             DemoError: the source is unusable, or lacks what this test needs.
         """
+        if self.kind is Kind.LINES:
+            if source not in ("drawn", PUBLISHED_NEEDLES):
+                raise DemoError(f"{self.title} has needles of its own", "leave --needles out")
+            return line_needles()
         if source == PUBLISHED_NEEDLES and self.kind not in (Kind.NEEDLE, Kind.SEVERAL):
             raise DemoError(f"{source} has nothing for {self.title}", self._remedy())
         needles = DRAWN[self.kind]() if source == "drawn" else load_needles(source)
@@ -117,6 +124,8 @@ class Task:
             return with_distractors(self.number, seed)
         if self.kind is Kind.SEVERAL:
             return within_window(seed)
+        if self.kind is Kind.LINES:
+            return among_lines(seed)
         return spread_evenly if self.is_spread else at_depth
 
     def grid(self, grid: Grid) -> Grid:

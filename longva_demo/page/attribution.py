@@ -36,7 +36,8 @@ def answer_attribution(turn: Turn, source: Source | None) -> AnswerAttribution |
         used_frames = tuple(
             used_frame(source, position, log_prob_drops[position]) for position in turn.attribution.used_frames
         )
-    return AnswerAttribution(word, probability, heat(turn.attribution.attention), used_frames, skipped)
+    levels, is_first_seen = heat(turn.attribution.attention) or None, turn.attribution.is_first_seen
+    return AnswerAttribution(word, probability, levels, used_frames, skipped, is_first_seen)
 
 
 def is_refusal(turn: Turn) -> bool:

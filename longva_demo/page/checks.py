@@ -1,4 +1,5 @@
-"""Two checks of an answer: the same question without the video, and with other frame budgets.
+"""Two checks of an answer: the same question without the video, and with other frame budgets, without its lines, and
+window by window.
 
 Each runs in short-lived chats of its own on the same engine, where it takes turns at the model like any other chat.
 The visitor's chat stays as it is.
@@ -7,6 +8,7 @@ The visitor's chat stays as it is.
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import gradio as gr
@@ -14,6 +16,7 @@ import gradio as gr
 from longva_demo.chat import ChatSession, Engine, Turn, VideoSource
 from longva_demo.chat.answering import Answerer
 from longva_demo.chat.compare import Budgets, Row, choose_budgets, compare
+from longva_demo.chat.window_by_window import WindowsRow, ask_windows
 from longva_demo.errors import DemoError
 from longva_demo.page.components.component import NOW
 from longva_demo.page.errors import streaming
@@ -49,7 +52,7 @@ class Checks:
 
     @streaming
     def compare(self, asked_at: float, event: gr.EventData, request: gr.Request) -> Updates:
-        """Ask only the question, with several budgets. Each row appears when it is finished."""
+        """Ask only the question: at several budgets, without its lines, window by window. Rows appear one by one."""
         yield from self._check(Comparison(draft=WAITING), self._ask_each, asked_at, event, request)
 
     def _check(self, panel: Panel, check: Check, asked_at: float, event: gr.EventData, request: gr.Request) -> Updates:
@@ -102,7 +105,7 @@ class Checks:
         if not isinstance(page.source, VideoSource):
             raise DemoError("there is no video to sample more or fewer frames from", "choose a video, and ask about it")
         rows: list[ComparedBudget] = []
-        budgets = choose_budgets(self.engine, page.source)
+        budgets = choose_budgets(self.engine, page.source, min_count=1 if turn.lines else 2)
         note = missing_note(budgets)
         events: Any = compare(
             self.engine,
@@ -112,13 +115,20 @@ class Checks:
             turn.sampling,
             self.answerer,
             page.stop_requested,
+            turn.lines,
+        )
+        windows: Any = ask_windows(
+            self.engine, page.source, turn.question, turn.sampling, self.answerer, page.stop_requested, turn.lines
         )
 
         def update(draft: Draft) -> None:
             show(Comparison(tuple(rows), budgets.present, note, draft))
 
-        with closing(events):
-            yield from follow(collect_rows(events, rows), update)
+        frame_bytes = page.source.planned_bytes // page.source.plan.num_frames
+        # On ZeroGPU, the chats of all budgets may have their frames on the disk at once.
+        disk = page.quotas.disk_bytes.hold(page.client, frame_bytes * sum(budgets.compared))
+        with closing(events), closing(windows), disk:
+            yield from follow(collect_rows(chain(events, windows), rows, bool(turn.lines)), update)
 
 
 def missing_note(budgets: Budgets) -> Message | None:
@@ -129,11 +139,13 @@ def missing_note(budgets: Budgets) -> Message | None:
     return message(key, budget=budgets.missing[0], count=budgets.limit)
 
 
-def collect_rows(events: Iterator[object], rows: list[ComparedBudget]) -> Iterator[object]:
-    """Pass `events` on, and add each Row among them to `rows`."""
+def collect_rows(events: Iterator[object], rows: list[ComparedBudget], has_lines: bool) -> Iterator[object]:
+    """Pass `events` on, and add each Row among them to `rows`. `has_lines`: the answer above was given some."""
     for event in events:
         if isinstance(event, Row):
-            rows.append(ComparedBudget(event.num_frames, event.answer, event.seconds, event.num_tokens))
+            num_windows = event.num_windows if isinstance(event, WindowsRow) else 1
+            facts = (event.num_frames, event.answer, event.seconds, event.num_tokens, num_windows)
+            rows.append(ComparedBudget(*facts, without_lines=has_lines and num_windows == 1 and not event.num_lines))
         yield event
 
 

@@ -1,5 +1,6 @@
 """The page's handlers: select a video, ask, stop, undo. They are thin: `chat` and `video` do the work."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from longva_demo.page.selection import SampledView, Selection
 from longva_demo.page.sessions import Pages
 from longva_demo.page.state import Page
 from longva_demo.page.transcript import WAITING, Draft, TurnEntry, Value
+from longva_demo.page.words import Words
 from longva_demo.settings import Settings
 from longva_demo.telemetry import Event, EventLog
 from longva_demo.video import DecodeLimits
@@ -53,6 +55,7 @@ class Handlers:
         self.answerer = answerer
         self.settings = settings
         self.pages = pages
+        self.words = Words(pages, settings, events, self._meter)
 
     # Selecting. Outputs: frames, about, cost, transcript.
 
@@ -87,6 +90,7 @@ class Handlers:
                 view.resume()
             elif view is not None and view.sheets.claim():
                 yield from self._sample(page, view)
+            self._read_subtitles(page)
             yield self._outputs(page)
         except Exception:
             yield self._outputs(page)
@@ -109,6 +113,11 @@ class Handlers:
             raise
         finally:
             sheets.finish()
+
+    def _read_subtitles(self, page: Page) -> None:
+        """For the model, if it can use them. The panel reads them itself when it is first seen."""
+        if page.session.reads_lines:
+            self.words.read_subtitles(page)
 
     def _outputs(self, page: Page) -> tuple[Value, Value, Value, Value]:
         view, asked_at = page.selected
@@ -140,10 +149,13 @@ class Handlers:
         return self._meter(self.pages.get(request.session_hash))
 
     def _meter(self, page: Page) -> Value:
+        """The page shows the one with the latest `at`: two handlers may send theirs out of order."""
+        at = time.monotonic()
         view, asked_at = page.selected
         source, quota = view.source if view else None, quota_of(self.engine.settings.max_new_tokens)
-        facts = meter_facts(page.session.meter(1), source, self.engine.prefill_times, quota)
-        return facts | {"asked_at": asked_at}
+        lines = page.session.lines_cost(page.words.given(page.file))
+        facts = meter_facts(page.session.meter(1), source, self.engine.prefill_times, quota, lines)
+        return facts | {"asked_at": asked_at, "at": at}
 
     @plain
     def examine(self) -> Value:
@@ -196,6 +208,7 @@ class Handlers:
                 pass  # fails here while another answer is written, which a new selection would stop
             # The page has already asked for this selection, but the two requests may overtake each other.
             page.select(selection, self.engine, self.settings, asked_at)
+            self._read_subtitles(page)
         except Exception:
             page.return_question(question)
             yield page.transcript_value(), gr.skip()
@@ -262,6 +275,7 @@ class Handlers:
             assert replaced is None or isinstance(replaced, TurnEntry)
             page.stop_requested.clear()
             page.answer_asked_at = asked_at
+            page.session.lines = page.words.given(page.file)
             events = self.answerer(page.session, asked, sampling, replaces, page.stop_requested)
             page.transcript.append(TurnEntry(asked, draft=WAITING))
 
@@ -279,6 +293,10 @@ class Handlers:
                 newest = page.session.turns[-1] if page.session.turns else None
                 is_answered = newest is not before
                 page.finish_turn(newest if is_answered else None, replaced)
+            answered = page.transcript.turn(-1) if is_answered else None
+        if answered is not None and answered.is_refusal:
+            yield page.transcript_value(), gr.update(stop_btn=page.is_answering)
+            self.words.find_for(page, answered)
         if not is_answered and (replaced is None or replaced.question != asked):
             page.return_question(asked)
         yield page.transcript_value(), gr.update(stop_btn=page.is_answering)

@@ -35,7 +35,6 @@ from longva_demo.page.needle_test import NeedleTests
 from longva_demo.page.outline import Outlines
 from longva_demo.page.save import Save
 from longva_demo.page.sessions import Pages
-from longva_demo.page.words import Words
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog
 
@@ -97,7 +96,7 @@ def build_page(
         )
     if parts.chapters is not None:
         Outlines(pages, outliner).bind(parts.chapters, parts.asked_at, parts.file)
-    Words(pages, settings, events).bind(parts.words, parts.asked_at, parts.file)
+    handlers.words.bind(parts.words, parts.cost, parts.asked_at, parts.file)
     Save(pages).bind(parts.transcript, parts.file, parts.history, changes)
 
 
@@ -186,12 +185,13 @@ def lay_out_asking(engine: Engine, settings: Settings, kind: str) -> dict[str, A
         "question": question,
         "asked": asked,
         "file": file,
-        **lay_out_settings(settings, Capability.ATTRIBUTION in engine.capabilities),
+        **lay_out_settings(settings, Capability.ATTENTION in engine.capabilities),
         "history": make_history(elem_id="history"),
     }
 
 
-def lay_out_settings(settings: Settings, can_attribute: bool) -> dict[str, Any]:
+def lay_out_settings(settings: Settings, has_attention: bool) -> dict[str, Any]:
+    """`has_attention`: attribution hides frames with attention; without it, it finds where an answer is first seen."""
     with gr.Accordion(I18N("settings.label"), open=False, elem_id="settings"):
         temperature = gr.Slider(
             0, 1.5, 0, step=0.1, label=I18N("settings.temperature"), info=I18N("settings.temperature_info")
@@ -206,13 +206,10 @@ def lay_out_settings(settings: Settings, can_attribute: bool) -> dict[str, Any]:
             info=I18N("settings.longest_info"),
         )
         attribution = gr.Checkbox(
-            can_attribute,
+            True,
             label=I18N("settings.attribution"),
-            info=I18N("settings.attribution_info"),
-            visible=can_attribute,
+            info=I18N("settings.attribution_info" if has_attention else "settings.first_seen_info"),
         )
-        if not can_attribute:
-            gr.Markdown(I18N("engine.no_attribution"), elem_id="no-attribution")
         decoder = gr.Radio(
             ["pyav", "decord"],
             value=settings.decoder,

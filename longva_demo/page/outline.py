@@ -47,6 +47,8 @@ class Outlines:
     def describe_scenes(self, asked_at: float, request: gr.Request) -> Iterator[Value]:
         """Sample the selected range densely, find its scenes, and describe each. Another selection ends it.
 
+        What was read in the tab Words so far helps with the titles, unless its lines are not given to the model.
+
         asked_at: in ms on the browser's clock. A start that a newer act has overtaken is ignored.
         """
         page = self.pages.get(request.session_hash)
@@ -60,6 +62,8 @@ class Outlines:
         def should_stop() -> bool:
             return stop.is_set() or page.source is not shown
 
+        has_lines = page.words.path == shown.info.path and page.words.gives is not False
+        lines = page.words.lines.lines if has_lines else []
         failure: Exception | None = None
         outline = Outline()
         value: Value = {"asked_at": asked_at}
@@ -67,7 +71,7 @@ class Outlines:
             plan = plan_frames(shown.info, NUM_FRAMES, shown.plan.start_seconds, shown.plan.end_seconds)
             source = VideoSource(shown.info, plan, self.pages.processor, shown.decoder, shown.limits)
             with closing(source), page.quotas.disk_bytes.hold(page.client, source.planned_bytes):
-                for outline in self.outliner(source, should_stop, page.session.name):
+                for outline in self.outliner(source, should_stop, page.session.name, lines):
                     yield value | drawn(outline, is_running=True)
         except Exception as error:
             failure = error

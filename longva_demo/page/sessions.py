@@ -15,10 +15,19 @@ from longva_demo.page.components.preview import Preview
 from longva_demo.page.state import STOP_SECONDS, Page
 from longva_demo.quotas import CLIENT, Quotas
 
+# A page that was not used for this long is closed, even if its browser never disconnected.
+IDLE_SECONDS = 3 * 3600.0
+# A disconnected browser may come back: a laptop slept, or the network changed.
+AWAY_SECONDS = 300.0
 # How many closed pages are remembered, so that a tab that is still open is not taken for a new visitor.
 MAX_CLOSED = 10_000
 # Gradio's names of sessions are shorter, but clients choose them.
 MAX_NAME_CHARACTERS = 64
+
+
+def is_abandoned(page: Page, now: float) -> bool:
+    is_away = page.disconnected_at is not None and now - page.disconnected_at > AWAY_SECONDS
+    return (is_away or now - page.last_used > IDLE_SECONDS) and not page.session_lock.locked()
 
 
 class Pages:
@@ -92,7 +101,7 @@ class Pages:
     def close_abandoned(self) -> None:
         """Close the pages to which nobody comes back, and free their caches and frames. housekeeping.py calls it."""
         with self._lock:
-            abandoned = {key: page for key, page in self._pages.items() if page.is_abandoned(self._now())}
+            abandoned = {key: page for key, page in self._pages.items() if is_abandoned(page, self._now())}
             for key, page in abandoned.items():
                 del self._pages[key]
                 if page.view is not None or page.transcript.entries:

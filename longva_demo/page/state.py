@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from longva_demo.chat import ChatSession, Engine, Source, Turn, VideoSource
-from longva_demo.chat.record import ChatRecord, Frames, record_chat
-from longva_demo.chat.replay import check_file, resume
+from longva_demo.chat import ChatSession, Engine, Source, Turn
+from longva_demo.chat.record import ChatRecord
+from longva_demo.chat.replay import resume
 from longva_demo.errors import DemoError, VideoError
 from longva_demo.moments import Moments as FoundMoments
 from longva_demo.moments import Outline
 from longva_demo.page.attribution import answer_attribution, is_refusal
+from longva_demo.page.chat_record import check_selected, record_session
 from longva_demo.page.components.frame_browser import Sheets
 from longva_demo.page.components.preview import Preview
 from longva_demo.page.export import ChatSection, make_thumbnails
@@ -24,20 +25,15 @@ from longva_demo.page.facts import stats_messages
 from longva_demo.page.i18n import message
 from longva_demo.page.markdown import Moments
 from longva_demo.page.selection import WHOLE, RecentViews, SampledView, Selection, trail_to
-from longva_demo.page.transcript import BLIND, COMPARE, Entry, Transcript, TurnEntry, Value
+from longva_demo.page.task import PageTask
+from longva_demo.page.transcript import CHECKS, Entry, Transcript, TurnEntry, Value
 from longva_demo.page.words_state import WordsState
 from longva_demo.quotas import Holding, QuotaError, Quotas
 from longva_demo.settings import Settings
 from longva_demo.video import DecodeLimits, VideoInfo, probe
 
-# A page that was not used for this long is closed, even if its browser never disconnected.
-IDLE_SECONDS = 3 * 3600.0
-# A disconnected browser may come back: a laptop slept, or the network changed.
-AWAY_SECONDS = 300.0
 # How long another selection, or the end of a page, waits for the running answer to stop.
 STOP_SECONDS = 60.0
-# The checks that an answer about a source offers.
-CHECKS = {"picture": [BLIND], "video": [BLIND, COMPARE]}
 
 
 class Selected(NamedTuple):
@@ -45,28 +41,6 @@ class Selected(NamedTuple):
 
     view: SampledView | None
     asked_at: float
-
-
-@dataclass
-class PageTask:
-    """Work beside the chat, such as a search. A new start ends the running one.
-
-    asked_at: when the newest was started, in ms on the browser's clock.
-    """
-
-    asked_at: float = 0.0
-    stop_requested: threading.Event = field(default_factory=threading.Event)
-
-    def start(self, asked_at: float) -> threading.Event:
-        """Returns the event that ends it."""
-        self.stop()
-        self.asked_at, self.stop_requested = asked_at, threading.Event()
-        return self.stop_requested
-
-    def stop(self, asked_at: float = math.inf) -> None:
-        """End it, unless it was started after `asked_at`."""
-        if asked_at >= self.asked_at:
-            self.stop_requested.set()
 
 
 class PausedChat(NamedTuple):
@@ -119,7 +93,7 @@ class Page:
     def __post_init__(self) -> None:
         self.chats_held = Holding(self.quotas.page_bytes, self.client)  # by the earlier chats
         self.preview_held = Holding(self.quotas.disk_bytes, self.client)
-        self.words = WordsState(self.client, self.quotas)
+        self.words = WordsState(self.client, self.quotas, True if self.session.reads_lines else None)
 
     @property
     def view(self) -> SampledView | None:
@@ -322,6 +296,7 @@ class Page:
                 self.file,
                 Moments.of(self.source),
                 is_refusal(turn),
+                turn.lines,
             )
             self.transcript.append(entry)
         elif replaced is not None:
@@ -376,37 +351,18 @@ class Page:
         """
         if self.session.turns:
             raise DemoError("this chat has begun already", "clear it, then go on with the earlier one")
-        check_file(record, self.selection.path if self.selection else None)
-        frames = record.media.frames if record.media is not None else None
-        if frames is not None and not self._has_planned(frames):
-            raise DemoError(
-                f"this chat is about other frames (budget {frames.budget:,})", "choose its budget and range, then go on"
-            )
+        check_selected(record, self.source, self.selection)
         resume(self.session, record)
         for turn in self.session.turns:
             stats = (message("stats.resumed"),)
+            moments = Moments.of(self.source)
             self.transcript.append(
-                TurnEntry(turn.question, turn.answer, stats, file=self.file, moments=Moments.of(self.source))
+                TurnEntry(turn.question, turn.answer, stats, file=self.file, moments=moments, lines=turn.lines)
             )
-
-    def _has_planned(self, frames: Frames) -> bool:
-        """Whether these frames are the selected ones. Frames that could not be decoded are not recorded."""
-        source = self.source
-        return (
-            isinstance(source, VideoSource)
-            and self.selection is not None
-            and self.selection.num_frames == frames.budget
-            and source.has_numbers == frames.has_numbers
-            and set(frames.indices) <= set(source.plan.indices)
-        )
 
     def record(self) -> ChatRecord | None:
         """The turns that the session remembers; None without any, or while their frames are sampled again."""
-        has_video = self.source is not None and self.source.kind == "video"
-        is_sampling = self.sheets is not None and self.sheets.num_done > 0 and not self.sheets.is_finished
-        if not self.session.turns or (has_video and (is_sampling or not self.session.frames)):
-            return None
-        return record_chat(self.session, self.selection.num_frames if self.selection is not None else 0)
+        return record_session(self.session, self.view)
 
     def chat_section(self) -> ChatSection | None:
         """The same as a section of a saved page."""
@@ -429,10 +385,6 @@ class Page:
             "entries": self.transcript.to_page(len(self.session.turns), checks, self.file),
             "returned": self.returned,
         }
-
-    def is_abandoned(self, now: float) -> bool:
-        is_away = self.disconnected_at is not None and now - self.disconnected_at > AWAY_SECONDS
-        return (is_away or now - self.last_used > IDLE_SECONDS) and not self.session_lock.locked()
 
     def close(self) -> None:
         self.selected = Selected(None, self.selection_asked_at)

@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass, replace
 
 from longva_demo.page.i18n import Message, message
 from longva_demo.page.markdown import Moments, to_html
+from longva_demo.timed_text import Line
 
 # What a component's script reads; JSON holds it.
 Value = dict[str, object]
 # The checks that an answer offers, by the names of their events.
 BLIND, COMPARE = "blind", "compare"
+# Those of an answer about a picture, and about a video.
+CHECKS = {"picture": [BLIND], "video": [BLIND, COMPARE]}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ WAITING = Draft(status=message("progress.waiting"))
 @dataclass(frozen=True)
 class UsedFrame:
     """A frame that the answer used: its time, its thumbnail as a data URL, and how many times less likely the answer is
-    without it."""
+    without it; or, where it was first seen, how many times likelier it is with it."""
 
     seconds: float
     picture: str
@@ -41,9 +44,10 @@ class UsedFrame:
 class AnswerAttribution:
     """How sure the model was, and what its answer used.
 
-    heat: one digit per frame, its attention from 0 to 9; None without a video.
-    used_frames: None until frames have been occluded.
-    skipped: why no frames are occluded.
+    heat: one digit per frame, its attention from 0 to 9; None without a video, and if it is unknown.
+    used_frames: None until frames have been occluded, or the one where the answer was first seen has been found.
+    skipped: why none are.
+    is_first_seen: how the frame was found (`Attribution.is_first_seen`).
     """
 
     sureness: str
@@ -51,6 +55,7 @@ class AnswerAttribution:
     heat: str | None = None
     used_frames: tuple[UsedFrame, ...] | None = None
     skipped: Message | None = None
+    is_first_seen: bool = False
 
     def to_page(self, with_heat: bool) -> Value:
         value: Value = {"sure": {"word": self.sureness, "probability": self.probability}}
@@ -58,6 +63,8 @@ class AnswerAttribution:
             value["heat"] = self.heat
         if self.skipped is not None:
             value["skipped"] = self.skipped
+        if self.is_first_seen:
+            value["first_seen"] = True
         if self.used_frames is not None:
             value["used_frames"] = [asdict(frame) for frame in self.used_frames]
         return value
@@ -84,12 +91,17 @@ class BlindCheck:
 
 @dataclass(frozen=True)
 class ComparedBudget:
-    """The answer with so many frames; `duration` in seconds."""
+    """The answer with so many frames, in one prompt or in one for each of several windows; `duration` in seconds.
+
+    without_lines: the model was not given the lines that the answer above was given.
+    """
 
     frames: int
     answer: str
     duration: float
     tokens: int
+    windows: int = 1
+    without_lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,10 @@ class NoteEntry:
 
 @dataclass(frozen=True)
 class TurnEntry:
-    """A question and its answer, with what the page shows below it. `file` is what it is about, "" if nothing."""
+    """A question and its answer, with what the page shows below it. `file` is what it is about, "" if nothing.
+
+    lines: of what is said and written, given to the model with the question, or found for the visitor after a refusal.
+    """
 
     question: str
     answer: str = ""
@@ -134,6 +149,7 @@ class TurnEntry:
     file: str = ""
     moments: Moments | None = None  # of that file
     is_refusal: bool = False
+    lines: tuple[Line, ...] = ()
     blind: BlindCheck | None = None
     comparison: Comparison | None = None
     draft: Draft | None = None  # while the answer is being written
@@ -154,6 +170,8 @@ class TurnEntry:
         value["stats"] = list(self.stats)
         if self.is_refusal:
             value["is_refusal"] = True
+        if self.lines:
+            value["lines"] = [[round(line.start, 3), line.text, line.source] for line in self.lines]
         if self.attribution is not None:
             value |= self.attribution.to_page(with_heat=is_newest)
         if self.blind is not None:

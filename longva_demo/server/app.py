@@ -14,6 +14,7 @@ from longva_demo.chat.answering import MAX_CONCURRENT_QUESTIONS, make_answerer
 from longva_demo.page.components.frame_browser import frames_route
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, previews_route, read_examples
 from longva_demo.page.components.preview import preview_route
+from longva_demo.page.documents import documents_route
 from longva_demo.page.downloads import download_routes
 from longva_demo.page.i18n import CATALOGUES, I18N
 from longva_demo.page.layout import build_page
@@ -27,7 +28,7 @@ from longva_demo.server.bodies import limit_bodies
 from longva_demo.server.connections import limit_connections
 from longva_demo.server.conversations import Conversations
 from longva_demo.server.event_queue import use_fair_queue
-from longva_demo.server.first_visit import compress_page, unused_assets
+from longva_demo.server.first_visit import compress_page, replaced_assets
 from longva_demo.server.gate import guard
 from longva_demo.server.heartbeats import observe_heartbeats
 from longva_demo.server.housekeeping import start_housekeeping
@@ -125,7 +126,8 @@ def launch_options(
         preview_route(pages.find_preview),
         previews_route(read_examples()),
         close_route(pages),
-        *unused_assets(),
+        documents_route(),
+        *replaced_assets(),
         *more_routes,
     ]
     return {

@@ -7,7 +7,7 @@ video is neither decoded nor prefilled again.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from longva_demo.chat import (
     ChatSession,
     Engine,
     FrameRef,
+    ImageSource,
+    PicturesSource,
     Progress,
     Sampling,
     Source,
@@ -34,7 +36,7 @@ from longva_demo.telemetry import EventLog
 
 # Idle sessions: of one client, of all, and for how long.
 MAX_PER_CLIENT, MAX_IDLE, IDLE_SECONDS = 4, 64, 900.0
-Key = tuple[str, str, Selection | None]
+Key = tuple[str, str, Selection | None, tuple[Selection, ...]]
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,15 @@ class Question:
     """A question with all that came before it.
 
     selection: the file and its frames; None for text alone.
-    sha256: of the file, in hexadecimal.
+    sha256: of the file, in hexadecimal; of several, one after another.
+    more_pictures: that follow the file, which is a picture then.
     turns: earlier questions and answers.
     """
 
     text: str
     selection: Selection | None = None
     sha256: str = ""
+    more_pictures: tuple[Selection, ...] = ()
     turns: tuple[tuple[str, str], ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     with_attribution: bool = False
@@ -217,8 +221,8 @@ class Conversations:
     def _session(self, question: Question, where: str) -> Iterator[ChatSession]:
         """A session about the selection: one that was kept, or a new one. Afterwards it is kept for the next turn."""
         client = CLIENT.get()
-        key = (client, question.sha256, question.selection)
-        idle = self.idle.take(key) or self._open(question.selection, client, where)
+        key = (client, question.sha256, question.selection, question.more_pictures)
+        idle = self.idle.take(key) or self._open(question, client, where)
         is_sound = False
         try:
             yield idle.session
@@ -232,18 +236,23 @@ class Conversations:
             else:
                 idle.session.close()
 
-    def _open(self, selection: Selection | None, client: str, where: str) -> Idle:
+    def _open(self, question: Question, client: str, where: str) -> Idle:
         idle = Idle(ChatSession(self.engine))
-        if selection is None:
+        if question.selection is None:
             return idle
         with self._events.event("select", where=where, session=idle.session.name) as event:
-            source = selection.open_source(self.engine, self.settings)
+            sources: list[Source] = []
             try:
+                for selection in (question.selection, *question.more_pictures):
+                    sources.append(selection.open_source(self.engine, self.settings))
+                    event.describe(sources[-1])
+                    idle.held += self._hold(sources[-1], client)
+                source = sources[0] if len(sources) == 1 else join_pictures(sources)
                 event.describe(source)
-                idle.held = self._hold(source, client)
                 idle.session.set_source(source)
             except DemoError:
-                source.close()
+                for source in sources:
+                    source.close()
                 raise
         return idle
 
@@ -262,6 +271,12 @@ class Conversations:
             except QuotaError:
                 if not self.idle.close_oldest_of(client):
                     raise
+
+
+def join_pictures(sources: Sequence[Source]) -> PicturesSource:
+    images = [source for source in sources if isinstance(source, ImageSource)]
+    assert len(images) == len(sources), "only pictures can follow a picture"
+    return PicturesSource(images)
 
 
 def continue_turns(session: ChatSession, turns: tuple[tuple[str, str], ...]) -> int:

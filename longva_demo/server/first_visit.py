@@ -1,4 +1,4 @@
-"""Less to load: the page is compressed, and the largest files that Gradio loads without a use here are replaced."""
+"""Less to load, and less to do: the page is compressed, and files of Gradio that cost without a use are replaced."""
 
 import re
 from importlib.resources import files
@@ -18,6 +18,12 @@ EXPORTS = re.compile(r"export\{((?:\w+ as \w+,?)+)\};?\s*$")
 # Gradio's player loads ffmpeg.wasm, 32 MB, with every video, for the button "Trim", which this page does not show.
 FFMPEG = "/static/ffmpeg/ffmpeg-core"
 FFMPEG_STUB = "export default async () => ({ setLogger() {}, setProgress() {} });"
+
+# Gradio's status tracker counts its seconds in every animation frame. The loading page's one is never told to end.
+TIMER = re.compile(
+    r"function (\w+)\(\)\{\w+(\(\(\)=>\{\w+\(\w+,\(performance\.now\(\)-\w+\(\w+\)\)/1e3\),\w+&&\1\(\)\})\)\}"
+)
+TIMER_MS = 100
 
 
 def compress_page() -> Middleware:
@@ -39,11 +45,12 @@ def is_page(scope: Scope) -> bool:
     return scope["type"] == "http" and not route_of(scope)
 
 
-def unused_assets() -> list[Route]:
-    """Routes in place of ffmpeg.wasm, and of hls.js, which Gradio's player imports for live streams: there are none."""
+def replaced_assets() -> list[Route]:
+    """Routes in place of ffmpeg.wasm, of hls.js, which Gradio's player imports for live streams, and of the tracker."""
     assets = Path(str(files("gradio"))) / "templates" / "frontend" / "assets"
     return [
         *(route for file in assets.glob("hls-*.js") if (route := replace_module(file))),
+        *(route for file in assets.glob("statustracker-*.js") if (route := slow_down_timer(file))),
         script_at(f"{FFMPEG}.js", FFMPEG_STUB),
         script_at(f"{FFMPEG}.wasm", ""),
     ]
@@ -59,8 +66,14 @@ def replace_module(file: Path) -> Route | None:
     return script_at(f"/assets/{file.name}", script)
 
 
+def slow_down_timer(file: Path) -> Route | None:
+    """A route with the status tracker, its timer at ten times a second; None if the module is built otherwise."""
+    script, count = TIMER.subn(rf"function \1(){{setTimeout\2,{TIMER_MS})}}", file.read_text("utf-8"))
+    return script_at(f"/assets/{file.name}", script) if count == 1 else None
+
+
 def script_at(path: str, script: str) -> Route:
     async def send(_: Request) -> Response:
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
-    return Route(path, send)
+    return Route(path, send, middleware=[Middleware(GZipMiddleware)])

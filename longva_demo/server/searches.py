@@ -1,6 +1,6 @@
 """Searches and chapters of visitors: counted, logged, and queued like the prefill of a video."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -14,6 +14,7 @@ from longva_demo.moments.chapters import Outline, find_chapters
 from longva_demo.moments.find import Stop
 from longva_demo.server.rate_limit import CALLER, RateLimit
 from longva_demo.telemetry import EventLog
+from longva_demo.timed_text import Line
 
 Found = TypeVar("Found", Moments, Outline)
 
@@ -40,13 +41,15 @@ class Searches:
             event.facts |= {"windows": len(found.frames), "ranges": len(found.ranges)}
             event.outcome = "done" if found.progress is None else "stopped"
 
-    def chapters(self, source: VideoSource, should_stop: Stop, session: str | None) -> Generator[Outline]:
+    def chapters(
+        self, source: VideoSource, should_stop: Stop, session: str | None, lines: Sequence[Line]
+    ) -> Generator[Outline]:
         """An `Outliner`."""
         engine = self._admitted()
         outline = Outline()
-        facts = {"where": "page", "session": session, "frames": source.num_frames}
+        facts = {"where": "page", "session": session, "frames": source.num_frames, "lines": len(lines)}
         with self._events.event("chapters", **facts, chapters=0) as event:
-            steps = find_chapters(engine, source, should_stop)
+            steps = find_chapters(engine, source, should_stop, lines)
             with suppress(GeneratorExit), closing(self._queued(steps, source, should_stop, outline)) as queued:
                 for outline in queued:
                     yield outline

@@ -30,9 +30,10 @@ EVENT_FIELDS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
     "save_moments": {"format": ((str,), "text")},
     "save_chapters": {"format": ((str,), "text")},
     "read_words": {"sources": ((str,), "text")},
-    "attach_words": {"file": ((str,), "text")},
+    "attach_words": {"file": ((str,), "text"), "name": ((str,), "text")},
     "find_words": {"text": ((str,), "text")},
     "save_words": {"format": ((str,), "text")},
+    "give_words": {"wanted": ((bool,), "true or false")},
     "blind": {"number": ((int,), "a whole number")},
     "compare": {"number": ((int,), "a whole number")},
 }
@@ -69,7 +70,7 @@ def check_event(handler: str, data: Any) -> None:
     """
     for field, (wanted, name) in EVENT_FIELDS.get(handler, {}).items():
         value = data.get(field) if isinstance(data, dict) else None
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise DemoError(f"the event's {field} is {NAMES.get(type(value), 'nothing')}", f"give {name}")
 
 

@@ -32,7 +32,7 @@ def read_json(path: Path) -> list[Line]:
         DemoError: the file cannot be read, or is something else.
     """
     try:
-        values = json.loads(path.read_bytes().decode("utf-8"))
+        values = json.loads(path.read_bytes().decode("utf-8-sig"))
         lines = [Line(float(v["start"]), float(v["end"]), clean_text(v["text"]), v["source"]) for v in values]
     except OSError as error:
         raise DemoError(f"{path.name} cannot be read ({error.strerror})", "check the path") from None

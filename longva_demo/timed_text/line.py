@@ -1,5 +1,6 @@
 """A line of what is said or written in a video, with its time."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ class Line:
     source: str
 
     def __post_init__(self) -> None:
-        assert 0 <= self.start <= self.end, (self.start, self.end)
+        assert 0 <= self.start <= self.end < math.inf, (self.start, self.end)
         assert self.source in SOURCES, self.source
 
     def to_dict(self) -> dict[str, Any]:

@@ -29,10 +29,10 @@ def read_lines(info: VideoInfo, request: Request, limits: DecodeLimits | None = 
     A source that fails costs a note in its last update, unless all of them fail.
 
     Raises:
-        DemoError: the range is outside the video, or no source could be read.
+        DemoError: the range is outside the video, the number of frames is not valid, or no source could be read.
     """
     limits = limits or DecodeLimits()
-    plan_frames(info, 1, request.start_seconds, request.end_seconds)  # checks the range
+    plan_frames(info, request.num_frames, request.start_seconds, request.end_seconds)  # checks them
     errors = []
     for source in request.sources:
         lines: tuple[Line, ...] = ()

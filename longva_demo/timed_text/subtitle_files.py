@@ -13,6 +13,9 @@ FORMATS = {"srt": "SubRip", "vtt": "WebVTT", "ass": "ASS", "ssa": "SSA"}
 SAVE_AGAIN = "save it as SubRip (.srt), WebVTT (.vtt) or ASS (.ass)"
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<\d+:[\d:.]+>")  # <i>, <c.yellow>, and WebVTT's <00:01.000>
 TIMES = re.compile(r"\d:\d{1,2}[.,]\d{1,3}[ \t]*-->[ \t]*(?:\d|-)")
+NEGATIVE_TIME = re.compile(
+    r"(?<![^\s])-(?:\d+:)?\d+:\d{1,2}[.,]\d{1,3}"
+)  # of cues that were shifted to before the video
 SUBSTATION = re.compile(r"^\[(?:Script Info|V4\+? Styles|Events)\]", re.MULTILINE)
 POSITION = re.compile(r"\{\\[^{}]*\}")  # {\an8}, which SubRip has from ASS
 
@@ -60,7 +63,10 @@ def split_cues(text: str, kind: str) -> tuple[str, list[str]]:
     for line in text.split("\n"):
         is_gap = not line.strip()
         if TIMES.search(line):
-            cues.append([line])
+            if len(NEGATIVE_TIME.findall(line)) > 1:  # it ends before the video
+                is_text = False
+                continue
+            cues.append([NEGATIVE_TIME.sub("00:00:00.000", line)])  # pysubs2 ignores the sign
             is_text = True
         elif (kind == "vtt" and is_gap) or (is_after_gap and line.strip().isdecimal()):
             is_text = False

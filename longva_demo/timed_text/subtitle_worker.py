@@ -19,7 +19,8 @@ UNKNOWN_END_SECONDS = 5.0  # how long a cue without an end is shown, if no other
 def run_file(request: Message, _payload: bytes, _limits: DecodeLimits, parent: ParentChannel) -> None:
     path = Path(request["path"])
     kind, texts = parse_subtitles(path.read_bytes(), path.name)
-    parent.send({"kind": "subtitles", "format": kind, "lines": to_lines(texts)})
+    num_dropped = max(0, len(texts) - MAX_LINES)
+    parent.send({"kind": "subtitles", "format": kind, "lines": to_lines(texts), "num_dropped": num_dropped})
 
 
 def run_tracks(request: Message, _payload: bytes, _limits: DecodeLimits, parent: ParentChannel) -> None:

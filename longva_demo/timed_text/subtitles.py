@@ -7,7 +7,6 @@ from typing import Any
 from longva_demo.errors import VideoError
 from longva_demo.timed_text.line import Line, in_order
 from longva_demo.timed_text.packages import check_installed
-from longva_demo.timed_text.subtitle_files import SAVE_AGAIN
 from longva_demo.timed_text.update import Request, Update
 from longva_demo.video import DecodeLimits, VideoInfo
 from longva_demo.video._worker.process import Role, WorkerProcess
@@ -27,14 +26,22 @@ def read_subtitles(info: VideoInfo, request: Request, limits: DecodeLimits) -> I
         DemoError: the given file cannot be read, or a package is missing.
     """
     check_installed("subtitles")
-    file = request.subtitles or (beside(info.path) if request.looks_beside else None)
-    if file is not None:
-        found = read_file(file, limits)
-        notes = [f"The subtitles are those of {file.name} ({found['format']})."]
-    else:
+    found: dict[str, Any] | None = None
+    notes = []
+    if (file := request.subtitles or (beside(info.path) if request.looks_beside else None)) is not None:
+        try:
+            found = read_file(file, limits)
+            notes = [f"The subtitles are those of {file.name} ({found['format']})."]
+            if found["num_dropped"]:
+                notes.append(f"The last {found['num_dropped']:,} subtitles were dropped; split the file.")
+        except VideoError as error:
+            if request.subtitles is not None:
+                raise
+            notes = [f"The file beside the video was not used: {error}."]  # the video may have its own
+    if found is None:
         check_unchanged(info.path, info, limits)
         found = call(info.path, limits, "run_tracks", zero_seconds=info.zero_seconds)
-        notes = track_notes(info.path.name, found["tracks"], found["best"])
+        notes += track_notes(info.path.name, found["tracks"], found["best"])
     end_seconds = info.duration_seconds if request.end_seconds is None else request.end_seconds
     lines = [
         Line(max(0.0, start), end, text, "subtitles")
@@ -43,7 +50,7 @@ def read_subtitles(info: VideoInfo, request: Request, limits: DecodeLimits) -> I
     ]
     num_late = sum(start >= info.duration_seconds for start, _, _ in found["lines"])
     if num_late:
-        notes.append(f"{num_late:,} of {len(found['lines']):,} subtitles are after the end of the video.")
+        notes.append(f"Subtitles after the end of the video: {num_late:,} of {len(found['lines']):,}.")
     yield Update("subtitles", tuple(in_order(lines)), 1, 1, tuple(notes))
 
 
@@ -72,7 +79,7 @@ def read_file(file: Path, limits: DecodeLimits) -> dict[str, Any]:
         raise VideoError(f"{file} is not a regular file", "choose a subtitle file")
     if size_bytes > MAX_FILE_BYTES:
         sizes = f"{size_bytes / MIB:.1f} MB, above the limit of {MAX_FILE_BYTES / MIB:.0f} MB"
-        raise VideoError(f"{file.name} is {sizes}", SAVE_AGAIN)
+        raise VideoError(f"{file.name} is {sizes}", "choose a file with fewer subtitles")
     return call(file, limits, "run_file")
 
 

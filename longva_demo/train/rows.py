@@ -33,7 +33,7 @@ def read_rows(path: Path) -> list[Any]:
         DemoError: the file cannot be read, or contains no rows.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         rows = [json.loads(line) for line in text.splitlines() if line] if path.suffix == ".jsonl" else json.loads(text)
     except (OSError, ValueError) as error:
         raise DemoError(f"{path} cannot be read ({error})", f"use {FORMAT}") from error

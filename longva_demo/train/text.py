@@ -60,7 +60,7 @@ class PackedText(Dataset):
 
 def documents(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             if path.suffix != ".jsonl":
                 yield file.read()
                 return

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.test_words_panel import mov_text
 from tests.moments.test_chapters import STARTS, write_shots
 from tests.support.browser import BUSY_MS, Visit
+from tests.timed_text.subtitled import Cue, Track, add_tracks
 
 POSITION = "document.querySelector('#player video').currentTime"
 
@@ -51,6 +53,22 @@ def test_scenes_play_lead_to_a_question_and_are_saved(visit: Visit, shots_clip: 
     visit.pick("Three shapes")
     page.get_by_role("tab", name="Chapters").click()
     expect(page.locator(".scene")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_lines_that_were_read_are_quoted(visit: Visit, shots_clip: Path, tmp_path: Path) -> None:
+    cues: list[Cue] = [(1.0, 3.0, "Welcome to the show."), (15.0, 16.0, "<img src=x onerror=alert(1)> & <b>bold</b>")]
+    page = visit.page
+    visit.upload(add_tracks(shots_clip, tmp_path / "subtitled.mp4", Track("mov_text", cues, "eng", encode=mov_text)))
+    visit.wait_for_frames()
+    page.get_by_role("tab", name="Words").click()
+    expect(page.locator(".words .line")).to_have_count(2, timeout=BUSY_MS)
+    start(visit)
+    expect(page.locator(".scenes-state")).to_have_text("4 scenes", timeout=BUSY_MS)
+    titles = page.locator(".scene-title")
+    expect(titles.nth(0)).to_have_text("I see a red star at the top left on a navy background. “Welcome to the show.”")
+    expect(titles.nth(2)).to_have_text(f"I see nothing on a gray background. “{cues[1][2]}”")
+    assert page.locator(".scenes-list :is(img, b)").count() == 0, "a line is never markup"
     assert visit.complaints == []
 
 

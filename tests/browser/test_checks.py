@@ -67,12 +67,14 @@ def test_a_comparison_of_budgets_does_not_change_the_chat(visit: Visit) -> None:
     visit.page.wait_for_selector(".budgets tr", timeout=BUSY_MS)
     wait_until_idle(visit)
     found = rows(visit)
-    assert [row[0] for row in found] == ["8", "16 (this answer)", "32", "128"]  # of 150 frames
-    assert [row[1] for row in found] == [answer] * 4
+    budgets, windows = found[:-1], found[-1]
+    assert [row[0] for row in budgets] == ["8", "16 (this answer)", "32", "128"]  # of 150 frames
+    assert [row[1] for row in budgets] == [answer] * 4
+    assert windows[:2] == ["16 in 4 windows", f"0:00 {answer}"], "all windows have this answer"
     note = "Budgets of 512 frames and more are not compared: this range has 150."
     expect(visit.page.locator(".comparison-note")).to_have_text(note)
     expect(visit.page.locator(".budgets")).to_be_in_viewport(ratio=1)
-    tokens = [int(row[3].replace("\u202f", "")) for row in found]
+    tokens = [int(row[3].replace("\u202f", "")) for row in budgets]
     assert tokens == sorted(set(tokens))
     visit.ask("Where is the circle?")
     assert "video read once, reused" in visit.stats()

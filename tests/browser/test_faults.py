@@ -4,7 +4,6 @@ import contextlib
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +30,6 @@ class Server:
         self.port = free_port()
         self.uploads = folder / "uploads"
         self._log = folder / "log"
-        self._process: subprocess.Popen[bytes]
         self.start()
 
     @property

@@ -184,3 +184,19 @@ def test_nothing_scrolls_sideways(visit: Visit) -> None:
     visit.pick(CLIP)
     visit.ask("What number appears in the video, and where in the picture is the star that it is on?")
     assert overflow() == {}
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "ms", "zh"])
+def test_the_badge_does_not_cover_the_name_on_a_phone(language: str, browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 320, "height": 700}, locale=language)
+    page = Visit(context, address).page
+    right = page.evaluate(
+        """() => { const range = document.createRange();
+          range.selectNodeContents(document.querySelector(".head h1"));
+          return range.getBoundingClientRect().right; }"""
+    )
+    box = page.locator(".badge").bounding_box()
+    assert box is not None
+    assert right <= box["x"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    context.close()

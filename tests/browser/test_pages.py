@@ -10,8 +10,7 @@ from playwright.sync_api import Browser, expect
 from longva_demo.chat import LocalEngine
 from longva_demo.cli.doctor import server_metrics
 from longva_demo.model import load
-from longva_demo.page.sessions import Pages
-from longva_demo.page.state import IDLE_SECONDS
+from longva_demo.page.sessions import IDLE_SECONDS, Pages
 from longva_demo.server import build_app
 from longva_demo.settings import Settings
 from tests.support.browser import Visit

@@ -3,14 +3,13 @@
 import base64
 import io
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.support.browser import Visit
 from tests.video.clips import read_number, write_clip
@@ -33,12 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    visit = Visit(context, address)
+def visit(visit: Visit) -> Visit:
     visit.page.set_default_timeout(SLOW)
-    yield visit
-    context.close()
+    return visit
 
 
 def number_shown(visit: Visit) -> int:

@@ -13,7 +13,7 @@ import torch
 from longva_demo.chat import ChatSession, LocalEngine, TextDelta, VideoSource
 from longva_demo.chat.kv_cache import GrowingLayer
 from longva_demo.chat.prompt import MAX_CHARACTERS
-from longva_demo.chat.source import REPAIRED
+from longva_demo.chat.video_source import REPAIRED
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
 from longva_demo.video import decode_frames, plan_frames, probe

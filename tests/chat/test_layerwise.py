@@ -26,7 +26,8 @@ from longva_demo.model.estimate import PREFILL_EFFICIENCY, Estimate, ModelSize, 
 from tests.chat.conftest import GREEDY, answer, make_source, progress_of
 
 QUESTION = "What is first?"
-DESKTOP, LAPTOP, TWO_CORES = (ProcessorSpeed(flop, 20e9, 40e9) for flop in (500e9, 180e9, 76e9))
+DESKTOP, LAPTOP, TWO_CORES = (ProcessorSpeed(flop, flop, 20e9, 40e9) for flop in (500e9, 180e9, 76e9))
+WITH_VNNI = ProcessorSpeed(170e9, 330e9, 20e9, 40e9)
 
 
 def estimate_of(config: LongVAConfig, speed: ProcessorSpeed) -> Estimate:
@@ -37,7 +38,7 @@ def estimate_of(config: LongVAConfig, speed: ProcessorSpeed) -> Estimate:
 def slow(engine: LocalEngine) -> LocalEngine:
     """An engine on a processor so slow that a step is one frame, or one layer."""
     size = ModelSize.of(engine.loaded.model.config)
-    speed = ProcessorSpeed(size.frame_flop / SLOW_STEP_SECONDS, 1e3, 1e3)
+    speed = ProcessorSpeed(size.frame_flop / SLOW_STEP_SECONDS, size.frame_flop / SLOW_STEP_SECONDS, 1e3, 1e3)
     return LocalEngine(replace(engine.loaded, estimate=Estimate(speed, size)), engine.settings)
 
 
@@ -137,7 +138,7 @@ def test_frames_that_are_encoded_count_in_part() -> None:
     assert FrameCount(total=10, encoding_share=1.0, encoded=8).progress() == Progress(Stage.PREFILL, 8, 10)
 
 
-@pytest.mark.parametrize("speed", [DESKTOP, LAPTOP, TWO_CORES])
+@pytest.mark.parametrize("speed", [DESKTOP, LAPTOP, TWO_CORES, WITH_VNNI])
 @pytest.mark.parametrize("keys", [0, 18_432, 150_000])
 def test_steps_of_longva_7b_take_a_few_seconds(speed: ProcessorSpeed, keys: int) -> None:
     cost = StepCost.of(LongVAConfig(), torch.device("cpu"), estimate_of(LongVAConfig(), speed))
@@ -145,10 +146,12 @@ def test_steps_of_longva_7b_take_a_few_seconds(speed: ProcessorSpeed, keys: int)
     tokens = cost.num_tokens_of_pass(keys)
     assert tokens <= MAX_PASS_TOKENS
     num_layers = cost.num_layers_of_step(tokens, keys)
-    seconds = num_layers / 28 * tokens * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.flop)
+    seconds = (
+        num_layers / 28 * tokens * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.layer_flop)
+    )
     assert seconds <= SLOW_STEP_SECONDS
     assert seconds > SLOW_STEP_SECONDS / 3 or num_layers == 28
-    text = cost.num_tokens(keys) * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.flop)
+    text = cost.num_tokens(keys) * (cost.per_token + keys * cost.per_key) / (PREFILL_EFFICIENCY * speed.layer_flop)
     assert text <= SLOW_STEP_SECONDS or cost.num_tokens(keys) == MIN_SLOW_STEP_TOKENS
     assert cost.num_tokens(keys, BACKGROUND_SHARE) >= MIN_SLOW_STEP_TOKENS
 

@@ -1,13 +1,15 @@
 """Lines of what is said and written in a prompt: which are chosen, how they are quoted, that they leave no trace."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from longva_demo.chat import ChatSession, LocalEngine
-from longva_demo.chat.lines import HEADS, MAX_TOKENS, NEIGHBOURS, ChatLines, quote, quote_all
+from longva_demo.chat.lines import HEADS, MAX_TOKENS, NEIGHBOURS, ChatLines, ChosenLines, LinesCost, quote, quote_all
+from longva_demo.chat.prompt import MAX_CHARACTERS
 from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.timed_text import Line
@@ -15,7 +17,7 @@ from tests.chat.conftest import answer, make_source
 
 LINES = [
     Line(1.0, 2.0, "A red star appears.", "subtitles"),
-    Line(62.0, 63.0, "Then it is gone.", "speech"),
+    Line(5.0, 5.5, "Then it is gone.", "speech"),
     Line(3.0, 9.0, "EXIT", "screen"),
 ]
 HOSTILE = [
@@ -42,7 +44,7 @@ def test_the_form_of_the_published_evaluations() -> None:
         HEADS["subtitles"],
         '[0:01] "A red star appears."',
         HEADS["speech"],
-        '[1:02] "Then it is gone."',
+        '[0:05] "Then it is gone."',
         HEADS["screen"],
         '[0:03] "EXIT"',
     ]
@@ -61,6 +63,55 @@ def test_short_lines_are_all_given_and_of_many_those_that_fit() -> None:
     assert ChatLines(LINES).fitting("star?", 0, words) == ()
 
 
+def test_lines_chosen_before_are_given_again_but_never_more_than_a_question_can_have() -> None:
+    """A saved chat may come from a stranger. The cost of its prompt is bounded like that of any other."""
+    many = [Line(float(number), number + 1.0, f"sentence number {number}", "speech") for number in range(5000)]
+    chosen = ChatLines(many).fitting("Which sentence is it?", MAX_TOKENS, words)
+    assert ChosenLines(chosen).fitting("What?", 0, words) == chosen
+    counted: list[str] = []
+    given = ChosenLines(many).fitting("What?", 10**9, lambda text: [counted.append(text), words(text)][1])
+    assert given == tuple(many[: len(given)])
+    assert MAX_TOKENS - 100 < words(quote_all(given)) + len(given) <= MAX_TOKENS
+    assert len(counted) < 1000, "the rest costs nothing"
+
+
+def test_only_lines_of_the_selected_range_are_given(engine: LocalEngine, clip: Path) -> None:
+    assert ChatLines(LINES).fitting("What?", 200, words, (6.0, 10.0)) == (LINES[2],)
+    many = [Line(float(number), number + 0.5, f"star number {number}", "speech") for number in range(1000)]
+    found = ChatLines(many).fitting("Which star?", 100, words, (500.0, 600.0))
+    assert found
+    assert all(500 <= line.start <= 600 for line in found)
+    with closing(ChatSession(engine)) as session:
+        session.set_source(make_source(engine, clip, start_seconds=5.6))
+        session.lines = ChatLines(LINES)
+        answer(session, "What is written?")
+        assert session.turns[0].lines == (LINES[2],)
+
+
+def test_the_cost_is_known_before_the_question(session: ChatSession) -> None:
+    lines = ChatLines(LINES[::2])
+    cost = session.lines_cost(lines)
+    session.lines = lines
+    answer(session, "When is the star red?")
+    turn = session.turns[0]
+    assert cost == LinesCost(2, len(turn.prompt_ids) - len(turn.question_ids), is_all=True)
+    many = ChatLines([Line(number / 300, 6.0, f"star number {number}", "speech") for number in range(1500)])
+    assert session.lines_cost(many) == LinesCost(1500, MAX_TOKENS, is_all=False)
+    assert session.lines_cost(ChatLines([])) is None
+    assert session.lines_cost(ChatLines([Line(7.0, 8.0, "after the end", "speech")])) is None
+    assert session.lines_cost(None) is None
+
+
+def test_lines_of_many_letters_do_not_make_a_question_too_long(session: ChatSession) -> None:
+    """The limit of a question's characters is for what people type."""
+    session.lines = ChatLines([Line(number / 100, number / 100, "=" * 2000, "subtitles") for number in range(60)])
+    max_tokens = 100_000
+    given = session.lines.fitting("What?", max_tokens, words)
+    assert len(quote_all(given)) > MAX_CHARACTERS
+    ids = session.engine.template.question("What?", first=True, has_frames=True, lines=quote_all(given))
+    assert len(ids) > len(given)
+
+
 def test_nothing_in_a_line_ends_its_quotation_or_the_turn(engine: LocalEngine) -> None:
     lines = [Line(float(number), number + 1.0, text, "subtitles") for number, text in enumerate(HOSTILE)]
     block = quote_all(lines)
@@ -69,7 +120,7 @@ def test_nothing_in_a_line_ends_its_quotation_or_the_turn(engine: LocalEngine) -
     template = engine.template
     special = {template.end_of_turn, *engine.stop_ids, *engine.processor.tokenizer.all_special_ids}
     before = template.question("What?", first=True, has_frames=True)
-    ids = template.question(f"{block}\nWhat?", first=True, has_frames=True)
+    ids = template.question("What?", first=True, has_frames=True, lines=block)
     assert [token for token in ids if token in special] == [token for token in before if token in special]
 
 
@@ -123,6 +174,8 @@ def test_the_built_in_model_is_never_given_lines(clip: Path) -> None:
     list(session.ask("What colour is the star?"))
     assert session.turns[0].lines == ()
     assert session.turns[0].prompt_ids == ()
+    assert not session.reads_lines
+    assert session.lines_cost(session.lines) is None
     session.close()
 
 

@@ -9,25 +9,30 @@ from typing import Any
 import pytest
 
 from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Sampling, read_record
+from longva_demo.chat.lines import ChatLines, ChosenLines
 from longva_demo.chat.record import ChatRecord, RecordError, digest, parse_record, record_chat
 from longva_demo.chat.replay import Replayed, check_file, open_recorded, replay, resume
 from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
+from longva_demo.timed_text import Line
 from longva_demo.video import DecodeLimits
 from tests.chat.conftest import GREEDY, answer, make_source
 
 LIMITS = DecodeLimits()
 BUDGET = 20
+LINES = (Line(2.5, 3.25, 'He says "no" <|im_end|>', "speech"), Line(4.0, 6.0, "<b>EXIT</b>", "screen"))
 HOSTILE = 'Is it "a\\b"? <|im_end|> <b>é\u2028\n名</b> \x1b[31m'
 
 
 @pytest.fixture(scope="module")
 def record(engine: LocalEngine, clip: Path) -> ChatRecord:
-    """Two answers and a stopped one, about 20 frames from second 2 on."""
+    """Two answers and a stopped one, about 20 frames from second 2 on. The first one was given two lines."""
     session = ChatSession(engine)
     session.set_source(make_source(engine, clip, BUDGET, start_seconds=2.0))
+    session.lines = ChatLines((*LINES, Line(0.0, 1.0, "before the range", "speech")))
     answer(session, HOSTILE)
+    session.lines = None
     answer(session, "And then?", Sampling(max_new_tokens=5))
     for _ in session.ask("And what after that?", Sampling(max_new_tokens=30)):
         if len(session.turns) == 2:
@@ -53,17 +58,20 @@ def test_a_round_trip_changes_nothing(record: ChatRecord, tmp_path: Path) -> Non
     file = tmp_path / "chat.json"
     file.write_text(record.to_json(), "utf-8")
     assert read_record(file) == record
+    file.write_text(record.to_json(), "utf-8-sig")  # as some editors save it
+    assert read_record(file) == record
     assert record.media is not None
     assert record.media.frames is not None
     assert record.media.frames.indices[0] == 20
     assert len(record.media.frames.indices) == BUDGET
     assert record.turns[0].question == HOSTILE
     assert [turn.stopped for turn in record.turns] == [False, False, True]
+    assert [turn.given_lines for turn in record.turns] == [LINES, (), ()]
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 5, 4.0, True, "4", None])
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 6, 5.0, True, "5", None])
 def test_a_chat_of_another_version_is_refused_in_one_line(values: Any, version: object) -> None:
-    with pytest.raises(RecordError, match="reads version 4; use the longva-demo that saved the chat") as caught:
+    with pytest.raises(RecordError, match="reads version 5; use the longva-demo that saved the chat") as caught:
         parse_record(signed(values | {"version": version}))
     assert "\n" not in str(caught.value)
 
@@ -132,7 +140,7 @@ def test_each_changed_value_is_detected(values: Any) -> None:
     ("path", "new"),
     [
         (("format",), "another"),
-        (("version",), 5),
+        (("version",), 4),
         (("saved",), "yesterday"),
         (("media", "sha256"), "0" * 63 + "g"),
         (("media", "size_bytes"), 0),
@@ -154,6 +162,11 @@ def test_each_changed_value_is_detected(values: Any) -> None:
         (("turns", 1, "num_new_tokens"), 6),
         (("turns", 1, "more"), 1),
         (("turns", 1, "attribution"), [{"seconds": 1.0}]),
+        (("turns", 0, "lines", 0, "start"), -1.0),
+        (("turns", 0, "lines", 0, "end"), 2.0),
+        (("turns", 0, "lines", 0, "text"), " "),
+        (("turns", 0, "lines", 0, "text"), "x" * 2001),
+        (("turns", 0, "lines", 0, "source"), "dream"),
     ],
 )
 def test_values_out_of_bounds_are_named(values: Any, path: tuple[Any, ...], new: object) -> None:
@@ -193,6 +206,32 @@ def test_a_replay_gives_the_same_answers(engine: LocalEngine, record: ChatRecord
     assert [result.new for result in results] == [turn.answer for turn in record.turns]
     assert all(result.equal for result in results)
     assert len({result.new for result in results}) > 1
+
+
+def test_a_replay_gives_each_question_its_lines(engine: LocalEngine, record: ChatRecord, clip: Path) -> None:
+    """The prompt is the same, token for token, although the lines are read from a file."""
+    again = parse_record(record.to_json())
+    prompts = []
+    for one in (ChatLines(LINES), ChosenLines(again.turns[0].given_lines), None):
+        session = ChatSession(engine)
+        session.set_source(open_recorded(again, clip, engine.processor, LIMITS))
+        session.lines = one
+        answer(session, HOSTILE)
+        prompts.append(session.turns[0].given_ids)
+        session.close()
+    assert prompts[0] == prompts[1]
+    assert len(prompts[0]) > len(prompts[2])
+    session = ChatSession(engine)
+    resume(session, again)
+    assert session.turns[0].lines == LINES
+
+
+def test_lines_of_a_record_have_no_control_characters(values: Any) -> None:
+    """In a prompt and on the page they are single lines, like those that are read from a video."""
+    changed = copy.deepcopy(values)
+    changed["turns"][0]["lines"][0]["text"] = "one\u2028line \u202e\x1b[31m"
+    first, *_ = parse_record(signed(changed)).turns[0].given_lines
+    assert first.text == "one line [31m"
 
 
 def test_another_or_a_missing_file_is_refused(

@@ -2,23 +2,27 @@
 
 import errno
 import pickle
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Progress, Sampling, Stage, TextDelta
-from longva_demo.chat.frame_store import FrameStore
+from longva_demo.chat import (
+    ChatSession,
+    ImageSource,
+    LocalEngine,
+    PicturesSource,
+    Progress,
+    Sampling,
+    Stage,
+    TextDelta,
+)
 from longva_demo.errors import BudgetError, DemoError, VideoError
 from longva_demo.settings import Settings
-from longva_demo.video import plan_frames, probe
 from tests.chat.conftest import GREEDY, answer, make_source, progress_of
 
 
@@ -290,6 +294,29 @@ def test_pictures_and_text_alone(engine: LocalEngine) -> None:
     assert session.turns[1].stats.reused
 
 
+def test_several_pictures(engine: LocalEngine) -> None:
+    """They follow each other without anything in between, as the processor expands `<image><image>`."""
+    gradients = [Image.radial_gradient("L"), Image.linear_gradient("L").resize((500, 200))]
+    images = [gradient.convert("RGB") for gradient in gradients]
+    session = ChatSession(engine)
+    session.set_source(PicturesSource([ImageSource(image, engine.processor) for image in images]))
+    question, answers = "What is first?", []
+    for pair in (images, images[::-1]):
+        session.set_source(PicturesSource([ImageSource(image, engine.processor) for image in pair]))
+        answer(session, question)
+        template = engine.template
+        text = engine.processor.tokenizer.decode(template.header) + f"<image><image>\n{question}<|im_end|>\n"
+        inputs = engine.processor(text=f"{text}<|im_start|>assistant\n", images=pair)
+        turn = session.turns[-1]
+        assert turn.stats.num_tokens == inputs["input_ids"].shape[1]
+        expected = engine.loaded.model.generate(**inputs, max_new_tokens=12, do_sample=False)[0].tolist()
+        answers.append(turn.answer_ids[:12])
+        assert list(answers[-1]) == expected[-12:]
+    assert answers[0] != answers[1]
+    answer(session, "And then?")
+    assert session.turns[1].stats.reused
+
+
 def test_the_same_answer_in_another_process(engine: LocalEngine, session: ChatSession, clip: Path) -> None:
     """As on ZeroGPU: frames are decoded in this process, and a pickled source is used in the one with the model."""
     keeping = LocalEngine(engine.loaded, Settings(), keep_features=True)
@@ -315,68 +342,6 @@ def test_sampling_with_a_temperature(session: ChatSession) -> None:
     for bad in ({"temperature": -1.0}, {"top_p": 0.0}, {"max_new_tokens": 0}):
         with pytest.raises(DemoError):
             Sampling(**bad)
-
-
-def test_frames_arrive_while_another_thread_decodes(engine: LocalEngine, clip: Path) -> None:
-    """The page decodes on one thread, the question follows on another; nothing is decoded twice."""
-    source = make_source(engine, clip)
-    thread = threading.Thread(target=lambda: list(source.frames()))
-    thread.start()
-    count = sum(len(pixels) for pixels in source.pixels(7, lambda: False) if pixels is not None)
-    thread.join()
-    assert count == 40
-    assert source.indices == list(source.plan.indices)
-
-
-def test_a_cancelled_decoding_starts_again(engine: LocalEngine, clip: Path) -> None:
-    source = make_source(engine, clip)
-    batches = source.frames()
-    next(batches)
-    batches.close()
-    assert not source.complete
-    count = sum(len(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None)
-    assert count == 40
-    info = probe(clip)
-    assert source.seconds == pytest.approx(list(plan_frames(info, 40).seconds))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_previews_store_nothing_and_the_models_pixels_follow(engine: LocalEngine, clip: Path) -> None:
-    """40 frames of 60 are dense: the page gets small pictures first, the model's pixels come in the background."""
-    source = make_source(engine, clip)
-    assert source.is_dense
-    small = list(source.previews((48, 32)))
-    assert np.concatenate([batch.pixels for batch in small]).shape == (40, 32, 48, 3)
-    assert [index for batch in small for index in batch.indices] == list(source.plan.indices)
-    assert (source.indices, source.complete) == ([], False)
-    assert source.prefetch()
-    assert not source.prefetch()
-    wait_until(lambda: source.complete)
-    assert source.indices == list(source.plan.indices)
-    assert source.stored_frame(39).shape == (56, 56, 3)
-
-
-def test_a_paused_prefetch_starts_again(engine: LocalEngine, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make_source(engine, clip)
-    resume = threading.Event()
-    append = FrameStore._append
-    monkeypatch.setattr(FrameStore, "_append", lambda *args: (resume.wait(60), append(*args)))
-    source.prefetch()
-    source.pause()
-    resume.set()
-    wait_until(lambda: not source.frame_store.is_writing)
-    assert not source.complete
-    assert sum(len(pixels) for pixels in source.pixels(16, lambda: False) if pixels is not None) == 40
-
-
-def test_few_frames_of_many_are_not_dense(engine: LocalEngine, clip: Path) -> None:
-    assert not make_source(engine, clip, budget=8).is_dense
 
 
 @pytest.mark.parametrize("budget", [16, 32, 40])

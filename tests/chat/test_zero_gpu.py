@@ -16,8 +16,9 @@ from spaces.zero import config as spaces_config
 from spaces.zero.client import get_duration_seconds
 
 from longva_demo.chat import ChatSession, LocalEngine, Sampling, VideoSource, borrowed_gpu
-from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, make_gpu_answerer, seconds_needed
+from longva_demo.chat.borrowed_gpu import GpuQuestion, GpuRequest, answer_one, make_gpu_answerer, seconds_needed
 from longva_demo.chat.compare import Row, compare
+from longva_demo.chat.lines import ChatLines
 from longva_demo.chat.zero_gpu import (
     MAX_SECONDS,
     Quota,
@@ -30,6 +31,7 @@ from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.page.components.meter import meter_facts
 from longva_demo.settings import Settings
+from longva_demo.timed_text import Line
 from longva_demo.video import plan_frames, probe
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +143,20 @@ def test_compared_budgets_share_a_borrowing(engine: LocalEngine, clip: Path, mon
         list(alone.ask(QUESTIONS[0], SAMPLING))
         assert row.answer == alone.turns[-1].answer
         assert row.num_tokens == alone.turns[-1].stats.num_tokens
+
+
+def test_lines_go_to_the_borrowed_gpu(clip: Path, reference: Path) -> None:
+    """The index stays here; what is chosen is what a chat in this process would choose."""
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    here = open_chat(engine, clip)
+    here.lines = ChatLines([Line(1.0, 2.0, "a red star", "speech")])
+    assert here.lines.index.best("star") == [0]
+    list(here.ask(QUESTIONS[0], SAMPLING))
+    asked = pickle.loads(pickle.dumps(GpuQuestion(here.source, [], QUESTIONS[0], SAMPLING, here.lines)))
+    assert "index" not in vars(asked.lines)
+    *_, end = answer_one(engine, asked, Path("no such file"))
+    assert end.turn.lines == here.turns[0].lines == tuple(here.lines.lines)
+    assert end.turn.given_ids == here.turns[0].given_ids
 
 
 def test_budgets_that_do_not_fit_one_borrowing_are_split(

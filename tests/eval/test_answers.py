@@ -6,7 +6,7 @@ from shutil import copy
 import pytest
 from PIL import Image
 
-from longva_demo.chat import ChatSession, LocalEngine, Sampling
+from longva_demo.chat import ChatSession, ImageSource, LocalEngine, Sampling
 from longva_demo.errors import DemoError
 from longva_demo.eval.answers import Answer, Answers, Item, answer_items
 from longva_demo.eval.asking import FrameSampling, Part, opened
@@ -71,6 +71,17 @@ def test_a_picture_is_loaded_when_it_is_asked_about(engine: LocalEngine, tmp_pat
     assert [answer.answer for answer in run(engine, [picture], answers)] == ["The number is 3."]
     assert run(engine, [picture], Answers(tmp_path, HEAD))[0].answer == "The number is 3."
     assert len(loaded) == 1
+
+
+def test_several_pictures_are_asked_about_together(engine: LocalEngine, tmp_path: Path) -> None:
+    pictures = tuple(Image.open(EXAMPLES / name).convert("RGB") for name in ("picture.png", "sky.png"))
+    both = Item(("task", "test", "0"), "What number is on the heart?", GREEDY, "", lambda: pictures)
+    [answer] = run(engine, [both], Answers(tmp_path, HEAD))
+    with opened(engine, Part(pictures), FRAMES) as session:
+        list(session.ask(both.prompt, GREEDY))
+        assert answer.answer == session.turns[-1].answer.strip()
+        assert answer.num_frames == session.source.num_frames
+    assert answer.num_frames == sum(ImageSource(one, engine.processor).num_frames for one in pictures)
 
 
 def test_known_answers_are_not_asked_again(

@@ -1,5 +1,6 @@
 """Files of questions, the rules that score answers, and intervals."""
 
+import codecs
 import doctest
 import importlib
 import json
@@ -36,6 +37,12 @@ def test_questions_of_a_file(tmp_path: Path) -> None:
     assert [len(group) for group in grouped(questions)] == [2, 1]
 
 
+def test_a_file_from_an_editor_that_marks_utf8(tmp_path: Path) -> None:
+    file = write(tmp_path / "q.jsonl", GOOD)
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    assert len(read_questions(file)) == 1
+
+
 BAD = [
     ("{", "it is not JSON"),
     ("[1]", "it is not a JSON object"),
@@ -49,6 +56,8 @@ BAD = [
     (CHOICE | {"options": ["a dog", "a dog"]}, "two options are equal"),
     (CHOICE | {"options": ["a dog"]}, "the field options"),
     (GOOD | {"start": "noon"}, "the field start is not valid (use seconds (90) or h:mm:ss)"),
+    (GOOD | {"start": []}, "the field start is not valid (use seconds (90) or h:mm:ss)"),
+    (GOOD | {"end": float("nan")}, "the field end is not valid (use seconds (90) or h:mm:ss)"),
     (GOOD, "it repeats line 1"),
 ]
 

@@ -201,6 +201,15 @@ def test_the_command_prints_a_table_and_writes_the_page(
     assert (facts["num_questions"], facts["num_errors"], facts["model"]) == (9, 2, "tiny")
 
 
+def test_the_command_fails_if_no_question_could_be_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "lost.jsonl", {**ROWS[0], "video": "missing.mp4"})
+    assert main(["eval", str(file), "--model", "tiny", "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1] == "longva-demo: no question could be answered; see the errors in the results"
+    assert "errors, not counted above        1" in printed.out
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
 @pytest.mark.parametrize(("budget", "right"), [(16, 14), (64, 16)])
 def test_the_example_questions(engine: LocalEngine, tmp_path: Path, budget: int, right: int) -> None:
     """The figures of docs/evaluation.md: the number in needle.mp4 is visible for a second, between 16 frames."""

@@ -13,7 +13,9 @@ from shutil import copy
 from typing import Any
 
 import pytest
+from PIL import Image
 
+pytestmark = pytest.mark.timeout(1800)  # a busy machine takes ten times as long as an idle one
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BUDGET = 8
 ROWS = [
@@ -95,7 +97,7 @@ def lmms_eval(folder: Path, out: Path, *flags: str, launch: tuple[str, ...] = ()
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
     }
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=280)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=1500)
 
 
 def answers(out: Path) -> dict[str, dict[str, Any]]:
@@ -186,6 +188,28 @@ def test_the_benchmark_leaves_errors_out(folder: Path, first: Path) -> None:
     assert outcome.frames_prefilled == 2 * BUDGET
     assert "measured: 80.0" in outcome.report()
     assert "frames prefilled: 16 instead of 40 (2.5 × fewer)" in outcome.report()
+
+
+def test_messages_with_several_pictures() -> None:
+    """As lmms-eval makes them of MMMU. The places of the pictures stay in the text."""
+    from longva_demo.errors import DemoError
+    from longva_demo.eval.lmms_model import read_messages
+
+    one, two = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+
+    def text(words: str) -> dict[str, Any]:
+        return {"type": "text", "text": words}
+
+    def image(picture: Image.Image) -> dict[str, Any]:
+        return {"type": "image", "url": picture}
+
+    several = [text("Is"), image(one), text("like"), image(two), text("?")]
+    prompt = "Is\n<image 1>\nlike\n<image 2>\n?"
+    assert read_messages([{"role": "user", "content": several}]) == (prompt, (one, two))
+    assert read_messages([{"role": "user", "content": [image(one), text("What?")]}]) == ("What?", one)
+    assert read_messages([{"role": "user", "content": [text("What?")]}]) == ("What?", None)
+    with pytest.raises(DemoError, match="2 videos or pictures"):
+        read_messages([{"role": "user", "content": [{"type": "video", "url": "a.mp4"}, image(one)]}])
 
 
 def test_lmms_eval_has_the_benchmarks() -> None:

@@ -6,7 +6,7 @@ from longva_demo.model import LongVAConfig
 from longva_demo.model.estimate import Estimate, ModelSize, ProcessorSpeed, probe_speed
 
 # Speeds of an assumed 8-core desktop, and its times for LongVA-7B.
-DESKTOP = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
+DESKTOP = Estimate(ProcessorSpeed(500e9, 500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
 
 
 def test_what_longva_7b_costs() -> None:
@@ -39,4 +39,4 @@ def test_the_estimate_in_words() -> None:
 def test_the_probe_measures_once() -> None:
     speed = probe_speed()
     assert probe_speed() is speed
-    assert min(speed.flop, speed.weights, speed.question_weights) > 1e7
+    assert min(speed.flop, speed.layer_flop, speed.weights, speed.question_weights) > 1e7

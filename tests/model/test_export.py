@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,50 +18,62 @@ from tests.model.golden import COPY
 
 A = COPY / "a" / "checkpoint"
 PROMPT = "<|im_start|>user\n<image>\nWhat is the colour of the star?<|im_end|>\n<|im_start|>assistant\n"
+MODELS = {"a": str(A), "tiny": "tiny"}  # by the name of the folder to which they are exported
 SCRIPT = """
 import importlib.util, json, sys
 assert importlib.util.find_spec("longva_demo") is None
 import numpy as np
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
-folder = sys.argv[1]
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True, dtype="float32")
+prompt, *folders = sys.argv[1:]
 clip = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), np.uint8)
-inputs = processor(text=sys.argv[2], videos=[clip])
-logits = model(**inputs).logits
-answer = model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1]:]
-pipe = pipeline("image-text-to-text", model=folder, trust_remote_code=True, dtype="float32")
-content = [{"type": "video", "video": clip}, {"type": "text", "text": "What is the colour of the star?"}]
-told = pipe(text=[{"role": "user", "content": content}], return_full_text=False, max_new_tokens=8,
-            generate_kwargs={"do_sample": False})
-np.save(sys.argv[3], logits.detach().numpy())
-print(json.dumps({"answer": answer.tolist(), "told": told[0]["generated_text"]}))
+results = {}
+for folder in folders:
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True, dtype="float32")
+    inputs = processor(text=prompt, videos=[clip])
+    logits = model(**inputs).logits
+    answer = model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1]:]
+    pipe = pipeline("image-text-to-text", model=folder, trust_remote_code=True, dtype="float32")
+    content = [{"type": "video", "video": clip}, {"type": "text", "text": "What is the colour of the star?"}]
+    told = pipe(text=[{"role": "user", "content": content}], return_full_text=False, max_new_tokens=8,
+                generate_kwargs={"do_sample": False})
+    np.save(folder + ".npy", logits.detach().numpy())
+    results[folder] = {"answer": answer.tolist(), "told": told[0]["generated_text"]}
+print(json.dumps(results))
 """
 
 
-@pytest.mark.parametrize("model_id", [str(A), "tiny"])
-def test_the_exported_model_is_the_same_without_this_package(model_id: str, tmp_path: Path) -> None:
-    export(model_id, tmp_path / "model")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What plain transformers computes with the models: logits, an answer, and what the pipeline says."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name, model_id in MODELS.items():
+        export(model_id, folder / name)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-P", "-c", SCRIPT, str(tmp_path / "model"), PROMPT, str(tmp_path / "logits.npy")]
+    environment |= {"HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-P", "-c", SCRIPT, PROMPT, *MODELS]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
-    loaded = load(model_id, device="cpu")
+    return {name: result | {"logits": np.load(folder / f"{name}.npy")} for name, result in results.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_exported_model_is_the_same_without_this_package(name: str, exported: dict[str, dict[str, Any]]) -> None:
+    loaded, theirs = load(MODELS[name], device="cpu"), exported[name]
     clip = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), np.uint8)
     inputs = loaded.processor(text=PROMPT, videos=[clip])
     with torch.no_grad():
         ours = loaded.model(**inputs).logits
-    assert torch.allclose(torch.from_numpy(np.load(tmp_path / "logits.npy")), ours, atol=1e-5)
+    assert torch.allclose(torch.from_numpy(theirs["logits"]), ours, atol=1e-5)
     answer = loaded.model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
-    assert results["answer"] == answer.tolist()
+    assert theirs["answer"] == answer.tolist()
     system = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     inputs = loaded.processor(text=system + PROMPT, videos=[clip])
     answer = loaded.model.generate(**inputs, do_sample=False, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
-    assert results["told"] == loaded.processor.decode(answer, skip_special_tokens=True)
+    assert theirs["told"] == loaded.processor.decode(answer, skip_special_tokens=True)
 
 
 def test_this_package_loads_it_too(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from tests.model.golden import ROOT
-from tests.model.hostile_rows import CODE, LOADS, ROWS, A
+from tests.model.hostile_changes import A
+from tests.model.hostile_rows import CODE, LOADS, ROWS
 
 STARTED, DEADLINE = 300.0, 60.0  # seconds until the first result, and between two, on a busy machine
 MAX_SECONDS = 5.0  # of processor time for one folder

@@ -12,6 +12,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from transformers.utils import hub as transformers_hub
 
 from longva_demo.errors import ModelError
 from longva_demo.model import hub as hub_module
@@ -41,10 +42,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def point_at(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the Hub's endpoint. huggingface_hub reads HF_ENDPOINT only once, at import."""
+    """Set the Hub's endpoint. huggingface_hub reads HF_ENDPOINT only once, at import.
+
+    transformers shares one client, which keeps the endpoint of its first use: an earlier test's, or the real Hub.
+    """
+    monkeypatch.setattr(transformers_hub, "_hf_api", None)
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def test_transformers_asks_the_endpoint_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier test may have used its client, which keeps its endpoint."""
+    before = transformers_hub.hf_api()
+    with monkeypatch.context() as patch:
+        point_at("http://127.0.0.1:9", patch)
+        assert transformers_hub.hf_api().endpoint == "http://127.0.0.1:9"
+    assert transformers_hub.hf_api() is before
 
 
 def closed_port() -> int:

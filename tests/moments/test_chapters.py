@@ -8,10 +8,15 @@ import pytest
 
 import longva_demo as longva
 from longva_demo.chat import LocalEngine
+from longva_demo.chat.lines import HEADS
 from longva_demo.errors import DemoError
-from longva_demo.moments.chapters import Chapter, Outline, describe, find_chapters, positions_in, strongest
+from longva_demo.model import load
+from longva_demo.moments.chapters import QUESTION, Chapter, Outline, describe, find_chapters, positions_in, strongest
 from longva_demo.moments.export import chapters_markdown, chapters_vtt
+from longva_demo.moments.scene_lines import MAX_TOKENS, before_question, beside_title, lines_in
 from longva_demo.moments.scenes import Cut, Sketch, find_cuts, make_sketch
+from longva_demo.settings import Settings
+from longva_demo.timed_text import Line
 from longva_demo.tiny.clips import motion
 from longva_demo.tiny.questions import describe as true_description
 from longva_demo.tiny.scenes import BACKGROUND_NAMES, Mix, Scene
@@ -19,6 +24,13 @@ from tests.moments.conftest import FPS, make_source, thing, write_scenes
 
 STARTS = (0.0, 6.3, 14.0, 25.5)
 DURATION = 33.0
+
+
+LINES = [
+    Line(1.0, 4.0, "Welcome to the show.", "subtitles"),
+    Line(5.5, 9.0, "Here are two things.", "speech"),  # crosses a cut, and is mostly in the second scene
+    Line(14.0, DURATION, "LIVE", "screen"),
+]
 
 
 def shots() -> list[Scene]:
@@ -84,6 +96,54 @@ def test_the_front_door(clip: Path) -> None:
     assert tuple(found) == updates[-1].chapters
     with pytest.raises(DemoError, match=r"nowhere\.mp4"):
         longva.chapters("nowhere.mp4")
+
+
+def test_titles_of_the_builtin_model_quote_what_is_said_and_written(clip: Path) -> None:
+    """It cannot read the lines, so they change nothing else."""
+    first, second, third, fourth = map(true_description, shots())
+    assert [one.title for one in longva.chapters(clip, frames=40, model="tiny", lines=LINES)] == [
+        f"{first} “Welcome to the show.”",
+        f"{second} “Here are two things.”",
+        f"{third} “LIVE”",
+        f"{fourth} “LIVE”",
+    ]
+
+
+def test_a_model_that_reads_is_given_the_lines_of_the_scene(
+    reference: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    decode = engine.processor.tokenizer.decode
+    prompts: list[str] = []
+    monkeypatch.setattr("longva_demo.moments.chapters.answer_about", lambda *given: prompts.append(decode(given[2])))
+    monkeypatch.setattr("longva_demo.moments.chapters.one_line", lambda _: "A title.")
+    source = make_source(engine, clip, 40)
+    *_, outline = find_chapters(engine, source, lambda: False, LINES)
+    assert [one.title for one in outline.chapters] == ["A title."] * 4, "nothing is quoted beside it"
+    quoted = [
+        (HEADS["subtitles"], '[0:01] "Welcome to the show."'),
+        (HEADS["speech"], '[0:05] "Here are two things."'),
+        (HEADS["screen"], '[0:14] "LIVE"'),
+        (HEADS["screen"], '[0:14] "LIVE"'),
+    ]
+    for prompt, (head, line) in zip(prompts, quoted, strict=True):
+        assert f"\n{head}\n{line}\n{QUESTION}<|im_end|>" in prompt
+    source.close()
+
+
+def test_lines_of_a_scene() -> None:
+    assert lines_in(LINES, 0.0, 6.3) == LINES[:1]
+    assert lines_in(LINES, 6.3, 14.0) == LINES[1:2]
+    assert lines_in([Line(2.0, 2.0, "At once.", "subtitles")], 2.0, 4.0) != []
+    many = [Line(float(at), at + 1.0, f"sentence {at}", "speech") for at in range(400)]
+    counted: list[str] = []
+    given = before_question(100 * many, lambda text: [counted.append(text), len(text.split())][1])
+    assert sum(map(len, counted)) < 10_000, "the rest of a long scene costs nothing"
+    assert 300 < len(given.split()) <= MAX_TOKENS
+    assert '"sentence 0"' in given
+    assert before_question([], len) == beside_title([]) == ""
+    assert beside_title(many).startswith(" “sentence 0 sentence 1")
+    assert len(beside_title(many)) < 90
 
 
 def flat(at: int, level: int) -> Sketch:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from longva_demo.chat import LocalEngine
+from longva_demo.chat.lines import MAX_TOKENS
 from longva_demo.cli.main import main
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -26,8 +27,10 @@ from longva_demo.niah.drawn import (
 )
 from longva_demo.niah.haystack import drawn_name, encode, leave_out
 from longva_demo.niah.hiding import Hidden, Trial, distractor_positions, spread_evenly, with_distractors, within_window
+from longva_demo.niah.lines import LINE_FRAMES, QUESTION, among_lines, line_needles
 from longva_demo.niah.needle import groups, join
 from longva_demo.niah.needles import load_needles
+from longva_demo.niah.run import with_lines
 from longva_demo.settings import Settings
 from longva_demo.tiny.clips import haystack as draw_scenes
 from tests.video.clips import read_number, write_clip
@@ -197,6 +200,42 @@ def scored(engine: LocalEngine, haystack: Haystack, cell: Cell, trial: Trial, as
     return bool((logits[-len(truth) - 1 : -1].argmax(-1) == truth).all())
 
 
+@pytest.mark.parametrize(("depth", "expected"), [(0.0, 0), (0.5, 12), (1.0, 24)])
+def test_a_line_tells_the_word_at_its_depth(depth: float, expected: int) -> None:
+    needle, hide = line_needles()[3], among_lines(seed=5)
+    trial = hide(Cell(100, depth, 3), needle)
+    assert trial.hidden == (), "the frames stay as they are"
+    assert [line.start for line in trial.lines] == [float(at) for at in range(0, 100, LINE_FRAMES)]
+    assert [number for number, line in enumerate(trial.lines) if "secret" in line.text] == [expected]
+    assert trial.lines[expected].text == "The secret word is Oliver."
+    assert hide(Cell(100, depth, 3), needle) == trial
+    assert among_lines(seed=6)(Cell(100, depth, 3), needle) != trial
+
+
+@pytest.mark.slow
+def test_lines_are_given_as_a_chat_gives_them(reference: Path, tmp_path: Path) -> None:
+    """All of them where they are short, else those that fit; scores are those of a full forward pass."""
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu", dtype="float32"), Settings())
+    haystack = Haystack(engine, 12, tmp_path)
+    list(haystack.fill(drawn_frames(12)))
+    needles, cells, task = line_needles()[:2], SMALL.cells(2), Task(Kind.LINES)
+    hide = task.hide(0)
+    for frames, all_given in ((12, True), (4000, False)):
+        trial = hide(Cell(frames, 0.5, 0), needles[0])
+        [asked] = (with_lines(engine, trial, one) for one in trial.asked)
+        assert asked.question.endswith(f"\n{QUESTION}")
+        assert "The secret word is Alice." in asked.question
+        assert (asked.question.count("[") == len(trial.lines)) == all_given
+        assert len(engine.processor.encode_text(asked.question)) <= MAX_TOKENS + 40
+    found = [one for one in run(engine, haystack, needles, cells, hide=hide) if isinstance(one, Result)]
+    assert [result.cell for result in found] == cells
+    for result in found:
+        trial = hide(result.cell, needles[result.cell.needle])
+        [asked] = (with_lines(engine, trial, one) for one in trial.asked)
+        assert result.forced == scored(engine, haystack, result.cell, trial, asked)
+        assert result.attributed is None
+
+
 def write_dataset(folder: Path, *rows: dict[str, object]) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps(rows))
@@ -251,6 +290,8 @@ def test_published_needles_have_one_picture_each() -> None:
     """Nothing is downloaded to find that out."""
     with pytest.raises(DemoError, match="lmms-lab/v_niah_needles has nothing for TimeScope, clips"):
         Task(Kind.CLIPS).load("lmms-lab/v_niah_needles")
+    with pytest.raises(DemoError, match="has needles of its own; leave --needles out"):
+        Task(Kind.LINES).load("somewhere")
 
 
 @pytest.mark.slow
@@ -264,6 +305,8 @@ def test_the_flags_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[
         first = json.loads((out / "results.jsonl").read_text().splitlines()[0])
         assert (first["test"], len(first["needles"])) == (title, 2)
         assert (out / "heatmap.png").is_file()
+    assert main([*command, "--lines", "--out", str(tmp_path / "lines")]) == 2
+    assert "the built-in model cannot read lines of text; use LongVA-7B" in capsys.readouterr().err
     assert main([*command, "--order", "--out", str(out)]) == 2
     assert "is from a different run (differs in needles, test)" in capsys.readouterr().err.splitlines()[-1]
 

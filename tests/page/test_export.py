@@ -11,11 +11,10 @@ from PIL import Image
 
 from longva_demo.chat import ChatSession, ImageSource, LocalEngine, VideoSource
 from longva_demo.chat.record import AttributedFrame, ChatRecord, Exchange, Frames, Media, ModelFacts
-from longva_demo.model import load
 from longva_demo.page.export import MAX_THUMBNAILS, ChatSection, Thumbnail, make_thumbnails, to_html
 from longva_demo.page.save import make_file
 from longva_demo.page.transcript import BlindCheck, ComparedBudget, Comparison, TurnEntry
-from longva_demo.settings import Settings
+from longva_demo.timed_text import Line
 from longva_demo.video import plan_frames, probe
 
 HOSTILE = (
@@ -74,7 +73,7 @@ def jpeg_url() -> str:
 def make_chat(hostile: str) -> ChatSection:
     """A chat in which every text is `hostile`."""
     frames = Frames(8, 4.0, 0.0, 4.0, "pyav", (0, 10), (0.0, 1.5), False)
-    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (AttributedFrame(1.5, 0.62),), hostile)
+    turn = Exchange(hostile, hostile, 0.0, 1.0, 256, 7, True, (AttributedFrame(1.5, 0.62),), hostile, ())
     record = ChatRecord(
         "2026-11-22T21:00:00+00:00",
         Media(hostile, "0" * 64, 10, frames),
@@ -82,7 +81,8 @@ def make_chat(hostile: str) -> ChatSection:
         (turn,),
     )
     comparison = Comparison((ComparedBudget(8, hostile, 0.5, 100),))
-    entry = TurnEntry(hostile, hostile, blind=BlindCheck(hostile), comparison=comparison)
+    lines = (Line(62.0, 63.0, hostile, "screen"),)
+    entry = TurnEntry(hostile, hostile, lines=lines, blind=BlindCheck(hostile), comparison=comparison)
     return ChatSection(record, (Thumbnail(0.0, jpeg_url()), Thumbnail(1.5, jpeg_url())), (entry,))
 
 
@@ -91,10 +91,10 @@ def test_hostile_texts_stay_texts(hostile: str) -> None:
     chat = make_chat(hostile)
     page = to_html([chat, chat])
     reader = Reader(page)
-    # In each of two chats: heading, file, model, revision, question, answer, note, blind answer and one in the table.
+    # In each of two chats: heading, file, model, revision, question, answer, note, line, blind answer, one in a table.
     shown = hostile.replace("\x00", "\ufffd")
     found = "".join(reader.texts).replace("\x00", "\ufffd").count(shown)
-    assert found >= 2 * 9, found
+    assert found >= 2 * 10, found
     assert "default-src 'none'" in page
     assert len(reader.pictures) == 2 * (2 + 1), "the strip, and the frame that the answer relied on"
 
@@ -104,11 +104,6 @@ def test_the_reader_catches_texts_that_are_not_escaped() -> None:
     for hostile in HOSTILE[:3]:
         with pytest.raises((AssertionError, pytest.fail.Exception)):
             Reader(page.replace("harmless", hostile))
-
-
-@pytest.fixture(scope="module")
-def engine() -> LocalEngine:
-    return LocalEngine(load("tiny"), Settings())
 
 
 def test_the_strip_is_limited_and_contains_attributed_frames(engine: LocalEngine, clip: Path) -> None:

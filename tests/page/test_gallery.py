@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from longva_demo.chat import ChatSession, LocalEngine, Sampling
-from longva_demo.model import LongVAConfig, load
+from longva_demo.model import LongVAConfig
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER, GROUPS, Example, make_gallery, read_examples
 from longva_demo.page.i18n import CATALOGUES
 from longva_demo.page.selection import Selection
@@ -17,11 +17,6 @@ from longva_demo.video import probe
 
 EXAMPLES = read_examples()
 ENGLISH = CATALOGUES["en"]
-
-
-@pytest.fixture(scope="module")
-def engine() -> LocalEngine:
-    return LocalEngine(load("tiny"), Settings())
 
 
 def members(group: str) -> list[Example]:

@@ -72,7 +72,7 @@ def test_without_a_gpu_the_processor_is_estimated(model: ModelInfo) -> None:
     assert found["times"]["first_interval"] > found["times"]["word_interval"] > 0
     assert machine_facts(model, replace(NO_GPU, free_bytes=8 * GB))["processor"]["fits"] is False
     assert machine_facts(model, with_gpu(24))["processor"] is None
-    times = Estimate(ProcessorSpeed(500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
+    times = Estimate(ProcessorSpeed(500e9, 500e9, 33e9, 80e9), ModelSize.of(LongVAConfig()))
     in_use = replace(model, id="lmms-lab/LongVA-7B", estimate=times)
     found = machine_facts(in_use, replace(NO_GPU, free_bytes=GB))["processor"]
     assert found["fits"] is True
@@ -87,6 +87,6 @@ def test_this_machine_is_described(model: ModelInfo) -> None:
 
 
 def test_of_a_model_elsewhere_only_what_is_missing_is_said(model: ModelInfo) -> None:
-    found = machine_facts(replace(model, is_here=False), NO_GPU, {Capability.ATTRIBUTION})
+    found = machine_facts(replace(model, is_here=False), NO_GPU, {Capability.ATTENTION})
     assert [fact["key"] for fact in found["facts"]] == ["engine.no_needle_test", "engine.no_search"]
     assert (found["rows"], found["is_builtin"]) == ([], False)

@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 
 from longva_demo.chat import ImageSource, LocalEngine, PrefillTimes, VideoSource
-from longva_demo.model import load
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.page.components.meter import meter_facts
-from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
-
-
-@pytest.fixture(scope="module")
-def engine() -> LocalEngine:
-    return LocalEngine(load("tiny"), Settings())
 
 
 def test_facts_about_a_video_a_picture_and_no_file(engine: LocalEngine, clip: Path) -> None:

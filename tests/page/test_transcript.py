@@ -11,6 +11,7 @@ from longva_demo.page.transcript import (
     Transcript,
     TurnEntry,
 )
+from longva_demo.timed_text import Line
 
 
 def make_transcript(*entries: TurnEntry) -> Transcript:
@@ -42,6 +43,13 @@ def test_only_the_newest_answer_has_heat_and_tools() -> None:
     assert ["checks" in entry for entry in entries] == [False, True, True]
 
 
+def test_lines_below_an_answer() -> None:
+    lines = (Line(1.23456, 2.0, "<b>EXIT</b>", "screen"),)
+    (given,) = make_transcript(TurnEntry("What?", "A door.", lines=lines)).to_page(1, [])
+    assert given["lines"] == [[1.235, "<b>EXIT</b>", "screen"]]
+    assert "lines" not in make_transcript(TurnEntry("What?", "A door.")).to_page(1, [])[0]
+
+
 def test_only_the_moments_of_the_selected_file_can_be_shown() -> None:
     moments = Moments(90.0, (0.0,))
     transcript = make_transcript(
@@ -62,7 +70,9 @@ def test_a_panel_without_a_result_disappears_at_its_end() -> None:
     compared = running.with_panel(BlindCheck("A star.")).with_panel(Comparison((row,)))
     value = compared.to_page(is_newest=True)
     assert value["blind"] == {"answer": "A star.", "html": "<p>A star.</p>"}
-    assert value["compare"]["rows"] == [{"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200}]
+    assert value["compare"]["rows"] == [
+        {"frames": 8, "answer": "A circle.", "duration": 0.5, "tokens": 1200, "windows": 1, "without_lines": False}
+    ]
 
 
 def test_two_notes_never_follow_each_other() -> None:

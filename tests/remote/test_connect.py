@@ -14,7 +14,7 @@ from longva_demo.chat.remote.health import Health, count_workers
 from longva_demo.chat.remote.transport import Transport
 from longva_demo.errors import DemoError
 from longva_demo.settings import Settings
-from tests.support.fake_replica import Replica, ReplicaHandler, serving
+from tests.support.fake_replica import Refused, Replica, ReplicaHandler, serving
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,17 @@ def test_refused(
 def test_without_the_extended_api(local: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReplicaHandler, "do_POST", lambda self: self.send(404, {"detail": "Not Found"}))
     with serving(Replica(local)) as address, pytest.raises(DemoError, match="start vLLM with --enable-scale-out"):
+        open_engine(Settings(engine=address))
+
+
+def test_a_model_of_text_alone(local: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM without the plugin, which cannot read the checkpoint, with another one under its name."""
+
+    def refuse(self: Replica, body: dict[str, object]) -> None:  # noqa: ARG001
+        raise Refused(400, "tiny is not a multimodal model")
+
+    monkeypatch.setattr(Replica, "check", refuse)
+    with serving(Replica(local)) as address, pytest.raises(DemoError, match="runs without the plugin longva_vllm;"):
         open_engine(Settings(engine=address))
 
 

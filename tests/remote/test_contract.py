@@ -1,12 +1,23 @@
 """The same conversations with the model here and with an engine elsewhere: equal token ids."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
-from longva_demo.chat import ChatSession, Engine, ImageSource, LocalEngine, Sampling, Source, TextDelta, VideoSource
+from longva_demo.chat import (
+    ChatSession,
+    Engine,
+    ImageSource,
+    LocalEngine,
+    PicturesSource,
+    Sampling,
+    Source,
+    TextDelta,
+    VideoSource,
+)
 from longva_demo.chat.remote import RemoteEngine
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.video import plan_frames, probe
@@ -14,6 +25,17 @@ from tests.support.fake_replica import Replica
 
 GREEDY = Sampling(max_new_tokens=48)
 SPECIAL = "<|im_end|>\n<|im_start|>assistant\n <|endoftext|> <image> What do you see?"
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {
+            "colour": {"enum": ["red", "blue"]},
+            "digits": {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 3},
+        },
+        "required": ["colour", "digits"],
+        "additionalProperties": False,
+    }
+)
 Script = Callable[[ChatSession], None]
 
 
@@ -81,7 +103,7 @@ def without_source(session: ChatSession) -> None:
     ask(session, "Which digit is shown?")
 
 
-# The file, the number of frames, and what is said about it.
+# The files, the number of frames, and what is said about them.
 CONVERSATIONS: dict[str, tuple[str | None, int, Script]] = {
     "text alone": (None, 0, say("What do you see?", "Why?")),
     "one frame": ("shapes.mp4", 1, say("What do you see?", "Which colour is it?")),
@@ -93,6 +115,7 @@ CONVERSATIONS: dict[str, tuple[str | None, int, Script]] = {
     "a thousand frames": ("long.mp4", 1000, say("Which digit is shown?", "What do you see last?")),
     "a picture": ("picture.png", 0, say("What do you see?", "Which colour is it?")),
     "a wide picture": ("wide.png", 0, say("What do you see?")),
+    "two pictures": ("wide.png picture.png", 0, say("What do you see?", "Which colour is it?")),
     "special tokens": ("shapes.mp4", 4, say(SPECIAL, SPECIAL)),
     "other scripts": ("shapes.mp4", 4, say("Qu’est-ce que c’est ? 😀", "这是什么？")),
     "one token": ("shapes.mp4", 8, say("What do you see?", sampling=replace(GREEDY, max_new_tokens=1))),
@@ -111,7 +134,8 @@ def open_source(engine: Engine, name: str | None, num_frames: int) -> Source | N
     if name is None:
         return None
     if not num_frames:
-        return ImageSource(EXAMPLES_FOLDER / name, engine.processor)
+        images = [ImageSource(EXAMPLES_FOLDER / one, engine.processor) for one in name.split()]
+        return PicturesSource(images) if len(images) > 1 else images[0]
     info = probe(EXAMPLES_FOLDER / name)
     return VideoSource(info, plan_frames(info, num_frames), engine.processor)
 
@@ -134,6 +158,14 @@ def test_same_tokens(name: str, local: LocalEngine, remote: RemoteEngine, replic
     assert replica.requests
     assert there == run(local, *CONVERSATIONS[name])
     assert all(len(ids) > 3 for ids, *_ in there)
+
+
+def test_the_same_tokens_of_a_schema(local: LocalEngine, remote: RemoteEngine, replica: Replica) -> None:
+    """The stand-in has the grammar of this process. vLLM's own may put spaces elsewhere."""
+    conversation = ("shapes.mp4", 8, say("What do you see?", sampling=replace(GREEDY, json_schema=SCHEMA)))
+    there = run(remote, *conversation)
+    assert replica.requests[-1]["sampling_params"]["structured_outputs"] == {"json": SCHEMA}
+    assert there == run(local, *conversation)
 
 
 def test_probabilities_are_the_same(local: LocalEngine, remote: RemoteEngine, replica: Replica) -> None:  # noqa: ARG001

@@ -1,18 +1,31 @@
 """What is sent to a replica, what it may forget, and what happens if it fails."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from longva_demo.chat import CacheStatus, ChatSession, Progress, Sampling, Stage, TextDelta, VideoSource
+from longva_demo.chat import (
+    CacheStatus,
+    ChatSession,
+    ImageSource,
+    PicturesSource,
+    Progress,
+    Sampling,
+    Stage,
+    TextDelta,
+    VideoSource,
+)
 from longva_demo.chat.remote import RemoteEngine, prefix
 from longva_demo.errors import DemoError
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.video import plan_frames, probe
+from tests.remote.test_contract import SCHEMA
 from tests.support.fake_replica import Replica
 
 CLIP = EXAMPLES_FOLDER / "needle.mp4"
@@ -41,6 +54,16 @@ def open_chat(engine: RemoteEngine, num_frames: int = 100, clip: Path = CLIP) ->
 
 def ask(session: ChatSession, question: str = QUESTION) -> str:
     return "".join(event.text for event in session.ask(question, SAMPLING) if isinstance(event, TextDelta))
+
+
+def test_the_progress_of_pictures_counts_their_grids(remote: RemoteEngine, replica: Replica) -> None:  # noqa: ARG001
+    remote._prompts.clear()
+    images = [ImageSource(EXAMPLES_FOLDER / name, remote.processor) for name in ["picture.png"] * 4 + ["wide.png"]]
+    with closing(ChatSession(remote)) as session:
+        session.set_source(PicturesSource(images))
+        events = list(session.ask(QUESTION, SAMPLING))
+    grids = [image.num_frames for image in images]
+    assert [event.done for event in events if isinstance(event, Progress)] == [sum(grids[:4]), sum(grids)]
 
 
 def pixels_sent(request: dict[str, object]) -> list[bool]:
@@ -117,6 +140,31 @@ def test_no_token_is_lost_or_doubled(session: ChatSession, replica: Replica, fau
     assert [turn.ids for turn in session.turns] == ids
     assert session.turns[0].answer == first
     assert session.turns[1].stats.cache is (CacheStatus.MISS if "forget" in faults else CacheStatus.HIT)
+
+
+@pytest.mark.parametrize("faults", [[], ["break"], ["break", "500", "cut"]], ids="-".join)
+def test_an_answer_of_a_schema(session: ChatSession, replica: Replica, faults: list[str]) -> None:
+    """Another replica chooses the same tokens again, since it counts from the first."""
+    sampling = Sampling(max_new_tokens=64, json_schema=SCHEMA)
+    ask(session)
+    replica.faults = list(faults)
+    events = list(session.ask(LONG, sampling))
+    answer = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert replica.faults == []
+    jsonschema.validate(json.loads(answer), json.loads(SCHEMA))
+    assert answer == session.turns[1].answer
+    replica.faults = []
+    assert list(session.retry(sampling))
+    assert answer == session.turns[1].answer
+
+
+def test_a_schema_that_the_engine_refuses(session: ChatSession) -> None:
+    sampling = Sampling(max_new_tokens=64, json_schema='{"type": 7}')
+    with pytest.raises(
+        DemoError, match=r"the engine does not support the JSON schema \(Grammar error: .*; use a simpler"
+    ):
+        list(session.ask(QUESTION, sampling))
+    assert ask(session)
 
 
 @pytest.mark.parametrize("fault", ["500", "busy", "break", "forget"])

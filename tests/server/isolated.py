@@ -25,74 +25,26 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
+from tests.server.isolated_inputs import (
+    HEADERS,
+    LOCAL,
+    META,
+    NAMES,
+    SLOW,
+    URL,
+    URLS,
+    fields_of,
+    file_values,
+    handlers,
+    outside_files,
+)
 from tests.support.clips import write_clip
 from tests.support.network import CLIENT, SECRET, Neighbours, Packets, Watch, claim_all_addresses
 from tests.support.references import containers, pictures, playlists, texts
 from tests.support.routes import app_routes
-from tests.support.server import REPOSITORY, free_port, start_server
+from tests.support.server import APP, REPOSITORY, free_port, start_server
 
-META = {"_type": "gradio.FileData"}
-# Loopback, private, CGNAT, link-local, mapped and unique local addresses, other spellings, a public one, and names.
-URLS = (
-    "http://127.0.0.1:8080/a.mp4",
-    "http://localhost:8080/a.mp4",
-    "http://10.0.0.7/a.mp4",
-    "https://172.16.0.7/a.mp4",
-    "http://192.168.1.1:45678/a.mp4",
-    "http://100.64.0.7/a.mp4",
-    "http://169.254.169.254/latest/meta-data/",
-    "http://[::1]:8080/a.mp4",
-    "http://[::ffff:10.0.0.7]/a.mp4",
-    "http://[fd00::7]/a.mp4",
-    "http://2130706433:8080/a.mp4",
-    "http://0x7f.1:8080/a.mp4",
-    "HTTPS://8.8.8.8/a.mp4",
-    "http://intranet.example/a.mp4",
-    "https://huggingface.co/a.mp4",
-    "//10.0.0.7/a.mp4",
-    "ftp://10.0.0.7/a.mp4",
-    "rtsp://10.0.0.7/a.mp4",
-    "rtmp://10.0.0.7/a",
-    "tcp://10.0.0.7:8080",
-    "gopher://10.0.0.7:80/_a",
-    "concat:http://10.0.0.7/a.mp4|http://10.0.0.7/b.mp4",
-)
-URL = "http://10.0.0.7/a.mp4"
-# What a request says about itself; the first are those that Gradio, uvicorn and proxies read.
-HEADERS = (
-    "Host",
-    "X-Forwarded-Host",
-    "X-Forwarded-For",
-    "X-Forwarded-Proto",
-    "X-Forwarded-Server",
-    "X-Forwarded-Prefix",
-    "X-Original-URL",
-    "X-Rewrite-URL",
-    "X-Real-IP",
-    "X-Gradio-Target",
-    "X-Gradio-Server",
-    "X-Gradio-User",
-    "X-IP-Token",
-    "X-Direct-Url",
-    "X-Wap-Profile",
-    "Forwarded",
-    "Via",
-    "From",
-    "Referer",
-    "Origin",
-    "Authorization",
-    "Cookie",
-    "Range",
-    "If-None-Match",
-    "Destination",
-    "Link",
-    "Upgrade",
-)
-NAMES = ("http:%2f%2f10.0.0.7%2fa.mp4", "concat:a|b.mp4", "clip%03d.mp4", "pipe:0", "crypto:tcp:10.0.0.7", "-i.mp4")
 Send = Callable[..., str]
-LOCAL = ("url.mp4", "alias.mov", "next.mkv")  # containers that name a file
-# Handlers that run for long with valid numbers.
-SLOW = ("start",)
 
 
 @dataclass
@@ -165,6 +117,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     server = start_server(
         folder / "log",
         port,
+        program=APP,  # in a process that Python starts, so that sitecustomize.py runs
         PYTHONPATH=str(REPOSITORY / "tests" / "support" / "audit"),
         AUDIT_RECORD=str(record),
         TMPDIR=str(inside),
@@ -245,58 +198,6 @@ def send(client: httpx.Client, world: World) -> Send:
     return send
 
 
-def file_values(link: str, upload: str) -> list[Any]:
-    """A file's field, with `link` in every place where a client can put one. `upload` is a path on the server."""
-    return [
-        link,
-        {"path": link},
-        {"path": link, "url": link},
-        {"path": link, "meta": META},
-        {"path": link, "url": link, "meta": META, "orig_name": link, "mime_type": link},
-        {"path": link, "meta": META, "is_stream": True},
-        {"path": link, "meta": {"_type": link}},
-        {"path": link, "meta": {}},
-        {"path": None, "url": link, "meta": META},
-        {"url": link, "meta": META},
-        {"path": upload, "url": link, "orig_name": link, "meta": META},
-        {"path": upload, "meta": {**META, "url": link, "path": link}},
-        {"path": {"path": link, "meta": META}, "meta": META},
-        {"video": {"path": link, "meta": META}, "subtitles": {"path": link, "meta": META}},
-        [{"path": link, "meta": META}],
-        {"path": f"/gradio_api/file={link}", "meta": META},
-        {"path": f"/gradio_api/proxy={link}", "url": f"/gradio_api/proxy={link}", "meta": META},
-        {"__type__": "update", "value": {"path": link, "meta": META}, "path": link},
-    ]
-
-
-def outside_files(world: World, upload: str) -> list[str]:
-    """Names of a file outside the server's folders."""
-    file = world.outside / "clip.mp4"
-    relative = os.path.relpath(file, Path(upload).parent)
-    return [str(file), f"file://{file}", f"file:{file}", f"{Path(upload).parent}/{relative}", os.path.relpath(file)]
-
-
-def handlers(client: httpx.Client) -> tuple[dict[int, str], list[dict[str, Any]]]:
-    """The kinds of the components, and an event for each handler: its others are the same to the server."""
-    config = client.get("/config").json()
-    first = {}
-    for event in config["dependencies"]:
-        first.setdefault((event["api_name"].rstrip("_0123456789"), *event["inputs"]), event)
-    return {component["id"]: component["type"] for component in config["components"]}, list(first.values())
-
-
-def fields_of(event: dict[str, Any], kinds: dict[int, str], file: Any, text: str, number: Any) -> list[Any]:
-    """Values for the fields of an event."""
-    by_kind = {
-        **dict.fromkeys(("file", "video", "image"), file),
-        **dict.fromkeys(("html", "number", "slider"), number),
-        "textbox": text,
-        "radio": "pyav",
-        "checkbox": True,
-    }
-    return [by_kind[kinds[field]] for field in event["inputs"]]
-
-
 def test_what_is_sent_or_opened_is_noticed(world: World) -> None:
     """By this process and by a child of the server's kind; otherwise the other tests would prove nothing."""
     file = world.outside / "secret.txt"
@@ -323,7 +224,10 @@ def test_files_of_events(world: World, client: httpx.Client, send: Send, upload:
     (own,) = upload({"notes.mp4": b"no video"})
     kinds, events = handlers(client)
     shapes = file_values(str(world.outside / "clip.mp4"), own)
-    more = [*file_values(URL, own), *({"path": link, "meta": META} for link in (*URLS, *outside_files(world, own)))]
+    more = [
+        *file_values(URL, own),
+        *({"path": link, "meta": META} for link in (*URLS, *outside_files(world.outside, own))),
+    ]
     tries = []
     for event in events:
         for place, component in enumerate(event["inputs"]):
@@ -341,7 +245,7 @@ def test_files_of_events(world: World, client: httpx.Client, send: Send, upload:
 def test_texts_and_data_of_events(world: World, client: httpx.Client, send: Send) -> None:
     """Every event of the page and the API, with addresses as texts, as numbers and as the event's data."""
     kinds, events = handlers(client)
-    record = json.dumps({"format": "longva-demo chat", "version": 4, "video": {"path": URL, "name": URL}})
+    record = json.dumps({"format": "longva-demo chat", "version": 5, "video": {"path": URL, "name": URL}})
     data = {
         **dict.fromkeys(("question", "record", "format", "path", "url", "value", "file"), URL),
         **dict.fromkeys(("number", "ask", "index"), 1),
@@ -358,7 +262,7 @@ def test_texts_and_data_of_events(world: World, client: httpx.Client, send: Send
 
 def test_files_of_programs(world: World) -> None:
     """Every part of a request to the OpenAI-compatible API that can name a file, with addresses and files outside."""
-    links = [*URLS, *outside_files(world, str(world.outside / "notes.mp4"))]
+    links = [*URLS, *outside_files(world.outside, str(world.outside / "notes.mp4"))]
     tries = []
     for link in links:
         nested = {"url": link, "data": link, "file_data": link, "file_id": link, "path": link}

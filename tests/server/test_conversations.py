@@ -1,11 +1,13 @@
 """Sessions of clients that send the whole conversation each time: kept, continued, and closed."""
 
 import dataclasses
+import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from longva_demo.chat import AdmissionQueue, CacheStatus, LocalEngine, Sampling, TextDelta
 from longva_demo.chat.answering import answer_in_process
@@ -59,7 +61,7 @@ def ask(conversations: Conversations, question: Question) -> Answered:
 
 def about(clip: Path, num_frames: int = 8, *turns: tuple[str, str], text: str = WHAT) -> Question:
     sha256 = hashlib.sha256(clip.read_bytes()).hexdigest()
-    return Question(text, Selection(clip, num_frames), sha256, turns, Sampling(max_new_tokens=32))
+    return Question(text, Selection(clip, num_frames), sha256, turns=turns, sampling=Sampling(max_new_tokens=32))
 
 
 def test_the_next_turn_costs_its_own_tokens(conversations: Conversations, clip: Path) -> None:
@@ -148,3 +150,31 @@ def test_quotas_are_held_and_given_back(engine: LocalEngine, clip: Path) -> None
         ask(conversations, about(clip, 11))
     assert conversations._quotas.api_questions.used == 0
     assert quota.used == 0
+
+
+def test_each_picture_counts_as_soon_as_it_is_opened(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of many large pictures must not take their memory before it is refused."""
+    selections = []
+    for shade in (50, 100, 150):
+        path = tmp_path / f"{shade}.png"
+        Image.new("RGB", (64, 64), (shade, 0, 0)).save(path)
+        selections.append(Selection(path, 1))
+    picture = selections[0].open_source(engine, engine.settings).memory_bytes
+    opened: list[Selection] = []
+    open_source = Selection.open_source
+    monkeypatch.setattr(
+        Selection, "open_source", lambda self, *rest: [opened.append(self), open_source(self, *rest)][1]
+    )
+    settings = dataclasses.replace(engine.settings, max_client_memory_bytes=2 * picture + 2, address_share=1.0)
+    conversations = make(engine, settings)
+    question = Question(WHAT, selections[0], "a,b,c", tuple(selections[1:]))
+    with pytest.raises(QuotaError, match="frames and pictures in open pages"):
+        ask(conversations, question)
+    assert opened == selections[:2]
+    gc.collect()
+    assert conversations._quotas.page_bytes.used == 0
+    conversations = make(engine, dataclasses.replace(settings, max_client_memory_bytes=6 * picture))
+    assert ask(conversations, question).turn.answer
+    assert conversations._quotas.page_bytes.used == 3 * picture

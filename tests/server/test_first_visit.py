@@ -1,4 +1,4 @@
-"""The page is compressed, and an asset that it never uses is replaced."""
+"""The page is compressed, and assets that cost without a use are replaced."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from longva_demo.server.first_visit import compress_page, replace_module, unused_assets
+from longva_demo.server.first_visit import compress_page, replace_module, replaced_assets, slow_down_timer
 
 TEXT = "<p>page</p>" * 200
 
@@ -44,10 +44,23 @@ def test_a_module_that_is_built_otherwise_stays(tmp_path: Path, text: str) -> No
     assert replace_module(module) is None
 
 
+def test_a_timer_gets_ten_ticks_a_second(tmp_path: Path) -> None:
+    module = tmp_path / "statustracker-abc.js"
+    module.write_text("function a(){b(()=>{c(d,(performance.now()-e(f))/1e3),g&&a()})}let h=i(()=>{j()})")
+    route = slow_down_timer(module)
+    assert route is not None
+    assert route.path == "/assets/statustracker-abc.js"
+    expected = "function a(){setTimeout(()=>{c(d,(performance.now()-e(f))/1e3),g&&a()},100)}let h=i(()=>{j()})"
+    assert TestClient(Starlette(routes=[route])).get(route.path).text == expected
+    module.write_text("function a(){b(()=>{c(d,(performance.now()-e(f))/1e3),g&&h()})}")
+    assert slow_down_timer(module) is None
+
+
 def test_the_server_replaces_the_files_of_this_gradio(address: str) -> None:
-    hls, *ffmpeg = unused_assets()
+    hls, tracker, *ffmpeg = replaced_assets()
     for route in (hls, *ffmpeg):
         assert len(httpx.get(f"{address}{route.path}").content) < 200
+    assert "setTimeout(()=>{" in httpx.get(f"{address}{tracker.path}").text
     frontend = Path(gradio.__file__).parent / "templates" / "frontend"
     assert all((frontend / route.path[1:]).is_file() for route in ffmpeg)
     page = httpx.get(address)

@@ -9,8 +9,7 @@ import pytest
 from longva_demo.chat import LocalEngine, VideoSource
 from longva_demo.model import load
 from longva_demo.page.selection import Selection
-from longva_demo.page.sessions import Pages
-from longva_demo.page.state import IDLE_SECONDS
+from longva_demo.page.sessions import IDLE_SECONDS, Pages
 from longva_demo.server import build_app, housekeeping
 from longva_demo.settings import Settings
 

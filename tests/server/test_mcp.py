@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from PIL import Image
@@ -23,6 +24,7 @@ from tests.support.server import serving
 pytestmark = pytest.mark.slow
 NEEDLE, DIGIT = EXAMPLES / "needle.mp4", "Which digit is shown?"
 Use = Callable[[Client], Awaitable[None]]
+Run = Callable[[Use], None]
 Named = Callable[[Path], str]
 
 
@@ -33,25 +35,31 @@ def mcp_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["http", "stdio"])
-def transport(request: pytest.FixtureRequest, mcp_address: str) -> tuple[Callable[[Use], None], Named]:
-    """Runs steps with a client of this transport; and how it names a video."""
+@pytest.fixture(scope="module")
+def over_stdio() -> Iterator[Run]:
+    """Runs steps with a client of `longva-demo mcp`; one process for all tests."""
+    command = ["-m", "longva_demo", "mcp", "--model", "tiny"]
+    client = Client(stdio_client(StdioServerParameters(command=sys.executable, args=command)))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client) as opened:
+        yield lambda use: portal.call(use, opened)
 
-    def over_http() -> Any:
-        return Client(f"{mcp_address}/mcp")
 
-    def over_stdio() -> Any:
-        command = ["-m", "longva_demo", "mcp", "--model", "tiny"]
-        return Client(stdio_client(StdioServerParameters(command=sys.executable, args=command)))
-
+@pytest.fixture
+def over_http(mcp_address: str) -> Run:
     def run(use: Use) -> None:
         async def go() -> None:
-            async with over_http() if request.param == "http" else over_stdio() as client:
+            async with Client(f"{mcp_address}/mcp") as client:
                 await use(client)
 
         asyncio.run(go())
 
-    return run, data_url if request.param == "http" else str
+    return run
+
+
+@pytest.fixture(params=["http", "stdio"])
+def transport(request: pytest.FixtureRequest) -> tuple[Run, Named]:
+    """Runs steps with a client of this transport; and how it names a video."""
+    return request.getfixturevalue(f"over_{request.param}"), data_url if request.param == "http" else str
 
 
 async def call(client: Client, name: str, /, **arguments: Any) -> str:
@@ -68,7 +76,7 @@ async def refused(client: Client, name: str, /, **arguments: Any) -> str:
     return str(part.text)
 
 
-def test_look_coarsely_then_closely(transport: tuple[Callable[[Use], None], Named]) -> None:
+def test_look_coarsely_then_closely(transport: tuple[Run, Named]) -> None:
     run, named = transport
     video = named(NEEDLE)
 
@@ -112,7 +120,7 @@ def test_look_coarsely_then_closely(transport: tuple[Callable[[Use], None], Name
     run(use)
 
 
-def test_a_picture(transport: tuple[Callable[[Use], None], Named]) -> None:
+def test_a_picture(transport: tuple[Run, Named]) -> None:
     run, named = transport
     picture = named(EXAMPLES / "picture.png")
 
@@ -125,7 +133,7 @@ def test_a_picture(transport: tuple[Callable[[Use], None], Named]) -> None:
     run(use)
 
 
-def test_errors_say_what_to_do(transport: tuple[Callable[[Use], None], Named], tmp_path: Path) -> None:
+def test_errors_say_what_to_do(transport: tuple[Run, Named], tmp_path: Path) -> None:
     run, named = transport
     video, notes = named(NEEDLE), tmp_path / "notes.mp4"
     notes.write_text("not a video")
@@ -140,10 +148,14 @@ def test_errors_say_what_to_do(transport: tuple[Callable[[Use], None], Named], t
             ("look_closer", {**ask, "start": 900, "end": 901}, "choose a start within the video"),
             ("sample_frames", {"video": video, "num_frames": 65}, "use 1 to 64"),
             ("video_info", {"video": named(notes)}, "not"),
+            ("video_info", {}, "video is missing"),
+            ("video_info", {"video": 5}, "video is not valid (Input should be a valid string)"),
+            ("look_closer", {**ask, "start": [], "end": 1}, "start is not valid (use seconds (90) or h:mm:ss)"),
         ):
             text = await refused(client, name, **arguments)
             assert words in text
             assert "Traceback" not in text
+            assert "\n" not in text
             assert len(text) < 400
 
     run(use)
@@ -160,13 +172,11 @@ def test_files_that_are_refused(mcp_address: str) -> None:
     asyncio.run(use())
 
 
-def test_a_missing_file() -> None:
-    async def use() -> None:
-        command = StdioServerParameters(command=sys.executable, args=["-m", "longva_demo", "mcp", "--model", "tiny"])
-        async with Client(stdio_client(command)) as client:
-            assert "No such file or directory" in await refused(client, "video_info", video="/no/such.mp4")
+def test_a_missing_file(over_stdio: Run) -> None:
+    async def use(client: Client) -> None:
+        assert "No such file or directory" in await refused(client, "video_info", video="/no/such.mp4")
 
-    asyncio.run(use())
+    over_stdio(use)
 
 
 def metric(address: str, name: str) -> float:

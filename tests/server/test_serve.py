@@ -35,7 +35,7 @@ def test_a_host_that_cannot_be_bound(capsys: pytest.CaptureFixture[str], host: s
 
 
 def test_a_host_that_is_not_a_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is not a valid host" in error_of(capsys, "--host", "x" * 70 + ".example")
+    assert "is not a valid host" in error_of(capsys, "--host", "x" * 70 + ".invalid")
 
 
 def test_a_port_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from starlette.testclient import TestClient
 
 from longva_demo.chat import AdmissionQueue, ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource
 from longva_demo.chat.answering import Answerer, answer_in_process
+from longva_demo.chat.lines import ChatLines
 from longva_demo.chat.prefix_cache import PrefixCache
 from longva_demo.errors import DemoError
 from longva_demo.model import load
@@ -35,6 +37,7 @@ from longva_demo.server.searches import Searches
 from longva_demo.server.uploads import Uploads, log_uploads
 from longva_demo.settings import Settings
 from longva_demo.telemetry import EventLog, Metrics, observe_answers
+from longva_demo.timed_text import SOURCES, Line
 from longva_demo.video import plan_frames, probe
 
 QUESTION, SAMPLING = "What colour is the circle?", Sampling(max_new_tokens=24)
@@ -83,6 +86,7 @@ def test_each_question_is_logged_and_counted(clip: Path, lines: list[dict[str, o
         "frames": 8,
         "tokens": turn.stats.num_tokens,
         "new_tokens": turn.stats.num_new_tokens,
+        "lines": 0,
         "cache": "miss",
         "attribution_skipped": False,
         "outcome": "answered",
@@ -116,6 +120,20 @@ def test_each_question_is_logged_and_counted(clip: Path, lines: list[dict[str, o
     ask(answerer, session)
     assert (value("longva_prefixes_evicted_total"), value("longva_prefixes_recomputed_total")) == (1, 1)
     assert (value("longva_pages"), value("longva_queue_length")) == (3, 2)
+
+
+def test_lines_are_counted_without_their_texts(reference: Path, lines: list[dict[str, object]]) -> None:
+    engine = LocalEngine(load(str(reference / "a" / "checkpoint"), device="cpu"), Settings())
+    metrics = Metrics(lambda: 0, lambda: 0, engine.figures, Quotas(Settings()))
+    answerer = observe_answers(answer_in_process, engine, metrics, EventLog(engine.settings, metrics))
+    with closing(ChatSession(engine)) as session:
+        session.lines = ChatLines([Line(0.0, 1.0, "private words", source) for source in SOURCES])
+        ask(answerer, session)
+        session.lines = None
+        ask(answerer, session)
+    assert [line["lines"] for line in lines[:]] == [3, 0]  # type: ignore[attr-defined]
+    assert metrics.registry.get_sample_value("longva_lines_given_total") == 3
+    assert "private" not in str(lines[:])
 
 
 def test_queueing_an_unexpected_error_and_a_stop_are_distinguished(clip: Path, lines: list[dict[str, object]]) -> None:

@@ -22,6 +22,8 @@ RIGHT: dict[str, Any] = {
     "file": "",
     "text": "star",
     "number": 0,
+    "wanted": True,
+    "name": "clip.srt",
 }
 
 
@@ -34,12 +36,14 @@ def test_every_handler_that_reads_its_events_data_has_a_row() -> None:
 
 @pytest.mark.parametrize("handler", EVENT_FIELDS)
 def test_other_kinds_of_data_are_refused(handler: str) -> None:
-    (field,) = EVENT_FIELDS[handler]
-    right = {field: RIGHT[field]}
+    right = {field: RIGHT[field] for field in EVENT_FIELDS[handler]}
     check_event(handler, right)
-    for wrong in (None, [], "text", 10**30, {}, {"other": 1}, *({field: value} for value in (None, True, [], {}))):
-        with pytest.raises(DemoError, match=f"the event's {field} is .*; give "):
-            check_event(handler, wrong)
+    for field in right:
+        values = (None, 1 if RIGHT[field] is True else True, [], {})
+        for wrong in (None, [], "text", 10**30, {}, {"other": 1}, *(right | {field: value} for value in values)):
+            named = field if isinstance(wrong, dict) and wrong.keys() == right.keys() else "[a-z]+"
+            with pytest.raises(DemoError, match=f"the event's {named} is .*; give "):
+                check_event(handler, wrong)
 
 
 def test_other_handlers_ignore_their_events_data() -> None:

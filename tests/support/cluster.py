@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,10 +101,12 @@ class Cluster:
         num_replicas: int = 2,
         key: str = "",
         flags: Sequence[str] = (),
+        has_plugin: bool = True,
     ) -> None:
         if not (ENVIRONMENT / "bin" / "vllm-router").exists():
             raise RuntimeError(f"{ENVIRONMENT} is missing; run make {ENVIRONMENT.relative_to(ROOT)}/installed")
         self._folder, self._model, self._name, self._key, self._flags = folder, model, name, key, flags
+        self._has_plugin = has_plugin
         self._ports = [free_port() for _ in range(num_replicas)]
         self.replicas: list[Program] = []
         self.router: Program | None = None
@@ -156,18 +158,29 @@ class Cluster:
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_NO_USAGE_STATS": "1",
+            **({} if self._has_plugin else {"VLLM_PLUGINS": ""}),
         }
         return Program(command, self._folder / f"replica-{number}.log", port, environment)
 
-    def _start_router(self) -> Program:
+    @contextmanager
+    def another_router(self, *flags: str) -> Iterator[str]:
+        """The address of one more router before the same replicas, with further flags."""
+        router = self._start_router("router-2.log", *flags)
+        try:
+            router.wait()
+            yield router.address
+        finally:
+            router.stop()
+
+    def _start_router(self, log: str = "router.log", *flags: str) -> Program:
         port, metrics_port = free_port(), free_port()
         command = [
             str(ENVIRONMENT / "bin" / "vllm-router"),
             "--worker-urls",
             *(replica.address for replica in self.replicas),
-            *("--host=127.0.0.1", f"--port={port}", f"--prometheus-port={metrics_port}", *ROUTER_FLAGS),
+            *("--host=127.0.0.1", f"--port={port}", f"--prometheus-port={metrics_port}", *ROUTER_FLAGS, *flags),
         ]
-        return Program(command, self._folder / "router.log", port, {})
+        return Program(command, self._folder / log, port, {})
 
     def _stop(self) -> None:
         for program in (*([self.router] if self.router else []), *self.replicas):

@@ -22,8 +22,10 @@ from PIL import Image
 from transformers import RepetitionPenaltyLogitsProcessor
 
 from longva_demo.chat import LocalEngine
+from longva_demo.chat.json_schema import SchemaMask, check_schema
 from longva_demo.chat.kv_cache import GrowingCache
 from longva_demo.chat.prefill import image_chunks
+from longva_demo.errors import DemoError
 from longva_demo.model import load
 from longva_demo.settings import Settings
 
@@ -86,6 +88,11 @@ class Replica:
             raise Refused(429, "Too many requests")
         if self.take_fault("forget"):
             self.forget()
+        if schema := (body["sampling_params"].get("structured_outputs") or {}).get("json"):
+            try:
+                check_schema(schema)
+            except DemoError as error:
+                raise Refused(400, f"Grammar error: {error}") from None
         if body["model"] != self.name:
             raise Refused(404, f"The model `{body['model']}` does not exist.")
 
@@ -118,13 +125,18 @@ class Replica:
         count = extra.get("answer_so_far", 0)
         history = body["token_ids"][len(body["token_ids"]) - count :] if count else []
         penalise = RepetitionPenaltyLogitsProcessor(extra.get("answer_penalty", 1.0))
+        schema, chosen = (params.get("structured_outputs") or {}).get("json"), list[int]()
+        mask = SchemaMask(engine.processor, engine.stop_ids, len(logits), schema) if schema else None
         for number in range(params["max_tokens"]):
             if number:
                 time.sleep(self.token_seconds)
                 logits = engine.prefill_text([history[-1]], cache)
-            scores = penalise(torch.tensor([history], dtype=torch.long), logits[None].clone())[0]
+            scores = logits[None].clone()
+            if mask is not None:
+                scores = mask(torch.tensor([chosen], dtype=torch.long), scores)  # type: ignore[arg-type]
+            scores = penalise(torch.tensor([history], dtype=torch.long), scores)[0]
             token = forced[number] if number < len(forced) else int(scores.argmax())
-            history = [*history, token]
+            history, chosen = [*history, token], [*chosen, token]
             yield token, float(logits.log_softmax(-1)[token])
             if token in (params.get("stop_token_ids") or ()) and not params.get("ignore_eos"):
                 return

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.preload import CAN_FORK, FIXED, ForkedProcess, fork_server
+from tests.support.preload import CAN_FORK, FIXED, ForkedProcess, fork
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 240.0
@@ -27,18 +27,22 @@ def free_port() -> int:
 
 
 def start_server(
-    log: Path, port: int, *flags: str, program: Sequence[str] = APP, max_file_bytes: int = 0, **variables: str
-) -> subprocess.Popen[bytes]:
+    log: Path, port: int, *flags: str, program: Sequence[str] = (), max_file_bytes: int = 0, **variables: str
+) -> subprocess.Popen[bytes] | ForkedProcess:
     """Start `longva-demo serve` in a separate process, and wait until it responds.
 
+    program: what to run instead; without it, the server is forked where that is possible.
+    max_file_bytes: the largest file that a forked one can write; 0 for no limit.
     variables: for its environment, such as LONGVA_MAX_FRAMES.
-    max_file_bytes: the largest file that it can write; 0 for no limit.
     """
-    command = [*program, "--port", str(port), *flags]
-    if max_file_bytes:
-        command = ["prlimit", f"--fsize={max_file_bytes}", *command]
-    with log.open("a") as output:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment_of(variables), stdout=output, stderr=output)
+    arguments, environment = ["--port", str(port), *flags], environment_of(variables)
+    process: subprocess.Popen[bytes] | ForkedProcess
+    if CAN_FORK and not program:
+        process = fork("longva_demo", ["serve", *arguments], environment, log, max_file_bytes)
+    else:
+        command = [*(program or APP), *arguments]
+        with log.open("a") as output:
+            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
     wait_for(process, port, log)
     return process
 
@@ -61,18 +65,10 @@ def wait_for(process: subprocess.Popen[bytes] | ForkedProcess, port: int, log: P
 
 
 @contextmanager
-def serving(log: Path, *flags: str, program: Sequence[str] = APP, **variables: str) -> Iterator[str]:
-    """The URL of `longva-demo serve` in a separate process, which ends with the `with` block.
-
-    Without another `program` it is forked where that is possible, since most of a start are imports.
-    """
+def serving(log: Path, *flags: str, program: Sequence[str] = (), **variables: str) -> Iterator[str]:
+    """The URL of `longva-demo serve` in a separate process, which ends with the `with` block."""
     port = free_port()
-    process: subprocess.Popen[bytes] | ForkedProcess
-    if program is APP and CAN_FORK:
-        process = fork_server(["--port", str(port), *flags], environment_of(variables), log)
-        wait_for(process, port, log)
-    else:
-        process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
+    process = start_server(log, port, *flags, program=program, max_file_bytes=0, **variables)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -121,20 +121,31 @@ def sequence(sentences: Sequence[Spoken], pause_seconds: float) -> tuple[np.ndar
     return np.concatenate([*parts, silence]), words
 
 
-def write_sound(path: Path, sound: np.ndarray, codec: str = "aac", video_seconds: float | None = None) -> Path:
-    """A file with this sound, and a grey picture of `video_seconds` (None: as long as the sound, 0: no picture)."""
+def write_sound(
+    path: Path,
+    sound: np.ndarray,
+    codec: str = "aac",
+    video_seconds: float | None = None,
+    picture_shown: np.ndarray | None = None,
+) -> Path:
+    """A file with this sound, and a picture of `video_seconds` (None: as long as the sound, 0: no picture).
+
+    The picture is `picture_shown`, uint8 (height, width, 3), or a small grey one.
+    """
     seconds = len(sound) / RATE if video_seconds is None else video_seconds
     with av.open(str(path), "w") as output:
         picture = output.add_stream("libx264", rate=2, options={"preset": "ultrafast"}) if seconds else None
         if picture is not None:
-            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            shown = np.full((48, 64, 3), 128, np.uint8) if picture_shown is None else picture_shown
+            picture.height, picture.width = shown.shape[:2]
+            picture.pix_fmt = "yuv420p"
         is_opus = codec == "libopus"
         stream = output.add_stream(codec, rate=48_000 if is_opus else RATE, layout="mono")
         assert isinstance(stream, av.AudioStream)
         stream.bit_rate = 24_000 if is_opus else 96_000
         if picture is not None:
             for number in range(max(1, round(2 * seconds))):
-                frame = av.VideoFrame(64, 48, "yuv420p")
+                frame = av.VideoFrame.from_ndarray(shown, "rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, 2)
                 output.mux(picture.encode(frame))
             output.mux(picture.encode(None))

@@ -59,7 +59,9 @@ def test_search_range_and_a_given_file(subtitled: Path, tmp_path: Path, capsys: 
     flags = (subtitled, "--sources", "subtitles", "--json")
     assert json.loads(run(capsys, *flags, "--search", "run")[1]) == ITEMS[2:]
     assert json.loads(run(capsys, *flags, "--search", "groesse")[1]) == ITEMS[1:2]
-    assert json.loads(run(capsys, *flags, "--search", "zebra")[1]) == []
+    _, output, errors = run(capsys, *flags, "--search", "zebra")
+    assert json.loads(output) == []
+    assert "note: none of 3 lines matches 'zebra'\n" in errors
     assert json.loads(run(capsys, *flags, "--start", "0:03", "--end", "5")[1]) == ITEMS[1:2]
     file = tmp_path / "other.vtt"
     file.write_text("WEBVTT\n\n00:02.000 --> 00:03.000\nother\n")
@@ -75,6 +77,7 @@ def test_search_range_and_a_given_file(subtitled: Path, tmp_path: Path, capsys: 
         (("--sources", "subtitles", "--subtitles", "missing.srt"), "missing.srt does not exist"),
         (("--sources", "screen", "--subtitles", "a.srt"), "add it to --sources"),
         (("--sources", "subtitles", "--start", "99"), "99"),
+        (("--frames", "0"), "0 is not a valid frame budget"),
         (("--json", "--format", "srt"), "not allowed with"),
         (("--format", "pdf"), "pdf"),
     ],

@@ -3,12 +3,14 @@
 import json
 import re
 from io import BytesIO
+from pathlib import Path
 
 import av
 import pysubs2
 import pytest
 
-from longva_demo.timed_text import FORMATS, Line, write_lines
+from longva_demo.errors import DemoError
+from longva_demo.timed_text import FORMATS, Line, read_json, write_lines
 from longva_demo.timed_text.line import clean_text
 from longva_demo.timed_text.subtitle_files import parse_subtitles
 
@@ -57,6 +59,12 @@ def test_webvtt_has_no_markup_from_a_line() -> None:
     assert [event[2] for event in events] == list(map(written, LINES))
 
 
+def test_json_from_an_editor_that_marks_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "lines.json"
+    file.write_text(write_lines(LINES[:2], "json"), "utf-8-sig")
+    assert read_json(file) == LINES[:2]
+
+
 def test_text_and_json() -> None:
     assert write_lines(LINES[:2], "txt") == "0:01  A red star appears.\n1:01:01  Größe: 星\n"
     assert len(write_lines(LINES, "txt").splitlines()) == len(LINES)
@@ -68,3 +76,11 @@ def test_text_and_json() -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_no_lines(kind: str) -> None:
     assert write_lines([], kind).strip() in ("", "WEBVTT")
+
+
+@pytest.mark.parametrize("start", ["Infinity", "1e400", "NaN", "-1", '"a"'])
+def test_a_file_with_an_impossible_time_is_refused(tmp_path: Path, start: str) -> None:
+    file = tmp_path / "words.json"
+    file.write_text(f'[{{"start": {start}, "end": 1e999, "text": "A star.", "source": "speech"}}]')
+    with pytest.raises(DemoError, match=r"words\.json is not a list of lines"):
+        read_json(file)

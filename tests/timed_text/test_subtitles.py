@@ -9,6 +9,7 @@ import pytest
 
 from longva_demo.errors import DemoError
 from longva_demo.timed_text import Line, Request, Update, read_lines
+from longva_demo.timed_text.subtitle_worker import MAX_LINES
 from longva_demo.video import decode_frames, plan_frames, probe
 from tests.timed_text.subtitled import Cue, Track, add_tracks
 from tests.video.clips import read_number, set_edit_start, write_clip
@@ -217,11 +218,44 @@ def test_a_file_beside_the_video(name: str, numbered: Path, tmp_path: Path) -> N
     assert timed(read(clip, subtitles=write_srt(tmp_path / "x.srt", [(1.0, 2.0, "given")]))) == [(1.0, 2.0, "given")]
 
 
+def test_a_bad_file_beside_the_video_does_not_hide_its_tracks(numbered: Path, tmp_path: Path) -> None:
+    clip = add_tracks(numbered, tmp_path / "clip.mkv", Track("subrip", [(1.0, 2.0, "of the track")]))
+    (tmp_path / "clip.srt").write_text("notes of mine\n")
+    update = read(clip)
+    assert timed(update) == [(1.0, 2.0, "of the track")]
+    assert update.notes[0].startswith("The file beside the video was not used: clip.srt is not a subtitle file")
+    with pytest.raises(DemoError, match=r"clip\.srt is not a subtitle file"):
+        read(clip, subtitles=tmp_path / "clip.srt")
+
+
+@pytest.mark.parametrize("suffix", ["srt", "vtt"])
+def test_times_before_the_video(suffix: str, numbered: Path, tmp_path: Path) -> None:
+    """Programs that shift subtitles write them with a minus sign."""
+    file = tmp_path / f"a.{suffix}"
+    cues = [
+        "-00:00:05.000 --> -00:00:03.000\ngone",
+        "-00:00:01.000 --> 00:00:02.000\ncut",
+        "00:00:03.000 --> 00:00:04.000\nwhole",
+    ]
+    file.write_text("\n\n".join([*(["WEBVTT"] if suffix == "vtt" else []), *cues]))
+    assert timed(read(numbered, subtitles=file)) == [(0.0, 2.0, "cut"), (3.0, 4.0, "whole")]
+
+
+@pytest.mark.slow
+def test_subtitles_beyond_the_limit_are_counted(numbered: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.ass"
+    dialogue = "Dialogue: 0,0:00:01.00,0:00:02.00,,,0,0,0,,"
+    file.write_text(ASS[: ASS.index("Dialogue:")] + "".join(f"{dialogue}{number}\n" for number in range(MAX_LINES + 5)))
+    update = read(numbered, subtitles=file)
+    assert len(update.lines) == MAX_LINES
+    assert update.notes[1] == "The last 5 subtitles were dropped; split the file."
+
+
 def test_a_range_and_cues_after_the_end(numbered: Path, tmp_path: Path) -> None:
     file = write_srt(tmp_path / "a.srt", [*CUES, (30.0, 31.0, "too late")])
     update = read(numbered, subtitles=file, start_seconds=3.5, end_seconds=6.0)
     assert timed(update) == [CUES[1]]
-    assert update.notes[1] == "1 of 4 subtitles are after the end of the video."
+    assert update.notes[1] == "Subtitles after the end of the video: 1 of 4."
 
 
 def test_cues_without_an_end(numbered: Path, tmp_path: Path) -> None:
@@ -238,7 +272,10 @@ def test_cues_without_an_end(numbered: Path, tmp_path: Path) -> None:
         (b"just some text\n", "a.srt is not a subtitle file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(1000), "a.srt is not a subtitle file"),
         (json.dumps({"a": 1}).encode(), "a.srt is not a subtitle file"),
-        (b" " * (16 * 2**20 + 100_000), "a.srt is 16.1 MB, above the limit of 16 MB"),
+        (
+            b" " * (16 * 2**20 + 100_000),
+            "a.srt is 16.1 MB, above the limit of 16 MB; choose a file with fewer subtitles",
+        ),
     ],
 )
 def test_bad_files_are_one_line(content: bytes | None, words: str, numbered: Path, tmp_path: Path) -> None:

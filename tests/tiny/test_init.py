@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import Qwen2ForCausalLM
 
-from longva_demo.tiny.scenes import SYMBOLS, WORDS, Mix, Scene, WordSign, cells_of, random_scene
+from longva_demo.tiny.scenes import COLOUR_NAMES, SHAPES, SYMBOLS, WORDS, Mix, Scene, WordSign, cells_of, random_scene
 from tools.tiny.ask import WEIGHTS
 from tools.tiny.checkpoints import get_tokenizer
 from tools.tiny.export import split_checkpoint
@@ -39,6 +39,18 @@ def new_model(tokenizer: Tokenizer, num_layers: int) -> Qwen2ForCausalLM:
     return model.eval()
 
 
+def test_names_in_a_sentence_start_near_the_codes_of_what_they_name():
+    codes, encoder = Codes.make(), Encoder(get_tokenizer(WEIGHTS))
+    rows = new_model(encoder.tokenizer, 1).model.embed_tokens.weight
+    for index in range(len(COLOUR_NAMES)):
+        shape = index % len(SHAPES)
+        said = encoder.ids(f"Is the {COLOUR_NAMES[index]} {SHAPES[shape]} at the left?")
+        [colour_token, shape_token], left = said[2:4], said[-2]
+        assert int((rows[colour_token] @ codes.tables["colour"].T).argmax()) == index
+        assert int((rows[shape_token] @ codes.tables["shape"].T).argmax()) == shape
+        assert sorted((rows[left] @ codes.place.T).topk(3).indices.tolist()) == [0, 3, 6]
+
+
 def test_added_layers_start_as_the_identity(tokenizer):
     shallow, deep = new_model(tokenizer, 4), new_model(tokenizer, 7)
     add_layers(deep, shallow.state_dict(), added=(0, 2, 5))
@@ -54,6 +66,8 @@ def test_the_word_head_copies_the_word_to_all_later_positions(tokenizer, num_fra
     model = new_model(tokenizer, 2)
     add_layers(model, {}, added=(0,))
     init_word_head(model, codes)
+    model.config.num_hidden_layers = 1  # the others are not needed
+    model.model.norm = torch.nn.Identity()
     question = model.model.embed_tokens(torch.tensor(Encoder(tokenizer).ids("What word is written in the picture?")))
     for word in rng.sample(range(len(WORDS)), 4):
         scenes = [random_scene(rng, Mix(word_share=0.0)) for _ in range(num_frames)]

@@ -22,6 +22,7 @@ from longva_demo.train.rows import IGNORED, BadRow, Conversations, check_row, re
 from longva_demo.train.text import PackedText
 from longva_demo.train.trainer import LongVATrainer
 from longva_demo.video.still import image_size, open_image
+from tests.support.server import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -125,15 +126,19 @@ def test_bad_rows_are_reported_and_skipped_or_rejected(rows: Path, tmp_path: Pat
         read_rows(tmp_path / "rows.json")
 
 
-@pytest.fixture
-def corrupt(rows: Path, tmp_path: Path) -> Path:
+def corrupted(rows: Path, folder: Path) -> Path:
     """The same rows, two of them with images that are truncated after their header."""
-    shutil.copytree(rows, tmp_path / "corrupt")
+    shutil.copytree(rows, folder)
     for number in (2, 3):
-        path = tmp_path / "corrupt" / f"{number}.png"
+        path = folder / f"{number}.png"
         Image.effect_noise((120, 60), 100).save(path, "JPEG")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return tmp_path / "corrupt"
+    return folder
+
+
+@pytest.fixture
+def corrupt(rows: Path, tmp_path: Path) -> Path:
+    return corrupted(rows, tmp_path / "corrupt")
 
 
 def test_row_lengths_are_checked_before_training(rows: Path, processor: LongVAProcessor, corrupt: Path) -> None:
@@ -174,31 +179,66 @@ def test_a_corrupt_image_is_reported_once_and_the_next_row_is_used_instead(
         conversations(corrupt, processor)[0]
 
 
-@pytest.fixture
-def data_of(corrupt: Path, tmp_path: Path) -> dict[str, list[str]]:
+@pytest.fixture(scope="module")
+def data_of(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The data flags of each stage."""
+    folder = tmp_path_factory.mktemp("data")
+    corrupt = corrupted(rows, folder / "corrupt")
     words = np.random.default_rng(0).choice(COLOURS, (8, 60))
-    (tmp_path / "books.jsonl").write_text("".join(json.dumps({"text": " ".join(line)}) + "\n" for line in words))
+    (folder / "books.jsonl").write_text("".join(json.dumps({"text": " ".join(line)}) + "\n" for line in words))
     return {
-        "text": ["--data", str(tmp_path / "books.jsonl"), "--seq_length", "48"],
+        "text": ["--data", str(folder / "books.jsonl"), "--seq_length", "48"],
         "align": ["--data", str(corrupt / "rows.json"), "--images", str(corrupt), "--vision_tower_lr", "1e-4"],
     }
 
 
-def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float]:
-    """Train in this process or in several others, and return the loss of each step."""
+def training(stage: str, out: Path, *flags: str) -> list[str]:
+    """The arguments of four steps."""
     arguments = [stage, "--model", str(TINY_FOLDER), "--output_dir", str(out), "--max_steps", "4"]
-    arguments += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant", *QUICK, *flags]
-    if processes == 1:
-        assert main(arguments) == 0
-    else:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command += ["-m", "longva_demo.train", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
+    arguments += ["--save_steps", "2", "--learning_rate", "3e-4", "--lr_scheduler_type", "constant"]
+    return [*arguments, *QUICK, *flags]
+
+
+def logged_losses(out: Path) -> list[float]:
+    """The loss of each step."""
     state = json.loads((sorted(out.glob("checkpoint-*"))[-1] / "trainer_state.json").read_text())
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def losses(stage: str, out: Path, *flags: str) -> list[float]:
+    """Train in this process, and return the loss of each step."""
+    assert main(training(stage, out, *flags)) == 0
+    return logged_losses(out)
+
+
+# Imports take longer than a training, so those of all stages are forked from one process. Each of them needs a port of
+# its own: torchrun's store has the addresses of the training before.
+TRAININGS = """
+import json, os, runpy, sys
+import longva_demo.train.trainer
+for port, *arguments in json.loads(sys.argv[1]):
+    if (child := os.fork()) == 0:
+        sys.argv[1:] = arguments
+        os.environ.update(MASTER_PORT=port, TORCHELASTIC_USE_AGENT_STORE="False")
+        runpy.run_module("longva_demo.train", run_name="__main__", alter_sys=True)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def losses_on_two(data_of: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """The loss of each step of each stage on two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = [
+        [str(free_port()), *training(stage, folder / stage, *flags, "--gradient_accumulation_steps", "1")]
+        for stage, flags in data_of.items()
+    ]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["--no-python", sys.executable, "-c", TRAININGS, json.dumps(runs)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {stage: logged_losses(folder / stage) for stage in data_of}
 
 
 @pytest.mark.parametrize(
@@ -207,11 +247,14 @@ def losses(stage: str, out: Path, *flags: str, processes: int = 1) -> list[float
      ("align", {"layers", "norm", "embed_tokens", "mm_projector", "vision_tower"})],
 )  # fmt: skip
 def test_two_processes_have_the_loss_of_one_and_a_stopped_run_resumes(
-    stage: str, trained: set[str], data_of: dict[str, list[str]], tmp_path: Path
+    stage: str,
+    trained: set[str],
+    data_of: dict[str, list[str]],
+    losses_on_two: dict[str, list[float]],
+    tmp_path: Path,
 ) -> None:
     two_rows = [*data_of[stage], "--gradient_accumulation_steps", "2"]
-    one = losses(stage, tmp_path / "one", *two_rows)
-    two = losses(stage, tmp_path / "two", *data_of[stage], "--gradient_accumulation_steps", "1", processes=2)
+    one, two = losses(stage, tmp_path / "one", *two_rows), losses_on_two[stage]
     assert len(one) == len(two) == 4
     assert two == pytest.approx(one, rel=1e-4)
     assert len({round(loss, 3) for loss in one}) == 4, "the loss does not change"

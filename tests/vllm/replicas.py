@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,13 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from longva_demo.chat import ChatSession, LocalEngine, Progress, Sampling, Stage, TextDelta, VideoSource, open_engine
-from longva_demo.chat.remote import RemoteEngine
+from longva_demo.chat.remote import RemoteEngine, prefix
 from longva_demo.chat.remote.transport import Transport
 from longva_demo.chat.remote.wire import GENERATE, Item, Usage, frames_data, frames_item, read_events, request_body
 from longva_demo.errors import DemoError
 from longva_demo.model import load
+from longva_demo.model.hub import TINY_FOLDER
 from longva_demo.model.longva import VISUAL_TOKEN
 from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.settings import Settings
@@ -55,6 +58,12 @@ def open_chat(engine: Any, name: str = "needle.mp4", num_frames: int = 200) -> C
 
 def answers(session: ChatSession, question: str = QUESTION) -> list[Any]:
     return list(session.ask(question, LONG))
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(prefix, "MAX_WAIT", 0.02)
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -119,6 +128,45 @@ def test_all_are_restarted(cluster: Cluster, remote: RemoteEngine, local: LocalE
         assert [turn.ids for turn in session.turns] == expected
         assert session.turns[1].stats.was_evicted
         assert any(isinstance(event, Progress) and event.stage == Stage.PREFILL for event in events)
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_a_full_queue(cluster: Cluster) -> None:
+    """The router lets no request through and keeps no queue. The chat loses nothing, and goes on once there is room."""
+    engine = RemoteEngine.connect(Settings(engine=cluster.address, engine_key=KEY))
+    with closing(open_chat(engine, num_frames=16)) as session:
+        answers(session, "Which digit is shown?")
+        with cluster.another_router("--max-concurrent-requests=0", "--queue-size=0") as full:
+            engine.transport.base = full
+            with pytest.raises(DemoError, match="the engine is busy: its queue is full; try again in a minute"):
+                answers(session)
+        assert len(session.turns) == 1
+        engine.transport.base = cluster.address
+        answers(session)
+        assert session.turns[1].answer
+
+
+def test_without_the_plugin(tmp_path: Path) -> None:
+    """vLLM as it is cannot read the checkpoint at all, so a model of text alone is served under its name."""
+    model = text_checkpoint(tmp_path / "text")
+    flags = ("--max-model-len=2048",)
+    with (
+        Cluster(empty_folder(tmp_path / "logs"), str(model), num_replicas=1, flags=flags, has_plugin=False) as cluster,
+        pytest.raises(DemoError, match=r"runs without the plugin longva_vllm; docs/scale\.md has") as error,
+    ):
+        open_engine(Settings(engine=cluster.address))
+    assert "\n" not in str(error.value)
+
+
+def text_checkpoint(folder: Path) -> Path:
+    """A random Qwen2 with the built-in model's tokenizer."""
+    values = json.loads((TINY_FOLDER / "config.json").read_text("utf-8"))
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}
+    config = Qwen2Config(values["vocab_size"], num_attention_heads=2, num_key_value_heads=1, **sizes)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"):
+        shutil.copy(TINY_FOLDER / name, folder)
+    return folder
 
 
 def test_a_wrong_key(cluster: Cluster) -> None:

@@ -53,7 +53,9 @@ def init_name_embeddings(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes
 
 
 def _single_tokens(encoder: Encoder, *forms: str) -> list[int]:
-    return [ids[0] for ids in map(encoder.ids, forms) if len(ids) == 1]
+    """The tokens that are exactly one of `forms`, looked up by name: the normalizer would remove a leading space."""
+    tokens = (encoder.tokenizer.token_to_id(form.replace(" ", "Ġ")) for form in forms)
+    return [token for token in tokens if token is not None]
 
 
 def init_word_embeddings(model: Qwen2ForCausalLM, encoder: Encoder, codes: Codes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from longva_demo.chat.remote.transport import Transport
 from longva_demo.chat.remote.wire import (
     GENERATE,
+    HOW_TO_START,
     EngineLost,
     ItemsMissing,
     Usage,
@@ -23,7 +24,6 @@ from longva_demo.errors import ModelError
 from longva_demo.model import LongVAProcessor
 
 START_SECONDS = 10.0
-HOW_TO_START = "docs/scale.md has the command"
 
 
 @dataclass(frozen=True)

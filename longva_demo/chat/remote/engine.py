@@ -4,7 +4,7 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -128,19 +128,28 @@ class RemoteEngine:
         health = self._health
         return self.counts.figures(not health.problem, health.num_replicas, self.model.context_length)
 
-    def sampling_params(self, sampling: Sampling, num_so_far: int) -> dict[str, Any]:
-        """For an answer of which the last `num_so_far` tokens of the prompt are the beginning."""
+    def sampling_params(self, sampling: Sampling, so_far: Sequence[int]) -> dict[str, Any]:
+        """For an answer that begins with the tokens `so_far`, which a lost replica had given.
+
+        They are the end of the prompt; for an answer of a schema, where the replica counts from its first token, the
+        replica chooses them again.
+        """
+        is_again = bool(sampling.json_schema)
         params: dict[str, Any] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens - num_so_far,
+            "max_tokens": sampling.max_new_tokens - (0 if is_again else len(so_far)),
             "stop_token_ids": sorted(self.stop_ids),
             "logprobs": 0,
             "detokenize": False,
         }
-        if self._penalty != 1.0:
-            params["extra_args"] = {"answer_penalty": self._penalty, "answer_so_far": num_so_far}
-        return params
+        extra: dict[str, Any] = {"answer_penalty": self._penalty} if self._penalty != 1.0 else {}
+        if is_again:
+            params["structured_outputs"] = {"json": sampling.json_schema}
+            extra |= {"forced_ids": list(so_far)} if so_far else {}
+        elif extra:
+            extra["answer_so_far"] = len(so_far)
+        return {**params, "extra_args": extra} if extra else params
 
     def num_columns(self, size: tuple[int, int]) -> int:
         """Into how many columns of grids UniRes cuts a picture of (width, height)."""

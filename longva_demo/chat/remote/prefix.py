@@ -4,13 +4,16 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from longva_demo.chat.attribution import Attribution
+from longva_demo.chat.attribution import MIN_DROP, Attribution
 from longva_demo.chat.engine import NewToken
+from longva_demo.chat.image_source import ImageSource
+from longva_demo.chat.pictures import PicturesSource
 from longva_demo.chat.remote.wire import (
     GENERATE,
     ITEM_FRAMES,
@@ -26,9 +29,10 @@ from longva_demo.chat.remote.wire import (
     request_body,
 )
 from longva_demo.chat.sampling import Sampling
-from longva_demo.chat.source import ImageSource, Source, VideoSource
+from longva_demo.chat.source import Source
 from longva_demo.chat.turn import CacheStatus, Progress, Stage
-from longva_demo.errors import ModelError, VideoError
+from longva_demo.chat.video_source import VideoSource
+from longva_demo.errors import DemoError, ModelError, VideoError
 
 if TYPE_CHECKING:
     from longva_demo.chat.remote.engine import RemoteEngine
@@ -164,10 +168,11 @@ class RemotePrefix:
         retries = Retries(self._should_stop)
         while not self._should_stop.is_set():
             try:
-                params = self._engine.sampling_params(sampling, len(answer))
-                ids = [*turn_ids, *question_ids, *answer]
+                params = self._engine.sampling_params(sampling, answer)
+                again = len(answer) if sampling.json_schema else 0  # tokens that are chosen a second time
+                ids = [*turn_ids, *question_ids, *([] if again else answer)]
                 with closing(self._request(prompt, len(prompt.items), ids, params, usage)) as tokens:
-                    for token in tokens:
+                    for token in islice(tokens, again, None):
                         answer.append(token.id)
                         retries.reset()
                         yield token
@@ -182,18 +187,56 @@ class RemotePrefix:
                 self._retry(retries, lost)
         self._observe(usage, prompt)
 
-    def attention(self, num_tokens: int) -> Attribution | None:  # noqa: ARG002
+    def attention(self, num_tokens: int) -> Attribution | None:
         """No attention leaves the replicas."""
-        return None
+        return Attribution(()) if num_tokens and isinstance(self.source, VideoSource) else None
 
     def log_prob_drops(
         self,
-        turn_ids: Sequence[int],  # noqa: ARG002
-        question_ids: Sequence[int],  # noqa: ARG002
-        answer_ids: Sequence[int],  # noqa: ARG002
+        turn_ids: Sequence[int],
+        question_ids: Sequence[int],
+        answer_ids: Sequence[int],
         attribution: Attribution,  # noqa: ARG002
     ) -> tuple[tuple[int, float], ...] | None:
-        return None
+        """The frame with which the answer became as likely as it is with all of them, and by how much."""
+        prompt, source = self._prompt, self.source
+        assert prompt is not None
+        assert isinstance(source, VideoSource)
+        asked = [*turn_ids, *question_ids]
+        try:
+            whole = self._score(prompt, len(prompt.items), asked, answer_ids)
+            found = last_rise(lambda number: self._score(prompt, number, asked, answer_ids), len(prompt.items), whole)
+            if found is None:
+                return ()
+            at, item = found[0], prompt.items[found[0]]
+            positions = range(item.first, item.first + item.count)
+            frames = [frames_item(source.stored_frames(number, 1), number) for number in positions]
+            # Its frames as items of their own: each is encoded once, and each prompt continues the one before it.
+            closer = replace(prompt, items=[*prompt.items[:at], *frames], num_sent=at)
+            found = last_rise(lambda number: self._score(closer, at + number, asked, answer_ids), item.count, whole)
+            return ((item.first + found[0], found[1]),) if found is not None else ()
+        except (EngineLost, ItemsMissing, DemoError) as error:
+            log.info("an answer was not attributed (%s)", str(error) or type(error).__name__)
+            return None
+
+    def _score(self, prompt: Prompt, num_items: int, asked: Sequence[int], answer_ids: Sequence[int]) -> float:
+        """The log-probability of an answer, in nats, after the first `num_items` items.
+
+        Raises:
+            EngineLost: also if the chat was stopped.
+        """
+        params = {
+            "temperature": 0.0,
+            "max_tokens": len(answer_ids),
+            "logprobs": 0,
+            "detokenize": False,
+            "ignore_eos": True,
+            "extra_args": {"forced_ids": list(answer_ids)},
+        }
+        tokens = list(self._request(prompt, num_items, asked, params, Usage()))
+        if len(tokens) < len(answer_ids):
+            raise EngineLost("the chat was stopped")
+        return sum(token.log_probability for token in tokens)
 
     @property
     def _key(self) -> object:
@@ -212,10 +255,11 @@ class RemotePrefix:
     def _prefill_source(self, prompt: Prompt, source: Source) -> Iterator[Progress]:
         if isinstance(source, VideoSource):
             yield from self._prefill_video(prompt, source)
-        elif isinstance(source, ImageSource):
-            prompt.items.append(picture_item(source.slots))
-            prompt.num_frame_tokens = self._engine.processor.image_processor.num_tokens(len(source.slots))
-            yield from self._prefill(prompt, 1)
+        elif images := images_of(source):
+            prompt.items += [picture_item(image.slots, number) for number, image in enumerate(images)]
+            num_tokens = self._engine.processor.image_processor.num_tokens
+            prompt.num_frame_tokens = sum(num_tokens(len(image.slots)) for image in images)
+            yield from self._prefill(prompt, len(images))
 
     def _prefill_video(self, prompt: Prompt, source: VideoSource) -> Iterator[Progress]:
         """Send frames while others are decoded."""
@@ -258,7 +302,9 @@ class RemotePrefix:
     def _progress(self, item: Item) -> Progress:
         """Everything up to `item` is in the KV cache."""
         total = self.source.num_frames if self.source is not None else 0
-        return Progress(Stage.PREFILL, total if item.kind == "image" else item.first + item.count, total)
+        images = images_of(self.source)[: item.first + 1]
+        done = sum(image.num_frames for image in images) if images else item.first + item.count
+        return Progress(Stage.PREFILL, done, total)
 
     def _retry(self, retries: Retries, lost: EngineLost) -> None:
         if not self._should_stop.is_set():  # else the stream ended because the chat was stopped
@@ -284,8 +330,8 @@ class RemotePrefix:
         source = self.source
         if isinstance(source, VideoSource):
             return frames_data(source.stored_frames(item.first, item.count))
-        assert isinstance(source, ImageSource)
-        return picture_data(source.slots, self._engine.num_columns(source.size))
+        image = images_of(source)[item.first]
+        return picture_data(image.slots, self._engine.num_columns(image.size))
 
     def _observe(self, usage: Usage, prompt: Prompt) -> None:
         """Count the prompt's tokens, and correct `status` if the replica had evicted the prefix."""
@@ -293,3 +339,28 @@ class RemotePrefix:
         cached = usage.cached_tokens
         if usage.prompt_tokens and cached is not None and cached < prompt.num_frame_tokens / 2:
             self.status = CacheStatus.MISS
+
+
+def last_rise(score: Callable[[int], float], count: int, whole: float) -> tuple[int, float] | None:
+    """The last part of `count` without which the score is clearly below `whole`, and the rise with it.
+
+    `score(n)` is that of the first n parts. From this part on, the score stays close to `whole`: a larger rise before,
+    as from no frames to any, says less.
+
+    >>> last_rise([-9.0, -3.0, -3.5, -0.25].__getitem__, 4, -0.25)
+    (2, 3.25)
+    """
+    after = whole
+    for number in reversed(range(count)):
+        before = score(number)
+        if whole - before >= MIN_DROP:
+            return number, after - before
+        after = before
+    return None
+
+
+def images_of(source: Source | None) -> tuple[ImageSource, ...]:
+    """The pictures of a source; none of a video."""
+    if isinstance(source, PicturesSource):
+        return source.images
+    return (source,) if isinstance(source, ImageSource) else ()

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ GENERATE = "/inference/v1/generate"
 ITEM_FRAMES = 16
 PLACE = "<|endoftext|>"  # stands for one item in `token_ids`; a question never contains it
 DONE = "[DONE]"
+HOW_TO_START = "docs/scale.md has the command"
 
 
 class EngineLost(Exception):
@@ -42,7 +44,8 @@ class ItemsMissing(Exception):
 
 @dataclass(frozen=True)
 class Item:
-    """`count` frames of a video from position `first` on, or a picture. `uuid` is a hash of the pixels."""
+    """`count` frames of a video from position `first` on, or the picture at that position. `uuid` is a hash of the
+    pixels."""
 
     kind: str  # "video" or "image"
     uuid: str
@@ -70,11 +73,11 @@ def frames_data(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def picture_item(slots: np.ndarray) -> Item:
-    """The item of a picture, uint8 (1 + grids, S, S, 3) with the base first."""
+def picture_item(slots: np.ndarray, position: int) -> Item:
+    """The item of a picture, uint8 (1 + grids, S, S, 3) with the base first; `position` among those of the chat."""
     digest = hashlib.sha256(repr(slots.shape).encode())
     digest.update(np.ascontiguousarray(slots).data)
-    return Item("image", digest.hexdigest())
+    return Item("image", digest.hexdigest(), position)
 
 
 def picture_data(slots: np.ndarray, columns: int) -> bytes:
@@ -164,6 +167,11 @@ def refusal(status: int, message: str) -> Exception:
 
 def refused(status: int, message: str) -> DemoError:
     """An error that another try would not mend."""
+    if status == 400 and re.search("grammar|schema", message, re.IGNORECASE):  # of structured_outputs
+        reason = one_line(" ".join(message.split()))[:160]
+        return DemoError(f"the engine does not support the JSON schema ({reason})", "use a simpler one")
+    if status == 400 and "not a multimodal model" in message:
+        return ModelError("the engine runs without the plugin longva_vllm", HOW_TO_START)
     if status in (401, 403):
         return ModelError("the engine refuses the key", "set LONGVA_ENGINE_KEY to the --api-key of its replicas")
     if status == 404 and "model" in message:

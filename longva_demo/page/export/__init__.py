@@ -136,6 +136,8 @@ def describe(turn: Exchange, entry: TurnEntry, thumbnails: tuple[Thumbnail, ...]
         "stopped": turn.stopped,
         "used_frames": film((thumbnail for thumbnail in thumbnails if thumbnail.seconds in weights), weights),
         "note": turn.attribution_note,
+        "lines_head": "Found in what is said and written" if entry.is_refusal else "Lines the model was given",
+        "lines": [(format_time(line.start), line.text) for line in entry.lines],
         "blind": entry.blind and (entry.blind.answer or NO_ANSWER),
         "comparison": entry.comparison and [row_texts(row) for row in entry.comparison.rows],
     }
@@ -143,4 +145,6 @@ def describe(turn: Exchange, entry: TurnEntry, thumbnails: tuple[Thumbnail, ...]
 
 def row_texts(row: ComparedBudget) -> tuple[str, ...]:
     """Frames, answer, time and tokens."""
-    return f"{row.frames:,}", row.answer or NO_ANSWER, took(row.duration), f"{row.tokens:,}"
+    frames = f"{row.frames:,} in {row.windows} windows" if row.windows > 1 else f"{row.frames:,}"
+    frames += ", without lines" if row.without_lines else ""
+    return frames, row.answer or NO_ANSWER, took(row.duration), f"{row.tokens:,}"

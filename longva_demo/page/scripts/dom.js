@@ -34,6 +34,20 @@ function makeTool(name, onClick) {
   return button;
 }
 
+// A line of what is said or written, from a stranger's file: a button that plays the video there.
+function makeLine(start, text, source) {
+  const item = make("li", ""), button = make("button", "line"), quoted = make("bdi", "", text);
+  const mark = make("i", "line-mark");
+  button.type = "button";
+  button.title = say(`words.from_${source}`);
+  quoted.dir = "auto";
+  mark.dataset.source = source;
+  button.append(make("time", "", formatTime(start)), mark, quoted);
+  button.addEventListener("click", () => { document.querySelector("#video-tab-button")?.click(); playFrom(start); });
+  item.append(button);
+  return item;
+}
+
 // Plays the video from `seconds`. A browser may refuse to play, but the position is set.
 function playFrom(seconds) {
   const player = document.querySelector(PLAYER);
@@ -92,4 +106,4 @@ function setUpPanel(dialog, name, onOpen) {
 // The address of a path on this server, which may be mounted below the origin's root.
 const serverUrl = (path) => `${window.gradio_config?.root || location.origin}${path}`;
 
-Object.assign(window, { PLAYER, PICTURE, make, hasChanged, setText, makeTool, playFrom, showMoment, copyFrom, setUpPanel, serverUrl });
+Object.assign(window, { PLAYER, PICTURE, make, hasChanged, setText, makeTool, makeLine, playFrom, showMoment, copyFrom, setUpPanel, serverUrl });

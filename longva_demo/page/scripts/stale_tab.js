@@ -2,6 +2,7 @@
 // connection; here it is reloaded when the server rejects an event of a stale tab. The unanswered questions return to
 // the field and above it, history shows the chats that this browser kept, and the transcript says what happened.
 // `server`, `serverHeader` and `sessionHeader` come from stale_tab.py.
+const SETTLE_MS = 300;
 const NOTE = "longva-restart", EVENT = /\/gradio_api\/(queue\/join|run\/)/, UPLOAD = /\/gradio_api\/upload(\?|$)/;
 
 // The note that the tab left for itself before it was reloaded: {server, questions, closed}.
@@ -28,12 +29,15 @@ function leaveNote(questions, closed = false) {
   try { sessionStorage.setItem(NOTE, JSON.stringify({ server, questions, closed })); } catch { /* disabled */ }
 }
 
-// The text in the field, the question that is being answered, and those that wait.
+// Questions on the way to the server: they are no longer in the field, and not yet in the transcript.
+const sent = new Set();
+
+// Questions on the way, the text in the field, the question that is being answered, and those that wait.
 function unansweredQuestions() {
   const turn = document.querySelector(".turn:last-child"), isOpen = turn && !turn.querySelector(".stats")?.textContent;
   const typed = document.querySelector("#question textarea")?.value;
   const open = isOpen && turn.querySelector(".question")?.textContent;
-  return [typed, open, ...draft.waitingTexts()].filter(Boolean);
+  return [...new Set([...sent, typed, open, ...draft.waitingTexts()])].filter(Boolean);
 }
 
 let ownSession = "";
@@ -63,20 +67,26 @@ window.fetch = async (address, options = {}) => {
   }
   if (!EVENT.test(String(address))) return plainFetch(address, options);
   const { session, question } = parseEvent(options.body), headers = new Headers(options.headers);
-  if (question) lostQuestion = "";
+  if (question) { lostQuestion = ""; sent.add(question); }
   ownSession = session || ownSession;
   headers.set(serverHeader, server);
   headers.set(sessionHeader, session);
   const reply = await plainFetch(address, { ...options, headers }).catch((error) => {
+    sent.delete(question);
     draft.restore(question);
     throw error;
   });
   const isClosed = reply.status === 410;
   if (reply.status === 429) draft.restore(question);
   // A reload may bring an old copy of the page from a cache: it is not reloaded again and again.
-  if (!isClosed && (reply.status !== 409 || note?.server === server)) return reply;
-  leaveNote(question ? [question] : unansweredQuestions(), isClosed);
-  location.reload();
+  if (!isClosed && (reply.status !== 409 || note?.server === server)) {
+    sent.delete(question);
+    return reply;
+  }
+  if (!isReloading) {  // an act sends several events, and its question may be the last of them
+    isReloading = true;
+    setTimeout(() => { leaveNote(unansweredQuestions(), isClosed); location.reload(); }, SETTLE_MS);
+  }
   return new Promise(() => {});
 };
 

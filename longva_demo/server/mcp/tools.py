@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, Image
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import Field
+from pydantic import Field, ValidationError
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
 from longva_demo.chat import Progress, Sampling, Stage
@@ -20,8 +20,10 @@ from longva_demo.page.selection import Selection
 from longva_demo.server.conversations import Answered, Conversations, Question, Stopping
 from longva_demo.server.mcp.videos import Sheet, answer_text, describe_file, find_lines, make_sheet, moments_text
 from longva_demo.server.openai.errors import ApiError
+from longva_demo.server.openai.schema import first_problem
 from longva_demo.server.running import Event, RunningAnswer
 from longva_demo.settings import Settings
+from longva_demo.strict import TIME
 from longva_demo.times import parse_time
 
 INSTRUCTIONS = """Look at videos and pictures with LongVA, coarsely at first, then closely. Begin with video_info and \
@@ -33,10 +35,22 @@ POLL_SECONDS = 5.0
 OpenVideo = Callable[[str, Context], AbstractContextManager[tuple[Path, str]]]
 
 Video = Annotated[str, Field(description="the video or picture, as the instructions of this server say")]
-Time = Annotated[str | float, Field(description="in seconds or h:mm:ss")]
+Time = Annotated[str | float, TIME, Field(description="in seconds or h:mm:ss")]
 Text = Annotated[str, Field(description="one question about what is visible")]
 Frames = Annotated[int | None, Field(description="how many frames the model is given, evenly spaced; more take longer")]
 Relied = Annotated[bool, Field(description="also find the frames that the answer relied on, which takes longer")]
+
+
+class Server(MCPServer):
+    """Tells a wrong argument in one line, where the library sends pydantic's report with its links."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Context | None = None) -> Any:
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if isinstance(cause := error.__cause__, ValidationError):
+                raise ToolError(f"Error executing tool {name}: {first_problem(cause).message}") from cause
+            raise
 
 
 class Tools:
@@ -49,7 +63,7 @@ class Tools:
         self._settings = settings
         self._conversations = conversations
         self._open_video = open_video
-        self.server: MCPServer = MCPServer("longva", instructions=f"{INSTRUCTIONS} {videos}")
+        self.server: MCPServer = Server("longva", instructions=f"{INSTRUCTIONS} {videos}")
         closer = (self.ask_video, self.look_closer, self.find_moments, self.find_words)
         for tool in (self.video_info, self.sample_frames, *closer):
             self.server.add_tool(tool, structured_output=False)

@@ -151,7 +151,9 @@ def answer_text(answered: Answered) -> str:
             "shorter may be missed.]"
         )
     attribution = answered.turn.attribution
-    if attribution is not None and attribution.log_prob_drops is not None:
+    if attribution is not None and attribution.is_first_seen and attribution.used_frames:
+        lines.append(f"[The answer was first seen at {format_time(frames[attribution.used_frames[0]].seconds, 1)}.]")
+    elif attribution is not None and attribution.log_prob_drops is not None:
         times = [format_time(frames[position].seconds, 1) for position in attribution.used_frames]
         relied = f"relied on the frames at {', '.join(times)}" if times else "did not clearly rely on any single frame"
         lines.append(f"[The answer {relied}.]")

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from longva_demo.chat import Capability, Engine
+from longva_demo.chat import Engine
 from longva_demo.chat.json_schema import check_schema
 from longva_demo.errors import DemoError, replace_surrogates, short
 from longva_demo.page.selection import Selection
@@ -15,10 +15,12 @@ from longva_demo.server.openai.files import ReceivedFiles
 from longva_demo.server.openai.schema import FilePart, Message, Request
 from longva_demo.server.openai.spool import Incoming
 from longva_demo.settings import Settings
+from longva_demo.video import is_picture
 
 Using = Callable[[Path], AbstractContextManager[None]]
 IGNORED_ROLES = ("system", "developer")  # the model was trained with one system text
 ALIAS = "longva"  # every server has this model
+MAX_PICTURES = 16
 
 
 def check_model(name: str | None, own: str) -> None:
@@ -30,12 +32,9 @@ def check_model(name: str | None, own: str) -> None:
 
 def check_format(schema: str, engine: Engine) -> None:
     """Raises ApiError if answers cannot follow this JSON schema."""
-    if schema and Capability.JSON_SCHEMA not in engine.capabilities:
-        message = "answers of a JSON schema need the model in the server's process; ask for plain text"
-        raise ApiError(message, "response_format", "unsupported_parameter")
     try:
         if schema:
-            check_schema(schema)
+            check_schema(schema, engine.model.is_here)
     except DemoError as error:
         raise ApiError(str(error), "response_format", "unsupported_value") from None
 
@@ -87,33 +86,39 @@ class Reader:
         """The question. Checks everything that does not need the file to be opened.
 
         Raises:
-            ApiError: a value is not valid, a role or a URL is refused, or there is more than one file.
+            ApiError: a value is not valid, a role or a URL is refused, or there are too many files.
             DemoError: there is no space for the file.
         """
         check_model(request.model, self._engine.model.id)
         turns, text, files = read_turns(request.placed_messages, arrived)
-        if len(files) > 1:
-            raise ApiError(
-                f"the conversation has {len(files)} videos or pictures, and the model takes one; send one of them",
-                files[1][0],
-                "too_many_files",
-            )
+        if len(files) > MAX_PICTURES:
+            message = f"the conversation has {len(files)} files; send one video, or up to {MAX_PICTURES} pictures"
+            raise ApiError(message, files[MAX_PICTURES][0], "too_many_files")
         sampling = request.sampling(self._settings.max_new_tokens)
         check_format(sampling.json_schema, self._engine)
         budget = self._budget(request.budget)
         question = Question(text, turns=turns, sampling=sampling, with_attribution=request.longva.attribution)
         if not files:
             return question
-        place, data = files[0]
+        stored = [self._store(place, data, arrived, in_use) for place, data in files]
+        for place, path in zip((place for place, _ in files), stored, strict=True):
+            if len(stored) > 1 and not is_picture(path):
+                message = "one of several files is a video; send one video, or pictures alone"
+                raise ApiError(message, place, "too_many_files")
+        first, *others = (self._selection(str(path), budget, request) for path in stored)
+        more = tuple(other for other in others if other is not None)
+        hashes = ",".join(path.parent.name for path in stored)
+        return replace(question, selection=first, sha256=hashes, more_pictures=more)
+
+    def _store(self, place: str, data: str, arrived: dict[str, Incoming], in_use: ExitStack) -> Path:
+        """Keep a file; returns its path."""
         try:
             incoming = self._received.find(data, arrived, place)
             path = self._received.path_of(incoming.sha256)
             in_use.enter_context(self._using(path))
-            self._received.adopt(incoming)
+            return self._received.adopt(incoming)
         except OSError as error:
             raise DemoError(f"the server cannot store the file ({error.strerror})", "try again later") from None
-        selection = self._selection(str(path), budget, request)
-        return replace(question, selection=selection, sha256=incoming.sha256)
 
     def _budget(self, wanted: int | None) -> int:
         """The number of frames to sample at most."""

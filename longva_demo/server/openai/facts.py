@@ -32,14 +32,14 @@ def longva_facts(answered: Answered, with_attribution: bool) -> dict[str, Any]:
 
 
 def attribution_facts(answered: Answered) -> dict[str, Any] | None:
-    """The frames that the answer relied on, and by how many nats it is less likely without each; None if unknown."""
+    """The frames that the answer relied on, and by how many nats it is less likely without each; None if unknown.
+
+    Of an engine elsewhere: the frame with which it became likely.
+    """
     found = answered.turn.attribution
     if found is None or found.log_prob_drops is None:
         return None
     drops = dict(found.log_prob_drops)
     used = [(answered.frames[position], drops[position]) for position in found.used_frames]
-    return {
-        "used_frames": [
-            {"index": frame.index, "seconds": frame.seconds, "log_prob_drop": round(drop, 3)} for frame, drop in used
-        ]
-    }
+    name, figure = ("first_seen", "log_prob_rise") if found.is_first_seen else ("used_frames", "log_prob_drop")
+    return {name: [{"index": frame.index, "seconds": frame.seconds, figure: round(drop, 3)} for frame, drop in used]}

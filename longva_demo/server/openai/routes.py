@@ -89,7 +89,9 @@ class OpenAiApi:
             delivery = Delivery(http, RunningAnswer(answer), reply, StopTexts(request.stops))
             return await (delivery.stream() if request.stream else delivery.whole())
         except Exception as error:
-            return api_error(error).response
+            refused = api_error(error)
+            refused.param = kind.own_names.get(refused.param or "", refused.param)
+            return refused.response
 
     def _card(self) -> dict[str, Any]:
         meter = self._engine.meter(1)

@@ -1,13 +1,14 @@
 """What clients send: the fields that are read. Others are ignored, since clients send many unasked."""
 
 import json
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from longva_demo.chat.sampling import Sampling
 from longva_demo.errors import one_line, short
 from longva_demo.server.openai.errors import ApiError
+from longva_demo.strict import TIME
 
 MAX_NEW_TOKENS = 4096  # the most that `Sampling` takes
 MAX_STOPS, MAX_STOP_CHARACTERS = 4, 200
@@ -73,6 +74,7 @@ class FilePart(BaseModel):
         return {"type": part["type"], "data": data}
 
 
+Time = Annotated[str | float | None, TIME]
 Part = Annotated[TextPart | FilePart, Field(discriminator="type")]
 Content = Annotated[list[Part], BeforeValidator(list_of_parts)]
 
@@ -107,14 +109,17 @@ class LongvaOptions(BaseModel):
 class Request(BaseModel):
     """The fields of both kinds of requests. Others are kept, so that unsupported ones can be refused."""
 
+    # Its names for the fields of a chat's request, which errors name.
+    own_names: ClassVar[dict[str, str]] = {}
+
     model_config = ConfigDict(extra="allow", strict=True)
     model: str | None = None
     stream: bool | None = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     num_frames: int | None = None
-    start: str | float | None = None
-    end: str | float | None = None
+    start: Time = None
+    end: Time = None
     media_io_kwargs: MediaOptions | None = None
     longva: LongvaOptions = LongvaOptions()
 
@@ -234,6 +239,8 @@ class TextOptions(BaseModel):
 class ResponsesRequest(Request):
     """POST /v1/responses"""
 
+    own_names = {"messages": "input", "response_format": "text.format"}
+
     input: Annotated[list[Message], BeforeValidator(list_of_messages), Field(min_length=1)]
     max_output_tokens: int | None = None
     text: TextOptions | None = None
@@ -276,14 +283,15 @@ def first_problem(error: ValidationError) -> ApiError:
     """The first problem, with the path of the field: messages[0].content[1].data."""
     problem = error.errors(include_url=False)[0]
     if problem["type"] == "json_invalid":
-        return ApiError("the body is not valid JSON")
+        return ApiError(f"the body is not valid JSON ({one_line(problem['ctx']['error'])})")
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
     path = one_line(path.removeprefix("."))[:MAX_PATH_CHARACTERS]
     if problem["type"].startswith("union_tag"):
-        tag = problem.get("ctx", {}).get("tag", "without a type")
+        tag = problem.get("ctx", {}).get("tag")
+        kind = "without a type" if tag is None else f"of type {short(tag)}"
         kinds = "use text, image_url, video_url, input_video or file"
-        return ApiError(f"a content part of type {short(tag)} is not supported; {kinds}", path)
+        return ApiError(f"a content part {kind} is not supported; {kinds}", path)
     if problem["type"] == "missing":
         return ApiError(f"{path} is missing", path, "missing_required_parameter")
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return ApiError(one_line(f"{path or 'the body'} is not valid ({message})")[:MAX_MESSAGE_CHARACTERS], path or None)

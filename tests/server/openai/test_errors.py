@@ -22,7 +22,7 @@ from tests.support.server import serving
 
 KEY = "a key for programs"
 USER = {"role": "user", "content": "What can you see?"}
-CLIP = data_url(EXAMPLES / "motion.mp4")
+CLIP, PICTURE = data_url(EXAMPLES / "motion.mp4"), data_url(EXAMPLES / "picture.png", "image/png")
 NOTES = "data:video/mp4;base64," + base64.b64encode(b"not a video").decode()
 FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": 7}}}
 MEDIA = {"video": {"num_frames": -1}}
@@ -97,9 +97,23 @@ ROWS: dict[str, tuple[dict[str, Any], int, str | None, str | None, str]] = {
     "two videos": (
         content(video(CLIP), video(CLIP), {"type": "text", "text": "x"}),
         400,
+        "messages[0].content[0]",
+        "too_many_files",
+        "one of several files is a video; send one video, or pictures alone",
+    ),
+    "a picture and a video": (
+        content(video(PICTURE), video(CLIP), {"type": "text", "text": "x"}),
+        400,
         "messages[0].content[1]",
         "too_many_files",
-        "2 videos or pictures, and the model takes one",
+        "one of several files is a video; send one video, or pictures alone",
+    ),
+    "many pictures": (
+        content(*[video(PICTURE)] * 17, {"type": "text", "text": "x"}),
+        400,
+        "messages[0].content[16]",
+        "too_many_files",
+        "the conversation has 17 files; send one video, or up to 16 pictures",
     ),
     "no video": (content(video(NOTES), {"type": "text", "text": "x"}), 400, "messages", "invalid_file", "input file"),
     "no frames": ({"num_frames": 0}, 400, "num_frames", "integer_out_of_range", "num_frames is 0; use 1 to 2,000"),
@@ -186,6 +200,12 @@ def test_each_row_of_the_contract(address: str, row: str, stream: bool) -> None:
         ({"input": "x", "background": True}, "background", "not stored"),
         ({"input": "x", "tools": [{"type": "web_search"}]}, "tools", "cannot call tools"),
         ({"input": "x", "text": {"format": {"type": "json_schema"}}}, "text.format", "the schema is missing"),
+        ({"input": ""}, "input", "the question is empty"),
+        (
+            {"input": "x", "text": {"format": {"type": "json_schema", "schema": {"type": "nothing"}}}},
+            "text.format",
+            "use a simpler one",
+        ),
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", "use 1 to 4,096"),
     ],
 )

@@ -129,6 +129,25 @@ def test_a_picture_is_told_by_its_content(client: httpx.Client, kind: str) -> No
     assert answer_of(complete(client, messages))
 
 
+def test_several_pictures(client: httpx.Client) -> None:
+    """In one message or in several; a second turn finds them in the KV cache."""
+    urls = [data_url(EXAMPLES / name, "image/png") for name in ("picture.png", "wide.png")]
+    one, other = (about(url, "What do you see?", "image_url") for url in urls)
+    alone = [complete(client, messages)["usage"]["prompt_tokens"] for messages in (one, other)]
+    text = complete(client, [{"role": "user", "content": "What do you see?"}])["usage"]["prompt_tokens"]
+    both = [{"role": "user", "content": [one[0]["content"][0], *other[0]["content"]]}]
+    found = complete(client, both)
+    assert found["usage"]["prompt_tokens"] == sum(alone) - text - 1  # the header, the question, and the line break
+    assert found["longva"]["frames"] == []
+    past = {"role": "assistant", "content": answer_of(found)}
+    again = complete(client, [*both, past, {"role": "user", "content": "And the second one?"}])
+    assert again["longva"]["prefix_cache"] == "hit"
+    assert again["usage"]["prompt_tokens_details"]["cached_tokens"] >= found["usage"]["prompt_tokens"]
+    later = complete(client, [*one, past, *other])
+    assert later["usage"]["prompt_tokens"] > found["usage"]["prompt_tokens"]
+    assert answer_of(later)
+
+
 def test_a_small_picture_in_the_json(client: httpx.Client) -> None:
     """Too short to go to the disk while it arrives."""
     data = io.BytesIO()

@@ -31,6 +31,7 @@ def make_header(model: ModelInfo, elem_id: str) -> gr.HTML:
         "name": None if is_builtin(model) else html.escape(model.id.removesuffix("/").split("/")[-1]),
         "kind": html.escape(kind),
         "device": html.escape(model.device),
+        "isHere": model.is_here,
         "adapter": model.adapter or None,
     }
     return gr.HTML(

@@ -19,7 +19,6 @@ from longva_demo.page.transcript import Value
 PRECISIONS = {"none": "bf16", "4bit": "4-bit"}
 # What the page says about a capability that the engine lacks.
 MISSING = {
-    Capability.ATTRIBUTION: "engine.no_attribution",
     Capability.NEEDLE_TEST: "engine.no_needle_test",
     Capability.WINDOWS: "engine.no_search",
 }

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import gradio as gr
 
 from longva_demo.chat import BudgetMeter, ImageSource, PrefillTimes, Source, VideoSource
+from longva_demo.chat.lines import LinesCost
 from longva_demo.chat.zero_gpu import Quota
 from longva_demo.page.components.component import make_component
 from longva_demo.page.transcript import Value
@@ -17,13 +18,18 @@ def make_meter(facts: Value, elem_id: str) -> gr.HTML:
 
 
 def meter_facts(
-    one: BudgetMeter, source: Source | None, prefill_times: PrefillTimes, quota: Quota | None = None
+    one: BudgetMeter,
+    source: Source | None,
+    prefill_times: PrefillTimes,
+    quota: Quota | None = None,
+    lines: LinesCost | None = None,
 ) -> Value:
     """What the page needs to compute the cost of a budget. `one` is the cost of a single frame.
 
     "reads" holds [frames, seconds to the first word] of earlier prefills on this machine. "source" is None, {"pieces"}
     of a picture, or the frames in the selected range of a video: their number, the seconds of the first and the last
     one, whether they are the whole video, and whether numbers are drawn on them. "quota" is None outside ZeroGPU.
+    "lines" is what lines of what is said and written add to the next question, None for nothing.
     """
     facts: Value = {
         "frame_tokens": one.num_tokens,
@@ -33,6 +39,7 @@ def meter_facts(
         "knows_memory": one.free_bytes is not None,
         "reads": prefill_times.known,
         "quota": None if quota is None else asdict(quota),
+        "lines": None if lines is None else asdict(lines),
         "source": None,
     }
     if isinstance(source, ImageSource):

@@ -25,6 +25,13 @@ function fitText(frames, measurements, room) {
   return say(`meter.fits_${room}`, { interval: Math.max(0.1, samplingSeconds + seconds * frames / size) });
 }
 
+// How many of the tokens are lines of what is said and written.
+function linesText() {
+  if (!facts.lines) return "";
+  const { count, tokens, is_all: isAll } = facts.lines;
+  return ` ${say(isAll ? "meter.lines" : "meter.lines_fitting", { count, tokens })}`;
+}
+
 // What a question about new frames costs of a visitor's GPU quota, on ZeroGPU.
 function quotaText(frames) {
   if (!facts.quota) return "";
@@ -35,12 +42,13 @@ function quotaText(frames) {
 function show() {
   const { source, largest } = facts;
   const frames = source?.pieces ?? Math.min(chosenFrames(), source?.frames ?? Infinity);
-  const tokens = frames * facts.frame_tokens, bytes = frames * facts.frame_bytes, fits = frames <= largest;
+  const tokens = frames * facts.frame_tokens + (facts.lines?.tokens ?? 0), fits = frames <= largest;
+  const bytes = tokens * facts.frame_bytes / facts.frame_tokens;
   cost.classList.toggle("over", !fits);
   name.textContent = say(source?.pieces ? "count.grids" : "count.frames", { count: frames });
   figures.textContent = ` · ${say("meter.figures", { tokens, share: tokens / facts.context_length, bytes })}`;
   const numbers = source?.has_numbers ? ` ${say("meter.numbers")}` : "";
-  gap.textContent = fits ? gapText(frames, source) + numbers : "";
+  gap.textContent = fits ? gapText(frames, source) + numbers + linesText() : "";
   fit.textContent = fits
     ? fitText(frames, facts.reads, facts.knows_memory ? "machine" : "context") + quotaText(frames)
     : say("meter.over", { count: largest });
@@ -60,6 +68,11 @@ function markLimit(largest) {
 createRangeCheck(element.querySelector(".range-problem"));
 document.addEventListener("longva:budget", show);
 document.addEventListener("longva:sampling", ({ detail: seconds }) => { samplingSeconds = seconds; show(); });
-document.addEventListener("longva:file-changed", () => { facts = { ...facts, source: null }; show(); });
-watch("value", () => { if (selection.isCurrent(props.value)) { facts = props.value; show(); } });
+document.addEventListener("longva:file-changed", () => { facts = { ...facts, source: null, lines: null }; show(); });
+watch("value", () => {
+  const { value } = props;
+  if (!selection.isCurrent(value) || value.at < facts.at) return;
+  facts = value;
+  show();
+});
 show();

@@ -13,6 +13,5 @@ def make_transcript(hint: str, scope: str, elem_id: str) -> gr.HTML:
     in the last entry offers retry, edit and undo, and "checks" in an entry names the checks on offer. `hint` and
     `scope` are the keys of the messages in an empty chat: what to do, and what the model can do.
     """
-    return make_component(
-        "transcript", None, elem_id, helpers=("attribution.js", "checks.js", "waiting.js"), hint=hint, scope=scope
-    )
+    helpers = ("attribution.js", "lines.js", "checks.js", "waiting.js")
+    return make_component("transcript", None, elem_id, helpers, hint=hint, scope=scope)

@@ -6,12 +6,13 @@ function drawAttribution(node, entry) {
   if (entry.sure) stats.append(" · ", makeSureness(entry.sure));
   node.querySelector(".attribution")?.remove();
   if (!entry.used_frames && !entry.skipped) return;
-  const box = make("div", "attribution");
+  const box = make("div", "attribution"), way = entry.first_seen ? "first_" : "";
   if (entry.skipped) {
     box.append(make("p", "attribution-skipped", say(entry.skipped)));
   } else {
-    const head = make("p", "attribution-head", say(entry.used_frames.length ? "attribution.head" : "attribution.none"));
-    head.title = say("attribution.title");
+    const text = entry.used_frames.length ? `attribution.${way}head` : "attribution.none";
+    const head = make("p", "attribution-head", say(text));
+    head.title = say(`attribution.${way}title`);
     box.append(head, ...entry.used_frames.map(makeFrame));
   }
   stats.after(box);
@@ -25,7 +26,7 @@ function drawAttribution(node, entry) {
 
   function makeFrame({ seconds, factor, picture }) {
     const button = make("button", "attribution-frame"), image = make("img", "");
-    const time = formatTime(seconds, 1), figure = say("attribution.figure", { factor });
+    const time = formatTime(seconds, 1), figure = say(`attribution.${way}figure`, { factor });
     button.type = "button";
     button.title = figure;
     button.setAttribute("aria-label", say("attribution.label", { time, figure }));

@@ -49,9 +49,13 @@ function drawChecks(node, entry) {
       for (const cell of cells) row.append(make(tag, "", cell));
     };
     addRow("th", ["frames", "answer", "time", "tokens"].map((name) => say(`compare.${name}`)));
-    for (const { frames, answer, duration, tokens } of panel.rows || []) {
-      const time = formatSlot("duration", duration);
-      const name = frames === panel.present ? say("compare.present", { budget: frames }) : formatNumber(frames);
+    const nameOf = ({ frames: budget, windows: count, without_lines: isBare }) => {
+      if (count > 1) return say("compare.windows", { budget, count });
+      if (isBare) return say("compare.without_lines", { budget });
+      return budget === panel.present ? say("compare.present", { budget }) : formatNumber(budget);
+    };
+    for (const row of panel.rows || []) {
+      const { answer, duration, tokens } = row, name = nameOf(row), time = formatSlot("duration", duration);
       addRow("td", [name, answer || say("answer.none"), time, formatNumber(tokens)]);
     }
     if (panel.rows?.length) box.append(table);

@@ -39,7 +39,7 @@ function makeTools(node, entry, number) {
 
 // The times in an answer are buttons (markdown.py), which show that moment while its video is selected.
 function enableMoments(node, isElsewhere) {
-  for (const button of node.querySelectorAll(".moment, .attribution-frame")) button.disabled = isElsewhere;
+  for (const button of node.querySelectorAll(".moment, .attribution-frame, .line")) button.disabled = isElsewhere;
   for (const button of node.querySelectorAll(".moment")) button.title = say("answer.moment_title");
 }
 
@@ -79,6 +79,7 @@ function drawEntry(node, entry, number) {
   const answer = part("answer");
   if (hasChanged(node, "answer", [entry.html, isLive])) setAnswer(answer, entry.html, isLive);
   drawAttribution(node, entry);
+  drawLines(node, entry);
   node.classList.toggle("live", isLive);
   const status = part("status");
   setText(status, entry.status ? say(entry.status) : "");

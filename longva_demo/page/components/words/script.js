@@ -1,5 +1,5 @@
 // What is said and written in the selected video. `props.value` is {at, asked_at, lines, running, done, total, notes,
-// available}; each line is [start, end, text, source]. Lines come from a stranger's file: they are drawn with textContent,
+// available, gives}; each line is [start, end, text, source]. Lines come from a stranger's file: they are drawn with textContent,
 // and escaped for the player. A long list is drawn in parts as it is scrolled.
 const PART = 200, SEARCH_MS = 200, MAX_FILE_BYTES = 500_000;
 // CPU seconds: of tiny.en per second of speech, and of 64 frames of 720p.
@@ -9,6 +9,7 @@ const state = element.querySelector(".words-state"), search = element.querySelec
 const notes = element.querySelector(".words-notes");
 const show = element.querySelector(".words-show"), stop = element.querySelector(".words-stop");
 const file = element.querySelector(".words-file"), save = element.querySelector(".words-save");
+const give = element.querySelector(".words-give");
 const buttons = { speech: element.querySelector(".words-speech"), screen: element.querySelector(".words-screen") };
 let view = null;  // the sampled view, if it is of a video
 let lines = [], matches = null;  // positions of the lines that match the search; null: all
@@ -18,22 +19,9 @@ let current = null;  // the newest value about this file
 
 const shown = () => matches ?? lines.map((_, position) => position);
 
-function makeLine([start, , text, source]) {
-  const item = make("li", ""), button = make("button", "words-line"), quoted = make("bdi", "", text);
-  const mark = make("i", "words-mark");
-  button.type = "button";
-  button.title = say(`words.from_${source}`);
-  quoted.dir = "auto";
-  mark.dataset.source = source;
-  button.append(make("time", "", formatTime(start)), mark, quoted);
-  button.addEventListener("click", () => { document.querySelector("#video-tab-button")?.click(); playFrom(start); });
-  item.append(button);
-  return item;
-}
-
 function drawPart() {
-  const part = shown().slice(numDrawn, numDrawn + PART);
-  list.append(...part.map((position) => makeLine(lines[position])));
+  const part = shown().slice(numDrawn, numDrawn + PART).map((position) => lines[position]);
+  list.append(...part.map(([start, , text, source]) => makeLine(start, text, source)));
   numDrawn += part.length;
 }
 
@@ -68,7 +56,7 @@ function describeState({ running = "", done = 0, total = 0 }) {
 }
 
 function drawState() {
-  const { running = "", available = [], notes: texts = [] } = current ?? {};
+  const { running = "", available = [], notes: texts = [], gives = null } = current ?? {};
   const seconds = { speech: SPEECH_RATE * (view?.duration ?? 0), screen: SCREEN_SECONDS };
   for (const [source, button] of Object.entries(buttons)) {
     button.hidden = Boolean(running) || !view || !available.includes(source);
@@ -77,6 +65,8 @@ function drawState() {
   }
   stop.hidden = !running;
   save.hidden = !lines.length;
+  give.parentElement.hidden = gives === null || !lines.length;
+  give.checked = Boolean(gives);
   setText(state, describeState(current ?? {}));
   notes.replaceChildren(...texts.map((text) => make("li", "", text)));
 }
@@ -113,7 +103,7 @@ async function sendFile() {
   if (!chosen) return;
   if (chosen.size > MAX_FILE_BYTES) { setText(state, say("words.too_large", { max_bytes: MAX_FILE_BYTES })); return; }
   const bytes = new Uint8Array(await chosen.arrayBuffer());
-  trigger("attach_words", { file: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")) });
+  trigger("attach_words", { name: chosen.name, file: btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")) });
 }
 
 function reset() {
@@ -133,6 +123,7 @@ stop.addEventListener("click", () => trigger("stop_words"));
 element.querySelector(".words-attach").addEventListener("click", () => file.click());
 file.addEventListener("change", sendFile);
 show.addEventListener("change", drawCues);
+give.addEventListener("change", () => trigger("give_words", { wanted: give.checked }));
 body.addEventListener("scroll", () => { if (body.scrollTop + 2 * body.clientHeight > body.scrollHeight) drawPart(); });
 for (const button of save.querySelectorAll("button"))
   button.addEventListener("click", () => trigger("save_words", { format: button.dataset.format }));

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from longva_demo.chat import ImageSource, LocalEngine
-from longva_demo.chat.source import THUMBNAIL_SIDE
+from longva_demo.chat.image_source import THUMBNAIL_SIDE
 from longva_demo.errors import VideoError
 from longva_demo.video import DecodeLimits, open_image
 
