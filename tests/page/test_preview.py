@@ -1,5 +1,6 @@
 """A page's preview: encoded once, served to anyone with its token, deleted with the page or on another selection."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,14 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from longva_demo.chat import LocalEngine
+from longva_demo.errors import VideoError
 from longva_demo.model import load
-from longva_demo.page.components.preview import ROUTE, preview_route, preview_steps
+from longva_demo.page.components.preview import ROUTE, Preview, preview_route, preview_steps
 from longva_demo.page.selection import Selection
 from longva_demo.page.sessions import Pages
 from longva_demo.page.state import Page
 from longva_demo.settings import Settings
-from longva_demo.video import DecodeLimits
+from longva_demo.video import DecodeLimits, PreviewProgress
 from tests.video.clips import repeat_clip, write_clip
 from tests.video.test_worker import children
 
@@ -107,6 +109,20 @@ def test_a_failure_is_one_message(selected_page: Page, avi: Path) -> None:
     assert line["key"] == "preview.failed"
     assert line["reason"].startswith("clip.avi")
     assert "took longer than 0.001 s" in line["reason"]
+
+
+def test_a_failure_after_another_selection_is_no_message(
+    selected_page: Page, engine: LocalEngine, avi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The selection deletes the folder that the worker is about to write to."""
+
+    def fail(*_: object) -> Iterator[PreviewProgress]:
+        selected_page.select(None, engine, SETTINGS)
+        raise VideoError("the preview of clip.avi cannot be written", "try again")
+        yield
+
+    monkeypatch.setattr(Preview, "make", fail)
+    assert list(preview_steps(selected_page, avi, LIMITS)) == []
 
 
 @pytest.fixture

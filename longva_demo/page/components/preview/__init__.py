@@ -103,7 +103,8 @@ def preview_steps(page: Owner, path: Path, limits: DecodeLimits) -> Iterator[Val
                 yield {"line": message("preview.progress", share=round(step.share, 2))}
         yield {"line": preview.ready_message, "token": preview.token}
     except DemoError as error:
-        yield {"line": message("preview.failed", reason=error.message)}
+        if page.preview is preview:  # its folder is deleted when the selection changes
+            yield {"line": message("preview.failed", reason=error.message)}
 
 
 def make_preview_line(elem_id: str) -> gr.HTML:
