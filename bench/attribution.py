@@ -8,28 +8,20 @@ what both steps cost. Run it with `python -m bench.attribution`; for part of the
 """
 
 import argparse
-import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import av
-import numpy as np
 
 from longva_demo.chat import ChatSession, LocalEngine, VideoSource, local_engine
 from longva_demo.chat.attribution import MIN_DROP
 from longva_demo.model import load
 from longva_demo.settings import Settings
-from longva_demo.tiny.clips import needles
-from longva_demo.tiny.draw import draw
 from longva_demo.tiny.questions import QAPair
-from longva_demo.tiny.scenes import DIGITS, Scene
 from longva_demo.video import plan_frames, probe
+from tests.support.needle_clips import clips, write_scenes
 
 CLIPS = {16: 150, 64: 120, 256: 80, 1024: 40}
-SIDE, FPS, SEED = 168, 10, 8_000_000
 
 
 @dataclass
@@ -44,31 +36,6 @@ class Tally:
     answer_seconds: float = 0.0
     sweep_seconds: float = 0.0
     occlusion_seconds: float = 0.0
-
-
-def write_scenes(path: Path, scenes: tuple[Scene | None, ...]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
-        stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
-        last, image = None, np.zeros((SIDE, SIDE, 3), np.uint8)
-        for scene in scenes:
-            assert scene is not None
-            image = image if scene is last else draw(scene, SIDE)
-            last = scene
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def clips(num_frames: int, count: int) -> Iterator[tuple[tuple[Scene | None, ...], QAPair, set[int]]]:
-    """Scenes, a question about the only digit in them, and the indices of the needle frames that show it."""
-    rng = random.Random(SEED + num_frames)
-    while count:
-        episode = needles(rng, num_frames, 1, 1, letter_share=0.0)
-        asked = next((one for one in episode.asked if one.task == "needle"), None)
-        if asked is not None:
-            count -= 1
-            has_digit = [any(t.symbol < len(DIGITS) for t in scene.things) for scene in episode.frames if scene]
-            yield episode.frames, asked, {frame for frame, is_needle in enumerate(has_digit) if is_needle}
 
 
 def measure(engine: LocalEngine, path: Path, asked: QAPair, needle_frames: set[int], tally: Tally) -> None:

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.attribution import CLIPS, clips, write_scenes
+from bench.attribution import CLIPS
 from longva_demo.chat import ChatSession, Engine, LocalEngine, Turn, VideoSource
 from longva_demo.chat.attribution import MIN_DROP
 from longva_demo.chat.remote import RemoteEngine
@@ -19,6 +19,7 @@ from longva_demo.model import load
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.support.fake_replica import Replica, serving
+from tests.support.needle_clips import clips, write_scenes
 
 
 def ask(engine: Engine, path: Path, question: str) -> tuple[Turn, float]:

@@ -27,11 +27,11 @@ from statistics import median
 
 from gradio_client import Client, handle_file
 
-from bench.attribution import write_scenes
 from bench.tab import Tab
 from bench.tally import End, Tally, failures, report
 from longva_demo.cli.doctor import server_metrics
 from longva_demo.tiny.clips import needles
+from tests.support.needle_clips import write_scenes
 
 PORT, BUDGET, QUESTION_SECONDS = 7917, 16, 300
 UNLIMITED = {f"LONGVA_MAX_{what}_PER_MINUTE": "1000000" for what in ("QUESTIONS", "EVENTS")}

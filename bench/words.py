@@ -25,10 +25,10 @@ import psutil
 from rapidfuzz.distance import Levenshtein
 
 from bench.process import cpu_seconds
-from bench.written import Sign, draw_clip, make_signs
 from longva_demo.timed_text import Line, Request, read_lines
 from longva_demo.video import probe
 from tests.support.speech import RATE, music, sequence, speak, with_music, write_sound
+from tests.support.written import Sign, draw_clip, make_signs
 
 SEED = 24
 SENTENCES = (

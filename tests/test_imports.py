@@ -80,6 +80,13 @@ def test_programs_import_the_package_and_little_else(program: str, allowed: tupl
         assert all(name.startswith((program, *allowed)) for name in others), path
 
 
+def test_only_tests_of_benchmarks_import_them() -> None:
+    """What both need stands in tests/support."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if not path.name.startswith("test_bench"):
+            assert not any(name.split(".")[0] == "bench" for name in imported_names(path.read_text())), path
+
+
 def test_a_normal_install_has_all_that_is_imported() -> None:
     """Gradio brings its server, and a Space brings spaces."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()

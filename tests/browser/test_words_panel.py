@@ -11,11 +11,11 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, expect
 
-from bench.written import load_font
 from tests.model.golden import COPY
 from tests.support.browser import Visit
 from tests.support.server import REPOSITORY, serving
 from tests.support.speech import RATE, write_sound
+from tests.support.written import load_font
 from tests.timed_text.subtitled import Cue, Track, add_tracks
 from tests.video.clips import write_clip
 

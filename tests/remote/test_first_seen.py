@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.attribution import clips, write_scenes
 from longva_demo.chat import ChatSession, Sampling, VideoSource
 from longva_demo.chat.record import Exchange
 from longva_demo.chat.remote import RemoteEngine, prefix
@@ -18,6 +17,7 @@ from longva_demo.server.mcp.videos import answer_text
 from longva_demo.server.openai.facts import attribution_facts
 from longva_demo.video import plan_frames, probe
 from tests.support.fake_replica import Replica
+from tests.support.needle_clips import clips, write_scenes
 
 NUM_FRAMES = 40  # two items and a half
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.written import Sign, draw_clip
 from longva_demo.timed_text import Request, Update, read_lines
 from longva_demo.timed_text.screen import Signs, similarity
 from longva_demo.timed_text.screen_worker import shows_change
 from longva_demo.video import FramePlan, probe
+from tests.support.written import Sign, draw_clip
 
 BLACK, WHITE = (20, 20, 20), (240, 240, 240)
 SIZE = (640, 360)

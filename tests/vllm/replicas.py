@@ -6,10 +6,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -25,8 +27,9 @@ from longva_demo.page.components.gallery import EXAMPLES_FOLDER
 from longva_demo.settings import Settings
 from longva_demo.video import plan_frames, probe
 from tests.model.golden import CHECKPOINTS, Case, cases, load_processor
-from tests.remote.test_contract import CONVERSATIONS, run
+from tests.remote.test_contract import CONVERSATIONS, SCHEMA, run
 from tests.support.cluster import Cluster, empty_folder
+from tests.support.needle_clips import clips, write_scenes
 from tests.vllm.pad_heads import pad_checkpoint
 
 KEY = "secret"
@@ -77,6 +80,31 @@ def test_the_engine_is_described(remote: RemoteEngine) -> None:
     assert remote.num_replicas == 2
     assert figures["engine_cached_tokens"].values[""] > 0
     assert figures["engine_prompt_tokens"].values[""] > figures["engine_cached_tokens"].values[""]
+
+
+def test_an_answer_of_a_schema(remote: RemoteEngine) -> None:
+    with closing(open_chat(remote, "shapes.mp4", 8)) as session:
+        list(session.ask("What do you see?", replace(LONG, json_schema=SCHEMA)))
+        jsonschema.validate(json.loads(session.turns[0].answer), json.loads(SCHEMA))
+
+
+def test_the_frame_where_an_answer_was_first_seen(remote: RemoteEngine, tmp_path: Path) -> None:
+    """Digits in one or two frames of 40."""
+    num_right = 0
+    for number, (scenes, asked, frames) in enumerate(clips(40, 4)):
+        clip = tmp_path / f"{number}.mp4"
+        write_scenes(clip, scenes)
+        info = probe(clip)
+        with closing(ChatSession(remote)) as session:
+            session.set_source(VideoSource(info, plan_frames(info, 40), remote.processor))
+            answers(session, asked.question)
+            turn = session.attribute_last_answer()
+            assert turn is not None
+            assert turn.attribution is not None
+            if turn.answer == asked.answer:
+                num_right += 1
+                assert set(turn.attribution.used_frames) <= frames
+    assert num_right >= 3
 
 
 def busy_replica(cluster: Cluster, before: list[int]) -> int:
@@ -162,7 +190,7 @@ def text_checkpoint(folder: Path) -> Path:
     """A random Qwen2 with the built-in model's tokenizer."""
     values = json.loads((TINY_FOLDER / "config.json").read_text("utf-8"))
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1}
-    config = Qwen2Config(values["vocab_size"], num_attention_heads=2, num_key_value_heads=1, **sizes)
+    config = Qwen2Config(vocab_size=values["vocab_size"], num_attention_heads=2, num_key_value_heads=1, **sizes)
     Qwen2ForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json"):
         shutil.copy(TINY_FOLDER / name, folder)
