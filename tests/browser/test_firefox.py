@@ -82,6 +82,9 @@ def test_tab_and_a_press_between_frames_keep_the_focused_frame(visit: Visit) -> 
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("ArrowRight")
     assert page.evaluate(FOCUSED) == 1
+    expect(page.locator(".loupe")).to_be_visible(timeout=SLOW)
+    page.keyboard.press("Escape")  # the loupe can cover the corner
+    expect(page.locator(".loupe")).to_be_hidden()
     page.locator(".film-frames").click(position={"x": 3, "y": 3})
     assert page.evaluate("document.activeElement.className") == "film-frames"
     for key in ("l", "ArrowRight"):

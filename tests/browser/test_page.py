@@ -19,9 +19,11 @@ def test_the_page_loads_without_errors_and_external_requests(visit: Visit) -> No
 
 def test_the_badge_and_a_refusal_open_the_panel_about_longva_7b(visit: Visit) -> None:
     panel = visit.page.locator(".machine")
+    expect(panel.locator(".machine-waiting")).to_have_text("Measuring this machine…")
     visit.page.click(".badge")
     expect(panel).to_contain_text("LongVA-7B on this machine")
     expect(panel.locator(".machine-needs td").first).to_have_text("bf16")
+    expect(panel.locator(".machine-waiting")).to_be_hidden()
     expect(panel.locator("code")).to_have_text("longva-demo serve --model lmms-lab/LongVA-7B-DPO")
     expect(panel.locator(".machine-now")).to_be_hidden()  # no file is selected
     visit.page.mouse.click(8, 8)

@@ -22,6 +22,7 @@ function drawNeeds({ frames, rows, processor }) {
 function draw() {
   const { value } = props;
   if (!value) return;
+  part("waiting").hidden = true;
   part("reason").textContent = value.reason;
   part("facts").replaceChildren(...value.facts.map((fact) => make("li", "", say(fact))));
   drawNeeds(value);
