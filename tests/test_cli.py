@@ -363,3 +363,10 @@ def test_help(command: str, run: Run) -> None:
     result = run(*command.split(), "--help")
     assert result.code == 0
     assert "usage: longva-demo" in result.output
+
+
+@pytest.mark.parametrize("command", [("ask", "", "What?"), ("frames", ""), ("find", "", "a red star"), ("words", "")])
+def test_an_empty_file_name_is_not_the_current_folder(run: Run, command: tuple[str, ...]) -> None:
+    result = run(*command)
+    assert result.code == 2
+    assert "argument video: the file name is empty" in result.errors

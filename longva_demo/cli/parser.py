@@ -46,6 +46,13 @@ def time_argument(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def file_argument(text: str) -> str:
+    """An unset variable of the shell gives an empty name, which would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the file name is empty")
+    return text
+
+
 def count_argument(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a valid number; use a whole number above 0")
@@ -79,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     ask = commands.add_parser("ask", help="answer one question about a video or picture")
-    ask.add_argument("video", help="a video or picture file")
+    ask.add_argument("video", type=file_argument, help="a video or picture file")
     ask.add_argument("question", help="the question, in quotes")
     add_frame_flags(ask)
     add_settings(ask, *MODEL_SETTINGS)
@@ -106,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_json_flag(ask)
 
     frames = commands.add_parser("frames", help="show which frames would be sampled; needs no model")
-    frames.add_argument("video", help="a video file")
+    frames.add_argument("video", type=file_argument, help="a video file")
     add_frame_flags(frames)
     frames.add_argument("--sheet", metavar="OUT.jpg", help="write the frames with their times as one picture")
     add_json_flag(frames)
@@ -122,7 +129,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", help="ask the questions of a saved chat again and compare the answers")
     replay.add_argument("record", metavar="chat.json", help='a chat saved on the page with "Save as JSON"')
-    replay.add_argument("video", nargs="?", help="the video or picture of the chat; leave out for a chat without one")
+    replay.add_argument(
+        "video",
+        nargs="?",
+        type=file_argument,
+        help="the video or picture of the chat; leave out for a chat without one",
+    )
     add_settings(replay, "model", "quant", "dtype", default="that of the saved chat")
     add_settings(replay, "device", "attention", "engine")
     add_json_flag(replay)
@@ -149,7 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_words_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", help="a video file")
+    parser.add_argument("video", type=file_argument, help="a video file")
     parser.add_argument(
         "--sources",
         metavar="LIST",
@@ -175,7 +187,7 @@ def add_words_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_find_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", help="a video file")
+    parser.add_argument("video", type=file_argument, help="a video file")
     parser.add_argument(
         "query", help='what to look for, in quotes: "a red star"; or a question with the answer yes or no'
     )
@@ -208,7 +220,7 @@ def add_find_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_chapters_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", help="a video file")
+    parser.add_argument("video", type=file_argument, help="a video file")
     parser.add_argument(
         "--frames",
         dest="num_frames",
@@ -231,7 +243,12 @@ def add_chapters_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_niah_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", nargs="?", help="the haystack; without one, frames are drawn for the built-in model")
+    parser.add_argument(
+        "video",
+        nargs="?",
+        type=file_argument,
+        help="the haystack; without one, frames are drawn for the built-in model",
+    )
     parser.add_argument("--needles", help="drawn, a folder, or a Hub dataset (default: drawn for tiny, else published)")
     parser.add_argument("--num-needles", type=int, default=5, metavar="N", help="number of needles (default: 5)")
     parser.add_argument(

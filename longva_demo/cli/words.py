@@ -45,7 +45,7 @@ def words(options: argparse.Namespace) -> None:
         notes.append("stopped; these are the lines found so far")
     matching = matching_lines(found.lines, options.search or "")
     if found.lines and not matching:
-        notes.append(f"none of {len(found.lines):,} lines matches {short(options.search)}")
+        notes.append(f"no line matches {short(options.search)}; {len(found.lines):,} searched")
     for note in (*notes, *found.notes):
         say(f"note: {note}")
     print_lines(matching, options)

@@ -61,7 +61,7 @@ def test_search_range_and_a_given_file(subtitled: Path, tmp_path: Path, capsys: 
     assert json.loads(run(capsys, *flags, "--search", "groesse")[1]) == ITEMS[1:2]
     _, output, errors = run(capsys, *flags, "--search", "zebra")
     assert json.loads(output) == []
-    assert "note: none of 3 lines matches 'zebra'\n" in errors
+    assert "note: no line matches 'zebra'; 3 searched\n" in errors
     assert json.loads(run(capsys, *flags, "--start", "0:03", "--end", "5")[1]) == ITEMS[1:2]
     file = tmp_path / "other.vtt"
     file.write_text("WEBVTT\n\n00:02.000 --> 00:03.000\nother\n")
