@@ -44,8 +44,7 @@ def start(info: VideoInfo, limits: DecodeLimits = SMALL_CHUNKS, budget: int = 60
 def children() -> list[int]:
     """The workers of this process: children of its fork server."""
     start_fork_server()
-    servers = children_of("self")
-    return [worker for server in servers for worker in children_of(server)]
+    return [worker for server in fork_servers() for worker in children_of(server)]
 
 
 def children_of(pid: int | str) -> list[int]:
@@ -53,7 +52,7 @@ def children_of(pid: int | str) -> list[int]:
 
 
 def fork_servers() -> list[int]:
-    """Those of this process, which other tests may have given more children."""
+    """Those of this process, whose other children may start and end servers for other tests at any time."""
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children_of("self")}
     return [pid for pid, command in commands.items() if b"fork_server" in command]
 
