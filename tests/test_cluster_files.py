@@ -31,6 +31,7 @@ NEEDED = {
     "--generation-config",
     "--chat-template",
     "--media-io-kwargs",
+    "--structured-outputs-config",
 }
 
 
@@ -49,9 +50,10 @@ def test_replicas_have_the_flags_of_the_tests() -> None:
     assert names(shlex.split(SERVE.replace("\\\n", " "), comments=True)) >= NEEDED
     commands = re.findall(r"```sh\n(.*?)```", SCALE, re.DOTALL)
     assert any(names(shlex.split(command.replace("\\\n", " "), comments=True)) >= NEEDED for command in commands)
-    [media] = [flag for flag in REPLICA_FLAGS if flag.startswith("--media-io-kwargs")]
+    settings = [value for name, _, value in (flag.partition("=") for flag in REPLICA_FLAGS) if value.startswith("{")]
+    assert len(settings) == 2
     for text in (SERVE, SCALE):
-        assert media.partition("=")[2] in text
+        assert all(setting in text for setting in settings)
 
 
 def test_routers_stick_to_a_replica() -> None:

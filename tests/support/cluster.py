@@ -30,6 +30,7 @@ REPLICA_FLAGS = (
     "--generation-config=vllm",
     f"--chat-template={PLUGIN / 'chat.jinja'}",
     '--media-io-kwargs={"video": {"video_backend": "longva", "num_frames": -1}}',
+    '--structured-outputs-config={"backend": "xgrammar", "disable_any_whitespace": true}',
     "--enable-scale-out",
     "--enable-prompt-tokens-details",
     "--distributed-executor-backend=uni",
