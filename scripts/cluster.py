@@ -1,6 +1,7 @@
 """`make cluster`: two vLLM replicas of the built-in model on the CPU, vllm-router, and the page that uses them."""
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--port", default="7860", help="of the page")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the replicas end with this process
     logs = empty_folder(ROOT / "build" / "cluster")
     print(f"Starting {options.replicas} replicas, which takes a minute or two; their logs are in {logs}", flush=True)
     with Cluster(logs, num_replicas=options.replicas) as cluster:
